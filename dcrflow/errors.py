@@ -1,0 +1,46 @@
+"""What can go wrong, one class a kind.
+
+Every error derives from `DcrflowError` and from the built-in that a caller would expect, so that both
+``except DcrflowError`` and ``except LookupError`` do what they say. A message says what was found, what was
+expected, where (store, tract, patch, visit, detector) and what to do about it.
+"""
+
+
+class DcrflowError(Exception):
+    """Base of every error that dcrflow raises on purpose."""
+
+
+class ConfigError(DcrflowError, ValueError):
+    """A configuration key is unknown or its value unusable."""
+
+
+class CoaddStoreError(DcrflowError, ValueError):
+    """A DCR-coadd store cannot be opened, or is not laid out as one."""
+
+
+class TemplateStoreError(DcrflowError, ValueError):
+    """A template store cannot be opened or written, or is not laid out as one."""
+
+
+class VisitTableError(DcrflowError, ValueError):
+    """A detector-visit table cannot be read, or a row of it is unusable."""
+
+
+class MissingSubfilterError(DcrflowError, LookupError):
+    """A patch does not have the number of subfilters that the configuration asks for."""
+
+
+class InconsistentCoaddsError(DcrflowError, ValueError):
+    """Patches of one detector-visit differ in band, subfilters, photometric calibration or units."""
+
+
+class NoOverlapError(DcrflowError, LookupError):
+    """No patch of the coadds overlaps the detector ("no work found")."""
+
+
+class ObservationError(DcrflowError, ValueError):
+    """An observation cannot be used: below the horizon, or without what gives its direction."""
+
+
+class WcsError(DcrflowError, ValueError):
+    """A WCS cannot be read, or does not map pixels to the sky and back."""

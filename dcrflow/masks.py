@@ -1,0 +1,87 @@
+"""Mask planes: their names, their bits, and how masks with different bits are brought together.
+
+A mask is an int32 array; each bit is a plane, named in CF attributes ``flag_masks`` and ``flag_meanings``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+NO_DATA = "NO_DATA"
+
+#: LSST's planes and customary bits; coadds that bring others get them as long as bits last.
+STANDARD_PLANES: Mapping[str, int] = {
+    "BAD": 0,
+    "SAT": 1,
+    "INTRP": 2,
+    "CR": 3,
+    "EDGE": 4,
+    "DETECTED": 5,
+    "DETECTED_NEGATIVE": 6,
+    "SUSPECT": 7,
+    NO_DATA: 8,
+}
+
+
+def merged_planes(several: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """One plane-to-bit table that holds every plane of all tables, and `STANDARD_PLANES` at their customary bits.
+
+    Raises
+    ------
+    ValueError
+        If there are more planes than the 31 bits of an int32 mask.
+    """
+    planes = dict(STANDARD_PLANES)
+    for table in several:
+        for name, bit in table.items():
+            if name in planes:
+                continue
+            used = set(planes.values())
+            planes[name] = bit if bit not in used else next(i for i in range(64) if i not in used)
+    if max(planes.values()) > 30:
+        raise ValueError(f"{len(planes)} mask planes do not fit the 31 bits of a mask: {', '.join(sorted(planes))}")
+    return planes
+
+
+def flag_attributes(planes: Mapping[str, int]) -> dict[str, Any]:
+    """CF attributes ``flag_masks`` (list of int) and ``flag_meanings`` (blank-separated) of a mask variable."""
+    ordered = sorted(planes.items(), key=lambda item: item[1])
+    return {"flag_masks": [1 << bit for _, bit in ordered], "flag_meanings": " ".join(name for name, _ in ordered)}
+
+
+def planes_from_attributes(attributes: Mapping[str, Any]) -> dict[str, int]:
+    """Plane names and bits from CF attributes; none where there are none.
+
+    Raises
+    ------
+    ValueError
+        If the two attributes disagree in length, or a flag is not a single bit.
+    """
+    names = str(attributes.get("flag_meanings", "")).split()
+    values = [int(v) for v in np.atleast_1d(attributes.get("flag_masks", []))]
+    if len(names) != len(values):
+        raise ValueError(f"{len(names)} flag_meanings but {len(values)} flag_masks")
+    for name, value in zip(names, values, strict=True):
+        if value <= 0 or value & (value - 1) or value.bit_length() > 31:
+            raise ValueError(f"flag_masks of plane {name} is {value}, not a single bit of an int32")
+    return {name: value.bit_length() - 1 for name, value in zip(names, values, strict=True)}
+
+
+def translate(mask: NDArray[np.int32], found: Mapping[str, int], wanted: Mapping[str, int]) -> NDArray[np.int32]:
+    """Move the planes of a mask to the bits of another table; the array itself where nothing moves.
+
+    Bits without a name are dropped.
+    """
+    if all(wanted.get(name) == bit for name, bit in found.items()):
+        named = 0
+        for bit in found.values():
+            named |= 1 << bit
+        return mask if not np.any(mask & ~np.int32(named)) else mask & np.int32(named)
+    out = np.zeros_like(mask)
+    for name, bit in found.items():
+        out |= ((mask >> bit) & 1) << wanted[name]
+    return out
