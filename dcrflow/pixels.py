@@ -1,0 +1,66 @@
+"""Image, variance and mask of a region: they travel together through every step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcrflow.geometry.box import Box
+
+
+@dataclass(frozen=True, slots=True)
+class PatchPixels:
+    """The subfilter coadds of a patch, on a part of it.
+
+    Parameters
+    ----------
+    box : Box
+        The part, absolute tract pixels.
+    image : ndarray of float32, shape (num_subfilters, box.height, box.width)
+        nJy; NaN where there are no data.
+    variance : ndarray of float32, shape (num_subfilters or 1, box.height, box.width)
+        nJy^2, of one subfilter; a first axis of 1 holds for each subfilter.
+    mask : ndarray of int32, shape (num_subfilters or 1, box.height, box.width)
+        Bits of the planes that the reader was asked for; a first axis of 1 holds for each subfilter.
+    """
+
+    box: Box
+    image: NDArray[np.float32]
+    variance: NDArray[np.float32]
+    mask: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        num = self.image.shape[0]
+        for name in ("image", "variance", "mask"):
+            array = getattr(self, name)
+            if array.ndim != 3 or array.shape[1:] != self.box.shape or array.shape[0] not in (1, num):
+                raise ValueError(f"{name} of shape {array.shape} does not fit {num} subfilters on {self.box}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """Image, variance and mask of one region.
+
+    Parameters
+    ----------
+    box : Box
+        The region, absolute pixels of a tract or a detector.
+    image : ndarray of float32, shape box.shape
+        nJy; NaN where there are no data.
+    variance : ndarray of float32, shape box.shape
+        nJy^2; NaN where there are no data.
+    mask : ndarray of int32, shape box.shape
+        Mask planes; NO_DATA where there are no data.
+    """
+
+    box: Box
+    image: NDArray[np.float32]
+    variance: NDArray[np.float32]
+    mask: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        for name in ("image", "variance", "mask"):
+            if getattr(self, name).shape != self.box.shape:
+                raise ValueError(f"{name} of shape {getattr(self, name).shape} does not fit {self.box}")
