@@ -1,0 +1,79 @@
+"""A template as an xarray.Dataset: the layout of the template store, whether its arrays are in memory or lazy."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from dcrflow.masks import NO_DATA, flag_attributes
+from dcrflow.plan import TemplatePlan
+
+
+@lru_cache(maxsize=1)
+def software() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    return {name: version(name) for name in ("dcrflow", "numpy", "numba", "astropy", "dask", "xarray", "zarr")}
+
+
+def template_dataset(plan: TemplatePlan, image: Any, variance: Any, mask: Any) -> xr.Dataset:
+    """Lay out a template's arrays as a dataset.
+
+    Parameters
+    ----------
+    plan : TemplatePlan
+        What was, or will be, made.
+    image, variance : array of float32, shape (y, x) of ``plan.bbox``
+        nJy and nJy^2; numpy or dask.
+    mask : array of int32, same shape
+        Mask planes.
+
+    Returns
+    -------
+    xarray.Dataset
+        Variables image, variance, mask over y and x (absolute detector pixels, border included), attributes as the
+        template store keeps them, but for ``coverage`` and ``status``, which want the pixels.
+    """
+    box, visit = plan.bbox, plan.visit
+    attributes = {
+        "instrument": visit.instrument,
+        "visit": visit.visit,
+        "detector": visit.detector,
+        "band": plan.band,
+        "physical_filter": visit.physical_filter or plan.info.physical_filter,
+        "units": plan.info.units,
+        "photometric_zero_point": plan.info.photometric_zero_point,
+        "bbox": visit.bbox.as_list(),
+        "patches": [[p.tract, p.patch] for p in plan.patches],
+        "dcr": dict(plan.applied),
+        "config": plan.config.as_json(),
+        "config_hash": plan.config.digest,
+        "inputs": plan.url,
+        "software": software(),
+    }
+    if visit.wcs.cards:
+        attributes["wcs"] = {c.keyword: c.value for c in visit.wcs.header.cards if c.keyword}
+    return xr.Dataset(
+        {
+            "image": (("y", "x"), image, {"units": plan.info.units}),
+            "variance": (("y", "x"), variance, {"units": f"{plan.info.units}2"}),
+            "mask": (("y", "x"), mask, flag_attributes(plan.planes)),
+        },
+        coords={
+            "y": ("y", np.arange(box.y0, box.y1, dtype=np.int64)),
+            "x": ("x", np.arange(box.x0, box.x1, dtype=np.int64)),
+        },
+        attrs=attributes,
+    )
+
+
+def coverage(template: xr.Dataset) -> float:
+    """Fraction of the detector's own pixels (without border) that have data; computes the mask."""
+    x0, y0, width, height = template.attrs["bbox"]
+    own = template["mask"].sel(x=slice(x0, x0 + width - 1), y=slice(y0, y0 + height - 1))
+    names = str(own.attrs["flag_meanings"]).split()
+    flag = np.atleast_1d(own.attrs["flag_masks"])[names.index(NO_DATA)]
+    return float(((own & int(flag)) == 0).mean())

@@ -1,0 +1,105 @@
+"""Coordinate maps: from a detector's pixels to a tract's, exact on a coarse grid and linear in between.
+
+The grid is anchored at the region's lower-left pixel, so that a pixel's coordinates do not depend on the tile that it
+is computed in; its step is the largest whose interpolation error, measured, stays within a bound.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcrflow.errors import WcsError
+from dcrflow.geometry.box import Box
+from dcrflow.geometry.wcs import SkyWcs
+
+Float = NDArray[np.float64]
+
+TOLERANCE = 2e-4  # pixels; a shift of this size leaves 1e-4 of a star's peak
+_STEPS = (256, 128, 64, 32, 16, 8, 4, 2, 1)
+
+
+def map_pixels(source: SkyWcs, target: SkyWcs, x: Float, y: Float) -> tuple[Float, Float]:
+    """Pixel coordinates (x, y) of `source` in those of `target`, exactly, by way of the sky."""
+    return target.sky_to_pixel(*source.pixel_to_sky(x, y))
+
+
+@dataclass(frozen=True)
+class PixelMap:
+    """A map from the pixels of a region of a detector to tract pixels.
+
+    Parameters
+    ----------
+    source, target : SkyWcs
+        Of the detector and of the tract.
+    bbox : Box
+        The region, absolute detector pixels; the grid's first node is its lower-left pixel.
+    step : int
+        Detector pixels between nodes.
+    error : float
+        Largest interpolation error found, tract pixels.
+    """
+
+    source: SkyWcs
+    target: SkyWcs
+    bbox: Box
+    step: int
+    error: float
+
+    @classmethod
+    def measured(cls, source: SkyWcs, target: SkyWcs, bbox: Box, tolerance: float = TOLERANCE) -> PixelMap:
+        """Choose the largest step whose interpolation error stays within `tolerance` pixels.
+
+        The error is measured where linear interpolation is worst, in the middles of cells and of their sides (a
+        conformal map's errors along x and y cancel in the middle), on up to 7 x 7 cells spread to the region's corners.
+
+        Raises
+        ------
+        WcsError
+            If the map is not finite on the region.
+        """
+        error = np.inf
+        for step in _STEPS:
+            ends = [max(0, n - 1 - step) for n in (bbox.width, bbox.height)]
+            x, y = (np.unique(np.linspace(0, end, 7).round()) for end in ends)
+            x, y = (g.ravel() for g in np.meshgrid(bbox.x0 + x, bbox.y0 + y))
+            half = step / 2
+            dx, dy = np.array([0, step, 0, step, half, half, 0]), np.array([0, 0, step, step, half, 0, half])
+            mapped = np.stack(map_pixels(source, target, x[:, None] + dx, y[:, None] + dy))
+            linear = np.stack([mapped[..., :4].mean(axis=-1), mapped[..., :2].mean(axis=-1), mapped[..., :3:2].mean(axis=-1)])
+            error = float(np.max(np.linalg.norm(np.moveaxis(linear, 0, -1) - mapped[..., 4:], axis=0)))
+            if not np.isfinite(error):
+                raise WcsError("the detector's WCS does not map all of its pixels into the tract: not finite there")
+            if error <= tolerance:
+                return cls(source, target, bbox, step, error)
+        return cls(source, target, bbox, 1, 0.0)
+
+    def nodes(self, tile: Box) -> tuple[Float, Float, int, int]:
+        """The grid's nodes around a tile.
+
+        Parameters
+        ----------
+        tile : Box
+            Part of the region.
+
+        Returns
+        -------
+        y, x : ndarray of float64, shape (ny, nx)
+            Tract pixel coordinates of the nodes.
+        y0, x0 : int
+            Pixels from the first of these nodes to the tile's lower-left pixel.
+        """
+        first_x, first_y = (tile.x0 - self.bbox.x0) // self.step, (tile.y0 - self.bbox.y0) // self.step
+        last_x = (tile.x1 - 1 - self.bbox.x0) // self.step + 1
+        last_y = (tile.y1 - 1 - self.bbox.y0) // self.step + 1
+        x = self.bbox.x0 + self.step * np.arange(first_x, last_x + 1, dtype=np.float64)
+        y = self.bbox.y0 + self.step * np.arange(first_y, last_y + 1, dtype=np.float64)
+        u, v = map_pixels(self.source, self.target, *np.meshgrid(x, y))
+        return (
+            v,
+            u,
+            tile.y0 - self.bbox.y0 - first_y * self.step,
+            tile.x0 - self.bbox.x0 - first_x * self.step,
+        )

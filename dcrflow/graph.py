@@ -1,0 +1,188 @@
+"""The lazy template: a plan's steps as a dask graph, and its pixels as an xarray.Dataset.
+
+Here is only wiring; each task calls one function of `dcrflow.steps`. Keys are made from the inputs, so that the same
+template has the same keys in every process, and a task's name on the dashboard is the name of its step.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from dask._task_spec import List, Task, TaskRef
+from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph
+
+from dcrflow.config import TemplateConfig
+from dcrflow.dataset import template_dataset
+from dcrflow.geometry.box import Box
+from dcrflow.pixels import Pixels
+from dcrflow.plan import TemplatePlan, plan_template
+from dcrflow.steps import load_patch, mosaic_tracts, shift_subfilters, warp_tract, write_template
+from dcrflow.stores.coadds import DcrCoadds, open_coadds
+from dcrflow.stores.templates import TemplateStore
+from dcrflow.visit import DetectorVisit
+
+_DTYPES = {"image": np.float32, "variance": np.float32, "mask": np.int32}
+
+
+def build_template(
+    coadds: DcrCoadds | Any, visit: DetectorVisit, config: TemplateConfig | None = None, **settings: Any
+) -> xr.Dataset:
+    """Plan a template and return it as a lazy dataset; reads metadata, no pixels.
+
+    Parameters
+    ----------
+    coadds : DcrCoadds, or anything that `open_coadds` takes
+        The subfilter coadds.
+    visit : DetectorVisit
+        What to make the template for.
+    config : TemplateConfig, optional
+        How; defaults otherwise.
+    **settings
+        Single keys of the config, over `config`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dask-backed variables image, variance (float32, nJy and nJy^2) and mask (int32, CF flags), dims (y, x), over the
+        detector's bounding box and border in absolute detector pixels. Slicing a variable along x and y leaves only
+        what the slice needs to be read and computed, to the pixel.
+
+    Raises
+    ------
+    DcrflowError
+        As `plan_template`; `ConfigError` for an unknown or unusable setting.
+    """
+    coadds = open_coadds(coadds)
+    if settings:
+        config = TemplateConfig.make((config or TemplateConfig()).model_dump(exclude_unset=True) | settings)
+    return lazy_template(coadds, plan_template(coadds, visit, config))
+
+
+def lazy_template(coadds: DcrCoadds, plan: TemplatePlan) -> xr.Dataset:
+    """The lazy dataset of a plan, as `build_template` returns it."""
+    graph = TemplateGraph(coadds, plan)
+    return template_dataset(plan, *(graph.array(name, plan.bbox) for name in _DTYPES))
+
+
+def write_task(coadds: DcrCoadds, plan: TemplatePlan, store: TemplateStore) -> Delayed:
+    """A Delayed that makes a template and writes it; its value is the `TemplateRecord` written."""
+    return TemplateGraph(coadds, plan).written(store)
+
+
+class Step(Task):  # type: ignore[misc]
+    """A task that keeps its name: graph optimisation must not fuse it with its neighbours."""
+
+    __slots__ = ()
+
+    @property
+    def block_fusion(self) -> bool:
+        return True
+
+
+class TemplateGraph:
+    """The tasks of one template."""
+
+    def __init__(self, coadds: DcrCoadds, plan: TemplatePlan) -> None:
+        self.coadds = coadds
+        self.plan = plan
+        self.token = f"{plan.digest}:{coadds.digest}"
+
+    def _key(self, name: str, *what: object) -> str:
+        return f"{name}-{blake2b(f'{self.token}:{what}'.encode(), digest_size=16).hexdigest()}"
+
+    def steps(self, box: Box) -> tuple[dict[str, dict[str, Task]], list[list[str]]]:
+        """The steps' tasks for a region, by step, and the keys of its tiles, row by row."""
+        layers: dict[str, dict[str, Task]] = {
+            "load_patch": {}, "shift_subfilters": {}, "warp_tract": {}, "mosaic_tracts": {},
+        }  # fmt: skip
+
+        def add(function: Callable[..., object], key: str, *arguments: object) -> TaskRef:
+            layers[function.__name__][key] = Step(key, function, *arguments)
+            return TaskRef(key)
+
+        rows: list[list[str]] = [[] for _ in box.cuts(self.plan.config.tile)[0]]
+        columns = len(box.cuts(self.plan.config.tile)[1])
+        for number, tile_box in enumerate(box.tiles(self.plan.config.tile)):
+            warped = []
+            for part in self.plan.tile(tile_box).parts:
+                loaded = [
+                    add(load_patch, self._key("load_patch", patch, region), self.coadds, self.plan, patch, region)
+                    for patch, region in part.reads
+                ]
+                shifted = add(shift_subfilters, self._key("shift_subfilters", part), self.plan, part, List(*loaded))
+                key = self._key("warp_tract", part.tract, tile_box)
+                warped.append(add(warp_tract, key, self.plan, part.tract, shifted, tile_box))
+            key = self._key("mosaic_tracts", tile_box)
+            add(mosaic_tracts, key, self.plan, tile_box, List(*warped))
+            rows[number // columns].append(key)
+        return layers, rows
+
+    def array(self, name: str, box: Box) -> TemplateArray:
+        """One variable on a region, as a dask array with a tile a chunk."""
+        layers, rows = self.steps(box)
+        output = self._key(name, box)
+        picked = {
+            (output, i, j): Task((output, i, j), _pick, TaskRef(key), name)
+            for i, row in enumerate(rows)
+            for j, key in enumerate(row)
+        }
+        array = TemplateArray(
+            _graph(layers, output, picked), output, box.cuts(self.plan.config.tile), dtype=_DTYPES[name]
+        )
+        array.template = (self, name, box)
+        return array
+
+    def written(self, store: TemplateStore) -> Delayed:
+        """The whole template, written to a store."""
+        layers, rows = self.steps(self.plan.bbox)
+        key = self._key("write_template", store.url)
+        tiles = List(*(TaskRef(k) for row in rows for k in row))
+        return Delayed(key, _graph(layers, key, {key: Step(key, write_template, self.plan, store, tiles)}))
+
+
+def _graph(layers: dict[str, dict[str, Task]], last: str, tasks: dict[Any, Task]) -> HighLevelGraph:
+    """A graph of one layer a step, each depending on the one before, and `tasks` on top."""
+    named = {f"{step}-{last}": tasks_of_step for step, tasks_of_step in layers.items()}
+    order = [*named, last]
+    dependencies = {name: {before} if before else set() for name, before in zip(order, [None, *order], strict=False)}
+    return HighLevelGraph({**named, last: tasks}, dependencies)
+
+
+def _pick(pixels: Pixels, name: str) -> Any:
+    return getattr(pixels, name)
+
+
+class TemplateArray(da.Array):  # type: ignore[misc]
+    """A dask array that knows what it is made from: slicing it plans the slice anew instead of cutting whole tiles."""
+
+    template: tuple[TemplateGraph, str, Box] | None = None
+
+    def __getitem__(self, index: Any) -> Any:
+        if self.template is not None:
+            graph, name, box = self.template
+            part = _sliced(box, index)
+            if part == box:
+                return self
+            if part is not None:
+                return graph.array(name, part)
+        return super().__getitem__(index)
+
+
+def _sliced(box: Box, index: Any) -> Box | None:
+    """The part of `box` that an index of plain slices picks; None for any other index, or if it picks nothing."""
+    index = index if isinstance(index, tuple) else (index,)
+    if len(index) > 2 or not all(isinstance(i, slice) and i.step in (None, 1) for i in index):
+        return None
+    (y0, y1, _), (x0, x1, _) = (
+        i.indices(n) for i, n in zip((*index, slice(None), slice(None)), box.shape, strict=False)
+    )
+    if y1 <= y0 or x1 <= x0:
+        return None
+    return Box.from_bounds(box.x0 + x0, box.y0 + y0, box.x0 + x1, box.y0 + y1)

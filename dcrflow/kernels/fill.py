@@ -1,0 +1,125 @@
+"""Pixels without data: filled smoothly for a filter's sake, and marked with what the fill reaches."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def fill_holes(image, known, reach):  # type: ignore[no-untyped-def]
+    """Continue an image smoothly into its holes.
+
+    Ring by ring from the edge of the data, a pixel becomes the mean of its (up to eight) neighbours of earlier rings;
+    what lies farther than `reach` rings inside a hole becomes zero.
+
+    Parameters
+    ----------
+    image : ndarray of float, shape (height, width)
+        Changed where not known.
+    known : ndarray of uint8, shape (height, width)
+        Not zero where the image has data.
+    reach : int
+        Rings to fill.
+
+    Returns
+    -------
+    int
+        Number of pixels without data.
+    """
+    height, width = image.shape
+    ring = np.zeros((height, width), np.int32)
+    holes = 0
+    for y in range(height):
+        for x in range(width):
+            if known[y, x] == 0:
+                image[y, x] = 0
+                ring[y, x] = -1
+                holes += 1
+    if holes == 0 or holes == height * width:
+        return holes
+    current = np.empty((holes, 2), np.int32)
+    following = np.empty((holes, 2), np.int32)
+    count = 0
+    for y in range(height):
+        for x in range(width):
+            if ring[y, x] == -1 and _touches(ring, y, x, 0):
+                current[count, 0], current[count, 1] = y, x
+                count += 1
+    for number in range(1, reach + 1):
+        for i in range(count):
+            y, x = current[i, 0], current[i, 1]
+            total = 0.0
+            neighbours = 0
+            for yy in range(max(0, y - 1), min(height, y + 2)):
+                for xx in range(max(0, x - 1), min(width, x + 2)):
+                    if 0 <= ring[yy, xx] < number:
+                        total += image[yy, xx]
+                        neighbours += 1
+            image[y, x] = total / neighbours
+            ring[y, x] = number
+        new = 0
+        for i in range(count):
+            y, x = current[i, 0], current[i, 1]
+            for yy in range(max(0, y - 1), min(height, y + 2)):
+                for xx in range(max(0, x - 1), min(width, x + 2)):
+                    if ring[yy, xx] == -1:
+                        ring[yy, xx] = -2  # queued
+                        following[new, 0], following[new, 1] = yy, xx
+                        new += 1
+        current, following = following, current
+        count = new
+        if count == 0:
+            break
+    return holes
+
+
+@njit(cache=True, nogil=True)
+def _touches(ring, y, x, value):  # type: ignore[no-untyped-def]
+    height, width = ring.shape
+    for yy in range(max(0, y - 1), min(height, y + 2)):
+        for xx in range(max(0, x - 1), min(width, x + 2)):
+            if ring[yy, xx] == value:
+                return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def mark_near_holes(known, radius, bit, mask):  # type: ignore[no-untyped-def]
+    """Set a mask bit on every pixel within `radius` pixels (a square) of one without data.
+
+    Parameters
+    ----------
+    known : ndarray of uint8, shape (height, width)
+        Zero where there are no data.
+    radius : int
+        Pixels.
+    bit : int
+        Value of the mask plane, ORed in.
+    mask : ndarray of int32, shape (height, width)
+        Changed.
+    """
+    height, width = known.shape
+    near = np.zeros(width, np.uint8)
+    for y in range(height):
+        last = -radius - 1  # nearest hole to the left, then to the right
+        near[:] = 0
+        some = False
+        for x in range(width):
+            if known[y, x] == 0:
+                last = x
+                some = True
+            if x - last <= radius:
+                near[x] = 1
+        if not some:
+            continue
+        last = width + radius
+        for x in range(width - 1, -1, -1):
+            if known[y, x] == 0:
+                last = x
+            if last - x <= radius:
+                near[x] = 1
+        for yy in range(max(0, y - radius), min(height, y + radius + 1)):
+            for x in range(width):
+                if near[x]:
+                    mask[yy, x] |= bit

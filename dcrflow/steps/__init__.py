@@ -1,0 +1,42 @@
+"""The steps of a template: load_patch -> shift_subfilters -> warp_tract -> mosaic_tracts, a module each.
+
+Plain functions on arrays, run alike by the lazy graph's tasks and by `make_tile` in one go. A pixel of the result
+depends on the inputs alone, not on the tile that it was computed in: the DCR is evaluated on a grid fixed to the
+tract, coordinates on one fixed to the detector, and every filter has a finite reach that the tile's margin covers.
+"""
+
+from dcrflow.geometry.box import Box
+from dcrflow.pixels import Pixels
+from dcrflow.plan import TemplatePlan
+from dcrflow.steps.load import load_patch
+from dcrflow.steps.mosaic import mosaic_tracts
+from dcrflow.steps.shift import shift_subfilters
+from dcrflow.steps.warp import warp_tract
+from dcrflow.steps.write import assemble, write_template
+from dcrflow.stores.coadds import DcrCoadds
+
+__all__ = ["assemble", "load_patch", "make_tile", "mosaic_tracts", "shift_subfilters", "warp_tract", "write_template"]
+
+
+def make_tile(coadds: DcrCoadds, plan: TemplatePlan, box: Box) -> Pixels:
+    """Run all steps for one tile, here and now.
+
+    Parameters
+    ----------
+    coadds : DcrCoadds
+        The store of subfilter coadds.
+    plan : TemplatePlan
+        The orders.
+    box : Box
+        The tile, absolute detector pixels, within ``plan.bbox``.
+
+    Returns
+    -------
+    Pixels
+        Of the tile.
+    """
+    warped = []
+    for part in plan.tile(box).parts:
+        patches = [load_patch(coadds, plan, patch, region) for patch, region in part.reads]
+        warped.append(warp_tract(plan, part.tract, shift_subfilters(plan, part, patches), box))
+    return mosaic_tracts(plan, box, warped)

@@ -1,0 +1,46 @@
+"""mosaic_tracts: one tile of the template from what each tract has of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dcrflow.geometry.box import Box
+from dcrflow.kernels.merge import merge_into
+from dcrflow.masks import NO_DATA
+from dcrflow.pixels import Pixels
+from dcrflow.plan import TemplatePlan
+
+
+def mosaic_tracts(plan: TemplatePlan, box: Box, warped: Sequence[Pixels]) -> Pixels:
+    """Average the tracts where they overlap.
+
+    Parameters
+    ----------
+    plan : TemplatePlan
+        Gives the weights, the mask planes and the fill value.
+    box : Box
+        The tile, absolute detector pixels.
+    warped : sequence of Pixels
+        What `warp_tract` made of each tract, all of the tile; may be empty.
+
+    Returns
+    -------
+    Pixels
+        Of the tile; where no tract has data, NO_DATA and the fill value in image and variance.
+    """
+    image = np.full(box.shape, np.nan, np.float32)
+    variance = np.full(box.shape, np.nan, np.float32)
+    mask = np.zeros(box.shape, np.int32)
+    weight = np.zeros(box.shape, np.float32)
+    for pixels in warped:
+        merge_into(
+            pixels.image, pixels.variance, pixels.mask, plan.config.combine == "mean", image, variance, mask, weight
+        )
+    empty = weight == 0
+    if empty.any():
+        image[empty] = plan.config.fill
+        variance[empty] = plan.config.fill
+        mask[empty] = 1 << plan.planes[NO_DATA]
+    return Pixels(box, image, variance, mask)

@@ -1,0 +1,42 @@
+"""warp_tract: from a tract's pixels to a detector's."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dcrflow.geometry.box import Box
+from dcrflow.kernels.warp import variance_table, warp_kernel, weight_table
+from dcrflow.masks import NO_DATA
+from dcrflow.pixels import Pixels
+from dcrflow.plan import TemplatePlan
+
+
+def warp_tract(plan: TemplatePlan, tract: int, pixels: Pixels, box: Box) -> Pixels:
+    """Resample one tract's matched pixels to a tile of the detector; flux is conserved.
+
+    Parameters
+    ----------
+    plan : TemplatePlan
+        Gives the kernel and the coordinates.
+    tract : int
+        Index into ``plan.tracts``.
+    pixels : Pixels
+        What `shift_subfilters` made, on the region that the tile needs.
+    box : Box
+        The tile, absolute detector pixels.
+
+    Returns
+    -------
+    Pixels
+        Of the tile; NaN and NO_DATA where the tract has no data.
+    """
+    y, x, y0, x0 = plan.tracts[tract].pixel_map.nodes(box)
+    table, squared = weight_table(plan.config.warp), variance_table(plan.config.warp)
+    image, variance = np.empty(box.shape, np.float32), np.empty(box.shape, np.float32)
+    mask = np.empty(box.shape, np.int32)
+    warp = warp_kernel(table.shape[1], squared.shape[1])
+    warp(
+        pixels.image, pixels.variance, pixels.mask, y - pixels.box.y0, x - pixels.box.x0,
+        plan.tracts[tract].pixel_map.step, y0, x0, table, squared, 1 << plan.planes[NO_DATA], image, variance, mask,
+    )  # fmt: skip
+    return Pixels(box, image, variance, mask)

@@ -1,0 +1,29 @@
+"""write_template: the tiles of a template, put together and into the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from dcrflow.dataset import coverage, template_dataset
+from dcrflow.pixels import Pixels
+from dcrflow.plan import TemplatePlan
+from dcrflow.stores.templates import TemplateRecord, TemplateStore
+
+
+def assemble(plan: TemplatePlan, tiles: Sequence[Pixels]) -> xr.Dataset:
+    """Put the tiles of a template together, in memory, laid out and described as the store keeps it."""
+    image, variance = np.empty(plan.bbox.shape, np.float32), np.empty(plan.bbox.shape, np.float32)
+    mask = np.empty(plan.bbox.shape, np.int32)
+    for tile in tiles:
+        where = tile.box.slices(plan.bbox)
+        image[where], variance[where], mask[where] = tile.image, tile.variance, tile.mask
+    template = template_dataset(plan, image, variance, mask)
+    return template.assign_attrs(coverage=coverage(template))
+
+
+def write_template(plan: TemplatePlan, store: TemplateStore, tiles: Sequence[Pixels]) -> TemplateRecord:
+    """Write a template from its tiles; its status last."""
+    return store.write(assemble(plan, tiles))
