@@ -44,3 +44,7 @@ class ObservationError(DcrflowError, ValueError):
 
 class WcsError(DcrflowError, ValueError):
     """A WCS cannot be read, or does not map pixels to the sky and back."""
+
+
+class ClusterError(DcrflowError, ConnectionError):
+    """A cluster cannot be understood or reached."""

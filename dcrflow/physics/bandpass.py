@@ -89,7 +89,9 @@ class Bandpass:
             else:
                 wavelength, throughput = np.loadtxt(path, comments="#", usecols=(0, 1), unpack=True, delimiter=None)
         except Exception as error:
-            raise ConfigError(f"cannot read a transmission curve from {path}: {' '.join(str(error).split())}") from error
+            raise ConfigError(
+                f"cannot read a transmission curve from {path}: {' '.join(str(error).split())}"
+            ) from error
         if np.max(wavelength) > 3000:
             wavelength = np.asarray(wavelength) / 10
         try:

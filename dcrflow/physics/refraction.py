@@ -67,7 +67,9 @@ class Weather:
                 continue
             low, high = limits[name]
             if not low <= value <= high:
-                raise ValueError(f"{name} {value:g} is not within {low:g} to {high:g}; leave it out to assume a standard one")
+                raise ValueError(
+                    f"{name} {value:g} is not within {low:g} to {high:g}; leave it out to assume a standard one"
+                )
             values[name] = float(value)
         return cls(**values, assumed=tuple(assumed))
 
@@ -133,10 +135,12 @@ def vapour_pressure(weather: Weather) -> float:
     return max(0.0, 1.3332239 * sum(c * dew**i for i, c in enumerate(powers)))
 
 
-def refraction_terms(
-    wavelength: ArrayLike, weather: Weather, latitude: float, height: float
-) -> tuple[Float, Float]:
+def refraction_terms(wavelength: ArrayLike, weather: Weather, latitude: float, height: float) -> tuple[Float, Float]:
     """The two terms of the refraction: R = first * tan(z) + second * tan(z)^3 (Stone 1996, equation 4).
+
+    The sign of the second term is LSST's, so that R agrees with the pipeline's. Measured against ``erfa.refco`` (true
+    zenith angles, 739 mbar, 20 C, 10 %) it makes R too large by 0.12 arcsec at z = 45 deg and 0.59 at 60, and the DCR
+    between 400 and 550 nm by 5 and 15 mas (0.7 and 1.2 %); with the opposite sign that would be 3 and 7 mas.
 
     Parameters
     ----------

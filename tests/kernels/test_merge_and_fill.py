@@ -1,0 +1,91 @@
+"""Weighted means of overlapping pixels, and what happens around pixels without data."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from dcrflow.kernels.fill import fill_holes, mark_near_holes
+from dcrflow.kernels.merge import merge_into
+
+values = st.floats(-1e6, 1e6, width=32) | st.just(float("nan"))
+variances = st.floats(0.0009765625, 1e6, width=32) | st.sampled_from([0.0, -1.0, float("nan"), float("inf")])
+
+
+def merged(
+    images: list[np.ndarray], noise: list[np.ndarray], masks: list[np.ndarray], equal: bool
+) -> tuple[np.ndarray, ...]:
+    shape = images[0].shape
+    out = (
+        np.full(shape, np.nan),
+        np.full(shape, np.nan, np.float32),
+        np.zeros(shape, np.int32),
+        np.zeros(shape, np.float32),
+    )
+    for image, variance, mask in zip(images, noise, masks, strict=True):
+        merge_into(image, variance, mask, equal, *out)
+    return out
+
+
+@given(
+    images=hnp.arrays(np.float32, (3, 4, 5), elements=values),
+    noise=hnp.arrays(np.float32, (3, 4, 5), elements=variances),
+    equal=st.booleans(),
+)
+def test_weights(images: np.ndarray, noise: np.ndarray, equal: bool) -> None:
+    masks = np.broadcast_to(np.array([1, 2, 4], np.int32)[:, None, None], images.shape).copy()
+    image, variance, mask, weight = merged(list(images), list(noise), list(masks), equal)
+    good = np.isfinite(images) & np.isfinite(noise) & (noise > 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        w = np.where(good, 1.0 if equal else np.where(good, noise, 1).astype(float) ** -0.5, 0)
+        scale = np.abs(np.where(good, images, 0)).max(axis=0)
+        expected = (np.where(good, images, 0) * w).sum(axis=0) / w.sum(axis=0)
+        expected_variance = (np.where(good, noise, 0) * w).sum(axis=0) / w.sum(axis=0)
+    some = good.any(axis=0)
+    assert np.all(np.abs(image - expected)[some] <= 1e-6 * scale[some])
+    largest = np.where(good, noise, 0).max(axis=0)  # the running mean is rounded to float32 on its way
+    assert np.all(np.abs(variance - expected_variance)[some] <= 2e-7 * largest[some])
+    np.testing.assert_array_equal(weight > 0, some)
+    np.testing.assert_array_equal(mask, np.where(good, masks, 0).sum(axis=0))
+    one = good.sum(axis=0) == 1
+    np.testing.assert_array_equal(image[one], np.where(good, images, 0).sum(axis=0)[one])
+
+
+def test_fill_is_smooth_and_local() -> None:
+    y, x = np.mgrid[:60, :70]
+    plane = 3.0 + 0.01 * y - 0.02 * x
+    known = np.ones(plane.shape, np.uint8)
+    known[20:32, 25:40] = 0
+    filled = np.where(known, plane, np.nan)
+    assert fill_holes(filled, known, 24) == 12 * 15
+    np.testing.assert_array_equal(filled[known == 1], plane[known == 1])
+    assert np.abs(filled - plane).max() < 0.15  # within what the plane varies across the hole
+    again = np.where(known, plane, np.inf)[10:45, 15:55].copy()
+    fill_holes(again, known[10:45, 15:55].copy(), 24)
+    np.testing.assert_array_equal(again, filled[10:45, 15:55])
+
+
+def test_fill_of_a_constant_is_the_constant() -> None:
+    image = np.full((40, 40), np.nan)
+    image[:5] = 7.0
+    known = np.isfinite(image).view(np.uint8)
+    fill_holes(image, known, 10)
+    assert np.all(image[:15] == 7)
+    assert np.all(image[15:] == 0)
+
+
+def test_all_or_nothing() -> None:
+    image = np.full((5, 5), np.nan)
+    assert fill_holes(image, np.zeros((5, 5), np.uint8), 3) == 25
+    assert np.all(image == 0)
+    assert fill_holes(image, np.ones((5, 5), np.uint8), 3) == 0
+
+
+@given(known=hnp.arrays(np.bool_, (9, 11), elements=st.booleans()), radius=st.integers(0, 5))
+def test_marks_against_brute_force(known: np.ndarray, radius: int) -> None:
+    mask = np.zeros(known.shape, np.int32)
+    mark_near_holes(known.view(np.uint8), radius, 4, mask)
+    expected = np.zeros_like(mask)
+    for y, x in np.argwhere(~known):
+        expected[max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1] = 4
+    np.testing.assert_array_equal(mask, expected)

@@ -1,0 +1,73 @@
+"""Resampling by affine maps, against scipy."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from dcrflow.kernels.warp import TAPS, variance_table, warp_kernel, weight_table
+
+
+def run(kernel, image, variance, mask, matrix, offset, shape, step=16):
+    height, width = shape
+    y, x = np.arange(0, height + step, step), np.arange(0, width + step, step)
+    gy, gx = np.meshgrid(y, x, indexing="ij")
+    grid_y = matrix[0][0] * gy + matrix[0][1] * gx + offset[0]
+    grid_x = matrix[1][0] * gy + matrix[1][1] * gx + offset[1]
+    table, squared = weight_table(kernel), variance_table(kernel)
+    out = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.int32)
+    warp = warp_kernel(table.shape[1], squared.shape[1])
+    warp(image, variance, mask, grid_y, grid_x, step, 0, 0, table, squared, 256, *out)
+    return out
+
+
+@pytest.mark.parametrize(("kernel", "order"), [("spline3", 3), ("spline5", 5), ("bilinear", 1)])
+def test_against_scipy(kernel: str, order: int) -> None:
+    rng = np.random.default_rng(5)
+    image = ndimage.gaussian_filter(rng.normal(size=(90, 100)), 1.5)
+    coefficients = (ndimage.spline_filter(image, order) if order > 1 else image).astype(np.float32)
+    angle = np.deg2rad(20)
+    matrix, offset = [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]], (20.3, 35.7)
+    ones = np.ones(image.shape, np.float32)
+    found, _, mask = run(kernel, coefficients, ones, np.zeros(image.shape, np.int32), matrix, offset, (40, 45))
+    y, x = np.mgrid[:40, :45]
+    where = (matrix[0][0] * y + matrix[0][1] * x + offset[0], matrix[1][0] * y + matrix[1][1] * x + offset[1])
+    expected = ndimage.map_coordinates(coefficients.astype(float), where, order=order, prefilter=False)
+    np.testing.assert_allclose(found, expected, atol=2e-6 * np.abs(image).max())
+    assert not mask.any()
+
+
+@pytest.mark.parametrize("kernel", list(TAPS))
+def test_constant_variance_and_area(kernel: str) -> None:
+    """A constant stays one (times the pixel area); white noise comes out with the sum of the squared weights."""
+    shape = (60, 60)
+    image, variance = np.full(shape, 5.0, np.float32), np.full(shape, 2.0, np.float32)
+    matrix, offset = [[1.1, 0.0], [0.0, 0.9]], (8.0, 8.0)
+    found, noise, _ = run(kernel, image, variance, np.zeros(shape, np.int32), matrix, offset, (30, 30))
+    np.testing.assert_allclose(found, 5 * 0.99, rtol=1e-6)
+    assert np.all((noise > 0) & (noise <= 2 * 0.99**2 * 1.001))
+    assert noise[0, 0] == pytest.approx(2 * 0.99**2, rel=1e-5)  # on a pixel centre nothing is averaged
+
+
+@pytest.mark.parametrize("kernel", list(TAPS))
+def test_where_the_kernel_leaves_the_data(kernel: str) -> None:
+    shape = (30, 30)
+    ones = np.ones(shape, np.float32)
+    image, variance, mask = run(kernel, ones, ones, np.zeros(shape, np.int32), [[1, 0], [0, 1]], (-5.5, -5.5), (45, 45))
+    inside = np.isfinite(image)
+    np.testing.assert_array_equal(inside, np.isfinite(variance))
+    np.testing.assert_array_equal(mask, np.where(inside, 0, 256))
+    half = max(TAPS[kernel], 6 if kernel.startswith("spline") else 0) // 2
+    expected = np.zeros_like(inside)
+    expected[5 + half : 36 - half, 5 + half : 36 - half] = True
+    np.testing.assert_array_equal(inside, expected)
+
+
+def test_mask_is_ored_over_the_bilinear_footprint() -> None:
+    shape = (30, 30)
+    mask = np.zeros(shape, np.int32)
+    mask[15, 15], mask[10, 12] = 2, 256
+    ones = np.ones(shape, np.float32)
+    image, _, found = run("lanczos3", ones, ones, mask, [[1, 0], [0, 1]], (5.5, 5.5), (19, 19))
+    assert np.argwhere(found == 2).tolist() == [[9, 9], [9, 10], [10, 9], [10, 10]]
+    assert np.argwhere(found == 256).tolist() == [[4, 6], [4, 7], [5, 6], [5, 7]]
+    assert np.isnan(image[found == 256]).all()
