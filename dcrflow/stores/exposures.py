@@ -1,0 +1,133 @@
+"""Detector-visits from the headers of LSST-style FITS exposures; no pixels are read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from astropy.io import fits
+from astropy.time import Time
+
+from dcrflow.errors import VisitTableError
+
+_SUFFIXES = (".fits", ".fits.gz", ".fits.fz", ".fit", ".fits.bz2")
+_KEYWORDS = {  # column: keyword of LSST's VisitInfo, and the factor to our unit
+    "ra": ("BORE-RA", 1.0), "dec": ("BORE-DEC", 1.0), "altitude": ("BORE-ALT", 1.0),
+    "rotation_angle": ("BORE-ROTANG", 1.0), "longitude": ("OBS-LONG", 1.0), "latitude": ("OBS-LAT", 1.0),
+    "height_m": ("OBS-ELEV", 1.0), "temperature": ("AIRTEMP", 1.0), "pressure": ("AIRPRESS", 1.0),
+    "humidity": ("HUMIDITY", 1.0),
+}  # fmt: skip
+_FROM_NAME = re.compile(r"_(\d+)_(\d+)\.fi?ts")
+
+
+def exposure_files(source: Any) -> list[Path] | None:
+    """The FITS files that a source of detector-visits stands for; None if it stands for something else.
+
+    Raises
+    ------
+    VisitTableError
+        If it is a directory without FITS files.
+    """
+    if isinstance(source, str | Path):
+        path = Path(source)
+        if path.is_dir():
+            found = sorted(p for p in path.iterdir() if p.name.lower().endswith(_SUFFIXES))
+            if not found:
+                raise VisitTableError(f"{path} is a directory without FITS files; expected exposures or a table")
+            return found
+        return [path] if path.name.lower().endswith(_SUFFIXES) and path.exists() else None
+    if isinstance(source, Iterable) and not hasattr(source, "columns"):
+        paths = [Path(p) for p in source if isinstance(p, str | Path)]
+        return paths or None
+    return None
+
+
+def read_exposure_row(path: Path) -> dict[str, Any]:
+    """Read what a detector-visit table would say of one exposure.
+
+    Parameters
+    ----------
+    path : Path
+        A FITS file with VisitInfo keywords in its primary header and the WCS in that of its image.
+
+    Raises
+    ------
+    VisitTableError
+        If a header cannot be read or says too little; names the file and what is missing.
+    """
+    try:
+        with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+            primary = hdus[0].header
+            index = next(i for i, h in enumerate(hdus) if h.header.get("NAXIS", 0) == 2 and "CRVAL1" in h.header)
+            header = hdus[index].header.copy()
+            names = {k: _keyword(primary, header, *keys) for k, keys in _NAMES.items()}
+            if names["band"] is None:
+                names |= _filter_label(hdus)
+    except StopIteration:
+        raise VisitTableError("no image with a celestial WCS in it") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise VisitTableError(f"cannot read its headers: {' '.join(str(error).split())}") from error
+    if (names["visit"] is None or names["detector"] is None) and (match := _FROM_NAME.search(path.name)):
+        names["visit"] = names["visit"] if names["visit"] is not None else int(match[1])
+        names["detector"] = names["detector"] if names["detector"] is not None else int(match[2])
+    row: dict[str, Any] = {**names, "instrument": names["instrument"] or "unknown"}
+    for name in ("visit", "detector", "band"):
+        if row[name] is None:
+            raise VisitTableError(
+                f"no {name}: none of the keywords {', '.join(_NAMES[name])} is there; give a table instead"
+            )
+    x0, y0 = (int(header.get(f"CRVAL{i}A", -header.get(f"LTV{i}", 0))) for i in (1, 2))
+    row |= {"x0": x0, "y0": y0, "width": header["NAXIS1"], "height": header["NAXIS2"], "wcs": _absolute(header, x0, y0)}
+    for column, (keyword, factor) in _KEYWORDS.items():
+        value = _keyword(primary, header, keyword)
+        row[column] = None if value is None else float(value) * factor
+    date = _keyword(primary, header, "DATE-AVG")
+    scale = str(_keyword(primary, header, "TIMESYS") or "TAI").lower()
+    row["mjd"] = None if date is None else float(Time(str(date), scale=scale).tai.mjd)
+    return row
+
+
+_NAMES = {
+    "instrument": ("INSTRUME", "INSTRUMENT"),
+    "visit": ("VISIT", "EXPID", "IDNUM"),
+    "detector": ("DETECTOR", "CCDNUM", "CCD", "DET-ID"),
+    "band": ("BAND",),
+    "physical_filter": ("FILTER", "FILTNAM", "PHYSICAL_FILTER"),
+}
+
+
+def _keyword(primary: fits.Header, header: fits.Header, *keys: str) -> Any:
+    for where in (primary, header):
+        for key in keys:
+            if key in where and not isinstance(where[key], fits.card.Undefined):
+                return where[key]
+    return None
+
+
+def _filter_label(hdus: fits.HDUList) -> dict[str, Any]:
+    """Band and physical filter from LSST's archive table of them."""
+    if "FilterLabel" not in hdus:
+        return {}
+    row = hdus["FilterLabel"].data[0]
+    found = {
+        name.lower(): str(row[name]).strip()
+        for name in hdus["FilterLabel"].columns.names
+        if name.lower() in ("band", "physical")
+    }
+    return {"band": found.get("band") or None, "physical_filter": found.get("physical") or ""}
+
+
+def _absolute(header: fits.Header, x0: int, y0: int) -> str:
+    """The WCS cards for absolute pixels: the header's are relative to the array's first pixel."""
+    keep = fits.Header()
+    wanted = re.compile(
+        r"^(WCSAXES|CTYPE[12]|CRPIX[12]|CRVAL[12]|CD[12]_[12]|PC[12]_[12]|CDELT[12]|CUNIT[12]|RADESYS|EQUINOX|LONPOLE|LATPOLE"
+        r"|PV[12]_\d+|(A|B|AP|BP)_(ORDER|\d+_\d+|DMAX))$"
+    )
+    for card in header.cards:
+        if wanted.match(card.keyword):
+            keep.append(card)
+    keep["CRPIX1"], keep["CRPIX2"] = keep["CRPIX1"] + x0, keep["CRPIX2"] + y0
+    return str(keep.tostring(sep="", endcard=False, padding=False))

@@ -1,0 +1,335 @@
+"""Detector-visit tables: ECSV, Parquet, tables in memory, or the headers of FITS exposures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from astropy.table import QTable, Table
+
+from dcrflow.errors import DcrflowError, VisitTableError
+from dcrflow.geometry.box import Box
+from dcrflow.geometry.wcs import SkyWcs
+from dcrflow.physics.observation import Observation, altitude_and_parallactic_angle
+from dcrflow.physics.refraction import Weather
+from dcrflow.stores.exposures import exposure_files, read_exposure_row
+from dcrflow.visit import DetectorVisit
+
+_REQUIRED = ("instrument", "visit", "detector", "band", "x0", "y0", "width", "height", "wcs", "ra", "dec")
+_UNITS = {
+    "ra": u.deg, "dec": u.deg, "mjd": u.day, "altitude": u.deg, "parallactic_angle": u.deg, "rotation_angle": u.deg,
+    "longitude": u.deg, "latitude": u.deg, "height_m": u.m, "temperature": u.deg_C, "pressure": u.Pa,
+    "humidity": u.percent, "x0": u.pix, "y0": u.pix, "width": u.pix, "height": u.pix,
+}  # fmt: skip
+
+#: Where the site is not given (altitude and parallactic angle being there it hardly matters: 0.3 % of the refraction).
+_SITE = {"latitude": 45.0, "height_m": 0.0}
+
+
+@dataclass(frozen=True)
+class BadVisit:
+    """A row that cannot be used.
+
+    Parameters
+    ----------
+    visit, detector : int
+        The data ID; -1 where that is what cannot be read.
+    error : VisitTableError
+        Why.
+    """
+
+    visit: int
+    detector: int
+    error: VisitTableError
+
+
+def read_visits(source: Any) -> list[DetectorVisit]:
+    """Read detector-visits.
+
+    Parameters
+    ----------
+    source : str, path, astropy Table, pandas DataFrame, or sequence
+        An ECSV or Parquet file with the columns of the interfaces page (units in the file are honoured); a table in
+        memory; a directory or list of LSST-style FITS exposures, whose headers alone are read; or a list of
+        `DetectorVisit`, returned as it is.
+
+    Raises
+    ------
+    VisitTableError
+        If the source cannot be read, lacks a column, or has a row that cannot be used; names the table, row, visit,
+        detector and column, and what was expected.
+    """
+    rows = read_visit_rows(source)
+    for row in rows:
+        if isinstance(row, BadVisit):
+            raise row.error
+    return [row for row in rows if isinstance(row, DetectorVisit)]
+
+
+def read_visit_rows(source: Any) -> list[DetectorVisit | BadVisit]:
+    """Read detector-visits as `read_visits` does, but let a bad row stand for itself.
+
+    Raises
+    ------
+    VisitTableError
+        If the source as a whole cannot be used.
+    """
+    if isinstance(source, Sequence) and not isinstance(source, str) and source:
+        if all(isinstance(v, DetectorVisit | BadVisit) for v in source):
+            return list(source)
+    elif isinstance(source, Sequence) and not isinstance(source, str):
+        return []
+    files = exposure_files(source)
+    if files is not None:
+        found = [_checked(read_exposure_row, str(path), path) for path in files]
+        return _unique("these exposures", found)
+    name, table = _table(source)
+    columns = {c: table[c] for c in table.colnames}
+    missing = [c for c in _REQUIRED if c not in columns]
+    if missing:
+        raise VisitTableError(f"{name} lacks the column {', '.join(missing)}; it has {', '.join(columns) or 'none'}")
+    if not {"altitude", "parallactic_angle"} <= set(columns) and not {"mjd", "longitude", "latitude"} <= set(columns):
+        raise VisitTableError(
+            f"{name} needs the columns altitude and parallactic_angle, or mjd, longitude and latitude; "
+            f"it has {', '.join(columns)}"
+        )
+    values = {c: _values(name, c, column) for c, column in columns.items()}
+    rows = [{c: v[i] for c, v in values.items()} for i in range(len(table))]
+    return _unique(name, [_checked(detector_visit, f"{name}, row {i}", row) for i, row in enumerate(rows)])
+
+
+def _checked(make: Any, where: str, row: Any) -> DetectorVisit | BadVisit:
+    try:
+        made = make(row)
+        made = detector_visit(made) if isinstance(made, Mapping) else made
+        assert isinstance(made, DetectorVisit)
+    except (DcrflowError, ValueError) as error:
+        names = {k: _integer_or_none(row.get(k)) for k in ("visit", "detector")} if isinstance(row, Mapping) else {}
+        label = f" (visit {names['visit']} detector {names['detector']})" if names else ""
+        wrapped = VisitTableError(f"{where}{label}: {error}")
+        return BadVisit(*(names.get(k) if names.get(k) is not None else -1 for k in ("visit", "detector")), wrapped)  # type: ignore[arg-type]
+    return made
+
+
+def _unique(name: str, rows: list[DetectorVisit | BadVisit]) -> list[DetectorVisit | BadVisit]:
+    seen: dict[tuple[int, int], int] = {}
+    for i, row in enumerate(rows):
+        key = row.visit, row.detector
+        if key in seen and -1 not in key:
+            raise VisitTableError(
+                f"{name}: rows {seen[key]} and {i} are both visit {row.visit} detector {row.detector}; keep one of them"
+            )
+        seen.setdefault(key, i)
+    return rows
+
+
+def _table(source: Any) -> tuple[str, Table]:
+    """Any table as an astropy one, and what to call it."""
+    if isinstance(source, Table):
+        return "the table", source
+    if hasattr(source, "to_dict") and hasattr(source, "columns"):
+        return "the data frame", Table.from_pandas(source)
+    path = Path(source)
+    if not path.exists():
+        raise VisitTableError(
+            f"{path} does not exist; expected a detector-visit table (ECSV or Parquet) or FITS exposures"
+        )
+    try:
+        if path.suffix.lower() in (".parquet", ".pq", ".parq"):
+            return str(path), _read_parquet(path)
+        return str(path), Table.read(path, format="ascii.ecsv")
+    except Exception as error:
+        raise VisitTableError(
+            f"cannot read {path} as a detector-visit table: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        ) from error
+
+
+def _read_parquet(path: Path) -> Table:
+    try:
+        return Table.read(path, format="parquet")
+    except Exception:  # not one that astropy wrote
+        import pyarrow.parquet
+
+        table = pyarrow.parquet.read_table(path)
+        return Table({name: table[name].to_pylist() for name in table.column_names})
+
+
+def _values(name: str, column: str, values: Any) -> list[Any]:
+    """A column's values in the contract's unit; None where masked or not a number."""
+    unit = getattr(values, "unit", None)
+    wanted = _UNITS.get(column)
+    masked = np.broadcast_to(np.asarray(getattr(values, "mask", False)), (len(values),))
+    if unit is not None and wanted is not None and unit != u.dimensionless_unscaled:
+        try:
+            plain = u.Quantity(np.ma.filled(getattr(values, "value", values), np.nan), unit)
+            values = plain.to_value(wanted, equivalencies=u.temperature())
+        except (u.UnitConversionError, TypeError) as error:
+            raise VisitTableError(f"{name}: column {column} has unit {unit}, expected {wanted}") from error
+    data = [v.item() if hasattr(v, "item") else v for v in values]
+    return [
+        None if m or v is None or (isinstance(v, float) and math.isnan(v)) else v
+        for v, m in zip(data, masked, strict=True)
+    ]
+
+
+def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
+    """Make a detector-visit of one row: column to value, in the contract's units, None or absent where missing.
+
+    Raises
+    ------
+    ValueError, DcrflowError
+        If the row cannot be used; names the column, what was found and what was expected.
+    """
+    for name in _REQUIRED:
+        if row.get(name) is None:
+            raise ValueError(f"{name} is missing")
+    integers = {name: _integer(name, row[name]) for name in ("visit", "detector", "x0", "y0", "width", "height")}
+    for name in ("width", "height"):
+        if integers[name] < 1:
+            raise ValueError(f"{name} is {integers[name]}, expected at least 1 pixel")
+    for name in ("visit", "detector"):
+        if integers[name] < 0:
+            raise ValueError(f"{name} is {integers[name]}, expected an ID of 0 or more")
+    numbers = {name: _number(name, row.get(name)) for name in _UNITS if name not in integers}
+    band = str(row["band"])
+    if not band or "/" in band:
+        raise ValueError(f"band is {band!r}, expected a name without '/'")
+    mjd = numbers["mjd"]
+    site = {name: numbers[name] for name in ("longitude", "latitude", "height_m")}
+    height = site["height_m"] if site["height_m"] is not None else _SITE["height_m"]
+    latitude = site["latitude"] if site["latitude"] is not None else _SITE["latitude"]
+    altitude, parallactic = numbers["altitude"], numbers["parallactic_angle"]
+    ra, dec = numbers["ra"], numbers["dec"]
+    assert ra is not None
+    assert dec is not None
+    if altitude is None or parallactic is None:
+        if mjd is None or site["longitude"] is None or site["latitude"] is None:
+            raise ValueError("neither altitude and parallactic_angle nor mjd, longitude and latitude are there")
+        found = altitude_and_parallactic_angle(ra, dec, mjd, site["longitude"], site["latitude"], height)
+        altitude = found[0] if altitude is None else altitude
+        parallactic = found[1] if parallactic is None else parallactic
+    observation = Observation(
+        ra=ra,
+        dec=dec,
+        altitude=altitude,
+        parallactic_angle=parallactic,
+        weather=Weather.measured(numbers["temperature"], numbers["pressure"], numbers["humidity"], height),
+        latitude=latitude,
+        height=height,
+        rotation_angle=numbers["rotation_angle"],
+    )
+    return DetectorVisit(
+        instrument=str(row["instrument"]),
+        visit=integers["visit"],
+        detector=integers["detector"],
+        band=band,
+        bbox=Box(integers["x0"], integers["y0"], integers["width"], integers["height"]),
+        wcs=SkyWcs.from_any(row["wcs"]),
+        observation=observation,
+        physical_filter=str(row.get("physical_filter") or ""),
+        mjd=mjd,
+    )
+
+
+def _integer_or_none(value: Any) -> int | None:
+    try:
+        return _integer("", value)
+    except ValueError:
+        return None
+
+
+def _integer(name: str, value: Any) -> int:
+    try:
+        number = int(value)
+        if number != float(value):
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} is {value!r}, expected an integer") from None
+    return number
+
+
+def _number(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is {value!r}, expected a number") from None
+    if math.isnan(number):
+        return None
+    if math.isinf(number):
+        raise ValueError(f"{name} is {number}, expected a finite number")
+    return number
+
+
+def write_visits(visits: Iterable[DetectorVisit], path: str | Path) -> None:
+    """Write detector-visits as a table, ECSV or Parquet by the path's suffix.
+
+    Raises
+    ------
+    VisitTableError
+        If the suffix is neither, or the path cannot be written.
+    """
+    path = Path(path)
+    rows = [_row(v) for v in visits]
+    text = {"instrument", "band", "wcs", "physical_filter"}
+    names = ["instrument", "visit", "detector", "band", "physical_filter", *(n for n in _ORDER)]
+    table = QTable()
+    for name in names:
+        values = [row[name] for row in rows]
+        if name in text:
+            table[name] = np.array(values, dtype=np.str_) if values else np.array([], dtype="U1")
+        elif name in ("visit", "detector"):
+            table[name] = np.array(values, np.int64)
+        elif name in ("x0", "y0", "width", "height"):
+            table[name] = u.Quantity(np.array(values, np.int64), u.pix, dtype=np.int64)
+        else:
+            numbers = np.array([math.nan if v is None else v for v in values], np.float64)
+            table[name] = u.Quantity(numbers, _UNITS[name])
+    try:
+        if path.suffix.lower() == ".ecsv":
+            table.write(path, format="ascii.ecsv", overwrite=True)
+        elif path.suffix.lower() in (".parquet", ".pq"):
+            Table(table).write(path, format="parquet", overwrite=True)
+        else:
+            raise VisitTableError(f"{path}: a detector-visit table is written as .ecsv or .parquet")
+    except OSError as error:
+        raise VisitTableError(f"cannot write {path}: {error}") from error
+
+
+_ORDER = (
+    "x0", "y0", "width", "height", "wcs", "ra", "dec", "mjd", "altitude", "parallactic_angle", "rotation_angle",
+    "latitude", "height_m", "temperature", "pressure", "humidity",
+)  # fmt: skip
+
+
+def _row(visit: DetectorVisit) -> dict[str, Any]:
+    observed = visit.observation
+    weather = {n: math.nan if n in observed.weather.assumed else getattr(observed.weather, n)
+               for n in ("temperature", "pressure", "humidity")}  # fmt: skip
+    return {
+        "instrument": visit.instrument,
+        "visit": visit.visit,
+        "detector": visit.detector,
+        "band": visit.band,
+        "physical_filter": visit.physical_filter,
+        "x0": visit.bbox.x0,
+        "y0": visit.bbox.y0,
+        "width": visit.bbox.width,
+        "height": visit.bbox.height,
+        "wcs": visit.wcs.header.tostring(sep="", endcard=False, padding=False),
+        "ra": observed.ra,
+        "dec": observed.dec,
+        "mjd": visit.mjd,
+        "altitude": observed.altitude,
+        "parallactic_angle": observed.parallactic_angle,
+        "rotation_angle": observed.rotation_angle,
+        "latitude": observed.latitude,
+        "height_m": observed.height,
+        **weather,
+    }
