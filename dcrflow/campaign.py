@@ -160,6 +160,7 @@ def run_campaign(
     coadds, store = open_coadds(coadds), TemplateStore.create_or_open(out)
     config = config or TemplateConfig()
     visits = list(visits)
+    store.note_requested((v.visit, v.detector) for v in visits)
     run = _Run(len(visits), progress or (lambda _: None))
     todo = _todo(store, visits, coadds, config, run, overwrite=overwrite, retry_failed=retry_failed)
     pending: dict[Future, DetectorVisit] = {}

@@ -43,7 +43,9 @@ class TemplateConfig(BaseModel):
     warp: Warp = Field("spline5", description="interpolation from the tract's to the detector's pixels")
     combine: Combine = Field("variance", description="weights of overlapping pixels: variance^-1/2, or 1 (mean)")
     fill: float = Field(math.nan, description="image and variance where there are no data, nJy and nJy^2")
-    tile: Annotated[int, Field(ge=64, le=65536)] = Field(1024, description="side of an output tile (dask chunk), pixels")
+    tile: Annotated[int, Field(ge=64, le=65536)] = Field(
+        1024, description="side of an output tile (dask chunk), pixels"
+    )
     band: str | None = Field(None, description="band of the coadds; None: the detector-visit's own")
     transmission: str | Curve | None = Field(
         None, description="the band's transmission: a filter's name, a file, or a curve; None: the coadds' own"
@@ -51,7 +53,9 @@ class TemplateConfig(BaseModel):
     effective_wavelength: Annotated[float, Field(gt=0)] | None = Field(
         None, description="nm, of the wavelength whose light DCR leaves in place; None: the coadds' own"
     )
-    bandwidth: Annotated[float, Field(gt=0)] | None = Field(None, description="nm, of a top-hat band; None: the coadds' own")
+    bandwidth: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="nm, of a top-hat band; None: the coadds' own"
+    )
 
     @field_validator("transmission", mode="before")
     @classmethod
@@ -94,7 +98,9 @@ class TemplateConfig(BaseModel):
         if values is None:
             values = {}
         if not isinstance(values, Mapping):
-            raise ConfigError(f"the configuration file {path} must hold `key: value` lines, found {type(values).__name__}")
+            raise ConfigError(
+                f"the configuration file {path} must hold `key: value` lines, found {type(values).__name__}"
+            )
         try:
             return cls.make({str(k): v for k, v in values.items()})
         except ConfigError as error:

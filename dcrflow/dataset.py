@@ -11,6 +11,7 @@ import xarray as xr
 
 from dcrflow.masks import NO_DATA, flag_attributes
 from dcrflow.plan import TemplatePlan
+from dcrflow.stores.templates import TemplateRecord, TemplateStore
 
 
 @lru_cache(maxsize=1)
@@ -68,6 +69,32 @@ def template_dataset(plan: TemplatePlan, image: Any, variance: Any, mask: Any) -
         },
         attrs=attributes,
     )
+
+
+def write_template(template: xr.Dataset, store: TemplateStore | Any) -> TemplateRecord:
+    """Compute a template, if it is lazy, and write it to a store; its status last.
+
+    Parameters
+    ----------
+    template : xarray.Dataset
+        Whole, as `dcrflow.build_template` makes it; not a slice of one.
+    store : TemplateStore, or anything that `TemplateStore.create_or_open` takes
+        Where to.
+
+    Raises
+    ------
+    ValueError
+        If the dataset does not cover the detector that its attributes name.
+    """
+    x0, y0, width, height = template.attrs["bbox"]
+    x, y = template["x"].values, template["y"].values
+    if len(x) < width or len(y) < height or x[0] > x0 or y[0] > y0 or x[-1] < x0 + width - 1 or y[-1] < y0 + height - 1:
+        raise ValueError(
+            f"this is a part of the template of visit {template.attrs['visit']} detector {template.attrs['detector']}: "
+            f"x {x[0]} to {x[-1]}, y {y[0]} to {y[-1]}; a template store keeps whole ones"
+        )
+    template = template.compute()
+    return TemplateStore.create_or_open(store).write(template.assign_attrs(coverage=coverage(template)))
 
 
 def coverage(template: xr.Dataset) -> float:

@@ -32,7 +32,15 @@ Float = NDArray[np.float64]
 
 DCR_CELL = 256  # tract pixels; the DCR is evaluated once in each cell of a grid fixed to the tract
 FILL_MARGIN = 8  # pixels more on each side that the filling of holes before the coefficient filter looks at
-_SAME = ("band", "units", "photometric_zero_point", "subfilter_edges", "effective_wavelength", "bandwidth", "transmission")
+_SAME = (
+    "band",
+    "units",
+    "photometric_zero_point",
+    "subfilter_edges",
+    "effective_wavelength",
+    "bandwidth",
+    "transmission",
+)
 
 
 @dataclass(frozen=True)
@@ -46,15 +54,11 @@ class Reach:
 
     def reached(self, box: Box) -> Box:
         """The pixels that get light from within `box` alone."""
-        return Box.from_bounds(
-            box.x0 + self.x_high, box.y0 + self.y_high, box.x1 + self.x_low, box.y1 + self.y_low
-        )
+        return Box.from_bounds(box.x0 + self.x_high, box.y0 + self.y_high, box.x1 + self.x_low, box.y1 + self.y_low)
 
     def source(self, box: Box) -> Box:
         """The pixels whose light reaches `box`."""
-        return Box.from_bounds(
-            box.x0 - self.x_high, box.y0 - self.y_high, box.x1 - self.x_low, box.y1 - self.y_low
-        )
+        return Box.from_bounds(box.x0 - self.x_high, box.y0 - self.y_high, box.x1 - self.x_low, box.y1 - self.y_low)
 
 
 @dataclass(frozen=True)
@@ -347,7 +351,9 @@ def _bandpass(config: TemplateConfig, info: PatchInfo) -> Bandpass:
         return Bandpass.read(choice) if looks_like_file else Bandpass.named(choice)
     if config.effective_wavelength is None and config.bandwidth is None and info.transmission is not None:
         return Bandpass(*info.transmission)
-    return Bandpass.top_hat(config.effective_wavelength or info.effective_wavelength, config.bandwidth or info.bandwidth)
+    return Bandpass.top_hat(
+        config.effective_wavelength or info.effective_wavelength, config.bandwidth or info.bandwidth
+    )
 
 
 def _middle(tract: Tract) -> tuple[float, float]:

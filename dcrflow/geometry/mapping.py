@@ -68,7 +68,9 @@ class PixelMap:
             half = step / 2
             dx, dy = np.array([0, step, 0, step, half, half, 0]), np.array([0, 0, step, step, half, 0, half])
             mapped = np.stack(map_pixels(source, target, x[:, None] + dx, y[:, None] + dy))
-            linear = np.stack([mapped[..., :4].mean(axis=-1), mapped[..., :2].mean(axis=-1), mapped[..., :3:2].mean(axis=-1)])
+            linear = np.stack(
+                [mapped[..., :4].mean(axis=-1), mapped[..., :2].mean(axis=-1), mapped[..., :3:2].mean(axis=-1)]
+            )
             error = float(np.max(np.linalg.norm(np.moveaxis(linear, 0, -1) - mapped[..., 4:], axis=0)))
             if not np.isfinite(error):
                 raise WcsError("the detector's WCS does not map all of its pixels into the tract: not finite there")

@@ -111,9 +111,13 @@ class SkyWcs:
         low = getattr(wcs, "low_level_wcs", wcs)
         if hasattr(low, "pixel_to_world_values") and hasattr(low, "world_to_pixel_values"):
             if (low.pixel_n_dim, low.world_n_dim) != (2, 2):
-                raise WcsError(f"a WCS of 2 pixel and 2 world axes is needed, found {low.pixel_n_dim} and {low.world_n_dim}")
+                raise WcsError(
+                    f"a WCS of 2 pixel and 2 world axes is needed, found {low.pixel_n_dim} and {low.world_n_dim}"
+                )
             return cls("", pickle.dumps(wcs, protocol=5))
-        raise WcsError(f"not a WCS: {type(wcs).__name__}; give FITS cards, a header or an object with the APE-14 interface")
+        raise WcsError(
+            f"not a WCS: {type(wcs).__name__}; give FITS cards, a header or an object with the APE-14 interface"
+        )
 
     @cached_property
     def key(self) -> str:

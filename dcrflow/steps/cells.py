@@ -116,9 +116,7 @@ def _kernels(model: DcrModel, dy: Float, dx: Float, one_variance: bool, one_mask
     light = (*_light_range(dy, lit), *_light_range(dx, lit))
     if one_mask:
         light = tuple(v[[pick(v)]] for v, pick in zip(light, (np.argmin, np.argmax) * 2, strict=True))
-    return CellKernels(
-        taps, y_low, x_low, noise.astype(np.float32), noise_y - _EXTRA, noise_x - _EXTRA, light
-    )
+    return CellKernels(taps, y_low, x_low, noise.astype(np.float32), noise_y - _EXTRA, noise_x - _EXTRA, light)
 
 
 def _tap_range(d: Float, used: NDArray[np.bool_], half: int) -> tuple[Int, Int]:

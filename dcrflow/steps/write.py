@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from dcrflow.dataset import coverage, template_dataset
+from dcrflow import dataset
 from dcrflow.pixels import Pixels
 from dcrflow.plan import TemplatePlan
 from dcrflow.stores.templates import TemplateRecord, TemplateStore
@@ -20,10 +20,9 @@ def assemble(plan: TemplatePlan, tiles: Sequence[Pixels]) -> xr.Dataset:
     for tile in tiles:
         where = tile.box.slices(plan.bbox)
         image[where], variance[where], mask[where] = tile.image, tile.variance, tile.mask
-    template = template_dataset(plan, image, variance, mask)
-    return template.assign_attrs(coverage=coverage(template))
+    return dataset.template_dataset(plan, image, variance, mask)
 
 
 def write_template(plan: TemplatePlan, store: TemplateStore, tiles: Sequence[Pixels]) -> TemplateRecord:
     """Write a template from its tiles; its status last."""
-    return store.write(assemble(plan, tiles))
+    return dataset.write_template(assemble(plan, tiles), store)

@@ -8,7 +8,7 @@ after a crash anywhere in between.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
@@ -168,6 +168,19 @@ class TemplateStore:
             if isinstance(existing, zarr.Group) and "status" in existing.attrs:
                 existing.attrs.put({})
         return self._root.create_group(path, overwrite=True)
+
+    def note_requested(self, wanted: Iterable[tuple[int, int]]) -> None:
+        """Remember that these (visit, detector) were asked for, so that what is missing can be told."""
+        requested = self.requested() | set(wanted)
+        by_visit: dict[str, list[int]] = {}
+        for visit, detector in sorted(requested):
+            by_visit.setdefault(str(visit), []).append(detector)
+        self._root.update_attributes({"requested": by_visit})
+
+    def requested(self) -> set[tuple[int, int]]:
+        """The (visit, detector) that any run was asked for."""
+        attributes = zarr.open_group(self._store, mode="r", zarr_format=3).attrs.asdict()
+        return {(int(v), int(d)) for v, detectors in attributes.get("requested", {}).items() for d in detectors}
 
     def status(self, visit: int, detector: int) -> TemplateRecord | None:
         """What the store says of a detector-visit; None if nothing (complete) is there. One metadata read."""

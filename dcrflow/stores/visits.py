@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from astropy import units as u
 from astropy.table import QTable, Table
 
@@ -265,6 +266,40 @@ def _number(name: str, value: Any) -> float | None:
     if math.isinf(number):
         raise ValueError(f"{name} is {number}, expected a finite number")
     return number
+
+
+def select(
+    rows: Sequence[DetectorVisit | BadVisit], where: str | None, limit: int | None = None
+) -> list[DetectorVisit | BadVisit]:
+    """The rows for which an expression holds, at most `limit` of them.
+
+    Parameters
+    ----------
+    rows : sequence
+        From `read_visit_rows`.
+    where : str, optional
+        An expression in instrument, visit, detector, band and physical_filter, as `pandas.DataFrame.query` has them;
+        for a bad row only its visit and detector are known.
+    limit : int, optional
+        How many at most.
+
+    Raises
+    ------
+    VisitTableError
+        If the expression cannot be understood.
+    """
+    if where is not None:
+        names = ("instrument", "visit", "detector", "band", "physical_filter")
+        frame = pd.DataFrame([[getattr(r, n, "") for n in names] for r in rows], columns=list(names))
+        try:
+            kept = frame.query(where, engine="python").index
+        except Exception as error:
+            raise VisitTableError(
+                f"cannot select detector-visits by {where!r}: {' '.join(str(error).split())}; "
+                f"compare any of {', '.join(names)}"
+            ) from error
+        rows = [rows[i] for i in kept]
+    return list(rows if limit is None else rows[:limit])
 
 
 def write_visits(visits: Iterable[DetectorVisit], path: str | Path) -> None:

@@ -11,7 +11,8 @@ from astropy.table import QTable
 from dcrflow.masks import STANDARD_PLANES
 from dcrflow.simulate.run import OutputExistsError, SimulatedSurvey, simulate_survey
 from dcrflow.simulate.survey import SurveyConfig, VisitConfig
-from dcrflow.stores.visits import read_visits
+from dcrflow.stores.exposures import read_exposure_row
+from dcrflow.stores.visits import detector_visit, read_visits
 
 pytest.importorskip("galsim")
 
@@ -90,10 +91,12 @@ def test_tables_and_science_images_open(survey: SimulatedSurvey) -> None:
 
 
 def test_science_images_are_read_as_visits_too(survey: SimulatedSurvey) -> None:
-    (visit,) = read_visits(survey.directory / "science")
     (made,) = survey.visits
+    path = survey.science(made)
+    row = read_exposure_row(path)
+    visit = detector_visit(row | {"parallactic_angle": fits.getval(path, "PARANGLE")})
     assert (visit.visit, visit.detector, visit.band, visit.bbox) == (1001, 0, "g", made.bbox)
-    assert visit.observation.zenith == pytest.approx(made.observation.zenith)
+    assert visit.observation == made.observation
     np.testing.assert_allclose(visit.wcs.pixel_to_sky(20, 30), made.wcs.pixel_to_sky(20, 30), rtol=1e-13)
 
 

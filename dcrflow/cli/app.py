@@ -1,0 +1,162 @@
+"""Commands and their options."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from dcrflow.cli import show
+from dcrflow.config import TemplateConfig
+from dcrflow.errors import DcrflowError
+from dcrflow.version import __version__
+
+app = typer.Typer(
+    name="dcrflow",
+    help="DCR-matched templates for difference imaging, as a distributed dataflow.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Coadds = Annotated[str, typer.Argument(help="DCR-coadd store: a zarr directory, zip file or URL.", show_default=False)]
+Visits = Annotated[
+    str,
+    typer.Argument(help="Detector-visit table (ECSV or Parquet), or a directory of FITS exposures.", show_default=False),
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of configuration keys.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one configuration key.")]
+Where = Annotated[
+    str | None, typer.Option(help='Only the rows for which this holds, such as "visit == 12 and detector < 4".')
+]
+Limit = Annotated[int | None, typer.Option(min=0, help="Only the first so many rows.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes of a local cluster; one a core otherwise.")]
+
+
+def main() -> None:
+    """Run the command line: 0 on success, 1 if some detector-visits failed, 2 for what cannot be used."""
+    try:
+        app()
+    except DcrflowError as error:
+        show.console.print(f"[bold red]Error:[/] {escape(' '.join(str(error).split()))}", soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        show.console.print("interrupted; the same command again finishes what is missing")
+        sys.exit(130)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dcrflow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and leave.")] = False,
+) -> None:
+    """Nothing of its own: the options above belong to all commands."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where to put everything; made anew.")] = Path("dcrflow-demo"),
+    workers: Workers = None,
+) -> None:
+    """Simulate a small survey, build its templates on a local cluster, show what it gained."""
+    from dcrflow.demo import run_demo
+
+    run_demo(out, workers=workers, shown=show.DemoDisplay())
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Directory to write to.", show_default=False)],
+    size: Annotated[str, typer.Option(help="demo, or full: 4072 x 4000 px detectors, 4100 px patches.")] = "demo",
+    config: Annotated[Path | None, typer.Option("--config", help="YAML file of the survey's keys.")] = None,
+    settings: Settings = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    workers: Workers = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a survey that is there.")] = False,
+) -> None:
+    """Simulate a survey with GalSim: coadds.zarr, visits.ecsv, science images, the truth."""
+    from dcrflow.demo import simulate_command
+
+    simulate_command(
+        out, size=size, config=config, settings=settings or [], seed=seed, workers=workers, overwrite=overwrite,
+        shown=show.bar,
+    )  # fmt: skip
+
+
+@app.command()
+def plan(
+    coadds: Coadds,
+    visits: Visits,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    where: Where = None,
+    limit: Limit = None,
+) -> None:
+    """Show what a run would read, compute and write; touches no pixels."""
+    from dcrflow.report import plan_campaign
+    from dcrflow.stores.coadds import open_coadds
+    from dcrflow.stores.visits import read_visit_rows, select
+
+    store = open_coadds(coadds)
+    rows = select(read_visit_rows(visits), where, limit)
+    show.plans(plan_campaign(store, rows, _config(config, settings)), total=len(rows))
+
+
+@app.command()
+def run(
+    coadds: Coadds,
+    visits: Visits,
+    out: Annotated[str, typer.Argument(help="Template store to write: a zarr directory or URL.", show_default=False)],
+    cluster: Annotated[str, typer.Option(help="local, or the address of a dask scheduler: tcp://host:port.")] = "local",
+    workers: Workers = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Make again what failed before.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make again what is complete.")] = False,
+    limit: Limit = None,
+    where: Where = None,
+    window: Annotated[int | None, typer.Option(min=1, help="Templates in flight at once.")] = None,
+) -> None:
+    """Build the templates of many detector-visits; run it again to finish what is missing."""
+    from dcrflow.campaign import run_campaign
+    from dcrflow.cluster import connect
+    from dcrflow.stores.coadds import open_coadds
+    from dcrflow.stores.templates import TemplateStore
+    from dcrflow.stores.visits import read_visit_rows, select
+
+    chosen = _config(config, settings)
+    store = open_coadds(coadds)
+    rows = select(read_visit_rows(visits), where, limit)
+    target = TemplateStore.create_or_open(out)
+    with connect(cluster, workers=workers) as client, show.CampaignDisplay(client) as display:
+        result = run_campaign(
+            store, rows, target, chosen, client=client, window=window, overwrite=overwrite,
+            retry_failed=retry_failed, progress=display.update,
+        )  # fmt: skip
+    show.result(result, target.url)
+    raise typer.Exit(0 if result.ok else 1)
+
+
+@app.command()
+def status(
+    out: Annotated[str, typer.Argument(help="Template store.", show_default=False)],
+    failures: Annotated[int, typer.Option(min=0, help="Show at most so many of what is not complete.")] = 20,
+) -> None:
+    """Say what of a campaign is complete, failed, without overlap or missing, and why."""
+    from dcrflow.report import campaign_status
+
+    show.status(campaign_status(out), failures)
+
+
+def _config(path: Path | None, settings: list[str] | None) -> TemplateConfig:
+    chosen = TemplateConfig.read(path) if path is not None else TemplateConfig()
+    return chosen.updated(settings or [])
+

@@ -1,0 +1,164 @@
+"""What the commands show: progress, tables, results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from dcrflow import campaign
+    from dcrflow.report import CampaignStatus, Planned
+
+console = Console(stderr=True, highlight=False)
+output = Console(highlight=False)
+
+_COLOURS = {"complete": "green", "planned": "green", "no-overlap": "yellow", "failed": "red", "missing": "magenta"}
+
+
+def _progress(*extra: Any) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        *extra,
+        TimeElapsedColumn(),
+        TextColumn("elapsed,"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=console,
+        transient=False,
+    )
+
+
+@contextmanager
+def bar(title: str) -> Iterator[Any]:
+    """A progress bar; yields a function (done, total, label) that moves it."""
+    with _progress() as progress:
+        task = progress.add_task(title, total=None)
+
+        def update(done: int, total: int, label: str = "") -> None:
+            progress.update(task, completed=done, total=total, description=f"{title} {escape(label)}".strip())
+
+        yield update
+        progress.update(task, description=title)
+
+
+class CampaignDisplay:
+    """The bar of a running campaign: done, failed, rate, time left; and where the dashboard is."""
+
+    def __init__(self, client: Any) -> None:
+        self._address = client.dashboard_link
+        self._progress = _progress(TextColumn("{task.fields[detail]}"))
+        self._task = self._progress.add_task("templates", total=None, detail="")
+
+    def __enter__(self) -> Self:
+        console.print(f"dashboard: {self._address or 'none'}")
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def update(self, state: campaign.Progress) -> None:
+        """Move the bar."""
+        ended = sum(state.done.values())
+        rate = ended / state.elapsed * 60 if ended and state.elapsed > 0 else 0.0
+        parts = [f"{state.running} running"]
+        if state.skipped:
+            parts.append(f"{state.skipped} done before")
+        if state.done.get("no-overlap"):
+            parts.append(f"{state.done['no-overlap']} without overlap")
+        parts.append(f"[red]{state.done['failed']} failed[/]" if state.done.get("failed") else "0 failed")
+        parts.append(f"{rate:.1f}/min")
+        self._progress.update(
+            self._task, total=state.total, completed=ended + state.skipped, detail=", ".join(parts)
+        )
+
+
+def result(ended: campaign.CampaignResult, url: str) -> None:
+    """How a run ended, and what to do next."""
+    parts = [f"[green]{ended.complete} complete[/]"]
+    if ended.skipped:
+        parts.append(f"{ended.skipped} done before")
+    if ended.no_overlap:
+        parts.append(f"[yellow]{ended.no_overlap} without overlap[/]")
+    if ended.failures:
+        parts.append(f"[red]{len(ended.failures)} failed[/]")
+    output.print(f"{', '.join(parts)} of {ended.total} detector-visits in {ended.elapsed:.1f} s: {escape(url)}", soft_wrap=True)
+    for failure in ended.failures[:5]:
+        console.print(
+            f"[red]failed[/] visit {failure.visit} detector {failure.detector}: {failure.kind}: {escape(failure.message)}",
+            soft_wrap=True,
+        )
+    if ended.failures:
+        console.print(f"see them all: dcrflow status {escape(url)}; try them again: --retry-failed", soft_wrap=True)
+
+
+def plans(planned: Iterable[Planned], total: int, shown: int = 20) -> None:
+    """A table of plans, and the campaign's sums."""
+    table = Table("visit", "detector", "patches (tract: patch)", "tiles", "tasks", "reads MB", "writes MB")
+    counts = {"planned": 0, "no-overlap": 0, "failed": 0}
+    tasks = read = written = 0
+    problems = []
+    with bar("planning") as update:
+        for number, one in enumerate(planned):
+            counts[one.status] += 1
+            if one.plan is not None:
+                p = one.plan
+                tasks, read, written = tasks + p.num_tasks, read + p.bytes_read, written + p.bytes_written
+                if number < shown:
+                    names = "; ".join(f"{t.tract.tract}: {','.join(str(q.patch) for q in t.patches)}" for t in p.tracts)
+                    table.add_row(
+                        str(one.visit), str(one.detector), names, str(len(p.tiles)), str(p.num_tasks),
+                        f"{p.bytes_read / 1e6:.0f}", f"{p.bytes_written / 1e6:.0f}",
+                    )  # fmt: skip
+            else:
+                problems.append(one)
+            update(number + 1, total)
+    output.print(table)
+    if counts["planned"] > table.row_count:
+        output.print(f"... and {counts['planned'] - table.row_count} more")
+    for one in problems[:shown]:
+        output.print(
+            f"[{_COLOURS[one.status]}]{one.status}[/] visit {one.visit} detector {one.detector}: {escape(str(one.error))}",
+            soft_wrap=True,
+        )
+    output.print(
+        f"{total} detector-visits: {counts['planned']} to make, {counts['no-overlap']} without overlap, "
+        f"{counts['failed']} that cannot be; {tasks} tasks, reads {read / 1e9:.2f} GB, writes {written / 1e9:.2f} GB "
+        "(uncompressed)",
+        soft_wrap=True,
+    )
+
+
+def status(found: CampaignStatus, shown: int) -> None:
+    """A table of counts, and the reasons of what is not complete."""
+    table = Table("status", "detector-visits", title=escape(found.url), title_justify="left")
+    for name in ("complete", "no-overlap", "failed", "missing"):
+        table.add_row(f"[{_COLOURS[name]}]{name}[/]", str(found.count(name)))
+    output.print(table)
+    covered = [r.coverage for r in found.records if r.coverage is not None]
+    if covered:
+        output.print(f"coverage: mean {sum(covered) / len(covered):.3f}, least {min(covered):.3f}")
+    rest = [r for r in found.records if r.status != "complete"]
+    for record in sorted(rest, key=lambda r: r.status)[:shown]:
+        error = record.error or {}
+        output.print(
+            f"[{_COLOURS[record.status]}]{record.status}[/] visit {record.visit} detector {record.detector}: "
+            f"{error.get('type', '')}: {escape(error.get('message', ''))}",
+            soft_wrap=True,
+        )
+    for visit, detector in found.missing[: max(0, shown - len(rest))]:
+        output.print(f"[{_COLOURS['missing']}]missing[/] visit {visit} detector {detector}: asked for, not there yet")
+    more = len(rest) + len(found.missing) - shown
+    if more > 0:
+        output.print(f"... and {more} more; --failures N shows N")
