@@ -1,9 +1,9 @@
 """dcrflow: templates matched for differential chromatic refraction, as a distributed dataflow.
 
-    import dcrflow
-    coadds = dcrflow.open_coadds("coadds.zarr")
-    visits = dcrflow.read_visits("visits.ecsv")
-    template = dcrflow.build_template(coadds, visits[0])
+import dcrflow
+coadds = dcrflow.open_coadds("coadds.zarr")
+visits = dcrflow.read_visits("visits.ecsv")
+template = dcrflow.build_template(coadds, visits[0])
 """
 
 from dcrflow.campaign import CampaignResult, run_campaign

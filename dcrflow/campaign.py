@@ -258,7 +258,7 @@ def _submit(
     except DcrflowError as error:
         _fail(store, visit, VisitFailure.of(error), config, coadds, run)
         return None
-    return client.compute(write_task(coadds, plan, store), retries=retries, pure=False)
+    return client.compute(write_task(coadds, plan, store), retries=retries)
 
 
 def _collect(

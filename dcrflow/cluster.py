@@ -50,7 +50,9 @@ def connect(
         try:
             client = Client(cluster, timeout=20)
         except (OSError, ValueError) as error:
-            raise ClusterError(f"no dask scheduler answers at {cluster}: {error}; start one, or take --cluster local") from error
+            raise ClusterError(
+                f"no dask scheduler answers at {cluster}: {error}; start one, or take --cluster local"
+            ) from error
         with client:
             yield client
         return

@@ -114,16 +114,7 @@ class TemplateConfig(BaseModel):
         ConfigError
             If a setting has no ``=``, or names an unknown key or unusable value.
         """
-        values = self.model_dump(exclude_unset=True)
-        for setting in settings:
-            key, equals, text = setting.partition("=")
-            if not equals:
-                raise ConfigError(f"{setting!r} is not of the form key=value")
-            try:
-                values[key.strip()] = yaml.safe_load(text)
-            except yaml.YAMLError as error:
-                raise ConfigError(f"cannot read the value of {setting!r}: {' '.join(str(error).split())}") from error
-        return type(self).make(values)
+        return type(self).make(self.model_dump(exclude_unset=True) | parse_settings(settings))
 
     def as_json(self) -> dict[str, Any]:
         """All keys and values, as JSON has them."""
@@ -133,6 +124,26 @@ class TemplateConfig(BaseModel):
     def digest(self) -> str:
         """A hash of every value: equal configs, equal digest."""
         return blake2b(json.dumps(self.as_json(), sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
+    """Keys and values of ``key=value`` settings, values read as YAML.
+
+    Raises
+    ------
+    ConfigError
+        If a setting has no ``=``, or its value is no YAML.
+    """
+    values = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"{setting!r} is not of the form key=value")
+        try:
+            values[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"cannot read the value of {setting!r}: {' '.join(str(error).split())}") from error
+    return values
 
 
 def _explain(error: Any) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
 
 from dcrflow.cli import show
-from dcrflow.config import TemplateConfig
+from dcrflow.config import TemplateConfig, parse_settings
 from dcrflow.errors import DcrflowError
 from dcrflow.version import __version__
 
@@ -25,7 +25,9 @@ app = typer.Typer(
 Coadds = Annotated[str, typer.Argument(help="DCR-coadd store: a zarr directory, zip file or URL.", show_default=False)]
 Visits = Annotated[
     str,
-    typer.Argument(help="Detector-visit table (ECSV or Parquet), or a directory of FITS exposures.", show_default=False),
+    typer.Argument(
+        help="Detector-visit table (ECSV or Parquet), or a directory of FITS exposures.", show_default=False
+    ),
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of configuration keys.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one configuration key.")]
@@ -56,7 +58,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and leave.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and leave.")
+    ] = False,
 ) -> None:
     """Nothing of its own: the options above belong to all commands."""
 
@@ -69,13 +73,15 @@ def demo(
     """Simulate a small survey, build its templates on a local cluster, show what it gained."""
     from dcrflow.demo import run_demo
 
-    run_demo(out, workers=workers, shown=show.DemoDisplay())
+    show.demo(run_demo(out, show.DemoDisplay(), workers=workers))
 
 
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Argument(help="Directory to write to.", show_default=False)],
-    size: Annotated[str, typer.Option(help="demo, or full: 4072 x 4000 px detectors, 4100 px patches.")] = "demo",
+    size: Annotated[
+        Literal["demo", "full"], typer.Option(help="demo, or full: 4072 x 4000 px detectors, 4100 px patches.")
+    ] = "demo",
     config: Annotated[Path | None, typer.Option("--config", help="YAML file of the survey's keys.")] = None,
     settings: Settings = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
@@ -83,12 +89,19 @@ def simulate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a survey that is there.")] = False,
 ) -> None:
     """Simulate a survey with GalSim: coadds.zarr, visits.ecsv, science images, the truth."""
-    from dcrflow.demo import simulate_command
+    from dcrflow.simulate.run import simulate_survey
+    from dcrflow.simulate.survey import SurveyConfig
 
-    simulate_command(
-        out, size=size, config=config, settings=settings or [], seed=seed, workers=workers, overwrite=overwrite,
-        shown=show.bar,
-    )  # fmt: skip
+    values: dict[str, Any] = {}
+    if config is not None:
+        values |= SurveyConfig.read(config).model_dump()
+    values |= parse_settings(settings or [])
+    if seed is not None:
+        values["seed"] = seed
+    chosen = SurveyConfig.full(**values) if size == "full" else SurveyConfig.demo(**values)
+    with show.bar("simulating the sky") as update:
+        survey = simulate_survey(chosen, out, workers=workers or 2, progress=update, overwrite=overwrite)
+    show.survey(survey)
 
 
 @app.command()
@@ -159,4 +172,3 @@ def status(
 def _config(path: Path | None, settings: list[str] | None) -> TemplateConfig:
     chosen = TemplateConfig.read(path) if path is not None else TemplateConfig()
     return chosen.updated(settings or [])
-

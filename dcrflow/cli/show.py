@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,7 +14,9 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from dcrflow import campaign
+    from dcrflow.demo import DemoReport
     from dcrflow.report import CampaignStatus, Planned
+    from dcrflow.simulate.run import SimulatedSurvey
 
 console = Console(stderr=True, highlight=False)
 output = Console(highlight=False)
@@ -25,13 +27,12 @@ _COLOURS = {"complete": "green", "planned": "green", "no-overlap": "yellow", "fa
 def _progress(*extra: Any) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         *extra,
         TimeElapsedColumn(),
-        TextColumn("elapsed,"),
-        TimeRemainingColumn(),
         TextColumn("left"),
+        TimeRemainingColumn(),
         console=console,
         transient=False,
     )
@@ -50,13 +51,57 @@ def bar(title: str) -> Iterator[Any]:
         progress.update(task, description=title)
 
 
+class DemoDisplay:
+    """Shows the demo: a bar for each of its parts."""
+
+    def bar(self, title: str) -> AbstractContextManager[Any]:
+        """A plain bar."""
+        return bar(title)
+
+    @contextmanager
+    def campaign(self, client: Any, title: str) -> Iterator[Any]:
+        """A campaign's bar."""
+        with CampaignDisplay(client, title) as display:
+            yield display.update
+
+
+def demo(report: DemoReport) -> None:
+    """What the demo gained, where its files are and what to type next."""
+    table = Table(
+        "visit", "detector", "z", "stars", "plain", "matched", "ratio", "noise", "coverage",
+        title="Residual rms around bright stars: science minus plain and DCR-matched template, and what noise alone "
+        "would leave (nJy)", title_justify="left",
+    )  # fmt: skip
+    for gain in report.gains:
+        table.add_row(
+            str(gain.visit), str(gain.detector), f"{gain.zenith_angle:.1f}°", str(gain.stars), f"{gain.unmatched:.2f}",
+            f"{gain.matched:.2f}", f"[bold]{gain.ratio:.1f}[/]", f"{gain.noise:.2f}", f"{gain.coverage:.4f}",
+        )  # fmt: skip
+    output.print(table)
+    took = ", ".join(f"{name} {value:.0f} s" for name, value in report.seconds.items())
+    here = escape(str(report.directory))
+    output.print(f"took: {took}")
+    output.print(f"look at {escape(str(report.sheet))}; figures in {escape(str(report.summary))}", soft_wrap=True)
+    output.print(
+        f"coadds: {here}/coadds.zarr   detector-visits: {here}/visits.ecsv   templates: {here}/templates.zarr",
+        soft_wrap=True,
+    )
+    output.print(
+        "next:\n"
+        f"  uv run dcrflow status {here}/templates.zarr\n"
+        f"  uv run dcrflow plan {here}/coadds.zarr {here}/visits.ecsv\n"
+        f"  uv run dcrflow run {here}/coadds.zarr {here}/visits.ecsv {here}/again.zarr --set warp=lanczos3",
+        soft_wrap=True,
+    )
+
+
 class CampaignDisplay:
     """The bar of a running campaign: done, failed, rate, time left; and where the dashboard is."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, title: str = "templates") -> None:
         self._address = client.dashboard_link
         self._progress = _progress(TextColumn("{task.fields[detail]}"))
-        self._task = self._progress.add_task("templates", total=None, detail="")
+        self._task = self._progress.add_task(title, total=None, detail="")
 
     def __enter__(self) -> Self:
         console.print(f"dashboard: {self._address or 'none'}")
@@ -79,9 +124,7 @@ class CampaignDisplay:
             parts.append(f"{state.done['no-overlap']} without overlap")
         parts.append(f"[red]{state.done['failed']} failed[/]" if state.done.get("failed") else "0 failed")
         parts.append(f"{rate:.1f}/min")
-        self._progress.update(
-            self._task, total=state.total, completed=ended + state.skipped, detail=", ".join(parts)
-        )
+        self._progress.update(self._task, total=state.total, completed=ended + state.skipped, detail=", ".join(parts))
 
 
 def result(ended: campaign.CampaignResult, url: str) -> None:
@@ -93,7 +136,9 @@ def result(ended: campaign.CampaignResult, url: str) -> None:
         parts.append(f"[yellow]{ended.no_overlap} without overlap[/]")
     if ended.failures:
         parts.append(f"[red]{len(ended.failures)} failed[/]")
-    output.print(f"{', '.join(parts)} of {ended.total} detector-visits in {ended.elapsed:.1f} s: {escape(url)}", soft_wrap=True)
+    output.print(
+        f"{', '.join(parts)} of {ended.total} detector-visits in {ended.elapsed:.1f} s: {escape(url)}", soft_wrap=True
+    )
     for failure in ended.failures[:5]:
         console.print(
             f"[red]failed[/] visit {failure.visit} detector {failure.detector}: {failure.kind}: {escape(failure.message)}",
@@ -162,3 +207,13 @@ def status(found: CampaignStatus, shown: int) -> None:
     more = len(rest) + len(found.missing) - shown
     if more > 0:
         output.print(f"... and {more} more; --failures N shows N")
+
+
+def survey(made: SimulatedSurvey) -> None:
+    """What was simulated, where it is and what to type next."""
+    here = escape(str(made.directory))
+    output.print(
+        f"{len(made.tracts)} tracts, {sum(len(t.patches) for t in made.tracts)} patches, {len(made.visits)} "
+        f"detector-visits in {here}\nnext: uv run dcrflow run {here}/coadds.zarr {here}/visits.ecsv {here}/templates.zarr",
+        soft_wrap=True,
+    )

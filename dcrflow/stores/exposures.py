@@ -15,7 +15,7 @@ from dcrflow.errors import VisitTableError
 _SUFFIXES = (".fits", ".fits.gz", ".fits.fz", ".fit", ".fits.bz2")
 _KEYWORDS = {  # column: keyword of LSST's VisitInfo, and the factor to our unit
     "ra": ("BORE-RA", 1.0), "dec": ("BORE-DEC", 1.0), "altitude": ("BORE-ALT", 1.0),
-    "rotation_angle": ("BORE-ROTANG", 1.0), "longitude": ("OBS-LONG", 1.0), "latitude": ("OBS-LAT", 1.0),
+    "rotation_angle": ("BORE-ROTANG", 1.0), "parallactic_angle": ("PARANGLE", 1.0), "longitude": ("OBS-LONG", 1.0), "latitude": ("OBS-LAT", 1.0),
     "height_m": ("OBS-ELEV", 1.0), "temperature": ("AIRTEMP", 1.0), "pressure": ("AIRPRESS", 1.0),
     "humidity": ("HUMIDITY", 1.0),
 }  # fmt: skip

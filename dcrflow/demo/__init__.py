@@ -1,0 +1,5 @@
+"""The demo: a small simulated survey, its templates, and what they gained, in numbers and pictures."""
+
+from dcrflow.demo.run import DemoReport, run_demo
+
+__all__ = ["DemoReport", "run_demo"]

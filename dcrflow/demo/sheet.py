@@ -1,0 +1,94 @@
+"""The demo's picture: science image, templates and differences, a row a detector-visit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dcrflow.demo.gain import Difference, Gain
+from dcrflow.geometry import sphere
+
+SIDE = 150  # pixels of the cutout
+
+
+def draw_sheet(path: Path, differences: Sequence[Difference], gains: Sequence[Gain]) -> None:
+    """Draw the sheet as a PNG.
+
+    Parameters
+    ----------
+    path : Path
+        To write.
+    differences, gains : sequence
+        Of the same detector-visits, in the same order.
+    """
+    from matplotlib.figure import Figure
+
+    titles = ("science", "plain template", "DCR-matched template", "science − plain", "science − matched")
+    rows = len(differences)
+    figure = Figure(figsize=(15, 3.25 * rows + 0.5), layout="constrained", dpi=90)
+    axes = figure.subplots(rows, 5, squeeze=False)
+    for row, (one, gain) in enumerate(zip(differences, gains, strict=True)):
+        y0, x0 = _cutout(one)
+        part = slice(y0, y0 + SIDE), slice(x0, x0 + SIDE)
+        sigma = float(np.sqrt(np.median(one.variance[one.good])))
+        masked = np.where(one.good, one.science, np.nan)
+        images = (one.science, one.plain, one.matched, masked - one.plain, masked - one.matched)
+        extent = (one.visit.bbox.x0 + x0 - 0.5, one.visit.bbox.x0 + x0 + SIDE - 0.5,
+                  one.visit.bbox.y0 + y0 - 0.5, one.visit.bbox.y0 + y0 + SIDE - 0.5)  # fmt: skip
+        for column, (axis, image) in enumerate(zip(axes[row], images, strict=True)):
+            stretched = np.arcsinh(image[part] / (3 * sigma)) if column < 3 else image[part]
+            limits = (-1, np.arcsinh(300)) if column < 3 else (-8 * sigma, 8 * sigma)
+            shown = axis.imshow(
+                stretched, origin="lower", vmin=limits[0], vmax=limits[1], extent=extent, interpolation="nearest",
+                cmap="gray" if column < 3 else "RdBu_r",
+            )  # fmt: skip
+            axis.set_facecolor("#b8c8b8")
+            axis.tick_params(labelsize=7)
+            if row == 0:
+                axis.set_title(titles[column])
+            if column == 4:
+                bar = figure.colorbar(shown, ax=axis, fraction=0.046, pad=0.02)
+                bar.set_label("nJy", fontsize=8)
+                bar.ax.tick_params(labelsize=7)
+        axes[row, 0].set_ylabel(
+            f"visit {gain.visit} detector {gain.detector}\nz = {gain.zenith_angle:.0f}°", fontsize=10
+        )
+        axes[row, 3].set_xlabel(f"rms around {gain.stars} stars: {gain.unmatched:.1f} nJy", fontsize=9)
+        axes[row, 4].set_xlabel(f"{gain.matched:.1f} nJy (noise {gain.noise:.1f})", fontsize=9)
+        _draw_zenith(axes[row, 0], one, extent)
+    figure.suptitle(
+        "Template subtraction without and with DCR matching (differences at the same stretch, ±8σ of the sky)"
+    )
+    figure.savefig(path)
+
+
+def _cutout(one: Difference) -> tuple[int, int]:
+    """Lower-left corner (y, x) of the cutout with the most stars, weighed by the square root of their flux."""
+    height, width = one.science.shape
+    best, where = -1.0, (0, 0)
+    for y in range(0, max(1, height - SIDE), SIDE // 4):
+        for x in range(0, max(1, width - SIDE), SIDE // 4):
+            u, v = one.star_x - one.visit.bbox.x0 - x, one.star_y - one.visit.bbox.y0 - y
+            inside = (u > 15) & (u < SIDE - 15) & (v > 15) & (v < SIDE - 15)
+            score = float(np.sqrt(one.star_flux[inside]).sum())
+            if score > best:
+                best, where = score, (y, x)
+    return where
+
+
+def _draw_zenith(axis, one: Difference, extent: tuple[float, float, float, float]) -> None:  # type: ignore[no-untyped-def]
+    """An arrow towards the zenith in the corner of a cutout."""
+    x, y = (extent[0] + extent[1]) / 2, (extent[2] + extent[3]) / 2
+    ra, dec = one.visit.wcs.pixel_to_sky([x], [y])
+    direction = one.visit.observation.zenith_direction(ra, dec)
+    u, v = one.visit.wcs.sky_to_pixel(*sphere.offset(ra, dec, direction, 4 / 3600))
+    step = np.array([u[0] - x, v[0] - y])
+    step *= 20 / np.hypot(*step)
+    x, y = extent[0] + 28, extent[2] + 28
+    axis.annotate(
+        "", xytext=(x - step[0] / 2, y - step[1] / 2), xy=(x + step[0] / 2, y + step[1] / 2),
+        arrowprops={"arrowstyle": "-|>", "color": "#ffb000", "lw": 2},
+    )  # fmt: skip
+    axis.text(x, y - 24, "zenith", color="#ffb000", ha="center", fontsize=8)
