@@ -163,7 +163,7 @@ def run_campaign(
     store.note_requested((v.visit, v.detector) for v in visits)
     run = _Run(len(visits), progress or (lambda _: None))
     todo = _todo(store, visits, coadds, config, run, overwrite=overwrite, retry_failed=retry_failed)
-    pending: dict[Future, DetectorVisit] = {}
+    pending: dict[Future[Any], DetectorVisit] = {}
     finished = as_completed(with_results=False)
     limit = window or WINDOW * max(1, sum(client.nthreads().values()))
     run.tell()
@@ -245,7 +245,7 @@ def _submit(
     config: TemplateConfig,
     run: _Run,
     retries: int,
-) -> Future | None:
+) -> Future[Any] | None:
     """Plan one template and hand it to the cluster; None if it ended at the plan."""
     try:
         plan = plan_template(coadds, visit, config)
@@ -258,11 +258,12 @@ def _submit(
     except DcrflowError as error:
         _fail(store, visit, VisitFailure.of(error), config, coadds, run)
         return None
-    return client.compute(write_task(coadds, plan, store), retries=retries)
+    future: Future[Any] = client.compute(write_task(coadds, plan, store), retries=retries)
+    return future
 
 
 def _collect(
-    future: Future,
+    future: Future[Any],
     visit: DetectorVisit,
     store: TemplateStore,
     config: TemplateConfig,

@@ -6,7 +6,6 @@ template has the same keys in every process, and a task's name on the dashboard 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
@@ -76,7 +75,7 @@ def write_task(coadds: DcrCoadds, plan: TemplatePlan, store: TemplateStore) -> D
     return TemplateGraph(coadds, plan).written(store)
 
 
-class Step(Task):  # type: ignore[misc]
+class Step(Task):
     """A task that keeps its name: graph optimisation must not fuse it with its neighbours."""
 
     __slots__ = ()
@@ -97,9 +96,9 @@ class TemplateGraph:
     def _key(self, name: str, *what: object) -> str:
         return f"{name}-{blake2b(f'{self.token}:{what}'.encode(), digest_size=16).hexdigest()}"
 
-    def steps(self, box: Box) -> tuple[dict[str, dict[str, Task]], list[list[str]]]:
+    def steps(self, box: Box) -> tuple[dict[str, dict[Any, Task]], list[list[str]]]:
         """The steps' tasks for a region, by step, and the keys of its tiles, row by row."""
-        layers: dict[str, dict[str, Task]] = {
+        layers: dict[str, dict[Any, Task]] = {
             "load_patch": {}, "shift_subfilters": {}, "warp_tract": {}, "mosaic_tracts": {},
         }  # fmt: skip
 
@@ -133,7 +132,7 @@ class TemplateGraph:
             for i, row in enumerate(rows)
             for j, key in enumerate(row)
         }
-        array = TemplateArray(
+        array = TemplateArray(  # type: ignore[no-untyped-call]
             _graph(layers, output, picked), output, box.cuts(self.plan.config.tile), dtype=_DTYPES[name]
         )
         array.template = (self, name, box)
@@ -147,7 +146,7 @@ class TemplateGraph:
         return Delayed(key, _graph(layers, key, {key: Step(key, write_template, self.plan, store, tiles)}))
 
 
-def _graph(layers: dict[str, dict[str, Task]], last: str, tasks: dict[Any, Task]) -> HighLevelGraph:
+def _graph(layers: dict[str, dict[Any, Task]], last: str, tasks: dict[Any, Task]) -> HighLevelGraph:
     """A graph of one layer a step, each depending on the one before, and `tasks` on top."""
     named = {f"{step}-{last}": tasks_of_step for step, tasks_of_step in layers.items()}
     order = [*named, last]
@@ -159,7 +158,7 @@ def _pick(pixels: Pixels, name: str) -> Any:
     return getattr(pixels, name)
 
 
-class TemplateArray(da.Array):  # type: ignore[misc]
+class TemplateArray(da.Array):
     """A dask array that knows what it is made from: slicing it plans the slice anew instead of cutting whole tiles."""
 
     template: tuple[TemplateGraph, str, Box] | None = None
@@ -172,7 +171,7 @@ class TemplateArray(da.Array):  # type: ignore[misc]
                 return self
             if part is not None:
                 return graph.array(name, part)
-        return super().__getitem__(index)
+        return super().__getitem__(index)  # type: ignore[no-untyped-call]
 
 
 def _sliced(box: Box, index: Any) -> Box | None:

@@ -20,8 +20,7 @@ from dcrflow.errors import ConfigError, InconsistentCoaddsError, MissingSubfilte
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.mapping import PixelMap, map_pixels
 from dcrflow.geometry.skymap import Outline, Patch, Tract, overlapping_patches
-from dcrflow.kernels.spline import FIR_RADIUS
-from dcrflow.kernels.warp import SPLINE_DEGREE, TAPS
+from dcrflow.kernels.footprint import FIR_RADIUS, SPLINE_DEGREE, TAPS
 from dcrflow.masks import merged_planes
 from dcrflow.physics.bandpass import Bandpass
 from dcrflow.physics.dcr import DcrModel, dcr_model, zenith_vectors
@@ -239,9 +238,8 @@ class TemplatePlan:
             )
         dcr = self.applied
         lines.append(
-            f"  dcr {dcr['method']}: zenith angle {dcr['zenith_angle']:.2f} deg, direction {dcr['direction']:.1f} deg, shifts "
-            + ", ".join(f"({dy:+.2f}, {dx:+.2f})" for dy, dx in dcr["shift"])
-            + " px"
+            f"  dcr {dcr['method']}: zenith angle {dcr['zenith_angle']:.2f} deg, direction {dcr['direction']:.1f} deg, "
+            "shifts " + ", ".join(f"({dy:+.2f}, {dx:+.2f})" for dy, dx in dcr["shift"]) + " px"
         )
         lines.append(
             f"  {len(self.tiles)} tiles, {self.num_tasks} tasks, reads {self.bytes_read / 1e6:.0f} MB, "

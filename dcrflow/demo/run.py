@@ -122,8 +122,8 @@ def run_demo(
     compared = []
     with watcher.bar("comparing") as update:
         for number, visit in enumerate(survey.visits):
-            templates = (s.read(visit.visit, visit.detector) for s in (plain, matched))
-            compared.append(compare(visit, survey.science(visit), *templates, truth))
+            without, with_it = (s.read(visit.visit, visit.detector) for s in (plain, matched))
+            compared.append(compare(visit, survey.science(visit), without, with_it, truth))
             update(number + 1, len(survey.visits), "")
     gains = tuple(gain for gain, _ in compared)
     sheet = out / "sheet.png"

@@ -16,12 +16,12 @@ Float = NDArray[np.float64]
 
 def separation(ra1: ArrayLike, dec1: ArrayLike, ra2: ArrayLike, dec2: ArrayLike) -> Float:
     """Great-circle distance, degrees (Vincenty's formula: good at all separations)."""
-    return np.rad2deg(angular_separation(*(np.deg2rad(v) for v in (ra1, dec1, ra2, dec2))))
+    return np.asarray(np.rad2deg(angular_separation(*(np.deg2rad(v) for v in (ra1, dec1, ra2, dec2)))))
 
 
 def bearing(ra1: ArrayLike, dec1: ArrayLike, ra2: ArrayLike, dec2: ArrayLike) -> Float:
     """Position angle of point 2 seen from point 1, degrees, north through east."""
-    return Angle(position_angle(*(np.deg2rad(v) for v in (ra1, dec1, ra2, dec2))), u.rad).deg
+    return np.asarray(Angle(position_angle(*(np.deg2rad(v) for v in (ra1, dec1, ra2, dec2))), u.rad).deg)
 
 
 def offset(ra: ArrayLike, dec: ArrayLike, angle: ArrayLike, distance: ArrayLike) -> tuple[Float, Float]:

@@ -108,7 +108,7 @@ class SkyWcs:
             return cls.from_header(wcs)
         if isinstance(wcs, WCS):
             return cls.from_header(wcs.to_header(relax=True))
-        low = getattr(wcs, "low_level_wcs", wcs)
+        low: Any = getattr(wcs, "low_level_wcs", wcs)
         if hasattr(low, "pixel_to_world_values") and hasattr(low, "world_to_pixel_values"):
             if (low.pixel_n_dim, low.world_n_dim) != (2, 2):
                 raise WcsError(

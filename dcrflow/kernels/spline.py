@@ -13,9 +13,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-Float = NDArray[np.float64]
+from dcrflow.kernels.footprint import FIR_RADIUS
 
-FIR_RADIUS = {(): 0, (3,): 14, (5,): 24, (3, 3): 16, (3, 5): 24, (5, 5): 28}  # tails below 3e-8 of unit amplitude
+Float = NDArray[np.float64]
 
 
 @lru_cache(maxsize=16)

@@ -14,17 +14,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dcrflow.kernels.footprint import SPLINE_DEGREE, TAPS
 from dcrflow.kernels.spline import bspline
 
 Float = NDArray[np.float64]
 
 _STEPS = 4096
-
-#: Taps of each kernel along one axis.
-TAPS = {"spline5": 6, "spline3": 4, "lanczos3": 6, "lanczos4": 8, "lanczos5": 10, "bilinear": 2}
-
-#: Degree of the B-spline that a kernel's input must be coefficients of.
-SPLINE_DEGREE = {"spline5": 5, "spline3": 3}
 
 
 @lru_cache(maxsize=16)
@@ -39,14 +34,14 @@ def weight_table(kernel: str) -> Float:
     Returns
     -------
     ndarray of float64, shape (4097, taps)
-        Row f holds the weights at fraction f / 4096 of pixels floor(x) - taps / 2 + 1 and following; each row sums to 1.
+        Row f holds the weights at fraction f / 4096 of pixels floor(x) - taps / 2 + 1 and following; its sum is 1.
     """
     taps = TAPS[kernel]
     fraction = np.linspace(0.0, 1.0, _STEPS + 1)
     distance = fraction[:, None] + taps // 2 - 1 - np.arange(taps)
     if kernel in SPLINE_DEGREE:
         degree = SPLINE_DEGREE[kernel]
-        weights = np.vectorize(lambda d: bspline(degree, d), otypes=[np.float64])(distance)
+        weights: Float = np.vectorize(lambda d: bspline(degree, d), otypes=[np.float64])(distance)
     elif kernel == "bilinear":
         weights = 1 - np.abs(distance)
     else:  # Lanczos, normalised so that a constant stays one
@@ -59,7 +54,7 @@ def weight_table(kernel: str) -> Float:
 @lru_cache(maxsize=16)
 def variance_table(kernel: str) -> Float:
     """Squared weights for the variance, as `weight_table`; splines take Lanczos-3's, whose noise they nearly share."""
-    squared = weight_table("lanczos3" if kernel in SPLINE_DEGREE else kernel) ** 2
+    squared: Float = weight_table("lanczos3" if kernel in SPLINE_DEGREE else kernel) ** 2
     squared.setflags(write=False)
     return squared
 
@@ -84,11 +79,11 @@ def warp_kernel(taps: int, variance_taps: int) -> Callable[..., Any]:
     table, squared : ndarray of float64, shape (4097, taps) and (4097, variance_taps)
         From `weight_table` and `variance_table`.
     no_data : int
-        Value of the NO_DATA mask plane. An output pixel is without data where a pixel of its bilinear footprint has this
-        bit, or where its kernel leaves the input.
+        Value of the NO_DATA mask plane. An output pixel is without data where a pixel of its bilinear footprint has
+        this bit, or where its kernel leaves the input.
     out_image, out_variance, out_mask : ndarray of float32, float32, int32, shape (height, width)
-        Filled; image and variance scaled by the relative area of the pixels, and its square. The mask is the OR over the
-        bilinear footprint.
+        Filled; image and variance scaled by the relative area of the pixels, and its square. The mask is the OR over
+        the bilinear footprint.
     """
     half, variance_half = taps // 2 - 1, variance_taps // 2 - 1
     margin = max(half, variance_half)

@@ -1,1 +1,1 @@
-"""The atmosphere and the band: refraction, observations, bandpasses, DCR. Pure functions; knows no pixels and no dask."""
+"""The atmosphere and the band: refraction, observations, bandpasses, DCR. Knows no pixels and no dask."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,8 @@ class Bandpass:
         w, t = np.asarray(self.wavelength), np.asarray(self.throughput)
         if w.ndim != 1 or w.shape != t.shape or len(w) < 2:
             raise ConfigError(
-                f"a transmission curve needs two or more wavelengths and as many throughputs, found {w.shape} and {t.shape}"
+                f"a transmission curve needs two or more wavelengths and as many throughputs, found shapes {w.shape} "
+                f"and {t.shape}"
             )
         if not (np.all(np.isfinite(w)) and np.all(np.diff(w) > 0)):
             raise ConfigError("the wavelengths of a transmission curve must be finite and strictly increasing")
@@ -149,7 +151,7 @@ class Bandpass:
         """
         w, t = np.asarray(self.wavelength), np.asarray(self.throughput)
         area, mean = np.zeros(len(edges) - 1), (edges[:-1] + edges[1:]) / 2
-        for i, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        for i, (low, high) in enumerate(pairwise(edges)):
             inner = w[(w > low) & (w < high)]
             x = np.concatenate([[low], inner, [high]])
             y = np.interp(x, w, t, left=0.0, right=0.0)
@@ -163,4 +165,4 @@ class Bandpass:
 def equal_subfilters(effective_wavelength: float, bandwidth: float, number: int) -> Edges:
     """Cut a band of `bandwidth` around `effective_wavelength` (nm) into `number` subfilters of equal width."""
     edges = effective_wavelength - bandwidth / 2 + bandwidth * np.arange(number + 1) / number
-    return tuple((float(a), float(b)) for a, b in zip(edges[:-1], edges[1:], strict=True))
+    return tuple((float(a), float(b)) for a, b in pairwise(edges))

@@ -11,6 +11,7 @@ with B the cardinal B-spline of degree `degree` and e the unit vector to the zen
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,9 +149,7 @@ def spectral_weights(bandpass: Bandpass, edges: Edges, bins: int = BINS) -> tupl
     bounds[0], bounds[-1] = bandpass.limits
     if np.any(np.diff(bounds) <= 0):
         raise ValueError(f"the subfilters' edges {bounds.tolist()} nm do not increase within the transmission curve")
-    fine = np.concatenate(
-        [np.linspace(a, b, bins, endpoint=False) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
-    )
+    fine = np.concatenate([np.linspace(a, b, bins, endpoint=False) for a, b in pairwise(bounds)])
     area, wavelength = bandpass.integrals(np.append(fine, bounds[-1]))
     if np.any(area.reshape(number, bins).sum(axis=1) <= 0):
         raise ValueError("a subfilter lies where the transmission curve is zero")

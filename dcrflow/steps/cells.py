@@ -1,7 +1,7 @@
 """DCR kernels by cell: the zenith's distance and direction vary over a tract, so each of its cells has its own kernels.
 
-The cells are squares of `DCR_CELL` pixels on a grid fixed to the tract's pixel (0, 0). Inside one the DCR is that of its
-centre, which is good to 0.001 pixel.
+The cells are squares of `DCR_CELL` pixels on a grid fixed to the tract's pixel (0, 0). Inside one the DCR is that of
+its centre, which is good to 0.001 pixel.
 """
 
 from __future__ import annotations
@@ -103,19 +103,25 @@ def _kernels(model: DcrModel, dy: Float, dx: Float, one_variance: bool, one_mask
         return CellKernels(taps, y_low, x_low, share, zero, zero, (np.zeros(number, np.int64),) * 4)
     noise = _squared(taps, model.degree)
     if one_variance:
-        low_y, low_x = int(y_low.min()), int(x_low.min())
-        shape = 1 + np.array([(y_low - low_y).max(), (x_low - low_x).max()]) - 1 + noise.shape[1:]
-        together = np.zeros((1, *shape))
+        noise_y, noise_x = y_low.min(keepdims=True), x_low.min(keepdims=True)
+        together = np.zeros((1, noise.shape[1] + np.ptp(y_low), noise.shape[2] + np.ptp(x_low)))
         for k in range(number):
-            sy, sx = y_low[k] - low_y, x_low[k] - low_x
+            sy, sx = y_low[k] - noise_y[0], x_low[k] - noise_x[0]
             together[0, sy : sy + noise.shape[1], sx : sx + noise.shape[2]] += noise[k]
-        noise, noise_y, noise_x = together, np.array([low_y]), np.array([low_x])
+        noise = together
     else:
         noise_y, noise_x = y_low, x_low
     lit = np.abs(model.weights) > _LIGHT
-    light = (*_light_range(dy, lit), *_light_range(dx, lit))
+    low_y, high_y = _light_range(dy, lit)
+    low_x, high_x = _light_range(dx, lit)
+    light = (low_y, high_y, low_x, high_x)
     if one_mask:
-        light = tuple(v[[pick(v)]] for v, pick in zip(light, (np.argmin, np.argmax) * 2, strict=True))
+        light = (
+            low_y.min(keepdims=True),
+            high_y.max(keepdims=True),
+            low_x.min(keepdims=True),
+            high_x.max(keepdims=True),
+        )
     return CellKernels(taps, y_low, x_low, noise.astype(np.float32), noise_y - _EXTRA, noise_x - _EXTRA, light)
 
 

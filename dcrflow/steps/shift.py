@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from dcrflow.geometry.box import Box
 from dcrflow.kernels.convolve import convolve_sum, or_footprint
 from dcrflow.kernels.fill import fill_holes, mark_near_holes
+from dcrflow.kernels.footprint import FIR_RADIUS, TAPS
 from dcrflow.kernels.merge import merge_into
-from dcrflow.kernels.spline import FIR_RADIUS, coefficient_filter, filter_columns, filter_rows
-from dcrflow.kernels.warp import TAPS
+from dcrflow.kernels.spline import coefficient_filter, filter_columns, filter_rows
 from dcrflow.masks import NO_DATA
 from dcrflow.pixels import PatchPixels, Pixels
 from dcrflow.plan import FILL_MARGIN, TemplatePlan, TilePart, TractPlan
@@ -79,7 +79,12 @@ def shift_subfilters(plan: TemplatePlan, part: TilePart, patches: Sequence[Patch
     else:
         inner = np.nan_to_num(image, copy=False, posinf=0.0, neginf=0.0)[part.region.slices(box)].astype(np.float32)
     within = part.region.slices(box)
-    return Pixels(part.region, *(np.ascontiguousarray(a) for a in (inner, variance[within], mask[within])))
+    return Pixels(
+        part.region,
+        np.ascontiguousarray(inner),
+        np.ascontiguousarray(variance[within]),
+        np.ascontiguousarray(mask[within]),
+    )
 
 
 def match_patch(plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, box: Box) -> Matched | None:

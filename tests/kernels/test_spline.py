@@ -5,7 +5,8 @@ import pytest
 from scipy import ndimage
 from scipy.interpolate import BSpline
 
-from dcrflow.kernels.spline import FIR_RADIUS, bspline, coefficient_filter, dcr_taps, filter_columns, filter_rows
+from dcrflow.kernels.footprint import FIR_RADIUS
+from dcrflow.kernels.spline import bspline, coefficient_filter, dcr_taps, filter_columns, filter_rows
 
 
 @pytest.mark.parametrize("degree", [3, 5])

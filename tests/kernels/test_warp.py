@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dcrflow.kernels.warp import TAPS, variance_table, warp_kernel, weight_table
+from dcrflow.kernels.footprint import TAPS
+from dcrflow.kernels.warp import variance_table, warp_kernel, weight_table
 
 
 def run(kernel, image, variance, mask, matrix, offset, shape, step=16):

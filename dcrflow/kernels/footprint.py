@@ -1,0 +1,11 @@
+"""How far the interpolation kernels and spline filters reach: what planning needs to know of them."""
+
+#: Taps of each warping kernel along one axis.
+TAPS = {"spline5": 6, "spline3": 4, "lanczos3": 6, "lanczos4": 8, "lanczos5": 10, "bilinear": 2}
+
+#: Degree of the B-spline that a warping kernel's input must be coefficients of.
+SPLINE_DEGREE = {"spline5": 5, "spline3": 3}
+
+#: Radius of the FIR filter from pixels to B-spline coefficients, by the degrees that it undoes; beyond it the tails are
+#: below 3e-8 of unit amplitude.
+FIR_RADIUS = {(): 0, (3,): 14, (5,): 24, (3, 3): 16, (3, 5): 24, (5, 5): 28}
