@@ -141,7 +141,8 @@ def result(ended: campaign.CampaignResult, url: str) -> None:
     )
     for failure in ended.failures[:5]:
         console.print(
-            f"[red]failed[/] visit {failure.visit} detector {failure.detector}: {failure.kind}: {escape(failure.message)}",
+            f"[red]failed[/] visit {failure.visit} detector {failure.detector}: {failure.kind}: "
+            f"{escape(failure.message)}",
             soft_wrap=True,
         )
     if ended.failures:
@@ -174,7 +175,8 @@ def plans(planned: Iterable[Planned], total: int, shown: int = 20) -> None:
         output.print(f"... and {counts['planned'] - table.row_count} more")
     for one in problems[:shown]:
         output.print(
-            f"[{_COLOURS[one.status]}]{one.status}[/] visit {one.visit} detector {one.detector}: {escape(str(one.error))}",
+            f"[{_COLOURS[one.status]}]{one.status}[/] visit {one.visit} detector {one.detector}: "
+            f"{escape(str(one.error))}",
             soft_wrap=True,
         )
     output.print(
@@ -214,6 +216,7 @@ def survey(made: SimulatedSurvey) -> None:
     here = escape(str(made.directory))
     output.print(
         f"{len(made.tracts)} tracts, {sum(len(t.patches) for t in made.tracts)} patches, {len(made.visits)} "
-        f"detector-visits in {here}\nnext: uv run dcrflow run {here}/coadds.zarr {here}/visits.ecsv {here}/templates.zarr",
+        f"detector-visits in {here}\n"
+        f"next: uv run dcrflow run {here}/coadds.zarr {here}/visits.ecsv {here}/templates.zarr",
         soft_wrap=True,
     )

@@ -11,10 +11,10 @@ def merge_into(image, variance, mask, equal, to_image, to_variance, to_mask, to_
     """Add one contributor to a running weighted mean.
 
     The weight is variance^-1/2, or 1 if `equal`. A pixel whose image is not finite, or whose variance is not finite
-    and positive, weighs nothing and leaves its mask behind (where nothing has weight, a finite image value is kept for the
-    sake of filters that need its neighbours, with weight 0). The variance is averaged with the same weights: overlapping
-    coadds share their photons, so nothing is gained by adding them up. A pixel with one contributor keeps its value to
-    the last bit.
+    and positive, weighs nothing and leaves its mask behind; where nothing has weight a finite image value is kept, with
+    weight 0, for the sake of filters that need its neighbours. The variance is averaged with the same weights:
+    overlapping coadds share their photons, so nothing is gained by adding them up. A pixel with one contributor keeps
+    its value to the last bit.
 
     Parameters
     ----------

@@ -111,7 +111,8 @@ def match_patch(plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, box: 
     degrees = plan.patch_degrees
     radius = FIR_RADIUS[degrees]
     out = tract.reach.reached(pixels.box).intersection(box.grown(radius + (FILL_MARGIN if degrees else 0)))
-    if out.is_empty:
+    inner = out.intersection(box)
+    if inner.is_empty:
         return None
     image = np.empty(out.shape)
     variance = np.empty(out.shape, np.float32)
@@ -128,16 +129,14 @@ def match_patch(plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, box: 
         or_footprint(flags, *kernel.light, y0, x0, mask[sy, sx])
     if not degrees:
         return Matched(out, image, variance, mask)
-    filtered = out.grown(-radius)
-    inner = filtered.intersection(box)
-    if inner.is_empty:
-        return None
-    known = np.isfinite(image)
-    matched = _coefficients(plan, image, known, 0, mask, degrees)[inner.slices(filtered)].astype(np.float64)
-    mask = mask[inner.slices(out)]
+    padded = np.pad(image, radius, constant_values=np.nan)  # beyond the patch's edge there is nothing
+    marks = np.pad(mask, radius)
+    matched = _coefficients(plan, padded, np.isfinite(padded), 0, marks, degrees).astype(np.float64)
+    mask = marks[radius:-radius, radius:-radius]
     no_data = np.int32(1 << plan.planes[NO_DATA])
     matched[(mask & no_data) != 0] = np.nan
-    return Matched(inner, matched, variance[inner.slices(out)], mask & ~no_data)
+    within = inner.slices(out)
+    return Matched(inner, matched[within], variance[within], mask[within] & ~no_data)
 
 
 def _coefficients(

@@ -2,51 +2,69 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import zarr
 from zarr.abc.store import Store
-from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.buffer.cpu import buffer_prototype
+from zarr.core.sync import sync
 from zarr.errors import ContainsArrayError, GroupNotFoundError, NodeTypeValidationError
-from zarr.storage import LocalStore, MemoryStore, ZipStore
+from zarr.storage import LocalStore, MemoryStore, StorePath, ZipStore
 
-CHUNK = 512  # pixels a side of an inner chunk: 1 MiB of float32
-
-
-def codecs() -> list[Any]:
-    """How chunks are compressed: bit-shuffled lz4, the fastest to read of those that gain at all, then a checksum."""
-    return [BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"), Crc32cCodec()]
+_AT_ONCE = 64  # requests in flight while listing; object stores throttle those who ask for thousands
 
 
 def location(store: Any) -> Any:
-    """What zarr is given to open: a path or URL as text, or the store object itself."""
+    """What zarr is given to open: a path or URL as text, a store object, or a path inside one."""
     if isinstance(store, zarr.Group):
-        return store.store
-    if isinstance(store, os.PathLike):
+        return location(store.store_path)
+    if isinstance(store, StorePath) and not store.path:
+        return location(store.store)
+    if type(store) is LocalStore and not store.read_only:
+        return str(Path(store.root).absolute())
+    if isinstance(store, os.PathLike) or (isinstance(store, str) and "://" not in store):
         return str(Path(store).absolute())
-    if isinstance(store, str) and "://" not in store:
-        return str(Path(store).absolute())
+    if isinstance(store, str) and store.startswith("file://"):
+        return str(Path(store.removeprefix("file://")).absolute())
     return store
 
 
+def is_path(store: Any) -> bool:
+    """Whether a `location` is a path of the local file system."""
+    return isinstance(store, str) and "://" not in store
+
+
 def url_of(store: Any) -> str:
-    """A name for a store, for messages and provenance."""
+    """A name for a `location`, for messages and provenance."""
     if isinstance(store, str):
         return store
+    if isinstance(store, StorePath):
+        return f"{url_of(store.store)}/{store.path}".rstrip("/")
     if isinstance(store, LocalStore):
         return str(Path(store.root).absolute())
-    if isinstance(store, ZipStore):
+    if isinstance(store, ZipStore) and store.path is not None:
         return f"zip://{Path(store.path).absolute()}"
     if isinstance(store, MemoryStore):
         return f"memory://{id(store._store_dict):x}"
     return str(store)
 
 
-def open_root(store: Any, kind: str, version: int, error: type[Exception]) -> zarr.Group:
-    """Open the root group of one of dcrflow's stores for reading.
+def words_of(error: BaseException) -> str:
+    """An exception in one line: its type, and what it says."""
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def open_root(
+    store: Any, kind: str, version: int, error: type[Exception], mode: Literal["r", "r+"] = "r"
+) -> zarr.Group:
+    """Open the root group of one of dcrflow's stores.
 
     Parameters
     ----------
@@ -58,49 +76,110 @@ def open_root(store: Any, kind: str, version: int, error: type[Exception]) -> za
         Newest layout that this program knows.
     error : type
         Raised, with one line that says what was found, if it is not such a store.
+    mode : {"r", "r+"}
+        Read only, or also write.
     """
     url = url_of(store)
-    plain = isinstance(store, str) and "://" not in store
-    if plain and not os.path.lexists(store):
+    if is_path(store) and not os.path.lexists(store):
         raise error(f"{url} does not exist; expected a zarr store of kind {kind!r}")
+    if is_path(store) and os.path.isfile(store) and not zipfile.is_zipfile(store):
+        raise error(f"{url} is a file; expected a zarr store of kind {kind!r}: a directory, or a zip file of one")
     try:
-        if plain and store.endswith(".zip"):
+        if is_path(store) and os.path.isfile(store):
             store = ZipStore(store, mode="r")
-        root = zarr.open_group(store, mode="r", zarr_format=3)
-        marks = root.attrs.asdict().get("dcrflow")
-    except (
-        GroupNotFoundError,
-        NodeTypeValidationError,
-        ContainsArrayError,
-        FileNotFoundError,
-        NotADirectoryError,
-    ) as e:
+        root = zarr.open_group(store, mode=mode, zarr_format=3, use_consolidated=False)
+        marks: Any = root.attrs.asdict().get("dcrflow")
+    except (GroupNotFoundError, NodeTypeValidationError, ContainsArrayError, FileNotFoundError) as e:
         raise error(f"{url} is not a zarr (format 3) group; expected a store of kind {kind!r}") from e
     except Exception as e:
-        raise error(f"cannot open {url}: {type(e).__name__}: {' '.join(str(e).split())}") from e
+        raise error(f"cannot open {url}: {words_of(e)}; expected a store of kind {kind!r} that can be read") from e
     if not isinstance(marks, Mapping) or "kind" not in marks:
         raise error(f"{url} is a zarr group but none of dcrflow's: it has no attribute dcrflow; expected kind {kind!r}")
     if marks["kind"] != kind:
         raise error(f"{url} is a dcrflow store of kind {marks['kind']!r}; expected kind {kind!r}")
     if not isinstance(marks.get("version"), int) or marks["version"] > version:
         raise error(
-            f"{url} has layout version {marks.get('version')!r}; this dcrflow knows up to {version}: use a newer dcrflow"
+            f"{url} has layout version {marks.get('version')!r}; this dcrflow knows up to {version}: "
+            "use a newer dcrflow"
         )
     return root
 
 
-def attribute(group: zarr.Group, where: str, name: str, kinds: type | tuple[type, ...], error: type[Exception]) -> Any:
+def is_occupied(store: Any) -> bool:
+    """Whether anything is at a `location` already: a file, a directory that is not empty, a group, any key."""
+    if is_path(store):
+        if not os.path.isdir(store):
+            return os.path.lexists(store)
+        with os.scandir(store) as entries:
+            return any(True for _ in entries)
+    if isinstance(store, StorePath):
+        return not sync(store.is_empty())
+    if isinstance(store, Store):
+        return not sync(store.is_empty(""))
+    try:
+        zarr.open_group(store, mode="r", use_consolidated=False)
+    except (FileNotFoundError, GroupNotFoundError):
+        return False
+    return True
+
+
+def refuse_zip(store: Any, error: type[Exception]) -> None:
+    """Raise for a zip file given by path: nothing in it can be replaced, and one process alone can write it."""
+    if is_path(store) and store.lower().endswith(".zip"):
+        raise error(f"{store}: a zip file cannot be written in place; write a directory and zip that when it is done")
+
+
+def attribute(group: Any, where: str, name: str, kinds: type | tuple[type, ...], error: type[Exception]) -> Any:
     """A group's attribute, or an error that names it, what was found and what was expected."""
-    attributes = group.attrs.asdict()
+    attributes: Mapping[str, Any] = dict(group.attrs)
+    expected = " or ".join(k.__name__ for k in (kinds if isinstance(kinds, tuple) else (kinds,)))
     if name not in attributes:
-        raise error(f"{where} has no attribute {name!r}")
+        raise error(f"{where} has no attribute {name!r}, expected {expected}; write it again, or add the attribute")
     value = attributes[name]
     if not isinstance(value, kinds) or isinstance(value, bool):
-        expected = "/".join(k.__name__ for k in (kinds if isinstance(kinds, tuple) else (kinds,)))
         raise error(f"{where}: attribute {name!r} is {value!r}, expected {expected}")
     return value
 
 
-def is_store(store: object) -> bool:
-    """Whether this is one of zarr's own store objects."""
-    return isinstance(store, Store)
+def list_names(root: zarr.Group, paths: Iterable[str]) -> list[list[str]]:
+    """Names directly below each of some paths of a store, relative to its root group, sorted; many at a time."""
+
+    async def one(path: str, gate: asyncio.Semaphore) -> list[str]:
+        async with gate:
+            return sorted([name.strip("/") async for name in root.store.list_dir(_key(root, path))])
+
+    async def collect() -> list[list[str]]:
+        gate = asyncio.Semaphore(_AT_ONCE)
+        return await asyncio.gather(*(one(path, gate) for path in paths))
+
+    return sync(collect())
+
+
+def group_attributes(root: zarr.Group, paths: Iterable[str]) -> list[dict[str, Any] | None]:
+    """Attributes of groups at some paths, relative to a store's root group: one small read each, many at a time.
+
+    None where there is no group, or one whose metadata was not wholly written.
+    """
+
+    async def one(path: str, gate: asyncio.Semaphore) -> dict[str, Any] | None:
+        async with gate:
+            found = await root.store.get(_key(root, f"{path}/zarr.json"), prototype=buffer_prototype)
+        if found is None:
+            return None
+        try:
+            metadata = json.loads(found.to_bytes())
+        except ValueError:
+            return None
+        if not isinstance(metadata, dict) or metadata.get("node_type") != "group":
+            return None
+        return dict(metadata.get("attributes") or {})
+
+    async def collect() -> list[dict[str, Any] | None]:
+        gate = asyncio.Semaphore(_AT_ONCE)
+        return await asyncio.gather(*(one(path, gate) for path in paths))
+
+    return sync(collect())
+
+
+def _key(root: zarr.Group, path: str) -> str:
+    return "/".join(part for part in (root.path, path) if part)

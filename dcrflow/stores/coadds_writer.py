@@ -12,8 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from dcrflow.errors import CoaddStoreError
 from dcrflow.geometry.skymap import Tract
 from dcrflow.masks import NO_DATA, flag_attributes
-from dcrflow.stores.access import CHUNK, codecs, location, open_root, url_of
-from dcrflow.stores.coadds import KIND, VERSION, read_tract
+from dcrflow.stores.access import location, open_root, url_of
+from dcrflow.stores.arrays import CHUNK, codecs
+from dcrflow.stores.coadds import KIND, VERSION
+from dcrflow.stores.patch_info import read_tract
 
 
 def create_coadds(store: Any, skymap: str, *, overwrite: bool = False) -> CoaddWriter:

@@ -20,7 +20,8 @@ from zarr.core.sync import sync
 
 from dcrflow.errors import TemplateStoreError
 from dcrflow.masks import NO_DATA
-from dcrflow.stores.access import CHUNK, codecs, location, open_root, url_of
+from dcrflow.stores.access import location, open_root, url_of
+from dcrflow.stores.arrays import CHUNK, codecs
 
 KIND, VERSION = "templates", 1
 STATUSES = ("complete", "no-overlap", "failed")

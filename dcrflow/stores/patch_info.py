@@ -1,0 +1,281 @@
+"""What a DCR-coadd store says of its tracts and patches: read, checked, and without pixels."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.api.asynchronous import open_group
+from zarr.core.sync import sync
+from zarr.storage import StorePath
+
+from dcrflow.errors import CoaddStoreError, WcsError
+from dcrflow.geometry.box import Box
+from dcrflow.geometry.skymap import Tract
+from dcrflow.geometry.wcs import SkyWcs
+from dcrflow.masks import planes_from_attributes
+from dcrflow.stores.access import attribute, words_of
+from dcrflow.stores.arrays import header_cards
+
+Arrays = dict[str, zarr.AsyncArray[Any]]
+Transmission = tuple[tuple[float, ...], tuple[float, ...]]
+
+_SAME_PIXEL = 1e-3  # pixels by which a patch's own WCS may differ from its tract's
+
+_LAYOUT = {
+    "image": (("subfilter", "y", "x"),),
+    "variance": (("y", "x"), ("subfilter", "y", "x")),
+    "mask": (("y", "x"), ("subfilter", "y", "x")),
+    "x": (("x",),),
+    "y": (("y",),),
+    "subfilter_edges": (("subfilter", "edge"),),
+}
+_INTEGER = ("mask", "x", "y")
+_READ = ("x", "y", "subfilter_edges")
+
+
+@dataclass(frozen=True)
+class PatchInfo:
+    """What the store says of a patch in one band, without its pixels.
+
+    Parameters
+    ----------
+    tract, patch : int
+        The data ID.
+    band, physical_filter : str
+        The latter may be empty.
+    bbox : Box
+        The patch's outer bounding box, tract pixels, from the coordinates ``x`` and ``y``.
+    units : str
+        Of the image.
+    photometric_zero_point : float
+        AB magnitude of one unit.
+    effective_wavelength, bandwidth : float
+        nm.
+    subfilter_edges : tuple of (float, float)
+        nm; consecutive subfilters share an edge.
+    transmission : (tuple of float, tuple of float) or None
+        Wavelength (nm) and throughput, if the store has it.
+    planes : mapping of str to int
+        Mask planes, name to bit.
+    variance_per_subfilter, mask_per_subfilter : bool
+        Whether these have the subfilter dimension.
+    chunks : tuple of int
+        Inner chunks of the image.
+    """
+
+    tract: int
+    patch: int
+    band: str
+    physical_filter: str
+    bbox: Box
+    units: str
+    photometric_zero_point: float
+    effective_wavelength: float
+    bandwidth: float
+    subfilter_edges: tuple[tuple[float, float], ...]
+    transmission: Transmission | None
+    planes: Mapping[str, int]
+    variance_per_subfilter: bool
+    mask_per_subfilter: bool
+    chunks: tuple[int, ...]
+
+    @property
+    def num_subfilters(self) -> int:
+        """Number of subfilters."""
+        return len(self.subfilter_edges)
+
+
+def read_tract(root: zarr.Group, tract: int, url: str) -> Tract:
+    """Read a tract's geometry from the attributes of its group.
+
+    Raises
+    ------
+    CoaddStoreError
+        If there is no such group, or its attributes are missing or unusable.
+    """
+    where = f"{url}, tract {tract}"
+    group = _group(root.store_path / str(tract), where)
+    cards = attribute(group, where, "wcs", dict, CoaddStoreError)
+    numbers = {}
+    for name, length in (("bbox", 4), ("patch_inner", 2), ("num_patches", 2)):
+        value = attribute(group, where, name, list, CoaddStoreError)
+        if len(value) != length or not all(isinstance(v, int) and (v > 0 or name == "bbox") for v in value):
+            kind = "integers" if name == "bbox" else "positive integers"
+            raise CoaddStoreError(f"{where}: attribute {name!r} is {value!r}, expected {length} {kind}")
+        numbers[name] = value
+    border = attribute(group, where, "patch_border", int, CoaddStoreError)
+    try:
+        wcs, bbox = SkyWcs.from_header(cards), Box(*numbers["bbox"])
+    except (WcsError, ValueError) as error:
+        raise CoaddStoreError(f"{where}: {error}") from error
+    if bbox.is_empty:
+        raise CoaddStoreError(f"{where}: attribute 'bbox' is {bbox.as_list()}, expected a box with pixels in it")
+    inner, count = numbers["patch_inner"], numbers["num_patches"]
+    return Tract(tract, wcs, bbox, (inner[0], inner[1]), border, (count[0], count[1]))
+
+
+def read_patch_info(root: zarr.Group, url: str, tract: Tract, patch: int, band: str) -> tuple[Arrays, PatchInfo]:
+    """Read and check what a store says of a patch: its metadata and coordinates, all at once.
+
+    Returns
+    -------
+    arrays : dict of str to zarr.AsyncArray
+        The patch's variables, open for reading.
+    info : PatchInfo
+
+    Raises
+    ------
+    CoaddStoreError
+        If the patch is not there, or not laid out as it should be.
+    """
+    where = f"{url}, tract {tract.tract} patch {patch} band {band}"
+    group = _group(root.store_path / f"{tract.tract}/{patch}/{band}", where)
+    arrays, values = _open_arrays(group, where)
+    for name in ("x", "y"):
+        if len(values[name]) == 0 or np.any(np.diff(values[name]) != 1):
+            raise CoaddStoreError(f"{where}: {name} must be pixel indices that increase by 1, one or more")
+    bbox = Box(int(values["x"][0]), int(values["y"][0]), len(values["x"]), len(values["y"]))
+    edges = values["subfilter_edges"].astype(np.float64)
+    _check_edges(edges, where)
+    for name in ("image", "variance", "mask"):
+        shape = arrays[name].shape
+        expected = (len(edges), *bbox.shape)[-len(shape) :]
+        if shape != expected:
+            raise CoaddStoreError(f"{where}: variable {name!r} has shape {shape}, expected {expected}")
+    _check_place(group, where, tract, patch, bbox)
+    try:
+        planes = planes_from_attributes(dict(arrays["mask"].attrs))
+    except ValueError as error:
+        raise CoaddStoreError(f"{where}: variable 'mask': {error}") from error
+    numbers = {}
+    for name in ("photometric_zero_point", "effective_wavelength", "bandwidth"):
+        number = float(attribute(group, where, name, (int, float), CoaddStoreError))
+        if not np.isfinite(number) or (name != "photometric_zero_point" and number <= 0):
+            raise CoaddStoreError(f"{where}: attribute {name!r} is {number}, expected a positive number")
+        numbers[name] = number
+    for name, wanted, remedy in (("units", "nJy", "calibrate the coadds"), ("band", band, "name the group after it")):
+        found = attribute(group, where, name, str, CoaddStoreError)
+        if found != wanted:
+            raise CoaddStoreError(f"{where}: attribute {name!r} is {found!r}, expected {wanted!r}; {remedy}")
+    return arrays, PatchInfo(
+        tract=tract.tract,
+        patch=patch,
+        band=band,
+        physical_filter=str(group.attrs.get("physical_filter", "")),
+        bbox=bbox,
+        units="nJy",
+        subfilter_edges=tuple((float(low), float(high)) for low, high in edges),
+        transmission=_transmission(group, where),
+        planes=planes,
+        variance_per_subfilter=arrays["variance"].ndim == 3,
+        mask_per_subfilter=arrays["mask"].ndim == 3,
+        chunks=tuple(arrays["image"].chunks),
+        photometric_zero_point=numbers["photometric_zero_point"],
+        effective_wavelength=numbers["effective_wavelength"],
+        bandwidth=numbers["bandwidth"],
+    )
+
+
+def _group(path: StorePath, where: str) -> zarr.AsyncGroup:
+    try:
+        return sync(open_group(path, mode="r", zarr_format=3, use_consolidated=False))
+    except FileNotFoundError as error:  # zarr's GroupNotFoundError is one
+        raise CoaddStoreError(f"{where}: there is no such group; is the store complete?") from error
+    except Exception as error:
+        raise CoaddStoreError(f"{where}: cannot open the group: {words_of(error)}") from error
+
+
+def _open_arrays(group: zarr.AsyncGroup, where: str) -> tuple[Arrays, dict[str, NDArray[Any]]]:
+    """Open a patch's variables and read its coordinates and edges, all requests in flight together."""
+
+    async def one(name: str) -> tuple[zarr.AsyncArray[Any], Any]:
+        try:
+            array = await group.getitem(name)
+        except KeyError:
+            raise CoaddStoreError(f"{where} has no variable {name!r}; if its writing was cut off, do it again") from None
+        except Exception as error:
+            raise CoaddStoreError(f"{where}: cannot open variable {name!r}: {words_of(error)}") from error
+        if not isinstance(array, zarr.AsyncArray):
+            raise CoaddStoreError(f"{where}: {name!r} is a group, expected a variable")
+        _check_array(array, name, where)
+        try:
+            return array, (await array.getitem(...) if name in _READ else None)
+        except Exception as error:
+            raise CoaddStoreError(f"{where}: cannot read variable {name!r}: {words_of(error)}") from error
+
+    async def every() -> list[tuple[zarr.AsyncArray[Any], Any]]:
+        return await asyncio.gather(*(one(name) for name in _LAYOUT))
+
+    found = dict(zip(_LAYOUT, sync(every()), strict=True))
+    return {n: a for n, (a, _) in found.items()}, {n: np.asarray(found[n][1]) for n in _READ}
+
+
+def _check_array(array: zarr.AsyncArray[Any], name: str, where: str) -> None:
+    dims = tuple(str(d) for d in getattr(array.metadata, "dimension_names", None) or ())
+    if dims not in _LAYOUT[name]:
+        expected = " or ".join(str(d) for d in _LAYOUT[name])
+        raise CoaddStoreError(f"{where}: variable {name!r} has dimensions {dims}, expected {expected}")
+    kinds, expected = ("iu", "an integer") if name in _INTEGER else ("f", "a floating-point")
+    if array.dtype.kind not in kinds:
+        raise CoaddStoreError(f"{where}: variable {name!r} has dtype {array.dtype}, expected {expected} type")
+
+
+def _check_edges(edges: NDArray[np.float64], where: str) -> None:
+    good = (
+        edges.ndim == 2
+        and edges.shape[0] > 0
+        and edges.shape[1] == 2
+        and bool(np.all(edges[:, 0] < edges[:, 1]))
+        and bool(np.allclose(edges[1:, 0], edges[:-1, 1], rtol=1e-9))
+    )
+    if not good:
+        raise CoaddStoreError(
+            f"{where}: subfilter_edges are {edges.tolist()}, expected increasing (low, high) pairs that share edges"
+        )
+
+
+def _check_place(group: zarr.AsyncGroup, where: str, tract: Tract, patch: int, bbox: Box) -> None:
+    """Check the patch's pixels, IDs and WCS against its tract's."""
+    attributes: dict[str, Any] = dict(group.attrs)
+    for name, number in (("tract", tract.tract), ("patch", patch)):
+        if attributes.get(name, number) != number:
+            raise CoaddStoreError(f"{where}: attribute {name!r} is {attributes[name]!r}, expected {number}")
+    try:
+        expected = tract.patch(patch).bbox
+    except LookupError as error:
+        raise CoaddStoreError(f"{where}: {error}") from None
+    if bbox != expected:
+        raise CoaddStoreError(f"{where}: its x and y say {bbox}, the tract's geometry {expected}; one of them is wrong")
+    cards = attributes.get("wcs")
+    if cards is None or cards == header_cards(tract.wcs.header):
+        return
+    try:
+        wcs = SkyWcs.from_header(cards)
+    except (WcsError, ValueError, TypeError, AttributeError) as error:
+        raise CoaddStoreError(f"{where}: attribute 'wcs': {error}") from error
+    x, y = bbox.outline(1)
+    found_x, found_y = tract.wcs.sky_to_pixel(*wcs.pixel_to_sky(x, y))
+    off = float(np.max(np.hypot(found_x - x, found_y - y)))
+    if not off <= _SAME_PIXEL:
+        raise CoaddStoreError(
+            f"{where}: its wcs is {off:.3g} pixels off the tract's, expected the tract's own, in tract pixels"
+        )
+
+
+def _transmission(group: zarr.AsyncGroup, where: str) -> Transmission | None:
+    curve: Any = group.attrs.get("transmission")
+    if curve is None:
+        return None
+    try:
+        wavelength, throughput = (tuple(float(v) for v in curve[k]) for k in ("wavelength", "throughput"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CoaddStoreError(
+            f"{where}: attribute 'transmission' must be {{'wavelength': [...], 'throughput': [...]}}"
+        ) from error
+    return wavelength, throughput

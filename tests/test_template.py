@@ -1,0 +1,294 @@
+"""Templates as lazy datasets: exactness, laziness, bad pixels, and what is read."""
+
+from collections import Counter
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+from dask.utils import key_split
+from scenes import TRACT, coadds, stars, tan, visit
+
+import dcrflow
+from dcrflow.config import TemplateConfig
+from dcrflow.geometry.box import Box
+from dcrflow.geometry.skymap import Tract
+from dcrflow.graph import TemplateArray, TemplateGraph
+from dcrflow.plan import plan_template
+from dcrflow.steps import assemble, make_tile
+from dcrflow.stores.coadds import DcrCoadds, open_coadds
+
+NO_DATA = 1 << 8
+IMAGE = stars()
+
+
+@pytest.fixture(scope="module")
+def store() -> DcrCoadds:
+    return open_coadds(coadds(IMAGE))
+
+
+def eager(store: DcrCoadds, where: dcrflow.DetectorVisit, **settings: object) -> xr.Dataset:
+    plan = plan_template(store, where, TemplateConfig.make(settings))
+    return assemble(plan, [make_tile(store, plan, box) for box in plan.bbox.tiles(plan.config.tile)])
+
+
+def same(a: xr.Dataset, b: xr.Dataset) -> None:
+    for name in ("image", "variance", "mask"):
+        np.testing.assert_array_equal(a[name].values, b[name].values)
+
+
+@pytest.mark.parametrize("warp", ["spline5", "spline3", "lanczos3", "lanczos4", "lanczos5", "bilinear"])
+@pytest.mark.parametrize("dcr", ["spectral", "midpoint", "split"])
+def test_identity(store: DcrCoadds, warp: str, dcr: str) -> None:
+    """At the zenith, on the tract's own pixels, the template is the coadd."""
+    here = visit(TRACT.wcs, Box(150, 180, 250, 200), altitude=90.0)
+    made = eager(store, here, warp=warp, dcr=dcr, rotation="boresight")
+    expected = IMAGE.sum(axis=0, dtype=float)[160:400, 130:420]
+    expected = IMAGE.sum(axis=0, dtype=float)[160 : 160 + 240, 130 : 130 + 290]
+    assert np.abs(made.image.values - expected).max() <= 1e-6 * expected.max()
+    np.testing.assert_allclose(made.variance, 12.0, rtol=1e-5)
+    assert not made.mask.values.any()
+
+
+@pytest.mark.parametrize("warp", ["spline5", "spline3", "lanczos3", "lanczos5", "bilinear"])
+@pytest.mark.parametrize("dcr", ["spectral", "split"])
+def test_constant_stays_constant(warp: str, dcr: str) -> None:
+    flat = open_coadds(coadds(np.full((3, 600, 600), 7.0, np.float32)))
+    made = eager(flat, visit(altitude=30.0), warp=warp, dcr=dcr)
+    np.testing.assert_allclose(made.image, 21.0, rtol=1e-5)
+
+
+def test_lazy_is_eager_to_the_bit(store: DcrCoadds) -> None:
+    for tile in (1024, 100):
+        lazy = dcrflow.build_template(store, visit(), tile=tile)
+        assert all(isinstance(lazy[n].data, TemplateArray) for n in ("image", "variance", "mask"))
+        same(lazy.compute(scheduler="threads"), eager(store, visit(), tile=tile))
+
+
+@pytest.mark.parametrize("warp", ["spline5", "lanczos3"])
+@pytest.mark.parametrize("tile", [64, 97, 128])
+def test_pixels_do_not_depend_on_the_tile(store: DcrCoadds, warp: str, tile: int) -> None:
+    whole, tiled = (eager(store, visit(altitude=30.0), warp=warp, tile=t) for t in (1024, tile))
+    assert np.abs(whole.image.values - tiled.image.values).max() <= 1e-6 * np.nanmax(whole.image)
+    same(whole, tiled)  # which it does to the bit, here
+
+
+def test_a_slice_is_that_part_of_the_whole(store: DcrCoadds) -> None:
+    lazy = dcrflow.build_template(store, visit())
+    whole = lazy.compute()
+    for part in ({"x": slice(20, 90), "y": slice(-5, 60)}, {"x": slice(100, None)}, {"y": slice(-20, -20)}):
+        same(lazy.sel(part).compute(), whole.sel(part))
+    assert float(lazy.image.sel(x=33, y=44)) == float(whole.image.sel(x=33, y=44))
+    same(lazy.isel(x=slice(None, None, 7)).compute(), whole.isel(x=slice(None, None, 7)))
+    assert lazy.image[10:10].compute().shape == (0, whole.sizes["x"])
+
+
+def test_dims_and_attributes(store: DcrCoadds) -> None:
+    here = visit(box=Box(100, -7, 200, 180))
+    made = dcrflow.build_template(store, here, border=13)
+    assert made.image.dims == ("y", "x")
+    assert (made.image.dtype, made.variance.dtype, made.mask.dtype) == (np.float32, np.float32, np.int32)
+    assert (int(made.x[0]), int(made.y[0]), made.sizes["x"], made.sizes["y"]) == (87, -20, 226, 206)
+    assert made.x.dtype == np.int64
+    attributes = made.attrs
+    assert attributes["patches"] == [[7, 0], [7, 1], [7, 2], [7, 3]]
+    assert attributes["bbox"] == [100, -7, 200, 180]
+    assert (attributes["visit"], attributes["detector"], attributes["band"]) == (12, 3, "g")
+    assert attributes["dcr"]["method"] == "spectral"
+    assert attributes["dcr"]["zenith_angle"] == pytest.approx(45.0, abs=0.02)
+    assert len(attributes["dcr"]["shift"]) == 3
+    assert "status" not in attributes
+    assert made.mask.attrs["flag_meanings"].split()[8] == "NO_DATA"
+
+
+def test_step_names_survive_optimisation(store: DcrCoadds) -> None:
+    """What the dashboard shows is the part of the key before the first hyphen."""
+    lazy = dcrflow.build_template(store, visit(), tile=128)
+    (optimised,) = dask.optimize(lazy.image.data)
+    names = Counter(key_split(key) for key in dict(optimised.dask))
+    assert set(names) == {"load_patch", "shift_subfilters", "warp_tract", "mosaic_tracts", "image"}
+    assert names["mosaic_tracts"] == 4
+
+
+def test_same_inputs_same_keys(store: DcrCoadds) -> None:
+    first, second = (dcrflow.build_template(store, visit()) for _ in range(2))
+    assert set(first.image.data.dask) == set(second.image.data.dask)
+    other = dcrflow.build_template(store, visit(altitude=44.0))
+    assert not set(first.image.data.dask) & set(other.image.data.dask)
+
+
+def test_variables_share_their_steps(store: DcrCoadds) -> None:
+    lazy = dcrflow.build_template(store, visit())
+    steps = {k for k in lazy.image.data.dask if not isinstance(k, tuple)}
+    assert steps == {k for k in lazy.mask.data.dask if not isinstance(k, tuple)}
+
+
+class CountingCoadds(DcrCoadds):
+    """Remembers what was read."""
+
+    def __init__(self, store: object) -> None:
+        super().__init__(store)
+        self.reads: list[tuple[int, Box]] = []
+
+    def read(self, tract, patch, band, box, planes):  # type: ignore[no-untyped-def]
+        self.reads.append((patch, box))
+        return super().read(tract, patch, band, box, planes)
+
+
+def test_planning_reads_no_pixels() -> None:
+    counting = CountingCoadds(coadds(IMAGE))
+    lazy = dcrflow.build_template(counting, visit())
+    assert counting.reads == []
+    lazy.image.sel(x=slice(0, 30), y=slice(0, 30)).compute(scheduler="sync")
+    assert counting.reads
+
+
+def test_nothing_is_read_twice_or_in_vain() -> None:
+    counting = CountingCoadds(coadds(IMAGE))
+    dcrflow.build_template(counting, visit()).compute(scheduler="sync")
+    assert len(counting.reads) == len({patch for patch, _ in counting.reads}) == 4
+    counting.reads.clear()
+    here = dcrflow.build_template(counting, visit(tan(80, 80, 0.0)))  # lies on patches 2 and 3 and a little on 0, 1
+    here.image.isel(x=slice(0, 40), y=slice(100, 140)).compute(scheduler="sync")
+    area = sum(box.area for _, box in counting.reads)
+    assert area <= 3 * (40 + 2 * 52) ** 2  # the slice, and the reach of kernels and filters
+
+
+def test_two_tracts_are_averaged() -> None:
+    """Overlapping tracts with the same sky give what one gives, and cover more."""
+    second = Tract(8, tan(300, 500), Box(0, 0, 600, 600), (300, 300), 30, (2, 2))
+    flat = np.full((3, 600, 600), 5.0, np.float32)
+    here = visit(box=Box(0, 0, 200, 500))
+    one, two = (eager(open_coadds(coadds(flat, tracts=t)), here) for t in ((TRACT,), (TRACT, second)))
+    np.testing.assert_allclose(two.image.values[two.mask.values == 0], 15.0, rtol=1e-5)
+    assert (two.mask.values == 0).sum() > (one.mask.values == 0).sum()
+    assert np.all(two.mask.values[one.mask.values == 0] == 0)
+    assert [7, 0] in two.attrs["patches"]
+    assert [8, 2] in two.attrs["patches"]
+
+
+def test_a_bad_pixel_spoils_its_neighbourhood_alone(store: DcrCoadds) -> None:
+    def change(tract: int, patch: int, arrays: dict[str, np.ndarray]) -> None:
+        box = TRACT.patch(patch).bbox
+        if box.contains(Box(340, 350, 1, 1)):
+            arrays["image"][1, 350 - box.y0, 340 - box.x0] = np.nan
+
+    here = visit(TRACT.wcs, Box(250, 250, 200, 200), altitude=60.0)
+    clean, spoiled = eager(store, here), eager(open_coadds(coadds(IMAGE, change=change)), here)
+    gone = (spoiled.mask.values & NO_DATA) != 0
+    y, x = np.nonzero(gone)
+    assert gone.any()
+    assert np.hypot(y + 230 - 350, x + 230 - 340).max() < 20
+    np.testing.assert_array_equal(gone, np.isnan(spoiled.image.values))
+    difference = np.abs(spoiled.image.values - clean.image.values)
+    flagged = spoiled.mask.values != 0
+    assert np.nanmax(difference[~flagged]) <= 1e-4 * np.nanmax(clean.image)
+    far = np.hypot(*np.mgrid[230 - 350 : 470 - 350, 230 - 340 : 470 - 340]) > 60
+    np.testing.assert_array_equal(spoiled.image.values[far], clean.image.values[far])
+
+
+@pytest.mark.parametrize("value", [0.0, -3.0, np.nan, np.inf])
+def test_a_bad_variance_weighs_nothing(store: DcrCoadds, value: float) -> None:
+    """Where one patch's variance is bad its neighbour serves; where no patch's is good there is a small hole."""
+
+    def change(tract: int, patch: int, arrays: dict[str, np.ndarray]) -> None:
+        box = TRACT.patch(patch).bbox
+        if patch == 0:
+            arrays["variance"][295 - box.y0, 290 - box.x0] = value  # also on patches 1, 2 and 3
+        if box.contains(Box(200, 350, 1, 1)):
+            arrays["variance"][350 - box.y0, 200 - box.x0] = value  # on patch 2 alone
+
+    here = visit(TRACT.wcs, Box(150, 250, 200, 200), altitude=60.0)
+    clean, spoiled = eager(store, here), eager(open_coadds(coadds(IMAGE, change=change)), here)
+    y, x = np.nonzero(spoiled.mask.values & NO_DATA)
+    assert len(y)
+    assert np.abs(y + 230 - 350).max() <= 6
+    assert np.abs(x + 130 - 200).max() <= 6
+    good = spoiled.mask.values == 0
+    np.testing.assert_array_equal(spoiled.image.values[good], clean.image.values[good])
+    assert np.all(spoiled.variance.values[good] > 0)
+
+
+def test_masks_follow_the_light() -> None:
+    """A saturated pixel flags where its light goes at this observation: along the zenith direction, no farther."""
+    mask = np.zeros((600, 600), np.int32)
+    mask[300, 300] = 2
+    here = visit(TRACT.wcs, Box(250, 250, 100, 100), altitude=30.0, parallactic_angle=0.0)
+    made = eager(open_coadds(coadds(IMAGE, mask=mask)), here)
+    y, x = np.nonzero(made.mask.values)
+    assert np.all(made.mask.values[y, x] == 2)
+    assert set(x + 230) <= {299, 300, 301}
+    assert 2 <= (y + 230 - 300).max() <= 6
+    assert -6 <= (y + 230 - 300).min() <= -1
+
+
+def test_variance_of_noise(store: DcrCoadds) -> None:
+    """The variance is that of the template's pixels: noise in, noise out, by brute force."""
+    rng = np.random.default_rng(1)
+    noise = rng.normal(0, 2.0, (3, 600, 600)).astype(np.float32)
+    for dcr in ("spectral", "midpoint"):
+        made = eager(open_coadds(coadds(noise)), visit(altitude=35.0), dcr=dcr, warp="spline5")
+        inner = made.image.values[5:-5, 5:-5]
+        assert inner.var() == pytest.approx(float(made.variance.mean()), rel=0.05)
+
+
+def test_linearity_in_the_flux(store: DcrCoadds) -> None:
+    double = eager(open_coadds(coadds(2 * IMAGE)), visit())
+    np.testing.assert_array_equal(double.image.values, 2 * eager(store, visit()).image.values)
+
+
+def test_adding_a_patch_never_removes_coverage() -> None:
+    three, four = (eager(open_coadds(coadds(IMAGE, skip=s)), visit()) for s in (((7, 3),), ()))
+    gone_with_three, gone_with_four = ((t.mask.values & NO_DATA) != 0 for t in (three, four))
+    assert gone_with_three.sum() > gone_with_four.sum() == 0
+    assert not np.any(gone_with_four & ~gone_with_three)
+
+
+def test_partly_covered(store: DcrCoadds) -> None:
+    here = visit(tan(190, 90, 0.0), altitude=60.0)  # hangs over the tract's edge? no: in its middle, a border apart
+    at_edge = visit(tan(100.0, 90.0, 10.0, ra=53.0 + 300 * 0.2 / 3600 / np.cos(np.deg2rad(28))), altitude=60.0)
+    for fill in (np.nan, 0.0):
+        made = eager(store, at_edge, fill=fill)
+        gone = (made.mask.values & NO_DATA) != 0
+        assert 0.3 < gone.mean() < 0.7
+        np.testing.assert_array_equal(made.image.values[gone], fill)
+        np.testing.assert_array_equal(made.variance.values[gone], fill)
+        assert np.isfinite(made.image.values[~gone]).all()
+        assert (made.variance.values[~gone] > 0).all()
+    assert not (eager(store, here).mask.values & NO_DATA).any()
+
+
+def test_combine_mean_weighs_alike() -> None:
+    def change(tract: int, patch: int, arrays: dict[str, np.ndarray]) -> None:
+        arrays["image"][:] = patch
+        arrays["variance"][:] = 1.0 + 15.0 * (patch % 2)
+
+    here = visit(TRACT.wcs, Box(280, 100, 40, 60), altitude=90.0)
+    store = open_coadds(coadds(IMAGE, change=change))
+    weighted, alike = (
+        eager(store, here, combine=c, rotation="boresight", warp="bilinear", dcr="midpoint", border=0)
+        for c in ("variance", "mean")
+    )
+    middle = 20  # column 300: patches 0 and 1 overlap there
+    np.testing.assert_allclose(alike.image[:, middle], 3 * 0.5, rtol=1e-5)
+    np.testing.assert_allclose(weighted.image[:, middle], 3 * (0 * 4 + 1 * 1) / 5, rtol=1e-5)
+    np.testing.assert_allclose(weighted.variance[:, middle], 3 * (1 * 4 + 16 * 1) / 5, rtol=1e-5)
+
+
+def test_graph_is_small(store: DcrCoadds) -> None:
+    graph = TemplateGraph(store, plan_template(store, visit()))
+    layers, rows = graph.steps(graph.plan.bbox)
+    assert sum(map(len, layers.values())) == graph.plan.num_tasks == 7
+    assert len(rows) == 1
+
+
+def test_write_template(store: DcrCoadds, tmp_path) -> None:
+    lazy = dcrflow.build_template(store, visit())
+    record = dcrflow.write_template(lazy, tmp_path / "t.zarr")
+    assert record.status == "complete"
+    assert record.coverage == 1.0
+    found = xr.open_zarr(tmp_path / "t.zarr", group="12/3", consolidated=False)
+    same(found, lazy.compute())
+    assert found.attrs["status"] == "complete"
+    with pytest.raises(ValueError, match="part of the template of visit 12 detector 3"):
+        dcrflow.write_template(lazy.isel(x=slice(0, 50)), tmp_path / "t.zarr")
