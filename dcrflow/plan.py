@@ -161,16 +161,17 @@ class TemplatePlan:
         return blake2b(repr(words).encode(), digest_size=16).hexdigest()
 
     @property
-    def merged_degrees(self) -> tuple[int, ...]:
-        """B-spline degrees that are undone once, on the merged tract; none for a warp that wants pixels."""
-        if self.config.warp not in SPLINE_DEGREE:
-            return ()
-        return tuple(sorted((self.model.degree, SPLINE_DEGREE[self.config.warp])))
+    def patch_degrees(self) -> tuple[int, ...]:
+        """B-spline degrees that are undone on each patch before the merge: only as LSST does it, with a pixel kernel."""
+        return (self.model.degree,) if self.config.dcr == "split" and self.config.warp not in SPLINE_DEGREE else ()
 
     @property
-    def patch_degrees(self) -> tuple[int, ...]:
-        """B-spline degrees that are undone on each patch before the merge, for a warp that wants pixels."""
-        return () if self.merged_degrees else (self.model.degree,)
+    def merged_degrees(self) -> tuple[int, ...]:
+        """B-spline degrees that are undone once, on the merged tract: of the DCR kernels, and of a spline warp."""
+        if self.patch_degrees:
+            return ()
+        of_warp = (SPLINE_DEGREE[self.config.warp],) if self.config.warp in SPLINE_DEGREE else ()
+        return tuple(sorted((self.model.degree, *of_warp)))
 
     @property
     def merge_margin(self) -> int:

@@ -160,9 +160,10 @@ def test_two_tracts_are_averaged() -> None:
     flat = np.full((3, 600, 600), 5.0, np.float32)
     here = visit(box=Box(0, 0, 200, 500))
     one, two = (eager(open_coadds(coadds(flat, tracts=t)), here) for t in ((TRACT,), (TRACT, second)))
-    np.testing.assert_allclose(two.image.values[two.mask.values == 0], 15.0, rtol=1e-5)
-    assert (two.mask.values == 0).sum() > (one.mask.values == 0).sum()
-    assert np.all(two.mask.values[one.mask.values == 0] == 0)
+    there_with_one, there_with_two = ((t.mask.values & NO_DATA) == 0 for t in (one, two))
+    np.testing.assert_allclose(two.image.values[there_with_two], 15.0, rtol=1e-5)
+    assert there_with_two.sum() > there_with_one.sum()
+    assert np.all(there_with_two[there_with_one])
     assert [7, 0] in two.attrs["patches"]
     assert [8, 2] in two.attrs["patches"]
 
@@ -222,14 +223,25 @@ def test_masks_follow_the_light() -> None:
     assert -6 <= (y + 230 - 300).min() <= -1
 
 
-def test_variance_of_noise(store: DcrCoadds) -> None:
-    """The variance is that of the template's pixels: noise in, noise out, by brute force."""
+def test_variance_of_noise() -> None:
+    """White noise through either stage comes out with the variance that is written down.
+
+    Through both, neighbouring pixels are correlated when the warp averages them, and the written variance, which cannot
+    know of that, is 15 % too small here.
+    """
     rng = np.random.default_rng(1)
-    noise = rng.normal(0, 2.0, (3, 600, 600)).astype(np.float32)
-    for dcr in ("spectral", "midpoint"):
-        made = eager(open_coadds(coadds(noise)), visit(altitude=35.0), dcr=dcr, warp="spline5")
-        inner = made.image.values[5:-5, 5:-5]
-        assert inner.var() == pytest.approx(float(made.variance.mean()), rel=0.05)
+    noisy = open_coadds(coadds(rng.normal(0, 2.0, (3, 600, 600)).astype(np.float32)))
+    on_tract = visit(TRACT.wcs, Box(200, 200, 200, 180), altitude=35.0)
+    turned = visit(altitude=35.0)
+    for here, changes, within in (
+        (on_tract, {"dcr": "spectral"}, 0.03),
+        (on_tract, {"dcr": "midpoint"}, 0.03),
+        (visit(altitude=90.0), {"rotation": "boresight", "warp": "lanczos3"}, 0.03),
+        (visit(altitude=90.0), {"rotation": "boresight"}, 0.07),  # the spline takes Lanczos-3's variance
+        (turned, {}, 0.2),
+    ):
+        made = eager(noisy, here, **changes)
+        assert made.image.values.var() == pytest.approx(float(made.variance.mean()), rel=within)
 
 
 def test_linearity_in_the_flux(store: DcrCoadds) -> None:

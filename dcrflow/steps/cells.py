@@ -22,6 +22,7 @@ Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 _LIGHT = 0.02  # nodes with less of a subfilter's flux than this do not carry its mask along
+_NOTHING = 0.05  # pixels of displacement that do not carry a mask to the next pixel
 _EXTRA = 1  # pixels by which the variance's kernel exceeds the image's: what is beyond has 1e-3 of the variance
 
 
@@ -133,7 +134,10 @@ def _tap_range(d: Float, used: NDArray[np.bool_], half: int) -> tuple[Int, Int]:
 
 
 def _light_range(d: Float, lit: NDArray[np.bool_]) -> tuple[Int, Int]:
-    return np.array([math.floor(d[u].min()) for u in lit.T]), np.array([math.ceil(d[u].max()) for u in lit.T])
+    return (
+        np.array([math.floor(d[u].min() + _NOTHING) for u in lit.T]),
+        np.array([math.ceil(d[u].max() - _NOTHING) for u in lit.T]),
+    )
 
 
 def _squared(taps: Float, degree: int) -> Float:

@@ -104,9 +104,9 @@ def match_patch(plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, box: 
     Returns
     -------
     Matched or None
-        None if the patch has nothing there. For a warp that wants pixels the image is the matched coadd. For a spline
-        warp it is still convolved with the B-spline basis of the DCR kernels: the filter that undoes that, once, comes
-        after the merge.
+        None if the patch has nothing there. The image is still convolved with the B-spline basis of the DCR kernels:
+        the filter that undoes that, once, comes after the merge. Only as LSST does it (`split` and a warp that wants
+        pixels) it is the matched coadd itself; then what lies near a hole or the patch's edge is left out.
     """
     degrees = plan.patch_degrees
     radius = FIR_RADIUS[degrees]
@@ -130,13 +130,12 @@ def match_patch(plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, box: 
     if not degrees:
         return Matched(out, image, variance, mask)
     padded = np.pad(image, radius, constant_values=np.nan)  # beyond the patch's edge there is nothing
-    marks = np.pad(mask, radius)
-    matched = _coefficients(plan, padded, np.isfinite(padded), 0, marks, degrees).astype(np.float64)
-    mask = marks[radius:-radius, radius:-radius]
-    no_data = np.int32(1 << plan.planes[NO_DATA])
-    matched[(mask & no_data) != 0] = np.nan
+    known = np.isfinite(padded)
+    marks = np.zeros(padded.shape, np.int32)
+    matched = _coefficients(plan, padded, known, 0, marks, degrees).astype(np.float64)
+    matched[marks[radius:-radius, radius:-radius] != 0] = np.nan
     within = inner.slices(out)
-    return Matched(inner, matched[within], variance[within], mask[within] & ~no_data)
+    return Matched(inner, matched[within], variance[within], mask[within])
 
 
 def _coefficients(

@@ -182,4 +182,4 @@ def group_attributes(root: zarr.Group, paths: Iterable[str]) -> list[dict[str, A
 
 
 def _key(root: zarr.Group, path: str) -> str:
-    return "/".join(part for part in (root.path, path) if part)
+    return "/".join(part for part in (root.path, path.strip("/")) if part)

@@ -209,10 +209,11 @@ class DcrCoadds:
                 return await arrays[name].getitem((..., rows, columns))
             except Exception as error:
                 raise CoaddStoreError(
-                    f"{where}: cannot read {name} at {box}: {words_of(error)}; restore the store, or make the coadd again"
+                    f"{where}: cannot read {name} at {box}: {words_of(error)}; "
+                    "restore the store, or make the coadd again"
                 ) from error
 
-        async def every() -> list[Any]:
+        async def every() -> tuple[Any, Any, Any]:
             return await asyncio.gather(one("image"), one("variance"), one("mask"))
 
         found = sync(every())

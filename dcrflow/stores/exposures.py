@@ -13,11 +13,10 @@ from astropy.time import Time
 from dcrflow.errors import VisitTableError
 
 _SUFFIXES = (".fits", ".fits.gz", ".fits.fz", ".fit", ".fits.bz2")
-_KEYWORDS = {  # column: keyword of LSST's VisitInfo, and the factor to our unit
-    "ra": ("BORE-RA", 1.0), "dec": ("BORE-DEC", 1.0), "altitude": ("BORE-ALT", 1.0),
-    "rotation_angle": ("BORE-ROTANG", 1.0), "parallactic_angle": ("PARANGLE", 1.0), "longitude": ("OBS-LONG", 1.0), "latitude": ("OBS-LAT", 1.0),
-    "height_m": ("OBS-ELEV", 1.0), "temperature": ("AIRTEMP", 1.0), "pressure": ("AIRPRESS", 1.0),
-    "humidity": ("HUMIDITY", 1.0),
+_KEYWORDS = {  # column: keyword of LSST's VisitInfo, in our units
+    "ra": "BORE-RA", "dec": "BORE-DEC", "altitude": "BORE-ALT", "rotation_angle": "BORE-ROTANG",
+    "parallactic_angle": "PARANGLE", "longitude": "OBS-LONG", "latitude": "OBS-LAT", "height_m": "OBS-ELEV",
+    "temperature": "AIRTEMP", "pressure": "AIRPRESS", "humidity": "HUMIDITY",
 }  # fmt: skip
 _FROM_NAME = re.compile(r"_(\d+)_(\d+)\.fi?ts")
 
@@ -69,9 +68,8 @@ def read_exposure_row(path: Path) -> dict[str, Any]:
         raise VisitTableError("no image with a celestial WCS in it") from None
     except (OSError, ValueError, TypeError) as error:
         raise VisitTableError(f"cannot read its headers: {' '.join(str(error).split())}") from error
-    if (names["visit"] is None or names["detector"] is None) and (match := _FROM_NAME.search(path.name)):
-        names["visit"] = names["visit"] if names["visit"] is not None else int(match[1])
-        names["detector"] = names["detector"] if names["detector"] is not None else int(match[2])
+    for name, number in id_in_name(path).items():
+        names[name] = number if names[name] is None else names[name]
     row: dict[str, Any] = {**names, "instrument": names["instrument"] or "unknown"}
     for name in ("visit", "detector", "band"):
         if row[name] is None:
@@ -80,13 +78,18 @@ def read_exposure_row(path: Path) -> dict[str, Any]:
             )
     x0, y0 = (int(header.get(f"CRVAL{i}A", -header.get(f"LTV{i}", 0))) for i in (1, 2))
     row |= {"x0": x0, "y0": y0, "width": header["NAXIS1"], "height": header["NAXIS2"], "wcs": _absolute(header, x0, y0)}
-    for column, (keyword, factor) in _KEYWORDS.items():
-        value = _keyword(primary, header, keyword)
-        row[column] = None if value is None else float(value) * factor
+    for column, keyword in _KEYWORDS.items():
+        row[column] = _keyword(primary, header, keyword)
     date = _keyword(primary, header, "DATE-AVG")
     scale = str(_keyword(primary, header, "TIMESYS") or "TAI").lower()
     row["mjd"] = None if date is None else float(Time(str(date), scale=scale).tai.mjd)
     return row
+
+
+def id_in_name(path: Path) -> dict[str, int]:
+    """Visit and detector from a file name ``..._<visit>_<detector>.fits``; empty if it is not of that form."""
+    match = _FROM_NAME.search(path.name)
+    return {"visit": int(match[1]), "detector": int(match[2])} if match else {}
 
 
 _NAMES = {

@@ -141,8 +141,7 @@ def read_patch_info(root: zarr.Group, url: str, tract: Tract, patch: int, band: 
         if len(values[name]) == 0 or np.any(np.diff(values[name]) != 1):
             raise CoaddStoreError(f"{where}: {name} must be pixel indices that increase by 1, one or more")
     bbox = Box(int(values["x"][0]), int(values["y"][0]), len(values["x"]), len(values["y"]))
-    edges = values["subfilter_edges"].astype(np.float64)
-    _check_edges(edges, where)
+    edges = check_edges(values["subfilter_edges"].astype(np.float64), where, CoaddStoreError)
     for name in ("image", "variance", "mask"):
         shape = arrays[name].shape
         expected = (len(edges), *bbox.shape)[-len(shape) :]
@@ -198,7 +197,9 @@ def _open_arrays(group: zarr.AsyncGroup, where: str) -> tuple[Arrays, dict[str, 
         try:
             array = await group.getitem(name)
         except KeyError:
-            raise CoaddStoreError(f"{where} has no variable {name!r}; if its writing was cut off, do it again") from None
+            raise CoaddStoreError(
+                f"{where} has no variable {name!r}; if its writing was cut off, do it again"
+            ) from None
         except Exception as error:
             raise CoaddStoreError(f"{where}: cannot open variable {name!r}: {words_of(error)}") from error
         if not isinstance(array, zarr.AsyncArray):
@@ -226,18 +227,14 @@ def _check_array(array: zarr.AsyncArray[Any], name: str, where: str) -> None:
         raise CoaddStoreError(f"{where}: variable {name!r} has dtype {array.dtype}, expected {expected} type")
 
 
-def _check_edges(edges: NDArray[np.float64], where: str) -> None:
-    good = (
-        edges.ndim == 2
-        and edges.shape[0] > 0
-        and edges.shape[1] == 2
-        and bool(np.all(edges[:, 0] < edges[:, 1]))
-        and bool(np.allclose(edges[1:, 0], edges[:-1, 1], rtol=1e-9))
-    )
-    if not good:
-        raise CoaddStoreError(
+def check_edges(edges: NDArray[np.float64], where: str, error: type[Exception]) -> NDArray[np.float64]:
+    """Edges of subfilters, shape (num_subfilters, 2), nm: as they are if they follow each other, else `error`."""
+    good = edges.ndim == 2 and edges.shape[0] > 0 and edges.shape[1] == 2 and bool(np.all(edges[:, 0] < edges[:, 1]))
+    if not good or not np.allclose(edges[1:, 0], edges[:-1, 1], rtol=1e-9):
+        raise error(
             f"{where}: subfilter_edges are {edges.tolist()}, expected increasing (low, high) pairs that share edges"
         )
+    return edges
 
 
 def _check_place(group: zarr.AsyncGroup, where: str, tract: Tract, patch: int, bbox: Box) -> None:

@@ -7,21 +7,30 @@ after a crash anywhere in between.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import batched
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.core.sync import sync
+from numpy.typing import NDArray
 
 from dcrflow.errors import TemplateStoreError
-from dcrflow.masks import NO_DATA
-from dcrflow.stores.access import location, open_root, url_of
-from dcrflow.stores.arrays import CHUNK, codecs
+from dcrflow.masks import NO_DATA, planes_from_attributes
+from dcrflow.stores.access import (
+    group_attributes,
+    is_occupied,
+    list_names,
+    location,
+    open_root,
+    refuse_zip,
+    url_of,
+    words_of,
+)
+from dcrflow.stores.arrays import write_array
 
 KIND, VERSION = "templates", 1
 STATUSES = ("complete", "no-overlap", "failed")
@@ -59,14 +68,23 @@ class TemplateRecord:
 
 
 class TemplateStore:
-    """A template store; safe to send to other processes. Make one with `create_or_open` or `open`."""
+    """A template store; safe to send to other processes. Make one with `create_or_open` or `open`.
 
-    def __init__(self, store: Any, root: zarr.Group) -> None:
+    Parameters
+    ----------
+    store : str or zarr store
+        Where it is, as zarr opens it.
+    writable : bool
+        Whether it is open for writing.
+    """
+
+    def __init__(self, store: Any, writable: bool) -> None:
         self._store = store
-        self._root = root
+        self._writable = writable
+        self._root = open_root(store, KIND, VERSION, TemplateStoreError, mode="r+" if writable else "r")
 
     @classmethod
-    def open(cls, store: Any) -> TemplateStore:
+    def open(cls, store: TemplateStore | Any) -> TemplateStore:
         """Open a template store for reading.
 
         Raises
@@ -74,8 +92,7 @@ class TemplateStore:
         TemplateStoreError
             If there is no such store, or it is none of templates.
         """
-        where = location(store)
-        return cls(where, open_root(where, KIND, VERSION, TemplateStoreError))
+        return store if isinstance(store, cls) else cls(location(store), writable=False)
 
     @classmethod
     def create_or_open(cls, store: TemplateStore | Any) -> TemplateStore:
@@ -87,24 +104,22 @@ class TemplateStore:
             If something else is there, or the place cannot be written.
         """
         if isinstance(store, cls):
-            return store
+            return store if store._writable else cls(store._store, writable=True)
         where = location(store)
+        refuse_zip(where, TemplateStoreError)
         try:
-            root = zarr.open_group(where, mode="a", zarr_format=3)
-            marks = root.attrs.asdict().get("dcrflow")
-            if marks is None and not any(True for _ in root.keys()):  # noqa: SIM118  # a zarr group is no dict
-                root.update_attributes({"dcrflow": {"kind": KIND, "version": VERSION}})
+            if not is_occupied(where):
+                attributes: dict[str, Any] = {"dcrflow": {"kind": KIND, "version": VERSION}}
+                zarr.create_group(where, zarr_format=3, attributes=attributes)
         except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
             raise TemplateStoreError(
-                f"cannot write templates to {url_of(where)}: {reason}; give a place that is writable and empty, or a "
-                "template store"
+                f"cannot write templates to {url_of(where)}: {words_of(error)}; give a place that is writable and "
+                "empty, or a template store"
             ) from error
-        open_root(where, KIND, VERSION, TemplateStoreError)
-        return cls(where, zarr.open_group(where, mode="r+", zarr_format=3))
+        return cls(where, writable=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self._store,)
+        return TemplateStore, (self._store, self._writable)
 
     def __repr__(self) -> str:
         return f"<TemplateStore {self.url}>"
@@ -121,16 +136,32 @@ class TemplateStore:
         ----------
         template : xarray.Dataset
             Laid out as `dcrflow.dataset.template_dataset` does, in memory, with ``coverage`` among its attributes.
+
+        Raises
+        ------
+        TemplateStoreError
+            If the dataset lacks what makes a template, or the store cannot be written.
         """
-        attributes = dict(template.attrs)
-        visit, detector = attributes["visit"], attributes["detector"]
-        digests = {}
-        group = self._fresh(visit, detector)
-        for name, variable in template.variables.items():
-            values = np.asarray(variable.values)
-            digests[str(name)] = crc32(np.ascontiguousarray(values).tobytes())
-            _write(group, str(name), tuple(str(d) for d in variable.dims), values, variable.attrs)
-        return _finish(group, visit, detector, attributes | {"crc32": digests, "status": "complete"})
+        where = f"{self.url}: cannot write the template of {_label(template.attrs)}"
+        lacking = [n for n in ("visit", "detector") if n not in template.attrs]
+        lacking += [n for n in ("image", "variance", "mask", "x", "y") if n not in template.variables]
+        if lacking:
+            raise TemplateStoreError(f"{where}: the dataset lacks {', '.join(lacking)}")
+        planes = planes_from_attributes(template["mask"].attrs)
+        if NO_DATA not in planes:
+            raise TemplateStoreError(f"{where}: its mask has no plane {NO_DATA}, found {', '.join(planes) or 'none'}")
+        visit, detector = int(template.attrs["visit"]), int(template.attrs["detector"])
+        try:
+            group, digests = self._fresh(visit, detector), {}
+            for name, variable in template.variables.items():
+                values = np.asarray(variable.values)
+                digests[str(name)] = _digest(values)
+                fill = 1 << planes[NO_DATA] if name == "mask" else np.nan if values.dtype.kind == "f" else 0
+                dims = tuple(str(d) for d in variable.dims)
+                write_array(group, str(name), dims, values, fill=fill, attributes=variable.attrs)
+            return _finish(group, visit, detector, {**template.attrs, "crc32": digests, "status": "complete"})
+        except OSError as error:
+            raise TemplateStoreError(f"{where}: {words_of(error)}") from error
 
     def write_status(
         self,
@@ -152,6 +183,11 @@ class TemplateStore:
             To keep with it; ``config_hash`` and ``inputs`` among them.
         error : mapping, optional
             ``type`` and ``message``.
+
+        Raises
+        ------
+        TemplateStoreError
+            If the store cannot be written.
         """
         if status not in STATUSES[1:]:
             raise ValueError(f"status {status!r} is none of {', '.join(STATUSES[1:])}")
@@ -159,15 +195,18 @@ class TemplateStore:
         if error is not None:
             attributes["error"] = dict(error)
         attributes["status"] = status
-        return _finish(self._fresh(visit, detector), visit, detector, attributes)
+        try:
+            return _finish(self._fresh(visit, detector), visit, detector, attributes)
+        except OSError as error:
+            raise TemplateStoreError(
+                f"{self.url}: cannot write the status of {_label(attributes)}: {words_of(error)}"
+            ) from error
 
     def _fresh(self, visit: int, detector: int) -> zarr.Group:
         """An empty group without status, whatever was there; what was there loses its status first."""
         path = f"{visit}/{detector}"
-        if path in self._root:
-            existing = self._root[path]
-            if isinstance(existing, zarr.Group) and "status" in existing.attrs:
-                existing.attrs.put({})
+        if group_attributes(self._root, [path])[0]:
+            self._root.require_group(path).attrs.put({})
         return self._root.create_group(path, overwrite=True)
 
     def note_requested(self, wanted: Iterable[tuple[int, int]]) -> None:
@@ -180,33 +219,25 @@ class TemplateStore:
 
     def requested(self) -> set[tuple[int, int]]:
         """The (visit, detector) that any run was asked for."""
-        attributes = zarr.open_group(self._store, mode="r", zarr_format=3).attrs.asdict()
+        attributes: Mapping[str, Any] = group_attributes(self._root, [""])[0] or {}
         return {(int(v), int(d)) for v, detectors in attributes.get("requested", {}).items() for d in detectors}
 
     def status(self, visit: int, detector: int) -> TemplateRecord | None:
         """What the store says of a detector-visit; None if nothing (complete) is there. One metadata read."""
-        try:
-            group = self._root[f"{visit}/{detector}"]
-        except (KeyError, FileNotFoundError):
-            return None
-        return _record(visit, detector, group.attrs.asdict()) if isinstance(group, zarr.Group) else None
+        attributes = group_attributes(self._root, [f"{visit}/{detector}"])[0]
+        return None if attributes is None else _record(visit, detector, attributes)
 
     def records(self) -> Iterator[TemplateRecord]:
-        """All detector-visits that have a status, by visit and detector."""
-
-        async def names(prefix: str) -> list[int]:
-            return sorted([int(n) async for n in self._root.store.list_dir(prefix) if n.isdecimal()])
-
-        async def collect() -> list[tuple[int, list[int]]]:
-            visits = await names(self._root.path)
-            base = f"{self._root.path}/".lstrip("/")
-            return list(zip(visits, await asyncio.gather(*(names(f"{base}{v}") for v in visits)), strict=True))
-
-        for visit, detectors in sync(collect()):
-            for detector in detectors:
-                record = self.status(visit, detector)
-                if record is not None:
-                    yield record
+        """All detector-visits that have a status, by visit and detector; one metadata read each, many at a time."""
+        visits = _numbers(list_names(self._root, [""])[0])
+        for some in batched(visits, _BATCH):
+            found = list_names(self._root, map(str, some))
+            pairs = [(v, d) for v, names in zip(some, found, strict=True) for d in _numbers(names)]
+            for few in batched(pairs, _BATCH):
+                for (v, d), attributes in zip(few, group_attributes(self._root, _paths(few)), strict=True):
+                    record = None if attributes is None else _record(v, d, attributes)
+                    if record is not None:
+                        yield record
 
     def read(self, visit: int, detector: int) -> xr.Dataset:
         """Open a template, lazily.
@@ -223,12 +254,47 @@ class TemplateStore:
             raise TemplateStoreError(
                 f"{self.url}: the template of visit {visit} detector {detector} is {found}{reason}"
             )
-        store = self._root.store
-        return xr.open_zarr(store, group=f"{visit}/{detector}", consolidated=False, zarr_format=3)
+        path = "/".join(part for part in (self._root.path, f"{visit}/{detector}") if part)
+        template: xr.Dataset = xr.open_zarr(self._root.store, group=path, consolidated=False, zarr_format=3)
+        return template
+
+    def damaged(self, visit: int, detector: int) -> tuple[str, ...]:
+        """Names of the variables of a complete template that are not, byte for byte, what was written.
+
+        Raises
+        ------
+        TemplateStoreError
+            If there is no complete template.
+        """
+        digests = self.read(visit, detector).attrs.get("crc32", {})
+        return tuple(name for name, digest in digests.items() if self._digest_of(visit, detector, name) != digest)
+
+    def _digest_of(self, visit: int, detector: int, name: str) -> int | None:
+        """The digest of what is in the store; None if it cannot be read."""
+        try:
+            array = self._root[f"{visit}/{detector}/{name}"]
+            return _digest(np.asarray(array[...])) if isinstance(array, zarr.Array) else None
+        except Exception:
+            return None
 
 
-def _reopen(store: Any) -> TemplateStore:
-    return TemplateStore(store, zarr.open_group(store, mode="r+", zarr_format=3))
+_BATCH = 1024  # groups looked up at a time
+
+
+def _paths(pairs: Iterable[tuple[int, int]]) -> list[str]:
+    return [f"{visit}/{detector}" for visit, detector in pairs]
+
+
+def _numbers(names: Iterable[str]) -> list[int]:
+    return sorted(int(n) for n in names if n.isdecimal())
+
+
+def _label(attributes: Mapping[Any, Any]) -> str:
+    return f"visit {attributes.get('visit', '?')} detector {attributes.get('detector', '?')}"
+
+
+def _digest(values: NDArray[Any]) -> int:
+    return crc32(np.ascontiguousarray(values).tobytes())
 
 
 def _finish(group: zarr.Group, visit: int, detector: int, attributes: Mapping[str, Any]) -> TemplateRecord:
@@ -251,27 +317,3 @@ def _record(visit: int, detector: int, attributes: Mapping[str, Any]) -> Templat
         inputs=str(attributes.get("inputs", "")),
         error=attributes.get("error"),
     )
-
-
-def _write(group: zarr.Group, name: str, dims: tuple[str, ...], values: Any, attributes: Mapping[str, Any]) -> None:
-    """Write a variable: images in inner chunks of 1 MiB inside one shard, the rest in one chunk."""
-    fill: Any = np.nan if values.dtype.kind == "f" else 0
-    if name == "mask":
-        names = str(attributes["flag_meanings"]).split()
-        fill = np.int32(attributes["flag_masks"][names.index(NO_DATA)])
-    chunks, shards = values.shape, None
-    if dims == ("y", "x"):
-        chunks = tuple(min(CHUNK, n) for n in values.shape)
-        shards = tuple(-(-n // c) * c for n, c in zip(values.shape, chunks, strict=True))
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        dtype=values.dtype,
-        chunks=chunks,
-        shards=shards,
-        compressors=codecs(),
-        fill_value=fill,
-        attributes=dict(attributes),
-        dimension_names=dims,
-    )
-    array[...] = values
