@@ -7,6 +7,7 @@ template has the same keys in every process, and a task's name on the dashboard 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -85,6 +86,24 @@ class Step(Task):
         return True
 
 
+@dataclass(frozen=True, repr=False)
+class _ForVisit:
+    """A step's function; an error in it carries the data ID, even from a worker."""
+
+    function: Callable[..., object]
+    label: str
+
+    def __call__(self, *arguments: object) -> object:
+        try:
+            return self.function(*arguments)
+        except Exception as error:
+            error.add_note(f"in {self}")
+            raise
+
+    def __repr__(self) -> str:
+        return f"{self.function.__name__} of {self.label}"
+
+
 class TemplateGraph:
     """The tasks of one template."""
 
@@ -96,6 +115,9 @@ class TemplateGraph:
     def _key(self, name: str, *what: object) -> str:
         return f"{name}-{blake2b(f'{self.token}:{what}'.encode(), digest_size=16).hexdigest()}"
 
+    def _step(self, key: str, function: Callable[..., object], *arguments: object) -> Step:
+        return Step(key, _ForVisit(function, self.plan.visit.label), *arguments)
+
     def steps(self, box: Box) -> tuple[dict[str, dict[Any, Task]], list[list[str]]]:
         """The steps' tasks for a region, by step, and the keys of its tiles, row by row."""
         layers: dict[str, dict[Any, Task]] = {
@@ -103,7 +125,7 @@ class TemplateGraph:
         }  # fmt: skip
 
         def add(function: Callable[..., object], key: str, *arguments: object) -> TaskRef:
-            layers[function.__name__][key] = Step(key, function, *arguments)
+            layers[function.__name__][key] = self._step(key, function, *arguments)
             return TaskRef(key)
 
         rows: list[list[str]] = [[] for _ in box.cuts(self.plan.config.tile)[0]]
@@ -143,7 +165,7 @@ class TemplateGraph:
         layers, rows = self.steps(self.plan.bbox)
         key = self._key("write_template", store.url)
         tiles = List(*(TaskRef(k) for row in rows for k in row))
-        return Delayed(key, _graph(layers, key, {key: Step(key, write_template, self.plan, store, tiles)}))
+        return Delayed(key, _graph(layers, key, {key: self._step(key, write_template, self.plan, store, tiles)}))
 
 
 def _graph(layers: dict[str, dict[Any, Task]], last: str, tasks: dict[Any, Task]) -> HighLevelGraph:

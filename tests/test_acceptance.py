@@ -5,45 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dcrflow.config import TemplateConfig
-from dcrflow.plan import plan_template
-from dcrflow.simulate.scene import StarField, star_field
-from dcrflow.steps import make_tile
-from dcrflow.stores.coadds import open_coadds
-
-RADIUS = 20  # pixels around a star
+from dcrflow.demo.suppression import suppression, template_of, unmatched_template_of
+from dcrflow.simulate.scene import star_field
 
 #: Suppression by zenith angle that must be reached: a prototype has 100, 207, 315.
 LIMITS = {30: 80, 45: 150, 60: 250}
-
-
-def template(field: StarField, **settings: object) -> np.ndarray:
-    coadds = open_coadds(field.coadds)
-    plan = plan_template(coadds, field.visit, TemplateConfig.make(settings))
-    return make_tile(coadds, plan, field.visit.bbox).image.astype(float)
-
-
-def unmatched(field: StarField) -> np.ndarray:
-    """The template without any DCR: the same steps, seen at the zenith."""
-    observation = dataclasses.replace(field.visit.observation, altitude=90.0, rotation_angle=0.0)
-    there = dataclasses.replace(field, visit=dataclasses.replace(field.visit, observation=observation))
-    return template(there, rotation="boresight")
-
-
-def around_stars(field: StarField) -> np.ndarray:
-    box = field.visit.bbox
-    y, x = np.mgrid[box.y0 : box.y1, box.x0 : box.x1]
-    near = np.zeros(box.shape, bool)
-    for cx, cy in zip(*field.star_pixels, strict=True):
-        near |= (x - cx) ** 2 + (y - cy) ** 2 < RADIUS**2
-    return near
-
-
-def suppression(field: StarField, **settings: object) -> float:
-    """Residual rms around the stars of the unmatched over the matched template."""
-    near = around_stars(field)
-    left = [np.sqrt(np.mean((field.science - t)[near] ** 2)) for t in (unmatched(field), template(field, **settings))]
-    return left[0] / left[1]
 
 
 @pytest.mark.parametrize("zenith_angle", LIMITS)
@@ -90,7 +56,7 @@ def test_off_the_boresight_the_boresight_does_not_do() -> None:
 @pytest.mark.parametrize("changes", [{}, {"sip": 3.0, "flipped": True}], ids=["TAN", "SIP-flipped"])
 def test_flux_of_isolated_stars_is_conserved(changes: dict[str, float]) -> None:
     field = star_field(zenith_angle=60, stars_per_side=4, **changes)
-    made, box = template(field), field.visit.bbox
+    made, box = template_of(field), field.visit.bbox
     y, x = np.mgrid[box.y0 : box.y1, box.x0 : box.x1]
     for cx, cy in zip(*field.star_pixels, strict=True):
         aperture = (x - cx) ** 2 + (y - cy) ** 2 < 35**2
@@ -102,7 +68,7 @@ def test_blue_goes_to_the_zenith() -> None:
     field = star_field(zenith_angle=60, stars_per_side=3)
     box = field.visit.bbox
     y, x = np.mgrid[box.y0 : box.y1, box.x0 : box.x1]
-    plain, matched = unmatched(field), template(field)
+    plain, matched = unmatched_template_of(field), template_of(field)
 
     def centroids(image: np.ndarray) -> np.ndarray:
         found = []

@@ -18,7 +18,7 @@ _KEYWORDS = {  # column: keyword of LSST's VisitInfo, in our units
     "parallactic_angle": "PARANGLE", "longitude": "OBS-LONG", "latitude": "OBS-LAT", "height_m": "OBS-ELEV",
     "temperature": "AIRTEMP", "pressure": "AIRPRESS", "humidity": "HUMIDITY",
 }  # fmt: skip
-_FROM_NAME = re.compile(r"_(\d+)_(\d+)\.fi?ts")
+_FROM_NAME = re.compile(r"_(\d+)_(\d+)\.fit")
 
 
 def exposure_files(source: Any) -> list[Path] | None:

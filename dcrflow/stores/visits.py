@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from astropy import units as u
 from astropy.table import QTable, Table
+from astropy.time import Time
 
 from dcrflow.errors import DcrflowError, VisitTableError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.physics.observation import Observation, altitude_and_parallactic_angle
 from dcrflow.physics.refraction import Weather
-from dcrflow.stores.exposures import exposure_files, read_exposure_row
+from dcrflow.stores.exposures import exposure_files, id_in_name, read_exposure_row
 from dcrflow.visit import DetectorVisit
 
 _REQUIRED = ("instrument", "visit", "detector", "band", "x0", "y0", "width", "height", "wcs", "ra", "dec")
@@ -80,14 +83,13 @@ def read_visit_rows(source: Any) -> list[DetectorVisit | BadVisit]:
     VisitTableError
         If the source as a whole cannot be used.
     """
-    if isinstance(source, Sequence) and not isinstance(source, str) and source:
+    if isinstance(source, Iterable) and not isinstance(source, str | os.PathLike) and not hasattr(source, "columns"):
+        source = list(source)
         if all(isinstance(v, DetectorVisit | BadVisit) for v in source):
-            return list(source)
-    elif isinstance(source, Sequence) and not isinstance(source, str):
-        return []
+            return cast("list[DetectorVisit | BadVisit]", source)
     files = exposure_files(source)
     if files is not None:
-        found = [_checked(read_exposure_row, str(path), path) for path in files]
+        found = [_checked(str(path), partial(read_exposure_row, path), id_in_name(path)) for path in files]
         return _unique("these exposures", found)
     name, table = _table(source)
     columns = {c: table[c] for c in table.colnames}
@@ -101,20 +103,19 @@ def read_visit_rows(source: Any) -> list[DetectorVisit | BadVisit]:
         )
     values = {c: _values(name, c, column) for c, column in columns.items()}
     rows = [{c: v[i] for c, v in values.items()} for i in range(len(table))]
-    return _unique(name, [_checked(detector_visit, f"{name}, row {i}", row) for i, row in enumerate(rows)])
+    return _unique(name, [_checked(f"{name}, row {i}", partial(dict, row), row) for i, row in enumerate(rows)])
 
 
-def _checked(make: Any, where: str, row: Any) -> DetectorVisit | BadVisit:
+def _checked(where: str, read: Callable[[], Mapping[str, Any]], named: Mapping[str, Any]) -> DetectorVisit | BadVisit:
+    """Make a detector-visit of one row; `named` gives its data ID where the row is beyond reading."""
+    row: Mapping[str, Any] = named
     try:
-        made = make(row)
-        made = detector_visit(made) if isinstance(made, Mapping) else made
-        assert isinstance(made, DetectorVisit)
+        row = read()
+        return detector_visit(row)
     except (DcrflowError, ValueError) as error:
-        names = {k: _integer_or_none(row.get(k)) for k in ("visit", "detector")} if isinstance(row, Mapping) else {}
-        label = f" (visit {names['visit']} detector {names['detector']})" if names else ""
-        wrapped = VisitTableError(f"{where}{label}: {error}")
-        return BadVisit(*(names.get(k) if names.get(k) is not None else -1 for k in ("visit", "detector")), wrapped)  # type: ignore[arg-type]
-    return made
+        visit, detector = (_integer_or(row.get(k), -1) for k in ("visit", "detector"))
+        label = f" (visit {visit} detector {detector})" if (visit, detector) != (-1, -1) else ""
+        return BadVisit(visit, detector, VisitTableError(f"{where}{label}: {' '.join(str(error).split())}"))
 
 
 def _unique(name: str, rows: list[DetectorVisit | BadVisit]) -> list[DetectorVisit | BadVisit]:
@@ -135,6 +136,11 @@ def _table(source: Any) -> tuple[str, Table]:
         return "the table", source
     if hasattr(source, "to_dict") and hasattr(source, "columns"):
         return "the data frame", Table.from_pandas(source)
+    if not isinstance(source, str | os.PathLike):
+        raise VisitTableError(
+            f"no detector-visits can be read from {type(source).__name__}: {str(source)[:80]}; expected the path of a "
+            "table (ECSV or Parquet), a table in memory, or FITS exposures"
+        )
     path = Path(source)
     if not path.exists():
         raise VisitTableError(
@@ -146,7 +152,8 @@ def _table(source: Any) -> tuple[str, Table]:
         return str(path), Table.read(path, format="ascii.ecsv")
     except Exception as error:
         raise VisitTableError(
-            f"cannot read {path} as a detector-visit table: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            f"cannot read {path} as a detector-visit table: {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:300]}"
         ) from error
 
 
@@ -162,20 +169,27 @@ def _read_parquet(path: Path) -> Table:
 
 def _values(name: str, column: str, values: Any) -> list[Any]:
     """A column's values in the contract's unit; None where masked or not a number."""
-    unit = getattr(values, "unit", None)
-    wanted = _UNITS.get(column)
     masked = np.broadcast_to(np.asarray(getattr(values, "mask", False)), (len(values),))
-    if unit is not None and wanted is not None and unit != u.dimensionless_unscaled:
+    if column == "mjd" and isinstance(values, Time):
+        values = values.tai.mjd
+    values = np.ma.getdata(getattr(values, "unmasked", values))
+    unit, wanted = getattr(values, "unit", None), _UNITS.get(column)
+    if wanted is not None and unit not in (None, wanted, u.dimensionless_unscaled):
         try:
-            plain = u.Quantity(np.ma.filled(getattr(values, "value", values), np.nan), unit)
-            values = plain.to_value(wanted, equivalencies=u.temperature())
+            values = u.Quantity(values).to_value(wanted, equivalencies=u.temperature())
         except (u.UnitConversionError, TypeError) as error:
             raise VisitTableError(f"{name}: column {column} has unit {unit}, expected {wanted}") from error
-    data = [v.item() if hasattr(v, "item") else v for v in values]
+    data = [_plain(v) for v in getattr(values, "value", values)]
     return [
         None if m or v is None or (isinstance(v, float) and math.isnan(v)) else v
         for v, m in zip(data, masked, strict=True)
     ]
+
+
+def _plain(value: Any) -> Any:
+    """A table's element as Python has it."""
+    value = value.item() if hasattr(value, "item") else value
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
@@ -211,7 +225,13 @@ def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
     if altitude is None or parallactic is None:
         if mjd is None or site["longitude"] is None or site["latitude"] is None:
             raise ValueError("neither altitude and parallactic_angle nor mjd, longitude and latitude are there")
-        found = altitude_and_parallactic_angle(ra, dec, mjd, site["longitude"], site["latitude"], height)
+        try:
+            found = altitude_and_parallactic_angle(ra, dec, mjd, site["longitude"], site["latitude"], height)
+        except Exception as error:  # of many kinds, from dates that no table of the Earth's rotation covers
+            raise ValueError(
+                f"no altitude and parallactic_angle can be found for mjd {mjd:g} and this site "
+                f"({type(error).__name__}: {error}); give both"
+            ) from error
         altitude = found[0] if altitude is None else altitude
         parallactic = found[1] if parallactic is None else parallactic
     observation = Observation(
@@ -237,11 +257,11 @@ def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
     )
 
 
-def _integer_or_none(value: Any) -> int | None:
+def _integer_or(value: Any, default: int) -> int:
     try:
         return _integer("", value)
     except ValueError:
-        return None
+        return default
 
 
 def _integer(name: str, value: Any) -> int:
@@ -308,9 +328,15 @@ def write_visits(visits: Iterable[DetectorVisit], path: str | Path) -> None:
     Raises
     ------
     VisitTableError
-        If the suffix is neither, or the path cannot be written.
+        If the suffix is neither, the path cannot be written, or a WCS has no FITS cards.
     """
     path = Path(path)
+    visits = list(visits)
+    for visit in visits:
+        if not visit.wcs.cards:
+            raise VisitTableError(
+                f"cannot write {visit.label} to {path}: its WCS is no FITS WCS; give it as FITS cards"
+            )
     rows = [_row(v) for v in visits]
     text = {"instrument", "band", "wcs", "physical_filter"}
     names = ["instrument", "visit", "detector", "band", "physical_filter", *(n for n in _ORDER)]
@@ -357,7 +383,7 @@ def _row(visit: DetectorVisit) -> dict[str, Any]:
         "y0": visit.bbox.y0,
         "width": visit.bbox.width,
         "height": visit.bbox.height,
-        "wcs": visit.wcs.header.tostring(sep="", endcard=False, padding=False),
+        "wcs": visit.wcs.cards,
         "ra": observed.ra,
         "dec": observed.dec,
         "mjd": visit.mjd,

@@ -1,0 +1,71 @@
+"""How far DCR matching suppresses residuals around noise-free stars: the README's table.
+
+python -m dcrflow.demo.suppression
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from dcrflow.config import TemplateConfig
+from dcrflow.plan import plan_template
+from dcrflow.simulate.scene import StarField, star_field
+from dcrflow.steps import make_tile
+from dcrflow.stores.coadds import open_coadds
+
+RADIUS = 20  # pixels around a star that count
+
+
+def template_of(field: StarField, **settings: Any) -> NDArray[np.float64]:
+    """The template of a star field's detector, without border, shape of its bbox."""
+    coadds = open_coadds(field.coadds)
+    config = TemplateConfig.make({"num_subfilters": len(field.band.subfilter_edges)} | settings)
+    plan = plan_template(coadds, field.visit, config)
+    return make_tile(coadds, plan, field.visit.bbox).image.astype(np.float64)
+
+
+def unmatched_template_of(field: StarField) -> NDArray[np.float64]:
+    """The same without any DCR: the same steps, seen at the zenith."""
+    observation = dataclasses.replace(field.visit.observation, altitude=90.0, rotation_angle=0.0)
+    there = dataclasses.replace(field, visit=dataclasses.replace(field.visit, observation=observation))
+    return template_of(there, rotation="boresight")
+
+
+def suppression(field: StarField, **settings: Any) -> float:
+    """Residual rms around the stars, of the unmatched over the matched template."""
+    box = field.visit.bbox
+    y, x = np.mgrid[box.y0 : box.y1, box.x0 : box.x1]
+    near = np.zeros(box.shape, np.bool_)
+    for cx, cy in zip(*field.star_pixels, strict=True):
+        near |= (x - cx) ** 2 + (y - cy) ** 2 < RADIUS**2
+    templates = unmatched_template_of(field), template_of(field, **settings)
+    without, matched = (np.sqrt(np.mean((field.science - t)[near] ** 2)) for t in templates)
+    return float(without / matched)
+
+
+def main() -> None:
+    """Print the table."""
+    columns: tuple[tuple[str, int, dict[str, str]], ...] = (
+        ("N = 2", 2, {}),
+        ("N = 3", 3, {}),
+        ("N = 6", 6, {}),
+        ("N = 3, LSST's method (`dcr=split warp=lanczos3`)", 3, {"dcr": "split", "warp": "lanczos3"}),
+    )
+    rows = []
+    for angle in track((30, 45, 60), "measuring", console=Console(stderr=True)):
+        fields = {n: star_field(zenith_angle=angle, num_subfilters=n) for n in (2, 3, 6)}
+        rows.append((angle, [suppression(fields[n], **settings) for _, n, settings in columns]))
+    print("| zenith angle | " + " | ".join(c[0] for c in columns) + " |")
+    print("|" + "---|" * (1 + len(columns)))
+    for angle, values in rows:
+        print(f"| {angle}° | " + " | ".join(f"{v:.0f}" if v >= 10 else f"{v:.1f}" for v in values) + " |")
+
+
+if __name__ == "__main__":
+    main()
