@@ -162,7 +162,7 @@ class TemplatePlan:
 
     @property
     def patch_degrees(self) -> tuple[int, ...]:
-        """B-spline degrees that are undone on each patch before the merge: only as LSST does it, with a pixel kernel."""
+        """B-spline degrees undone on each patch before the merge: only as LSST does it, with a pixel kernel."""
         return (self.model.degree,) if self.config.dcr == "split" and self.config.warp not in SPLINE_DEGREE else ()
 
     @property

@@ -27,12 +27,14 @@ def tan(
     c, s = np.cos(np.deg2rad(rotation)) * 0.2 / 3600, np.sin(np.deg2rad(rotation)) * 0.2 / 3600
     return SkyWcs.from_header(
         {
-            "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": x + 1.0, "CRPIX2": y + 1.0, "CRVAL1": ra, "CRVAL2": dec,
+            "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": x + 1.0, "CRPIX2": y + 1.0,
+            "CRVAL1": ra, "CRVAL2": dec,
             "CD1_1": flip * c, "CD1_2": -flip * s, "CD2_1": s, "CD2_2": c, "RADESYS": "ICRS",
         }
     )  # fmt: skip
 
 
+DETECTOR = Box(0, 0, 200, 180)
 TRACT = Tract(7, tan(), Box(0, 0, 600, 600), (300, 300), 30, (2, 2))
 
 
@@ -82,7 +84,7 @@ def coadds(
 
 
 def visit(
-    wcs: SkyWcs | None = None, box: Box = Box(0, 0, 200, 180), altitude: float = 45.0, parallactic_angle: float = 33.0,
+    wcs: SkyWcs | None = None, box: Box = DETECTOR, altitude: float = 45.0, parallactic_angle: float = 33.0,
     rotation_angle: float | None = 0.0, **changes: object,
 ) -> DetectorVisit:  # fmt: skip
     """A detector-visit in the middle of the tract."""

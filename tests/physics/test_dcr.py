@@ -34,7 +34,8 @@ def wcs(rotation: float = 0.0, flip: float = -1.0, scale: float = 0.2) -> SkyWcs
     c, s = np.cos(np.deg2rad(rotation)) * scale / 3600, np.sin(np.deg2rad(rotation)) * scale / 3600
     return SkyWcs.from_header(
         {
-            "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 501.0, "CRPIX2": 501.0, "CRVAL1": 53.0, "CRVAL2": -28.0,
+            "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 501.0, "CRPIX2": 501.0,
+            "CRVAL1": 53.0, "CRVAL2": -28.0,
             "CD1_1": flip * c, "CD1_2": -flip * s, "CD2_1": s, "CD2_2": c, "RADESYS": "ICRS",
         }
     )  # fmt: skip
