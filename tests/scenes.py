@@ -50,6 +50,9 @@ def stars(seed: int = 0, number: int = 40, tract: Tract = TRACT) -> np.ndarray:
     return image.astype(np.float32)
 
 
+IMAGE = stars()
+
+
 def coadds(
     image: np.ndarray,
     variance: np.ndarray | None = None,
@@ -58,10 +61,11 @@ def coadds(
     tracts: tuple[Tract, ...] = (TRACT,),
     change: Callable[[int, int, dict[str, np.ndarray]], None] | None = None,
     skip: tuple[tuple[int, int], ...] = (),
+    store: MemoryStore | str | None = None,
     **attributes: object,
-) -> MemoryStore:
+) -> MemoryStore | str:
     """A coadd store whose tracts all show `image`; `change` may alter each patch's arrays before they are written."""
-    store = MemoryStore()
+    store = MemoryStore() if store is None else store
     writer = create_coadds(store, "test")
     shape = image.shape[1:]
     variance = np.full(shape, 4.0, np.float32) if variance is None else variance

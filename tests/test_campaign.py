@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import xarray as xr
-from scenes import TRACT, coadds, stars, visit
+from scenes import IMAGE, TRACT, coadds, tan, visit
 
 import dcrflow
 from dcrflow.campaign import Progress, run_campaign
@@ -24,21 +24,7 @@ def client():
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> str:
-    from zarr.storage import LocalStore
-
-    path = tmp_path_factory.mktemp("survey") / "coadds.zarr"
-    memory = coadds(stars())
-    import asyncio
-
-    async def copy() -> None:
-        local = LocalStore(path)
-        async for key in memory.list():
-            from zarr.core.buffer import default_buffer_prototype
-
-            await local.set(key, await memory.get(key, default_buffer_prototype()))
-
-    asyncio.run(copy())
-    return str(path)
+    return str(coadds(IMAGE, store=str(tmp_path_factory.mktemp("survey") / "coadds.zarr")))
 
 
 def visits(number: int = 6) -> list[dcrflow.DetectorVisit]:
@@ -66,7 +52,7 @@ def test_campaign(client, store: str, tmp_path) -> None:
 
 
 def test_one_failure_fails_alone(client, store: str, tmp_path) -> None:
-    away = dataclasses.replace(visits()[0], visit=90, wcs=visit(tan_away()).wcs)
+    away = dataclasses.replace(visits()[0], visit=90, wcs=tan(ra=120.0, dec=40.0))
     bad = BadVisit(91, 2, VisitTableError("row 3: altitude is missing"))
     nine = run_campaign(store, [*visits(2), away, bad], tmp_path / "out.zarr", client=client)
     assert (nine.complete, nine.no_overlap, len(nine.failures), nine.ok) == (2, 1, 1, False)
@@ -79,12 +65,6 @@ def test_one_failure_fails_alone(client, store: str, tmp_path) -> None:
     assert reasons["failed"]["type"] == "VisitTableError"
     again = run_campaign(store, [*visits(2), away], tmp_path / "out.zarr", client=client)
     assert (again.skipped, again.complete, again.no_overlap) == (3, 0, 0)
-
-
-def tan_away():  # type: ignore[no-untyped-def]
-    from scenes import tan
-
-    return tan(ra=120.0, dec=40.0)
 
 
 def test_a_worker_error_is_written_down_and_can_be_retried(client, store: str, tmp_path) -> None:

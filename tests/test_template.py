@@ -1,13 +1,16 @@
 """Templates as lazy datasets: exactness, laziness, bad pixels, and what is read."""
 
+import re
 from collections import Counter
 
 import dask
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from dask.utils import key_split
-from scenes import TRACT, coadds, stars, tan, visit
+from scenes import IMAGE, TRACT, coadds, tan, visit
+from zarr.storage import MemoryStore
 
 import dcrflow
 from dcrflow.config import TemplateConfig
@@ -19,7 +22,6 @@ from dcrflow.steps import assemble, make_tile
 from dcrflow.stores.coadds import DcrCoadds, open_coadds
 
 NO_DATA = 1 << 8
-IMAGE = stars()
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +154,51 @@ def test_nothing_is_read_twice_or_in_vain() -> None:
     here.image.isel(x=slice(0, 40), y=slice(100, 140)).compute(scheduler="sync")
     area = sum(box.area for _, box in counting.reads)
     assert area <= 3 * (40 + 2 * 52) ** 2  # the slice, and the reach of kernels and filters
+
+
+class CountingStore(MemoryStore):
+    """Remembers the keys that are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: list[str] = []
+
+    async def get(self, key, prototype, byte_range=None):  # type: ignore[no-untyped-def]
+        self.keys.append(key)
+        return await super().get(key, prototype, byte_range)
+
+
+def test_a_slice_loads_the_chunks_under_it_alone() -> None:
+    """Chunks of 32 px that plain zarr wrote; a slice of 40 x 30 px in the middle of a detector of 180 x 200."""
+    size = 32
+    counting, written = CountingStore(), zarr.open_group(coadds(IMAGE), mode="r")
+    root = zarr.create_group(counting, attributes=written.attrs.asdict())
+    for tract, patches in written.groups():
+        root.create_group(tract, attributes=patches.attrs.asdict())
+        for patch, bands in patches.groups():
+            band = bands["g"]
+            group = root.create_group(f"{tract}/{patch}/g", attributes=band.attrs.asdict())
+            for name, array in band.arrays():
+                big = name in ("image", "variance", "mask")
+                group.create_array(
+                    name, data=array[...], chunks=((1,) * (array.ndim - 2) + (size, size)) if big else array.shape,
+                    attributes=array.attrs.asdict(), dimension_names=array.metadata.dimension_names,
+                )  # fmt: skip
+    here = visit(TRACT.wcs, Box(200, 210, 200, 180), altitude=60.0)
+    lazy = dcrflow.build_template(counting, here)
+    counting.keys.clear()
+    lazy.image.sel(x=slice(240, 279), y=slice(250, 279)).compute()
+    chunks = [re.match(r"7/(\d)/g/image/c/\d/(\d+)/(\d+)$", k) for k in counting.keys]
+    read = [tuple(map(int, m.groups())) for m in chunks if m]
+    assert len(read) == 3 * len(set(read)), "a chunk was read more than once"
+    margin = 56  # the reach of DCR kernels, coefficient filter, hole filling and warp together
+    for patch, y, x in set(read):
+        box = TRACT.patch(patch).bbox
+        chunk = Box(box.x0 + x * size, box.y0 + y * size, size, size)
+        assert chunk.overlaps(Box(240, 250, 40, 30).grown(margin))
+    counting.keys.clear()
+    lazy.image.compute()
+    assert len(read) < 0.5 * sum("/image/c/" in k for k in counting.keys)
 
 
 def test_two_tracts_are_averaged() -> None:

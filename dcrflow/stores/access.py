@@ -56,7 +56,9 @@ def url_of(store: Any) -> str:
 
 
 def words_of(error: BaseException) -> str:
-    """An exception in one line: its type, and what it says."""
+    """An exception in one line: its type, and what it says; of a group, the first."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
     said = " ".join(str(error).split())
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 

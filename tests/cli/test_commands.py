@@ -1,0 +1,247 @@
+"""The command line: what it prints, how it exits, and that a user's mistake ends in one clear line."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zarr
+from astropy.table import Table
+from scenes import IMAGE, coadds, visit
+
+import dcrflow
+from dcrflow.cli import main
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def dcr(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in this process; gives exit status, standard output and standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["dcrflow", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capfd.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with coadds.zarr and visits.ecsv."""
+    directory = tmp_path_factory.mktemp("survey")
+    coadds(IMAGE, store=str(directory / "coadds.zarr"))
+    dcrflow.write_visits([visit(visit=1), visit(visit=2, detector=4)], directory / "visits.ecsv")
+    return directory
+
+
+def table(survey: Path, tmp_path: Path, change: Callable[[Table], None]) -> Path:
+    """The survey's detector-visit table, changed."""
+    found = Table.read(survey / "visits.ecsv", format="ascii.ecsv")
+    change(found)
+    found.write(tmp_path / "changed.ecsv", format="ascii.ecsv")
+    return tmp_path / "changed.ecsv"
+
+
+def one_line(text: str, *words: str) -> None:
+    """The message is one line, no traceback, and has these words."""
+    assert "Traceback" not in text
+    lines = [line for line in text.splitlines() if line.startswith("Error:")]
+    assert len(lines) == 1, text
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def test_plan(dcr: Run, survey: Path) -> None:
+    code, out, _ = dcr("plan", survey / "coadds.zarr", survey / "visits.ecsv")
+    assert code == 0
+    assert "7: 0,1,2,3" in out
+    assert re.search(r"2 detector-visits: 2 to make, 0 without overlap, 0 that cannot be; 14 tasks", out)
+
+
+@pytest.mark.integration
+def test_run_and_status(dcr: Run, survey: Path, tmp_path: Path) -> None:
+    out = tmp_path / "it's a place" / "out.zarr"
+    arguments = ("run", survey / "coadds.zarr", survey / "visits.ecsv", out, "--workers", 1)
+    code, text, progress = dcr(*arguments, "--where", "visit == 1")
+    assert (code, "1 complete of 1" in text) == (0, True)
+    assert "http://127.0.0.1:" in progress
+    code, text, _ = dcr(*arguments)
+    assert (code, "1 complete, 1 done before of 2" in text) == (0, True)
+    code, text, _ = dcr("status", out)
+    assert code == 0
+    assert re.search(r"complete\D+2", text)
+    assert dcrflow.TemplateStore.open(out).read(2, 4).attrs["config"]["tile"] == 1024
+
+
+@pytest.mark.integration
+def test_run_with_failures_exits_1(dcr: Run, survey: Path, tmp_path: Path) -> None:
+    def change(rows: Table) -> None:
+        rows["altitude"][1] = -5.0
+
+    rows = table(survey, tmp_path, change)
+    out = tmp_path / "out.zarr"
+    code, text, progress = dcr("run", survey / "coadds.zarr", rows, out, "--workers", 1)
+    assert code == 1
+    assert "1 complete, 1 failed of 2" in text
+    assert "below the horizon" in progress
+    code, text, _ = dcr("status", out)
+    assert "visit 2 detector 4: VisitTableError" in text.replace("\n", " ")
+    assert "below the horizon" in text
+
+
+def test_status_tells_what_is_missing(dcr: Run, tmp_path: Path) -> None:
+    store = dcrflow.TemplateStore.create_or_open(tmp_path / "out.zarr")
+    store.note_requested([(1, 2), (1, 3), (5, 0)])
+    store.write_status(
+        1, 2, "failed", {"config_hash": "", "inputs": ""}, {"type": "OSError", "message": "disk on fire"}
+    )
+    code, out, _ = dcr("status", tmp_path / "out.zarr")
+    assert code == 0
+    assert "failed visit 1 detector 2: OSError: disk on fire" in out
+    assert "missing visit 5 detector 0" in out
+
+
+def test_missing_store(dcr: Run, survey: Path, tmp_path: Path) -> None:
+    code, _, err = dcr("run", tmp_path / "no.zarr", survey / "visits.ecsv", tmp_path / "out.zarr")
+    assert code == 2
+    one_line(err, "no.zarr", "does not exist", "dcr-coadds")
+    assert not (tmp_path / "out.zarr").exists()
+
+
+def test_not_a_dcrflow_store(dcr: Run, survey: Path, tmp_path: Path) -> None:
+    zarr.create_group(tmp_path / "other.zarr")
+    (tmp_path / "empty").mkdir()
+    dcrflow.TemplateStore.create_or_open(tmp_path / "templates.zarr")
+    for name, words in (
+        ("other.zarr", "none of dcrflow's"),
+        ("empty", "not a zarr"),
+        ("templates.zarr", "'templates'"),
+    ):
+        code, _, err = dcr("plan", tmp_path / name, survey / "visits.ecsv")
+        assert code == 2
+        one_line(err, name, words)
+
+
+def test_missing_band(dcr: Run, survey: Path) -> None:
+    code, out, _ = dcr("plan", survey / "coadds.zarr", survey / "visits.ecsv", "--set", "band=z")
+    assert code == 0
+    assert "no coadds in band 'z'; its bands are g" in out
+
+
+@pytest.mark.integration
+def test_missing_subfilter(dcr: Run, tmp_path: Path, survey: Path) -> None:
+    coadds(IMAGE[:2], store=str(tmp_path / "two.zarr"))
+    code, _, err = dcr("run", tmp_path / "two.zarr", survey / "visits.ecsv", tmp_path / "out.zarr", "--workers", 1)
+    assert code == 1
+    assert "tract 7 patch 0 band g" in err
+    assert "has 2 subfilters, expected 3" in err
+    assert "Traceback" not in err
+
+
+def test_table_without_a_column(dcr: Run, survey: Path, tmp_path: Path) -> None:
+    rows = table(survey, tmp_path, lambda t: t.remove_column("wcs"))
+    code, _, err = dcr("plan", survey / "coadds.zarr", rows)
+    assert code == 2
+    one_line(err, "changed.ecsv", "wcs")
+
+
+def test_unreadable_wcs(dcr: Run, survey: Path, tmp_path: Path) -> None:
+    def change(rows: Table) -> None:
+        rows["wcs"][0] = "rubbish"
+
+    code, out, err = dcr("plan", survey / "coadds.zarr", table(survey, tmp_path, change))
+    assert code == 0
+    assert "1 that cannot be" in out
+    assert re.search(r"failed visit 1 detector 3: .*WCS", out)
+    assert "Traceback" not in out + err
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("num_subfilters=0", "num_subfilters"),
+        ("num_subfilter=3", "unknown key 'num_subfilter'"),
+        ("warp=lanczos9", "warp"),
+        ("border", "key=value"),
+        ("border=[", "border"),
+        ("fill=!!python/object/apply:os.system [ls]", "fill"),
+    ],
+)
+def test_unusable_settings(dcr: Run, survey: Path, setting: str, words: str) -> None:
+    code, _, err = dcr("plan", survey / "coadds.zarr", survey / "visits.ecsv", "--set", setting)
+    assert code == 2
+    one_line(err, words)
+
+
+def test_config_file(dcr: Run, survey: Path, tmp_path: Path) -> None:
+    (tmp_path / "good.yaml").write_text("tile: 64\nwarp: lanczos3\n")
+    (tmp_path / "bad.yaml").write_text("tiles: 64\n")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    code, out, _ = dcr("plan", survey / "coadds.zarr", survey / "visits.ecsv", "--config", tmp_path / "good.yaml")
+    assert code == 0
+    assert "2 to make" in out
+    for name, words in (("bad.yaml", "unknown key 'tiles'"), ("list.yaml", "key: value"), ("no.yaml", "no.yaml")):
+        code, _, err = dcr("plan", survey / "coadds.zarr", survey / "visits.ecsv", "--config", tmp_path / name)
+        assert code == 2
+        one_line(err, name, words)
+
+
+def test_unwritable_output(dcr: Run, survey: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for out in (tmp_path / "file", tmp_path / "file" / "out.zarr"):
+        code, _, err = dcr("run", survey / "coadds.zarr", survey / "visits.ecsv", out)
+        assert code == 2
+        one_line(err, str(out))
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_output_of_another_kind(dcr: Run, survey: Path) -> None:
+    code, _, err = dcr("run", survey / "coadds.zarr", survey / "visits.ecsv", survey / "coadds.zarr")
+    assert code == 2
+    one_line(err, "'dcr-coadds'", "'templates'")
+
+
+def test_unusable_where(dcr: Run, survey: Path) -> None:
+    code, _, err = dcr("plan", survey / "coadds.zarr", survey / "visits.ecsv", "--where", "vist == 3")
+    assert code == 2
+    one_line(err, "vist == 3", "visit")
+
+
+def test_unknown_cluster(dcr: Run, survey: Path, tmp_path: Path) -> None:
+    code, _, err = dcr(
+        "run", survey / "coadds.zarr", survey / "visits.ecsv", tmp_path / "out.zarr", "--cluster", "moon"
+    )
+    assert code == 2
+    one_line(err, "'moon'")
+
+
+def test_version(dcr: Run) -> None:
+    code, out, _ = dcr("--version")
+    assert (code, out.strip()) == (0, f"dcrflow {dcrflow.__version__}")
+
+
+@pytest.mark.integration
+def test_demo(dcr: Run, tmp_path: Path) -> None:
+    """The README's first command, whole."""
+    code, out, _ = dcr("demo", "--out", tmp_path / "demo")
+    assert code == 0
+    assert (tmp_path / "demo" / "sheet.png").stat().st_size > 50_000
+    assert "next:" in out
+    import json
+
+    figures = json.loads((tmp_path / "demo" / "summary.json").read_text())["detector_visits"]
+    assert len(figures) == 4
+    for one in figures:
+        assert one["ratio"] > 2
+        assert one["matched"] < 1.1 * one["noise"]
+        assert one["coverage"] > 0.99
+    code, _, err = dcr("demo", "--out", Path(__file__).parent)
+    assert code == 2
+    one_line(err, "cli")

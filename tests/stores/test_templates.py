@@ -1,0 +1,308 @@
+"""The template store: its layout, and that a template is there whole or not at all."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from watched import Crash, WatchedStore
+from zarr.storage import LocalStore, MemoryStore
+
+from dcrflow.errors import TemplateStoreError
+from dcrflow.masks import STANDARD_PLANES, flag_attributes
+from dcrflow.stores.templates import TemplateRecord, TemplateStore
+
+PROVENANCE = {"config_hash": "c0ffee", "inputs": "coadds.zarr"}
+
+
+def template(visit: int = 12, detector: int = 3, side: int = 40, psf: bool = False, seed: int = 0) -> xr.Dataset:
+    """A template with noise for pixels, laid out as the store keeps it; its detector begins at (0, 0), border 20."""
+    rng = np.random.default_rng(seed)
+    image = rng.normal(size=(side, side + 5)).astype(np.float32)
+    image[0] = np.nan
+    pixels = {
+        "image": (("y", "x"), image, {"units": "nJy"}),
+        "variance": (("y", "x"), rng.uniform(1, 2, image.shape).astype(np.float32), {"units": "nJy2"}),
+        "mask": (("y", "x"), rng.integers(0, 256, image.shape, dtype=np.int32), flag_attributes(STANDARD_PLANES)),
+    }
+    if psf:
+        pixels["psf"] = (("psf_node", "psf_y", "psf_x"), np.full((2, 5, 5), 0.04, np.float32), {})
+        pixels["psf_node_x"] = (("psf_node",), np.array([0.0, 9.0]), {})
+        pixels["psf_node_y"] = (("psf_node",), np.array([0.0, 9.0]), {})
+    return xr.Dataset(
+        pixels,
+        coords={"x": np.arange(-20, side - 15), "y": np.arange(-20, side - 20)},
+        attrs={
+            "instrument": "TestCam", "visit": visit, "detector": detector, "band": "g", "units": "nJy",
+            "bbox": [0, 0, side - 35, side - 40], "coverage": 0.75, "patches": [[7, 0], [7, 3]],
+            "dcr": {"method": "spectral"}, "config": {"border": 20, "fill": "nan"}, **PROVENANCE,
+        },
+    )  # fmt: skip
+
+
+def record(status: str = "complete", visit: int = 12, detector: int = 3, **changes: Any) -> TemplateRecord:
+    values = {"coverage": 0.75 if status == "complete" else None, "error": None, **PROVENANCE}
+    return TemplateRecord(visit, detector, status, **(values | changes))
+
+
+@pytest.mark.parametrize("side", [40, 700])
+def test_the_layout_is_the_contracts(side: int, tmp_path: Path) -> None:
+    made = template(side=side, psf=True)
+    assert TemplateStore.create_or_open(tmp_path / "t.zarr").write(made) == record()
+    root = zarr.open_group(tmp_path / "t.zarr", mode="r")
+    assert root.attrs.asdict() == {"dcrflow": {"kind": "templates", "version": 1}}
+    with xr.open_zarr(tmp_path / "t.zarr", group="12/3", consolidated=False, chunks=None) as found:
+        xr.testing.assert_equal(found, made)
+        assert {str(n): v.dtype.str for n, v in found.variables.items()} == {
+            "image": "<f4", "variance": "<f4", "mask": "<i4", "x": "<i8", "y": "<i8",
+            "psf": "<f4", "psf_node_x": "<f8", "psf_node_y": "<f8",
+        }  # fmt: skip
+        assert set(found.coords) == {"x", "y"}
+        assert found.x[0] == found.y[0] == -20
+        assert found.mask.attrs == made.mask.attrs
+        assert found.image.attrs == {"units": "nJy"}
+        attributes = dict(found.attrs)
+        assert attributes.pop("status") == "complete"
+        assert set(attributes.pop("crc32")) == set(made.variables)
+        assert attributes == made.attrs
+    for name in ("image", "variance", "mask"):
+        array = root[f"12/3/{name}"]
+        inner = [min(512, n) for n in array.shape]
+        assert list(array.chunks) == inner
+        assert list(array.shards) == [-(-n // c) * c for n, c in zip(array.shape, inner, strict=True)]
+        assert "crc32c" in str(array.metadata.to_dict()["codecs"])
+        assert np.isnan(array.fill_value) if name != "mask" else array.fill_value == 1 << STANDARD_PLANES["NO_DATA"]
+
+
+def test_read_is_lazy_and_of_complete_templates_only() -> None:
+    watched = WatchedStore()
+    store = TemplateStore.create_or_open(watched)
+    store.write(template())
+    watched.watch.reads.clear()
+    found = store.read(12, 3)
+    assert not any("/image/c/" in key for key, *_ in watched.watch.reads)
+    xr.testing.assert_equal(found.compute(), template())
+    store.write_status(12, 4, "failed", PROVENANCE, error={"type": "OSError", "message": "no luck"})
+    store.write_status(12, 5, "no-overlap", PROVENANCE)
+    for detector, message in ((4, "is failed: no luck"), (5, "is no-overlap"), (6, "is missing")):
+        with pytest.raises(TemplateStoreError, match=rf"visit 12 detector {detector} {message}"):
+            store.read(12, detector)
+
+
+def test_status_and_records() -> None:
+    store = TemplateStore.create_or_open(MemoryStore())
+    assert list(store.records()) == []
+    assert store.status(12, 3) is None
+    store.write(template(12, 10))
+    store.write(template(12, 9))
+    error = {"type": "NoOverlapError", "message": "not here"}
+    assert store.write_status(3, 1, "no-overlap", PROVENANCE, error) == record("no-overlap", 3, 1, error=error)
+    store.write_status(100, 1, "failed", {**PROVENANCE, "inputs": "others"}, {"type": "A", "message": "b"})
+    assert [(r.visit, r.detector, r.status) for r in store.records()] == [
+        (3, 1, "no-overlap"), (12, 9, "complete"), (12, 10, "complete"), (100, 1, "failed"),
+    ]  # fmt: skip
+    assert list(store.records()) == [store.status(r.visit, r.detector) for r in store.records()]
+    found = store.status(12, 9)
+    assert found is not None
+    assert found.matches("c0ffee", "coadds.zarr")
+    assert not found.matches("c0ffee", "others")
+    assert not found.matches("other", "coadds.zarr")
+    with pytest.raises(ValueError, match="status 'complete' is none of no-overlap, failed"):
+        store.write_status(3, 1, "complete", PROVENANCE)
+
+
+def test_a_record_costs_one_read() -> None:
+    watched = WatchedStore()
+    store = TemplateStore.create_or_open(watched)
+    for detector in range(5):
+        store.write(template(12, detector))
+    watched.watch.reads.clear()
+    store.status(12, 3)
+    assert [key for key, *_ in watched.watch.reads] == ["12/3/zarr.json"]
+    watched.watch.reads.clear()
+    assert len(list(store.records())) == 5
+    assert sorted(key for key, *_ in watched.watch.reads) == [f"12/{d}/zarr.json" for d in range(5)]
+
+
+def test_what_was_asked_for_is_remembered() -> None:
+    store = TemplateStore.create_or_open(MemoryStore())
+    assert store.requested() == set()
+    store.note_requested([(12, 3), (12, 4)])
+    store.note_requested([(3, 1)])
+    assert store.requested() == {(12, 3), (12, 4), (3, 1)}
+
+
+@pytest.mark.parametrize("after", ["nothing", "a template", "a failure"])
+@pytest.mark.parametrize("write", ["a template", "a failure"])
+def test_a_crash_at_any_write_leaves_no_status(after: str, write: str) -> None:
+    """Whatever was there and whichever write is the last: no template, or the old one untouched; then it works."""
+    watched = WatchedStore()
+    store = TemplateStore.create_or_open(watched)
+    error = {"type": "A", "message": "b"}
+
+    def put(what: str, seed: int) -> None:
+        if what == "a template":
+            store.write(template(seed=seed, psf=True))
+        elif what == "a failure":
+            store.write_status(12, 3, "failed", PROVENANCE, error)
+
+    put(after, 1)
+    before, old = dict(watched._store_dict), store.status(12, 3)
+    crashes = 0
+    for crash_at in range(1000):
+        watched._store_dict.clear()
+        watched._store_dict.update(before)
+        watched.watch.arm(crash_at)
+        try:
+            put(write, 2)
+            break
+        except Crash:
+            crashes += 1
+            if crash_at == 0:  # nothing was written: what was there is there
+                assert watched._store_dict == before
+            else:
+                assert store.status(12, 3) is None
+                assert list(store.records()) == []
+                with pytest.raises(TemplateStoreError, match="is missing"):
+                    store.read(12, 3)
+        watched.watch.arm(None)
+        put(write, 2)
+        assert store.status(12, 3) == record("complete") if write == "a template" else record("failed", error=error)
+        assert write != "a template" or store.damaged(12, 3) == ()
+    assert crashes >= (10 if "a template" in (after, write) else 2)
+    assert (old is None) == (after == "nothing")
+
+
+def test_a_writer_without_status_is_seen_by_no_reader() -> None:
+    """What a reader sees while a template is written anew: the old one, then none, then the new one."""
+    seen: list[float | None] = []
+
+    class Peeking(WatchedStore):
+        async def set(self, key: str, value: Any, byte_range: Any = None) -> None:
+            self._peek()
+            await super().set(key, value, byte_range)
+
+        def set_sync(self, key: str, value: Any) -> None:
+            self._peek()
+            super().set_sync(key, value)
+
+        def _peek(self) -> None:
+            found = self._store_dict.get("12/3/zarr.json")
+            seen.append(None if found is None or b"status" not in found.to_bytes() else 1.0)
+
+    peeking = Peeking()
+    store = TemplateStore.create_or_open(peeking)
+    store.write(template(seed=1))
+    seen.clear()
+    store.write(template(seed=2))
+    assert seen[0] == 1.0
+    assert set(seen[1:]) == {None}
+
+
+def test_a_truncated_group_is_no_template(tmp_path: Path) -> None:
+    store = TemplateStore.create_or_open(tmp_path / "t.zarr")
+    store.write(template())
+    metadata = tmp_path / "t.zarr" / "12" / "3" / "zarr.json"
+    metadata.write_text(metadata.read_text()[:200])
+    assert store.status(12, 3) is None
+    assert list(store.records()) == []
+    store.write(template())
+    assert store.status(12, 3) == record()
+
+
+def test_damage_is_found() -> None:
+    memory = MemoryStore()
+    store = TemplateStore.create_or_open(memory)
+    store.write(template())
+    assert store.damaged(12, 3) == ()
+    del memory._store_dict["12/3/variance/c/0/0"]  # reads as NaN, without an error
+    value = memory._store_dict["12/3/image/c/0/0"]
+    data = bytearray(value.to_bytes())
+    data[100] ^= 1
+    memory._store_dict["12/3/image/c/0/0"] = type(value).from_bytes(bytes(data))
+    assert sorted(store.damaged(12, 3)) == ["image", "variance"]
+
+
+def test_a_lost_shard_reads_as_no_data() -> None:
+    memory = MemoryStore()
+    store = TemplateStore.create_or_open(memory)
+    store.write(template())
+    for name in ("image", "variance", "mask"):
+        del memory._store_dict[f"12/3/{name}/c/0/0"]
+    found = store.read(12, 3).compute()
+    assert np.isnan(found.image).all()
+    assert np.isnan(found.variance).all()
+    assert (found.mask == 1 << STANDARD_PLANES["NO_DATA"]).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.drop_attrs(deep=False), r"visit \? detector \?: the dataset lacks visit, detector"),
+        (lambda d: d.drop_vars(["mask", "x"]), r"visit 12 detector 3: the dataset lacks mask, x"),
+        (lambda d: d.assign(mask=d.mask.drop_attrs()), r"its mask has no plane NO_DATA, found none"),
+    ],
+)
+def test_what_is_no_template_is_refused_and_replaces_none(change: Any, message: str) -> None:
+    store = TemplateStore.create_or_open(MemoryStore())
+    store.write(template())
+    with pytest.raises(TemplateStoreError, match=message):
+        store.write(change(template()))
+    assert store.status(12, 3) == record()
+
+
+def test_opening(tmp_path: Path) -> None:
+    path = tmp_path / "below" / "t.zarr"
+    store = TemplateStore.create_or_open(path)
+    assert TemplateStore.create_or_open(store) is store
+    assert TemplateStore.open(store) is store
+    assert repr(store) == f"<TemplateStore {path}>"
+    store.write(template())
+    for source in (path, str(path), LocalStore(path), zarr.open_group(path)):
+        for opened in (TemplateStore.open(source), TemplateStore.create_or_open(source)):
+            assert opened.status(12, 3) == record()
+            assert opened.url == str(path)
+            assert pickle.loads(pickle.dumps(opened)).status(12, 3) == record()
+    assert TemplateStore.create_or_open(TemplateStore.open(path)).write(template()) == record()
+    (tmp_path / "empty").mkdir()
+    TemplateStore.create_or_open(tmp_path / "empty")
+
+
+def test_what_is_no_template_store(tmp_path: Path) -> None:
+    with pytest.raises(TemplateStoreError, match=r"none\.zarr does not exist"):
+        TemplateStore.open(tmp_path / "none.zarr")
+    (tmp_path / "file").write_text("")
+    for place in ("file", "file/t.zarr"):
+        with pytest.raises(TemplateStoreError, match=str(tmp_path / place)) as caught:
+            TemplateStore.create_or_open(tmp_path / place)
+        assert "\n" not in str(caught.value)
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.tex").write_text("")
+    with pytest.raises(TemplateStoreError, match=r"precious is not a zarr \(format 3\) group"):
+        TemplateStore.create_or_open(tmp_path / "precious")
+    assert [p.name for p in (tmp_path / "precious").iterdir()] == ["thesis.tex"]
+    with pytest.raises(TemplateStoreError, match="a zip file cannot be written in place"):
+        TemplateStore.create_or_open(tmp_path / "t.zip")
+    zarr.create_group(tmp_path / "c.zarr", attributes={"dcrflow": {"kind": "dcr-coadds", "version": 1}})
+    for open_it in (TemplateStore.open, TemplateStore.create_or_open):
+        with pytest.raises(TemplateStoreError, match="of kind 'dcr-coadds'; expected kind 'templates'"):
+            open_it(tmp_path / "c.zarr")
+
+
+def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(zarr, "create_group", denied)
+        with pytest.raises(TemplateStoreError, match=r"t\.zarr: PermissionError: .*Permission denied; give a place"):
+            TemplateStore.create_or_open(tmp_path / "t.zarr")
+    store = TemplateStore.create_or_open(tmp_path / "t.zarr")
+    monkeypatch.setattr(zarr.Group, "create_group", denied)
+    with pytest.raises(TemplateStoreError, match="cannot write the template of visit 12 detector 3: PermissionError"):
+        store.write(template())
+    with pytest.raises(TemplateStoreError, match="cannot write the status of visit 12 detector 3: PermissionError"):
+        store.write_status(12, 3, "failed", PROVENANCE)
