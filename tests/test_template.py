@@ -157,11 +157,9 @@ def test_nothing_is_read_twice_or_in_vain() -> None:
 
 
 class CountingStore(MemoryStore):
-    """Remembers the keys that are read."""
+    """Remembers the keys that are read, in it and in its read-only views."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.keys: list[str] = []
+    keys: list[str] = []  # noqa: RUF012  # shared on purpose
 
     async def get(self, key, prototype, byte_range=None):  # type: ignore[no-untyped-def]
         self.keys.append(key)
