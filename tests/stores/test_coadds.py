@@ -5,6 +5,7 @@ import shutil
 import threading
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def test_read_takes_no_byte_of_a_shard_twice() -> None:
                                                                "mask/c/0/0", "variance/c/0/0"]  # fmt: skip
     for some in spans.values():
         some.sort()
-        assert all(a[1] <= b[0] for a, b in zip(some, some[1:], strict=False))
+        assert all(a[1] <= b[0] for a, b in pairwise(some))
 
 
 def test_read_outside_the_patch_or_without_bits(ours: MemoryStore) -> None:
@@ -177,8 +178,8 @@ def test_every_way_to_open(tmp_path: Path) -> None:
     pixels = expected.read(7, 3, "g", BOX, {**STANDARD_PLANES, "STREAK": 12})
     with ZipStore(tmp_path / "coadds.zip", mode="r") as archive:
         for source in (
-            str(path), f"file://{path}", LocalStore(path), LocalStore(path, read_only=True), StorePath(LocalStore(path)),
-            zarr.open_group(path, mode="r"), tmp_path / "coadds.zip", archive,
+            str(path), f"file://{path}", LocalStore(path), LocalStore(path, read_only=True),
+            StorePath(LocalStore(path)), zarr.open_group(path, mode="r"), tmp_path / "coadds.zip", archive,
             zarr.open_group(inside, path="below/here", mode="r"),
         ):  # fmt: skip
             opened = open_coadds(source)
@@ -289,7 +290,7 @@ def test_not_a_zarr_group(make: str, tmp_path: Path) -> None:
         ({}, "none of dcrflow's"),
         ({"dcrflow": 3}, "none of dcrflow's"),
         ({"dcrflow": {"kind": "templates", "version": 1}}, r"of kind 'templates'; expected kind 'dcr-coadds'"),
-        ({"dcrflow": {"kind": "dcr-coadds", "version": 2}}, r"layout version 2; this dcrflow knows up to 1: use a newer"),
+        ({"dcrflow": {"kind": "dcr-coadds", "version": 2}}, r"layout version 2; this dcrflow knows up to 1: use"),
         ({"dcrflow": {"kind": "dcr-coadds"}}, r"layout version None"),
     ],
 )  # fmt: skip
@@ -362,13 +363,13 @@ def shifted_wcs() -> dict[str, Any]:
         (lambda d: d.drop_attrs(deep=False), r"has no attribute 'photometric_zero_point', expected int or float"),
         (lambda d: d.drop_vars("variance"), r"has no variable 'variance'"),
         (lambda d: d.drop_vars("x"), r"has no variable 'x'"),
-        (lambda d: d.transpose("y", "x", "subfilter", ...), r"variable 'image' has dimensions \('y', 'x', 'subfilter'\)"),
+        (lambda d: d.transpose("y", "x", "subfilter", ...), r"variable 'image' has dimensions \('y', 'x', 'subf"),
         (lambda d: d.assign(image=d.image.astype(int)), r"variable 'image' has dtype int64, expected a floating-point"),
         (lambda d: d.assign(mask=d.mask.astype(float)), r"variable 'mask' has dtype float64, expected an integer type"),
         (lambda d: d.assign_coords(x=d.x * 2), r"x must be pixel indices that increase by 1"),
         (lambda d: d.assign_coords(y=d.y[::-1].values), r"y must be pixel indices that increase by 1"),
         (lambda d: d.isel(x=slice(1, None)), r"its x and y say Box.*the tract's geometry Box"),
-        (lambda d: d.assign(subfilter_edges=d.subfilter_edges + [[0], [1], [0]]), r"subfilter_edges are .* share edges"),
+        (lambda d: d.assign(subfilter_edges=d.subfilter_edges * [[1], [1.1], [1]]), r"subfilter_edges are .*share"),
         (lambda d: d.assign(mask=d.mask.assign_attrs(flag_masks=[1, 3, 32])), r"variable 'mask': flag_masks of plane"),
         (lambda d: d.assign(mask=d.mask.assign_attrs(flag_masks=[1, 2])), r"variable 'mask': 3 flag_meanings but 2"),
     ],

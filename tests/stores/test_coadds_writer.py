@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 import zarr
 from scenes import EDGES, TRACT
-from watched import Crash, WatchedStore
+from watched import CrashError, WatchedStore
 from zarr.storage import MemoryStore, ZipStore
 
 from dcrflow.errors import CoaddStoreError
@@ -90,8 +90,8 @@ def test_the_layout_is_the_contracts(per_subfilter: bool, tmp_path: Path) -> Non
         attributes = dict(data.attrs)
         assert SkyWcs.from_header(attributes.pop("wcs")) == TRACT.wcs
         assert attributes == {
-            "band": "g", "physical_filter": "g_01", "units": "nJy", "photometric_zero_point": 31.4, "tract": 7, "patch": 3,
-            "effective_wavelength": 475.0, "bandwidth": 150.0,
+            "band": "g", "physical_filter": "g_01", "units": "nJy", "photometric_zero_point": 31.4, "tract": 7,
+            "patch": 3, "effective_wavelength": 475.0, "bandwidth": 150.0,
             "transmission": {"wavelength": [390.0, 470.0, 560.0], "throughput": [0.0, 1.0, 0.0]},
         }  # fmt: skip
 
@@ -139,7 +139,7 @@ def test_a_patch_is_whole_only_when_its_attributes_are_there() -> None:
         store.watch.arm(crash_at)
         try:
             made.write_patch(7, 3, "g", **arrays())
-        except Crash:
+        except CrashError:
             store.watch.arm(None)
             opened = open_coadds(store)
             with pytest.raises(CoaddStoreError, match="patch 3 band g"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from watched import Crash, WatchedStore
+from watched import CrashError, WatchedStore
 from zarr.storage import LocalStore, MemoryStore
 
 from dcrflow.errors import TemplateStoreError
@@ -159,7 +159,7 @@ def test_a_crash_at_any_write_leaves_no_status(after: str, write: str) -> None:
         try:
             put(write, 2)
             break
-        except Crash:
+        except CrashError:
             crashes += 1
             if crash_at == 0:  # nothing was written: what was there is there
                 assert watched._store_dict == before

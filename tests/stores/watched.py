@@ -9,7 +9,7 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Suf
 from zarr.storage import MemoryStore
 
 
-class Crash(Exception):
+class CrashError(Exception):
     """What stands for a process that is killed."""
 
 
@@ -23,7 +23,7 @@ class Watch:
 
     def wrote(self, key: str) -> None:
         if self.crash_at is not None and len(self.writes) >= self.crash_at:
-            raise Crash(key)
+            raise CrashError(key)
         self.writes.append(key)
 
     def arm(self, crash_at: int | None) -> None:
