@@ -11,6 +11,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any
 
 from distributed import Client, Future, as_completed
@@ -78,6 +79,8 @@ class CampaignResult:
         Those that failed, in this run or in an earlier one that is not retried.
     elapsed : float
         Seconds.
+    stopped : bool
+        Whether it was asked to stop before it had begun all of them.
     """
 
     total: int
@@ -86,11 +89,12 @@ class CampaignResult:
     no_overlap: int
     failures: tuple[Failure, ...]
     elapsed: float
+    stopped: bool
 
     @property
     def ok(self) -> bool:
         """Whether every detector-visit is complete or has no overlap."""
-        return not self.failures
+        return not self.failures and not self.stopped
 
 
 @dataclass
@@ -121,6 +125,7 @@ def run_campaign(
     retry_failed: bool = False,
     retries: int = 2,
     progress: Callable[[Progress], None] | None = None,
+    stop: Event | None = None,
 ) -> CampaignResult:
     """Make and write the templates of many detector-visits.
 
@@ -146,6 +151,8 @@ def run_campaign(
         How often a task that raises is tried again before its template counts as failed.
     progress : callable, optional
         Called with a `Progress` whenever something ends.
+    stop : threading.Event, optional
+        Once set, nothing more is begun; what is in flight is finished.
 
     Returns
     -------
@@ -167,8 +174,15 @@ def run_campaign(
     finished = as_completed(with_results=False)
     limit = window or WINDOW * max(1, sum(client.nthreads().values()))
     run.tell()
+    stopped = False
     while True:
-        while len(pending) < limit and (visit := next(todo, None)) is not None:
+        while len(pending) < limit:
+            if stop is not None and stop.is_set():
+                stopped = True
+                break
+            visit = next(todo, None)
+            if visit is None:
+                break
             future = _submit(client, coadds, visit, store, config, run, retries)
             if future is not None:
                 pending[future] = visit
@@ -189,6 +203,7 @@ def run_campaign(
         no_overlap=run.done["no-overlap"],
         failures=tuple(run.failures),
         elapsed=time.monotonic() - run.began,
+        stopped=stopped,
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -61,18 +63,30 @@ def connect(
             f"unknown cluster {cluster!r}: this version knows local, and the address (tcp://host:port) of a scheduler "
             "that runs already"
         )
-    with (
-        dask.config.set(_SETTINGS),
-        LocalCluster(
-            n_workers=workers or os.cpu_count() or 1,
-            threads_per_worker=1,
-            host=LOOPBACK,
-            memory_limit=memory_limit,
-            dashboard_address=f"{LOOPBACK}:{_free_port(8787)}" if dashboard else None,
-        ) as local,
-        Client(local) as client,
-    ):
-        yield client
+    with dask.config.set(_SETTINGS):
+        with _deaf_to_interrupts():
+            local = LocalCluster(
+                n_workers=workers or os.cpu_count() or 1,
+                threads_per_worker=1,
+                host=LOOPBACK,
+                memory_limit=memory_limit,
+                dashboard_address=f"{LOOPBACK}:{_free_port(8787)}" if dashboard else None,
+            )
+        with local, Client(local) as client:
+            yield client
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Start processes that ignore Ctrl-C, which the terminal sends to all: this one decides what ends when."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _free_port(wanted: int) -> int:

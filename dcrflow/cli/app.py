@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Annotated, Any, Literal
 
 import typer
@@ -45,9 +49,6 @@ def main() -> None:
     except DcrflowError as error:
         show.console.print(f"[bold red]Error:[/] {escape(' '.join(str(error).split()))}", soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        show.console.print("interrupted; the same command again finishes what is missing")
-        sys.exit(130)
 
 
 def _version(wanted: bool) -> None:
@@ -149,13 +150,13 @@ def run(
     store = open_coadds(coadds)
     rows = select(read_visit_rows(visits), where, limit)
     target = TemplateStore.create_or_open(out)
-    with connect(cluster, workers=workers) as client, show.CampaignDisplay(client) as display:
+    with connect(cluster, workers=workers) as client, _stopping() as stop, show.CampaignDisplay(client) as display:
         result = run_campaign(
             store, rows, target, chosen, client=client, window=window, overwrite=overwrite,
-            retry_failed=retry_failed, progress=display.update,
+            retry_failed=retry_failed, progress=display.update, stop=stop,
         )  # fmt: skip
     show.result(result, target.url)
-    raise typer.Exit(0 if result.ok else 1)
+    raise typer.Exit(130 if result.stopped else 0 if result.ok else 1)
 
 
 @app.command()
@@ -167,6 +168,25 @@ def status(
     from dcrflow.report import campaign_status
 
     show.status(campaign_status(out), failures)
+
+
+@contextmanager
+def _stopping() -> Iterator[Event]:
+    """An event that the first Ctrl-C (or SIGTERM) sets; the second leaves at once."""
+    stop = Event()
+
+    def handle(number: int, frame: object) -> None:
+        if stop.is_set():
+            sys.exit(130)
+        stop.set()
+        show.console.print("stopping: finishing what is in flight; once more to leave at once")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _config(path: Path | None, settings: list[str] | None) -> TemplateConfig:

@@ -139,6 +139,8 @@ def result(ended: campaign.CampaignResult, url: str) -> None:
     output.print(
         f"{', '.join(parts)} of {ended.total} detector-visits in {ended.elapsed:.1f} s: {escape(url)}", soft_wrap=True
     )
+    if ended.stopped:
+        output.print("stopped before the end; the same command again finishes what is missing")
     for failure in ended.failures[:5]:
         console.print(
             f"[red]failed[/] visit {failure.visit} detector {failure.detector}: {failure.kind}: "

@@ -113,9 +113,10 @@ def _checked(where: str, read: Callable[[], Mapping[str, Any]], named: Mapping[s
         row = read()
         return detector_visit(row)
     except (DcrflowError, ValueError) as error:
-        visit, detector = (_integer_or(row.get(k), -1) for k in ("visit", "detector"))
-        label = f" (visit {visit} detector {detector})" if (visit, detector) != (-1, -1) else ""
-        return BadVisit(visit, detector, VisitTableError(f"{where}{label}: {' '.join(str(error).split())}"))
+        known = {k: n for k in ("visit", "detector") if (n := _integer_or(row.get(k), -1)) != -1}
+        label = f" ({' '.join(f'{k} {n}' for k, n in known.items())})" if known else ""
+        wrapped = VisitTableError(f"{where}{label}: {' '.join(str(error).split())}")
+        return BadVisit(known.get("visit", -1), known.get("detector", -1), wrapped)
 
 
 def _unique(name: str, rows: list[DetectorVisit | BadVisit]) -> list[DetectorVisit | BadVisit]:

@@ -52,7 +52,7 @@ def test_files_of_the_lsst_pipeline(golden: Path) -> None:
         assert made.bbox.as_list() == true["bbox"]
         observation = made.observation
         assert observation.altitude == pytest.approx(true["alt"], abs=1e-9)
-        # LSST takes the parallactic angle to the pole of the date, we to the ICRS pole of the WCS
+        # LSST's takes ICRS coordinates for those of the date: 26 years of precession
         assert observation.parallactic_angle == pytest.approx(true["par_angle"], abs=0.3)
         assert observation.rotation_angle == true["rot"]
         air = weather[made.visit]
