@@ -24,6 +24,7 @@ from dcrflow.kernels.footprint import FIR_RADIUS, SPLINE_DEGREE, TAPS
 from dcrflow.masks import merged_planes
 from dcrflow.physics.bandpass import Bandpass
 from dcrflow.physics.dcr import DcrModel, dcr_model, zenith_vectors
+from dcrflow.physics.refraction import LSST_WATER_VAPOUR, WATER_VAPOUR
 from dcrflow.stores.coadds import DcrCoadds, PatchInfo
 from dcrflow.visit import DetectorVisit
 
@@ -166,6 +167,11 @@ class TemplatePlan:
         return (self.model.degree,) if self.config.dcr == "split" and self.config.warp not in SPLINE_DEGREE else ()
 
     @property
+    def lsst_edges(self) -> bool:
+        """Whether patches are matched to the last pixel of their edges as LSST does it, to compare numbers."""
+        return bool(self.patch_degrees) and self.config.rotation == "boresight"
+
+    @property
     def merged_degrees(self) -> tuple[int, ...]:
         """B-spline degrees that are undone once, on the merged tract: of the DCR kernels, and of a spline warp."""
         if self.patch_degrees:
@@ -298,8 +304,11 @@ def plan_template(coadds: DcrCoadds, visit: DetectorVisit, config: TemplateConfi
     info = infos[0]
     effective_wavelength = config.effective_wavelength or info.effective_wavelength
     bandpass = _bandpass(config, info)
+    water_vapour = LSST_WATER_VAPOUR if config.rotation == "boresight" else WATER_VAPOUR
     try:
-        model = dcr_model(config.dcr, bandpass, info.subfilter_edges, effective_wavelength, visit.observation)
+        model = dcr_model(
+            config.dcr, bandpass, info.subfilter_edges, effective_wavelength, visit.observation, water_vapour
+        )
     except ValueError as error:
         raise ConfigError(f"{visit.label}: {error}") from error
     tracts = []

@@ -123,7 +123,6 @@ def warp_kernel(taps: int, variance_taps: int) -> Callable[..., Any]:
                     bits = mask[iv, iu] | mask[iv, iu + 1] | mask[iv + 1, iu] | mask[iv + 1, iu + 1]
                     out_mask[y, xx] = bits
                     if bits & no_data:
-                        out_mask[y, xx] = no_data
                         continue
                     fu, fv = (u - iu) * 4096, (v - iv) * 4096
                     ju, jv = int(fu), int(fv)

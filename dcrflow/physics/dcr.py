@@ -20,7 +20,7 @@ from dcrflow.geometry import sphere
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.physics.bandpass import Bandpass, Edges
 from dcrflow.physics.observation import Observation
-from dcrflow.physics.refraction import refraction_terms
+from dcrflow.physics.refraction import WATER_VAPOUR, refraction_terms
 
 Float = NDArray[np.float64]
 
@@ -76,8 +76,9 @@ class DcrModel:
 
 
 def dcr_model(
-    method: str, bandpass: Bandpass, edges: Edges, effective_wavelength: float, observation: Observation
-) -> DcrModel:
+    method: str, bandpass: Bandpass, edges: Edges, effective_wavelength: float, observation: Observation,
+    water_vapour: float = WATER_VAPOUR,
+) -> DcrModel:  # fmt: skip
     """Choose wavelengths and weights for the subfilters of a band.
 
     Parameters
@@ -93,11 +94,14 @@ def dcr_model(
         nm; light of this wavelength stays where it is.
     observation : Observation
         Weather and site.
+    water_vapour : float
+        Coefficient of `dcrflow.physics.refraction.refractivity`, K^3.
     """
 
     def terms(wavelength: Float) -> Float:
-        both = refraction_terms(wavelength, observation.weather, observation.latitude, observation.height)
-        zero = refraction_terms(effective_wavelength, observation.weather, observation.latitude, observation.height)
+        air = observation.weather, observation.latitude, observation.height, water_vapour
+        both = refraction_terms(wavelength, *air)
+        zero = refraction_terms(effective_wavelength, *air)
         return np.stack(both) - np.stack(zero)[:, None]
 
     number = len(edges)

@@ -15,6 +15,8 @@ Float = NDArray[np.float64]
 
 ARCSEC = math.degrees(1.0) * 3600.0  # arcsec in a radian
 WAVELENGTH_RANGE = (230.2, 2058.6)  # nm, where Stone's formula holds
+WATER_VAPOUR = 7.75141e4  # K^3, last coefficient of the water vapour's density factor: Owens 1967, Stone 1996
+LSST_WATER_VAPOUR = 7.75141e-4  # what LSST's code has in its place
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Weather:
         return cls(**values, assumed=tuple(assumed))
 
 
-def refractivity(wavelength: ArrayLike, weather: Weather) -> Float:
+def refractivity(wavelength: ArrayLike, weather: Weather, water_vapour: float = WATER_VAPOUR) -> Float:
     """Refractivity n - 1 of moist air.
 
     Stone 1996, equations 9-14, after Owens 1967. The last coefficient of the water-vapour density factor is 7.75141e4,
@@ -88,6 +90,8 @@ def refractivity(wavelength: ArrayLike, weather: Weather) -> Float:
         nm, in vacuum.
     weather : Weather
         The air at the telescope.
+    water_vapour : float
+        That coefficient, K^3.
 
     Returns
     -------
@@ -111,7 +115,7 @@ def refractivity(wavelength: ArrayLike, weather: Weather) -> Float:
         1
         + water
         * (1 + 3.7e-4 * water)
-        * (-2.37321e-3 + 2.23366 / kelvin - 710.792 / kelvin**2 + 7.75141e4 / kelvin**3)
+        * (-2.37321e-3 + 2.23366 / kelvin - 710.792 / kelvin**2 + water_vapour / kelvin**3)
     ) * water / kelvin  # fmt: skip
     sigma2 = (1e3 / wavelength) ** 2  # wavenumber squared, micron^-2
     dry_dispersion = 2371.34 + 683939.7 / (130 - sigma2) + 4547.3 / (38.9 - sigma2)
@@ -135,7 +139,9 @@ def vapour_pressure(weather: Weather) -> float:
     return max(0.0, 1.3332239 * sum(c * dew**i for i, c in enumerate(powers)))
 
 
-def refraction_terms(wavelength: ArrayLike, weather: Weather, latitude: float, height: float) -> tuple[Float, Float]:
+def refraction_terms(
+    wavelength: ArrayLike, weather: Weather, latitude: float, height: float, water_vapour: float = WATER_VAPOUR
+) -> tuple[Float, Float]:
     """The two terms of the refraction: R = first * tan(z) + second * tan(z)^3 (Stone 1996, equation 4).
 
     The sign of the second term is LSST's, so that R agrees with the pipeline's. Measured against ``erfa.refco`` (true
@@ -152,13 +158,15 @@ def refraction_terms(wavelength: ArrayLike, weather: Weather, latitude: float, h
         Of the telescope, degrees.
     height : float
         Of the telescope above sea level, metres.
+    water_vapour : float
+        Coefficient of `refractivity`, K^3.
 
     Returns
     -------
     first, second : ndarray of float64, of the shape of `wavelength`
         Arcsec.
     """
-    n1 = refractivity(wavelength, weather)
+    n1 = refractivity(wavelength, weather, water_vapour)
     beta = 4.5908e-6 * (weather.temperature + 273.15)
     lat = math.radians(latitude)
     kappa = 1 + 0.005302 * math.sin(lat) ** 2 - 0.00000583 * math.sin(2 * lat) ** 2 - 0.000000315 * height

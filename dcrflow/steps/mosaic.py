@@ -28,7 +28,8 @@ def mosaic_tracts(plan: TemplatePlan, box: Box, warped: Sequence[Pixels]) -> Pix
     Returns
     -------
     Pixels
-        Of the tile; where no tract has data, NO_DATA and the fill value in image and variance.
+        Of the tile; where no tract has data, the fill value in image and variance, and in the mask NO_DATA beside what
+        flagged the pixels that it would have been made from.
     """
     image = np.full(box.shape, np.nan, np.float32)
     variance = np.full(box.shape, np.nan, np.float32)
@@ -43,4 +44,6 @@ def mosaic_tracts(plan: TemplatePlan, box: Box, warped: Sequence[Pixels]) -> Pix
         image[empty] = plan.config.fill
         variance[empty] = plan.config.fill
         mask[empty] = 1 << plan.planes[NO_DATA]
+        for pixels in warped:
+            mask[empty] |= pixels.mask[empty]
     return Pixels(box, image, variance, mask)

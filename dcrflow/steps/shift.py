@@ -10,21 +10,18 @@ from numpy.typing import NDArray
 
 from dcrflow.geometry.box import Box
 from dcrflow.kernels.convolve import convolve_sum, or_footprint
-from dcrflow.kernels.fill import fill_holes, mark_near_holes
+from dcrflow.kernels.fill import mark_near_holes
 from dcrflow.kernels.footprint import FIR_RADIUS, TAPS
 from dcrflow.kernels.merge import merge_into
-from dcrflow.kernels.spline import coefficient_filter, filter_columns, filter_rows
 from dcrflow.masks import NO_DATA
 from dcrflow.pixels import PatchPixels, Pixels
 from dcrflow.plan import FILL_MARGIN, TemplatePlan, TilePart, TractPlan
+from dcrflow.steps.as_lsst import add_shifted
 from dcrflow.steps.cells import CellKernels, cells_of, kernels_of
+from dcrflow.steps.coefficients import spline_coefficients
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
-
-FILL_REACH = 24  # pixels that a hole is filled inwards before the coefficient filter runs over it
-LEAK = 3  # pixels from a hole within which what it was filled with still counts: no data there
-TRACE = 10  # pixels from a hole within which it is above 1e-4 of what it was filled with: INTRP there
 
 
 class Matched(NamedTuple):
@@ -71,10 +68,16 @@ def shift_subfilters(plan: TemplatePlan, part: TilePart, patches: Sequence[Patch
     known, weighed = np.isfinite(image), weight > 0
     variance[~weighed] = 0.0
     footprint = TAPS[plan.config.warp] // 2 - 1
+    if plan.lsst_edges:  # LSST's warp goes over pixels that weigh nothing, as zeros, but not beyond the patches
+        mask[~weighed] |= 1 << plan.planes[NO_DATA]
+        image[~weighed] = 0.0
+        weighed = np.zeros(box.shape, np.bool_)
+        for pixels in patches:
+            weighed[pixels.box.intersection(box).slices(box)] = True
     if not weighed.all():
         mark_near_holes(weighed.view(np.uint8), footprint, 1 << plan.planes[NO_DATA], mask)
     if plan.merged_degrees:
-        coefficients = _coefficients(plan, image, known, footprint, mask, plan.merged_degrees)
+        coefficients = spline_coefficients(plan, image, known, footprint, mask, plan.merged_degrees)
         inner = coefficients[part.region.slices(box.grown(-FIR_RADIUS[plan.merged_degrees]))]
     else:
         inner = np.nan_to_num(image, copy=False, posinf=0.0, neginf=0.0)[part.region.slices(box)].astype(np.float32)
@@ -110,7 +113,10 @@ def match_patch(plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, box: 
     """
     degrees = plan.patch_degrees
     radius = FIR_RADIUS[degrees]
-    out = tract.reach.reached(pixels.box).intersection(box.grown(radius + (FILL_MARGIN if degrees else 0)))
+    if plan.lsst_edges:
+        out = pixels.box.intersection(box)
+    else:
+        out = tract.reach.reached(pixels.box).intersection(box.grown(radius + (FILL_MARGIN if degrees else 0)))
     inner = out.intersection(box)
     if inner.is_empty:
         return None
@@ -124,39 +130,21 @@ def match_patch(plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, box: 
     for cell, kernel in zip(cells, kernels, strict=True):
         sy, sx = cell.slices(out)
         y0, x0 = cell.y0 - pixels.box.y0, cell.x0 - pixels.box.x0
-        convolve_sum(pixels.image, kernel.taps, kernel.y_low, kernel.x_low, y0, x0, image[sy, sx])
+        if not plan.lsst_edges:
+            convolve_sum(pixels.image, kernel.taps, kernel.y_low, kernel.x_low, y0, x0, image[sy, sx])
         noise.spread(kernel, y0, x0, variance[sy, sx])
         or_footprint(flags, *kernel.light, y0, x0, mask[sy, sx])
+    if plan.lsst_edges:
+        return Matched(out, add_shifted(plan, tract, pixels, out), variance, mask)
     if not degrees:
         return Matched(out, image, variance, mask)
     padded = np.pad(image, radius, constant_values=np.nan)  # beyond the patch's edge there is nothing
     known = np.isfinite(padded)
     marks = np.zeros(padded.shape, np.int32)
-    matched = _coefficients(plan, padded, known, 0, marks, degrees).astype(np.float64)
+    matched = spline_coefficients(plan, padded, known, 0, marks, degrees).astype(np.float64)
     matched[marks[radius:-radius, radius:-radius] != 0] = np.nan
     within = inner.slices(out)
     return Matched(inner, matched[within], variance[within], mask[within])
-
-
-def _coefficients(
-    plan: TemplatePlan, image: Float, known: Bool, footprint: int, mask: NDArray[np.int32], degrees: tuple[int, ...]
-) -> NDArray[np.float32]:
-    """Filter an image to B-spline coefficients; shape reduced by the filter's radius on each side.
-
-    Holes are filled first; where the fill matters, NO_DATA and INTRP are ORed into the mask.
-    """
-    radius = FIR_RADIUS[degrees]
-    height, width = image.shape[0] - 2 * radius, image.shape[1] - 2 * radius
-    if not known.all():
-        fill_holes(image, known.view(np.uint8), FILL_REACH)
-        for reach, plane in ((LEAK, NO_DATA), (TRACE, "INTRP")):
-            mark_near_holes(known.view(np.uint8), footprint + reach, 1 << plan.planes[plane], mask)
-    half = coefficient_filter(degrees)
-    rows = np.empty((image.shape[0], width))
-    filter_rows(image, half, rows)
-    out = np.empty((height, width), np.float32)
-    filter_columns(rows, half, out)
-    return out
 
 
 class _Noise:

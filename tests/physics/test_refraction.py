@@ -4,10 +4,19 @@ import galsim
 import numpy as np
 import pytest
 
-from dcrflow.physics.refraction import Weather, refraction, refraction_terms, refractivity, vapour_pressure
+from dcrflow.physics.refraction import (
+    LSST_WATER_VAPOUR,
+    WATER_VAPOUR,
+    Weather,
+    refraction,
+    refraction_terms,
+    refractivity,
+    vapour_pressure,
+)
 
 LATITUDE, HEIGHT = -30.244639, 2663.0
 PACHON = Weather(20.0, 73892.0, 10.0)
+TAN60 = np.sqrt(3.0)
 
 
 def ciddor(wavelength: np.ndarray, weather: Weather) -> np.ndarray:
@@ -48,6 +57,8 @@ def test_lsst_figures() -> None:
     expected = np.array([73.04868, 71.74884, 71.02058, 70.51172, 70.40447, 70.35114])
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     np.testing.assert_allclose(found - expected, 1.1e-3, atol=1e-4)
+    first, second = refraction_terms([370, 480, 620, 860, 960, 1025], PACHON, LATITUDE, HEIGHT, LSST_WATER_VAPOUR)
+    np.testing.assert_allclose(first * TAN60 + second * TAN60**3, expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("humidity", [10.0, 40.0, 90.0])
@@ -57,12 +68,7 @@ def test_water_vapour_coefficient_against_ciddor(humidity: float) -> None:
     wavelength = np.array([400.0, 550.0])
     truth = np.diff(ciddor(wavelength, weather))[0]
     ours = np.diff(refractivity(wavelength, weather))[0]
-    water = vapour_pressure(weather)
-    kelvin = 293.15
-    sigma2 = (1e3 / wavelength) ** 2
-    dispersion = 6487.31 + 58.058 * sigma2 - 0.71150 * sigma2**2 + 0.08851 * sigma2**3
-    lost = 1e-8 * dispersion * water * (1 + 3.7e-4 * water) * (7.75141e4 - 7.75141e-4) / kelvin**3 * water / kelvin
-    misprinted = ours - np.diff(lost)[0]
+    misprinted = np.diff(refractivity(wavelength, weather, LSST_WATER_VAPOUR))[0]
     assert abs(ours - truth) < abs(misprinted - truth)
     assert abs(ours / truth - 1) < 1.5e-3
 
@@ -70,12 +76,11 @@ def test_water_vapour_coefficient_against_ciddor(humidity: float) -> None:
 def test_misprinted_coefficient_moves_the_dcr_as_stated() -> None:
     for humidity, mas in ((10.0, 0.03), (40.0, 0.5), (90.0, 2.8)):
         weather = Weather(20.0, 73892.0, humidity)
-        water = vapour_pressure(weather)
-        kelvin = 293.15
-        sigma2 = (1e3 / np.array([400.0, 550.0])) ** 2
-        dispersion = 6487.31 + 58.058 * sigma2 - 0.71150 * sigma2**2 + 0.08851 * sigma2**3
-        factor = water * (1 + 3.7e-4 * water) * 7.75141e4 / kelvin**3 * water / kelvin
-        shift = -np.diff(1e-8 * dispersion * factor)[0] * np.tan(np.deg2rad(60)) * 206264.8e3
+        dcr = [
+            -np.diff(refraction_terms([400.0, 550.0], weather, LATITUDE, HEIGHT, w), axis=1)[:, 0] @ [TAN60, TAN60**3]
+            for w in (WATER_VAPOUR, LSST_WATER_VAPOUR)
+        ]
+        shift = (dcr[0] - dcr[1]) * 1e3
         assert shift == pytest.approx(mas, rel=0.25)
 
 
