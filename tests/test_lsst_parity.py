@@ -1,7 +1,7 @@
 """The LSST pipeline's own numbers, reproduced; what differs is stated with its cause.
 
-By LSST's method (`dcr: split`, `rotation: boresight`, `warp: lanczos3`, `combine: variance`, `fill: 0`). The figures come
-from `lsst.ip.diffim.GetDcrTemplateTask` of July 2026. Where LSST is wrong: `test_where_lsst_errs.py`.
+By LSST's method (`dcr: split`, `rotation: boresight`, `warp: lanczos3`, `combine: variance`, `fill: 0`). The figures
+come from `lsst.ip.diffim.GetDcrTemplateTask` of July 2026. Where LSST is wrong: `test_where_lsst_errs.py`.
 """
 
 from functools import lru_cache
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dcrflow.demo.parity import Case, Parity, compare, golden_cases, golden_coadds, shifts_of, with_planes
+from dcrflow.demo.parity import Case, Parity, compare, golden_cases, golden_coadds, shifts_of
 from dcrflow.geometry.mapping import map_pixels
 from dcrflow.masks import NO_DATA
 from dcrflow.physics.dcr import dcr_model
@@ -65,7 +65,7 @@ def test_template_of_a_distorted_detector(golden: Path) -> None:
 
 
 def test_the_distorted_detector_differs_because_of_lsst_coordinates(golden: Path) -> None:
-    """LSST interpolates coordinates over 100 px whatever the error: with its grid its numbers come out, and it is wrong.
+    """LSST interpolates coordinates over 100 px whatever the error: with its grid its numbers come out; they are wrong.
 
     Compared on its whole cells; its last row and column of cells are narrower than ours.
     """
@@ -102,8 +102,8 @@ def test_the_distorted_detector_differs_because_of_lsst_coordinates(golden: Path
 def test_mask(golden: Path, detector: str, limit: float) -> None:
     """Identical on 99.99 % of the pixels; on 99.98 % of detector 1001/0 (all but 30 pixels).
 
-    That detector's pixels lie within 3e-5 px of the tracts' everywhere, so that the last digits of the coordinates decide
-    which two pixels a bilinear footprint, with weights of 1 and 1e-6, is made of.
+    That detector's pixels lie within 3e-5 px of the tracts' everywhere, so that the last digits of the coordinates
+    decide which two pixels a bilinear footprint, with weights of 1 and 1e-6, is made of.
     """
     case, parity = everything(golden)[1][detector]
     assert parity.mask < limit

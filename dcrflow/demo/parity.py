@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -21,7 +20,6 @@ from numpy.typing import NDArray
 from zarr.storage import MemoryStore
 
 from dcrflow.config import TemplateConfig
-from dcrflow.errors import VisitTableError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
 from dcrflow.geometry.wcs import SkyWcs
@@ -115,8 +113,8 @@ def golden_coadds(directory: Path) -> DcrCoadds:
     """The coadds that LSST read, as a store in memory."""
     truth = json.loads((directory / "truth.json").read_text())
     setup = truth["config"]
-    ends = setup["effective_wavelength"] + setup["bandwidth"] * np.array([-0.5, 0.5])
-    edges = np.linspace(*ends, setup["num_subfilters"] + 1)
+    middle, half = setup["effective_wavelength"], setup["bandwidth"] / 2
+    edges = np.linspace(middle - half, middle + half, setup["num_subfilters"] + 1)
     store = MemoryStore()
     writer = create_coadds(store, "golden")
     for number, tract in truth["tracts"].items():
@@ -152,11 +150,11 @@ def golden_cases(directory: Path, coadds: DcrCoadds) -> Iterator[Case]:
         true = next(v for v in truth["visits"] if (v["visit"], v["detector"]) == (visit.visit, visit.detector))
         observation = replace(visit.observation, parallactic_angle=true["par_angle"])
         arrays = np.load(directory / f"expected_{visit.visit}_{visit.detector}.npz")
-        matched = {
-            tuple(int(n) for n in name.split("_")[1:]): arrays[name]
-            for name in arrays.files
-            if name.startswith("matched_")
-        }
+        matched = {}
+        for name in arrays.files:
+            if name.startswith("matched_"):
+                tract, x0, y0 = (int(n) for n in name.split("_")[1:])
+                matched[tract, x0, y0] = arrays[name]
         expected = Expected(
             arrays["image"], arrays["variance"], arrays["mask"], true["mask_planes"],
             {int(k): np.array(v) for k, v in true["shifts"].items()}, matched,
@@ -217,7 +215,7 @@ def main() -> None:
     """Print the table."""
     directory = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
     if not (directory / "truth.json").is_file():
-        raise VisitTableError(f"{directory} has no truth.json: give the directory with the LSST pipeline's output")
+        sys.exit(f"{directory} has no truth.json: give the directory with the LSST pipeline's output")
     coadds = golden_coadds(directory)
     print("| detector | shifts, px | matched coadds, peak | image, peak | variance | masks that differ |")
     print("|---|---|---|---|---|---|")
