@@ -38,7 +38,8 @@ class TemplateConfig(BaseModel):
     num_subfilters: Annotated[int, Field(ge=1, le=64)] = Field(3, description="subfilters that every patch must have")
     dcr: DcrMethod = Field("spectral", description="how the light of a subfilter is spread along the zenith direction")
     rotation: Rotation = Field(
-        "local", description="DCR evaluated where the pixels are, or by LSST's one boresight number for all"
+        "local",
+        description="DCR evaluated where the pixels are; or LSST's convention, to compare numbers with (boresight)",
     )
     warp: Warp = Field("spline5", description="interpolation from the tract's to the detector's pixels")
     combine: Combine = Field("variance", description="weights of overlapping pixels: variance^-1/2, or 1 (mean)")

@@ -51,18 +51,17 @@ def suppression(field: StarField, **settings: Any) -> float:
 
 def main() -> None:
     """Print the table."""
-    columns: tuple[tuple[str, int, dict[str, str]], ...] = (
-        ("N = 2", 2, {}),
-        ("N = 3", 3, {}),
-        ("N = 6", 6, {}),
-        ("N = 3, LSST's method (`dcr=split warp=lanczos3`)", 3, {"dcr": "split", "warp": "lanczos3"}),
-    )
+    numbers = (2, 3, 6)
+    methods: dict[str, dict[str, str]] = {
+        "": {},
+        ", `split`": {"dcr": "split", "warp": "lanczos3"},
+    }
     rows = []
     for angle in track((30, 45, 60), "measuring", console=Console(stderr=True)):
-        fields = {n: star_field(zenith_angle=angle, num_subfilters=n) for n in (2, 3, 6)}
-        rows.append((angle, [suppression(fields[n], **settings) for _, n, settings in columns]))
-    print("| zenith angle | " + " | ".join(c[0] for c in columns) + " |")
-    print("|" + "---|" * (1 + len(columns)))
+        fields = [star_field(zenith_angle=angle, num_subfilters=n) for n in numbers]
+        rows.append((angle, [suppression(f, **settings) for settings in methods.values() for f in fields]))
+    print("| zenith angle | " + " | ".join(f"N = {n}{name}" for name in methods for n in numbers) + " |")
+    print("|" + "---|" * (1 + len(rows[0][1])))
     for angle, values in rows:
         print(f"| {angle}° | " + " | ".join(f"{v:.0f}" if v >= 10 else f"{v:.1f}" for v in values) + " |")
 
