@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dcrflow.kernels.convolve import convolve
 from dcrflow.kernels.footprint import FIR_RADIUS
 
 Float = NDArray[np.float64]
@@ -20,7 +21,7 @@ Float = NDArray[np.float64]
 
 @lru_cache(maxsize=16)
 def coefficient_filter(degrees: tuple[int, ...]) -> Float:
-    """Half of the symmetric FIR filter from samples to B-spline coefficients, for several degrees in a row.
+    """The symmetric FIR filter from samples to B-spline coefficients, for several degrees in a row.
 
     The inverse of the sampled basis functions (Unser 1999, IEEE Signal Processing Magazine 16(6), 22), computed by
     Fourier transform on a long grid, cut at `FIR_RADIUS` and scaled to pass a constant unchanged.
@@ -32,8 +33,8 @@ def coefficient_filter(degrees: tuple[int, ...]) -> Float:
 
     Returns
     -------
-    ndarray of float64, shape (radius + 1,)
-        The taps at distance 0 to radius.
+    ndarray of float64, shape (2 * radius + 1,)
+        The taps.
     """
     size = 1024
     response = np.ones(size)
@@ -43,8 +44,9 @@ def coefficient_filter(degrees: tuple[int, ...]) -> Float:
         for i in range(-half, half + 1):
             samples[i] = bspline(degree, float(i))
         response /= np.fft.fft(samples).real
-    taps = np.fft.ifft(response).real[: FIR_RADIUS[degrees] + 1].copy()
-    taps /= taps[0] + 2 * taps[1:].sum()
+    right = np.fft.ifft(response).real[: FIR_RADIUS[degrees] + 1]
+    taps: Float = np.concatenate([right[:0:-1], right])
+    taps /= taps.sum()
     taps.setflags(write=False)
     return taps
 
@@ -98,54 +100,21 @@ def dcr_taps(degree, dy, dx, weights, y_low, x_low, taps):  # type: ignore[no-un
                     taps[j, i] += b * row[i]
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
-def filter_rows(image, half, out):  # type: ignore[no-untyped-def]
-    """Symmetric FIR filter along x.
+@njit(cache=True, nogil=True)
+def filter_image(image, taps, rows, out):  # type: ignore[no-untyped-def]
+    """Symmetric FIR filter along both axes.
 
     Parameters
     ----------
-    image : ndarray of float64, shape (height, width + 2 * radius)
-        Input with a margin of `radius` on both sides along x.
-    half : ndarray of float64, shape (radius + 1,)
-        Taps at distance 0 to radius.
-    out : ndarray of float64, shape (height, width)
-        Filled.
-    """
-    radius = len(half) - 1
-    height, width = out.shape
-    for y in range(height):
-        source = image[y]
-        target = out[y]
-        for x in range(width):
-            target[x] = half[0] * source[x + radius]
-        for k in range(1, radius + 1):
-            tap = half[k]
-            for x in range(width):
-                target[x] += tap * (source[x + radius - k] + source[x + radius + k])
-
-
-@njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
-def filter_columns(image, half, out):  # type: ignore[no-untyped-def]
-    """Symmetric FIR filter along y.
-
-    Parameters
-    ----------
-    image : ndarray of float64, shape (height + 2 * radius, width)
-        Input with a margin of `radius` on both sides along y.
-    half : ndarray of float64, shape (radius + 1,)
-        Taps at distance 0 to radius.
+    image : ndarray of float64, shape (height + 2 * radius, width + 2 * radius)
+        Input with a margin of `radius` on all sides.
+    taps : ndarray of float64, shape (2 * radius + 1,)
+        Of the filter.
+    rows : ndarray of float64, shape (height + 2 * radius, width)
+        Work space: the image filtered along x.
     out : ndarray of float32, shape (height, width)
         Filled.
     """
-    radius = len(half) - 1
-    height, width = out.shape
-    row = np.empty(width)
-    for y in range(height):
-        for x in range(width):
-            row[x] = half[0] * image[y + radius, x]
-        for k in range(1, radius + 1):
-            tap = half[k]
-            for x in range(width):
-                row[x] += tap * (image[y + radius - k, x] + image[y + radius + k, x])
-        for x in range(width):
-            out[y, x] = row[x]
+    last = len(taps) - 1
+    convolve(image, taps.reshape((1, -1)), 0, last, rows)
+    convolve(rows, taps.reshape((-1, 1)), last, 0, out)

@@ -32,7 +32,7 @@ class CellKernels:
 
     Parameters
     ----------
-    taps : ndarray of float64, shape (num_subfilters, ky, kx)
+    taps : ndarray of float32, shape (num_subfilters, ky, kx)
         Of the image, in the B-spline basis of the DCR model.
     y_low, x_low : ndarray of int64, shape (num_subfilters,)
         Offset of the first tap.
@@ -44,7 +44,7 @@ class CellKernels:
         Lowest and highest displacement of the light along y, then along x: what a mask must cover.
     """
 
-    taps: Float
+    taps: NDArray[np.float32]
     y_low: Int
     x_low: Int
     variance_taps: NDArray[np.float32]
@@ -101,7 +101,7 @@ def _kernels(model: DcrModel, dy: Float, dx: Float, one_variance: bool, one_mask
     zero = np.zeros(1, np.int64)
     if lsst:  # LSST adds the subfilters' variances and leaves masks where they are
         share = np.full((1, 1, 1), number if one_variance else 1, np.float32)
-        return CellKernels(taps, y_low, x_low, share, zero, zero, (np.zeros(number, np.int64),) * 4)
+        return CellKernels(taps.astype(np.float32), y_low, x_low, share, zero, zero, (np.zeros(number, np.int64),) * 4)
     noise = _squared(taps, model.degree)
     if one_variance:
         noise_y, noise_x = y_low.min(keepdims=True), x_low.min(keepdims=True)
@@ -123,7 +123,9 @@ def _kernels(model: DcrModel, dy: Float, dx: Float, one_variance: bool, one_mask
             low_x.min(keepdims=True),
             high_x.max(keepdims=True),
         )
-    return CellKernels(taps, y_low, x_low, noise.astype(np.float32), noise_y - _EXTRA, noise_x - _EXTRA, light)
+    return CellKernels(
+        taps.astype(np.float32), y_low, x_low, noise.astype(np.float32), noise_y - _EXTRA, noise_x - _EXTRA, light
+    )
 
 
 def _tap_range(d: Float, used: NDArray[np.bool_], half: int) -> tuple[Int, Int]:
@@ -145,12 +147,12 @@ def _squared(taps: Float, degree: int) -> Float:
 
     The taps are coefficients; the coefficient filter along both axes makes them the kernel that multiplies pixels.
     """
-    half = coefficient_filter((degree,))
-    radius = len(half) - 1
+    taps_1d = coefficient_filter((degree,))
+    radius = len(taps_1d) // 2
 
     def toeplitz(n: int) -> Float:
         distance = np.abs(np.arange(n + 2 * radius)[:, None] - radius - np.arange(n))
-        return np.where(distance <= radius, half[np.minimum(distance, radius)], 0.0)
+        return np.where(distance <= radius, taps_1d[radius + np.minimum(distance, radius)], 0.0)
 
     full = (toeplitz(taps.shape[1]) @ taps @ toeplitz(taps.shape[2]).T) ** 2
     cut = full[:, radius - _EXTRA : -radius + _EXTRA, radius - _EXTRA : -radius + _EXTRA]

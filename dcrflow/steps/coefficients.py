@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from dcrflow.kernels.fill import fill_holes, mark_near_holes
 from dcrflow.kernels.footprint import FIR_RADIUS
-from dcrflow.kernels.spline import coefficient_filter, filter_columns, filter_rows
+from dcrflow.kernels.spline import coefficient_filter, filter_image
 from dcrflow.masks import NO_DATA
 from dcrflow.plan import TemplatePlan
 
@@ -52,9 +52,6 @@ def spline_coefficients(
         fill_holes(image, known.view(np.uint8), FILL_REACH)
         for reach, plane in ((LEAK, NO_DATA), (TRACE, "INTRP")):
             mark_near_holes(known.view(np.uint8), footprint + reach, 1 << plan.planes[plane], mask)
-    half = coefficient_filter(degrees)
-    rows = np.empty((image.shape[0], width))
-    filter_rows(image, half, rows)
     out = np.empty((height, width), np.float32)
-    filter_columns(rows, half, out)
+    filter_image(image, coefficient_filter(degrees), np.empty((image.shape[0], width)), out)
     return out

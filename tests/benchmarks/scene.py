@@ -32,7 +32,7 @@ class Work:
 
 
 def tracts(inner: int = INNER, border: int = BORDER) -> tuple[Tract, Tract]:
-    """One tract of 2 x 2 patches, and one of 2 x 1 with its own tangent point that covers the detector's lower third."""
+    """One tract of 2 x 2 patches, and one of 2 x 1 with its own tangent point; the detector overlaps all six."""
     size = 2 * inner
     first = Tract(1, tan(inner, inner, 0.0), Box(0, 0, size, size), (inner, inner), border, (2, 2))
     second = Tract(

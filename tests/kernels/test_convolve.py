@@ -29,31 +29,48 @@ def oracle(
     ky=st.integers(1, 9),
     kx=st.integers(1, 11),
     low=st.tuples(st.integers(-5, 2), st.integers(-5, 2)),
+    shape=st.tuples(st.integers(1, 23), st.integers(1, 150)),
     seed=st.integers(0, 2**31),
 )
-def test_against_scipy(n: int, shared: bool, ky: int, kx: int, low: tuple[int, int], seed: int) -> None:
+def test_against_scipy(
+    n: int, shared: bool, ky: int, kx: int, low: tuple[int, int], shape: tuple[int, int], seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     m = 1 if shared else n
-    stack = rng.normal(size=(n, 50, 60)).astype(np.float32)
-    kernels = rng.normal(size=(m, ky, kx))
+    stack = rng.normal(size=(n, 50, 190)).astype(np.float32)
+    kernels = rng.normal(size=(m, ky, kx)).astype(np.float32)
     y_low, x_low = low[0] + rng.integers(0, 2, m), low[1] + rng.integers(0, 2, m)
-    block = (16, 17, 20, 23)
-    out = np.empty((20, 23))
-    convolve_sum(stack, kernels, y_low, x_low, 16, 17, out)
-    np.testing.assert_allclose(out, oracle(stack, kernels, y_low, x_low, block), atol=1e-12)
+    expected = oracle(stack, kernels, y_low, x_low, (16, 17, *shape))
+    largest = np.abs(kernels).sum() * np.abs(stack).max()
+    for of_stack, of_sum, tolerance in (("f8", "f8", 1e-15), ("f4", "f8", 1e-7), ("f4", "f4", 1e-6)):
+        out = np.empty(shape, of_sum)
+        convolve_sum(stack.astype(of_stack), kernels.astype(of_stack), y_low, x_low, 16, 17, out)
+        np.testing.assert_allclose(out, expected, atol=tolerance * largest)
+
+
+@given(height=st.integers(1, 9), width=st.integers(1, 300), y=st.integers(0, 5), x=st.integers(0, 40))
+def test_a_pixel_is_the_same_in_any_block(height: int, width: int, y: int, x: int) -> None:
+    rng = np.random.default_rng(2)
+    stack = rng.normal(size=(2, 30, 360)).astype(np.float32)
+    kernels = rng.normal(size=(2, 4, 7)).astype(np.float32)
+    low = np.array([0, -1]), np.array([1, 2])
+    whole, block = np.empty((20, 345)), np.empty((height, width))
+    convolve_sum(stack, kernels, *low, 5, 10, whole)
+    convolve_sum(stack, kernels, *low, 5 + y, 10 + x, block)
+    np.testing.assert_array_equal(block, whole[y : y + height, x : x + width])
 
 
 def test_nan_spoils_its_neighbourhood_alone() -> None:
     stack = np.ones((2, 40, 40), np.float32)
     stack[1, 20, 21] = np.nan
-    kernels = np.full((2, 5, 7), 1 / 35)
+    kernels = np.full((2, 5, 7), 1 / 35, np.float32)
     out = np.empty((30, 30))
     convolve_sum(stack, kernels, np.array([-2, -2]), np.array([-3, -3]), 5, 5, out)
     bad = np.argwhere(~np.isfinite(out)) + 5
     assert len(bad) == 35
     assert bad.min(axis=0).tolist() == [18, 18]
     assert bad.max(axis=0).tolist() == [22, 24]
-    np.testing.assert_allclose(out[np.isfinite(out)], 2)
+    np.testing.assert_allclose(out[np.isfinite(out)], 2, rtol=1e-6)
 
 
 @pytest.mark.parametrize("low_high", [((0, 0), (0, 0)), ((-1, 2), (-3, 1)), ((1, 1), (2, 3))])
