@@ -20,7 +20,8 @@ from dcrflow.config import TemplateConfig
 from dcrflow.errors import DcrflowError, NoOverlapError
 from dcrflow.graph import write_task
 from dcrflow.plan import plan_template
-from dcrflow.stores.coadds import DcrCoadds, open_coadds
+from dcrflow.stores.coadds import coadd_source
+from dcrflow.stores.source import CoaddSource
 from dcrflow.stores.templates import TemplateRecord, TemplateStore
 from dcrflow.stores.visits import BadVisit
 from dcrflow.visit import DetectorVisit
@@ -114,7 +115,7 @@ class _Run:
 
 
 def run_campaign(
-    coadds: DcrCoadds | Any,
+    coadds: CoaddSource | Any,
     visits: Iterable[DetectorVisit | BadVisit],
     out: TemplateStore | Any,
     config: TemplateConfig | None = None,
@@ -131,7 +132,7 @@ def run_campaign(
 
     Parameters
     ----------
-    coadds : DcrCoadds, or anything that `open_coadds` takes
+    coadds : CoaddSource, or anything that `open_coadds` takes
         The subfilter coadds; the workers must be able to open them too.
     visits : iterable of DetectorVisit
         What to make templates for; a `BadVisit` is written down as failed.
@@ -164,7 +165,7 @@ def run_campaign(
     CoaddStoreError, TemplateStoreError, ConfigError
         If nothing can be done at all: an unusable store, a band that the coadds do not have.
     """
-    coadds, store = open_coadds(coadds), TemplateStore.create_or_open(out)
+    coadds, store = coadd_source(coadds), TemplateStore.create_or_open(out)
     config = config or TemplateConfig()
     visits = list(visits)
     store.note_requested((v.visit, v.detector) for v in visits)
@@ -210,7 +211,7 @@ def run_campaign(
 def _todo(
     store: TemplateStore,
     visits: Iterable[DetectorVisit | BadVisit],
-    coadds: DcrCoadds,
+    coadds: CoaddSource,
     config: TemplateConfig,
     run: _Run,
     *,
@@ -254,7 +255,7 @@ class VisitFailure:
 
 def _submit(
     client: Client,
-    coadds: DcrCoadds,
+    coadds: CoaddSource,
     visit: DetectorVisit,
     store: TemplateStore,
     config: TemplateConfig,
@@ -282,7 +283,7 @@ def _collect(
     visit: DetectorVisit,
     store: TemplateStore,
     config: TemplateConfig,
-    coadds: DcrCoadds,
+    coadds: CoaddSource,
     run: _Run,
 ) -> None:
     """Write down how one template ended."""
@@ -300,7 +301,7 @@ def _fail(
     visit: DetectorVisit | BadVisit,
     failure: VisitFailure,
     config: TemplateConfig,
-    coadds: DcrCoadds,
+    coadds: CoaddSource,
     run: _Run,
 ) -> None:
     run.done["failed"] += 1
@@ -314,7 +315,7 @@ def _as_error(error: BaseException) -> dict[str, str]:
     return {"type": failure.kind, "message": failure.message}
 
 
-def _provenance(visit: DetectorVisit | BadVisit, config: TemplateConfig, coadds: DcrCoadds) -> dict[str, Any]:
+def _provenance(visit: DetectorVisit | BadVisit, config: TemplateConfig, coadds: CoaddSource) -> dict[str, Any]:
     """Attributes that every entry of the output store has, whatever became of it."""
     found = {"config": config.as_json(), "config_hash": config.digest, "inputs": coadds.url}
     if isinstance(visit, DetectorVisit):

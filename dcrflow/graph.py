@@ -24,7 +24,8 @@ from dcrflow.geometry.box import Box
 from dcrflow.pixels import Pixels
 from dcrflow.plan import TemplatePlan, plan_template
 from dcrflow.steps import load_patch, mosaic_tracts, shift_subfilters, warp_tract, write_template
-from dcrflow.stores.coadds import DcrCoadds, open_coadds
+from dcrflow.stores.coadds import coadd_source
+from dcrflow.stores.source import CoaddSource
 from dcrflow.stores.templates import TemplateStore
 from dcrflow.visit import DetectorVisit
 
@@ -32,13 +33,13 @@ _DTYPES = {"image": np.float32, "variance": np.float32, "mask": np.int32}
 
 
 def build_template(
-    coadds: DcrCoadds | Any, visit: DetectorVisit, config: TemplateConfig | None = None, **settings: Any
+    coadds: CoaddSource | Any, visit: DetectorVisit, config: TemplateConfig | None = None, **settings: Any
 ) -> xr.Dataset:
     """Plan a template and return it as a lazy dataset; reads metadata, no pixels.
 
     Parameters
     ----------
-    coadds : DcrCoadds, or anything that `open_coadds` takes
+    coadds : CoaddSource, or anything that `open_coadds` takes
         The subfilter coadds.
     visit : DetectorVisit
         What to make the template for.
@@ -59,19 +60,19 @@ def build_template(
     DcrflowError
         As `plan_template`; `ConfigError` for an unknown or unusable setting.
     """
-    coadds = open_coadds(coadds)
+    coadds = coadd_source(coadds)
     if settings:
         config = TemplateConfig.make((config or TemplateConfig()).model_dump(exclude_unset=True) | settings)
     return lazy_template(coadds, plan_template(coadds, visit, config))
 
 
-def lazy_template(coadds: DcrCoadds, plan: TemplatePlan) -> xr.Dataset:
+def lazy_template(coadds: CoaddSource, plan: TemplatePlan) -> xr.Dataset:
     """The lazy dataset of a plan, as `build_template` returns it."""
     graph = TemplateGraph(coadds, plan)
     return template_dataset(plan, *(graph.array(name, plan.bbox) for name in _DTYPES))
 
 
-def write_task(coadds: DcrCoadds, plan: TemplatePlan, store: TemplateStore) -> Delayed:
+def write_task(coadds: CoaddSource, plan: TemplatePlan, store: TemplateStore) -> Delayed:
     """A Delayed that makes a template and writes it; its value is the `TemplateRecord` written."""
     return TemplateGraph(coadds, plan).written(store)
 
@@ -107,7 +108,7 @@ class _ForVisit:
 class TemplateGraph:
     """The tasks of one template."""
 
-    def __init__(self, coadds: DcrCoadds, plan: TemplatePlan) -> None:
+    def __init__(self, coadds: CoaddSource, plan: TemplatePlan) -> None:
         self.coadds = coadds
         self.plan = plan
         self.token = f"{plan.digest}:{coadds.digest}"

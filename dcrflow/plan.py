@@ -25,7 +25,8 @@ from dcrflow.masks import merged_planes
 from dcrflow.physics.bandpass import Bandpass
 from dcrflow.physics.dcr import DcrModel, dcr_model, zenith_vectors
 from dcrflow.physics.refraction import LSST_WATER_VAPOUR, WATER_VAPOUR
-from dcrflow.stores.coadds import DcrCoadds, PatchInfo
+from dcrflow.stores.patch_info import PatchInfo
+from dcrflow.stores.source import CoaddSource
 from dcrflow.visit import DetectorVisit
 
 Float = NDArray[np.float64]
@@ -255,12 +256,12 @@ class TemplatePlan:
         return "\n".join(lines)
 
 
-def plan_template(coadds: DcrCoadds, visit: DetectorVisit, config: TemplateConfig | None = None) -> TemplatePlan:
+def plan_template(coadds: CoaddSource, visit: DetectorVisit, config: TemplateConfig | None = None) -> TemplatePlan:
     """Plan one template; reads metadata, no pixels.
 
     Parameters
     ----------
-    coadds : DcrCoadds
+    coadds : CoaddSource
         The store of subfilter coadds.
     visit : DetectorVisit
         What to make the template for.
@@ -329,7 +330,7 @@ def plan_template(coadds: DcrCoadds, visit: DetectorVisit, config: TemplateConfi
     )
 
 
-def _check(coadds: DcrCoadds, visit: DetectorVisit, infos: list[PatchInfo], config: TemplateConfig) -> None:
+def _check(coadds: CoaddSource, visit: DetectorVisit, infos: list[PatchInfo], config: TemplateConfig) -> None:
     """Every patch must have N subfilters, and all must agree."""
     for info in infos:
         if info.num_subfilters != config.num_subfilters:

@@ -9,7 +9,7 @@ from typing import Any
 from dcrflow.config import TemplateConfig
 from dcrflow.errors import DcrflowError, NoOverlapError
 from dcrflow.plan import TemplatePlan, plan_template
-from dcrflow.stores.coadds import DcrCoadds
+from dcrflow.stores.source import CoaddSource
 from dcrflow.stores.templates import TemplateRecord, TemplateStore
 from dcrflow.stores.visits import BadVisit
 from dcrflow.visit import DetectorVisit
@@ -33,7 +33,7 @@ class Planned:
 
 
 def plan_campaign(
-    coadds: DcrCoadds, rows: Iterable[DetectorVisit | BadVisit], config: TemplateConfig
+    coadds: CoaddSource, rows: Iterable[DetectorVisit | BadVisit], config: TemplateConfig
 ) -> Iterator[Planned]:
     """Plan every detector-visit, one at a time."""
     for row in rows:

@@ -13,18 +13,18 @@ from dcrflow.steps.mosaic import mosaic_tracts
 from dcrflow.steps.shift import shift_subfilters
 from dcrflow.steps.warp import warp_tract
 from dcrflow.steps.write import assemble, write_template
-from dcrflow.stores.coadds import DcrCoadds
+from dcrflow.stores.source import CoaddSource
 
 __all__ = ["assemble", "load_patch", "make_tile", "mosaic_tracts", "shift_subfilters", "warp_tract", "write_template"]
 
 
-def make_tile(coadds: DcrCoadds, plan: TemplatePlan, box: Box) -> Pixels:
+def make_tile(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Pixels:
     """Run all steps for one tile, here and now.
 
     Parameters
     ----------
-    coadds : DcrCoadds
-        The store of subfilter coadds.
+    coadds : CoaddSource
+        The subfilter coadds.
     plan : TemplatePlan
         The orders.
     box : Box

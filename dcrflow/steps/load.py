@@ -6,16 +6,16 @@ from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Patch
 from dcrflow.pixels import PatchPixels
 from dcrflow.plan import TemplatePlan
-from dcrflow.stores.coadds import DcrCoadds
+from dcrflow.stores.source import CoaddSource
 
 
-def load_patch(coadds: DcrCoadds, plan: TemplatePlan, patch: Patch, box: Box) -> PatchPixels:
+def load_patch(coadds: CoaddSource, plan: TemplatePlan, patch: Patch, box: Box) -> PatchPixels:
     """Read part of a patch's subfilter coadds, its mask planes moved to the plan's bits.
 
     Parameters
     ----------
-    coadds : DcrCoadds
-        The store.
+    coadds : CoaddSource
+        The subfilter coadds.
     plan : TemplatePlan
         Gives the band and the mask planes.
     patch : Patch

@@ -21,8 +21,9 @@ from dcrflow.masks import NO_DATA, translate
 from dcrflow.pixels import PatchPixels
 from dcrflow.stores.access import list_names, location, open_root, url_of, words_of
 from dcrflow.stores.patch_info import Arrays, PatchInfo, read_patch_info, read_tract
+from dcrflow.stores.source import CoaddSource
 
-__all__ = ["KIND", "VERSION", "DcrCoadds", "PatchInfo", "open_coadds"]
+__all__ = ["KIND", "VERSION", "DcrCoadds", "PatchInfo", "coadd_source", "open_coadds"]
 
 KIND, VERSION = "dcr-coadds", 1
 
@@ -41,6 +42,11 @@ def open_coadds(store: DcrCoadds | Any) -> DcrCoadds:
         If there is no such store, or it is none of DCR coadds.
     """
     return store if isinstance(store, DcrCoadds) else DcrCoadds(location(store))
+
+
+def coadd_source(coadds: CoaddSource | Any) -> CoaddSource:
+    """A source of coadds as it is; anything else, opened as a store."""
+    return coadds if isinstance(coadds, CoaddSource) else open_coadds(coadds)
 
 
 class DcrCoadds:

@@ -1,0 +1,44 @@
+"""What a template needs of its coadds, wherever they are: a zarr store, a Butler, or arrays in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+from dcrflow.geometry.box import Box
+from dcrflow.geometry.skymap import Patch, Tract
+from dcrflow.pixels import PatchPixels
+from dcrflow.stores.patch_info import PatchInfo
+
+
+@runtime_checkable
+class CoaddSource(Protocol):
+    """Subfilter coadds by tract, patch and band; `dcrflow.stores.coadds.DcrCoadds` is the one of the zarr store.
+
+    Safe to use from several threads at once, and to pickle where it goes to other processes. Errors are those of
+    `DcrCoadds`.
+    """
+
+    @property
+    def url(self) -> str:
+        """Where they are, for messages and provenance."""
+
+    @property
+    def digest(self) -> str:
+        """A hash of where they are and which there are; not of their pixels."""
+
+    @property
+    def tracts(self) -> Mapping[int, Tract]:
+        """The tracts, by id."""
+
+    def require_band(self, band: str) -> None:
+        """Make sure that some patch has this band."""
+
+    def patches(self, tract: int, band: str) -> tuple[Patch, ...]:
+        """The patches of a tract that are there in a band, by id."""
+
+    def info(self, tract: int, patch: int, band: str) -> PatchInfo:
+        """What is known of a patch without its pixels."""
+
+    def read(self, tract: int, patch: int, band: str, box: Box, planes: Mapping[str, int]) -> PatchPixels:
+        """Part of a patch, its mask planes at the bits that are given."""
