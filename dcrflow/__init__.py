@@ -11,6 +11,7 @@ The names below are imported when they are first used: numba, dask and astropy t
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         InconsistentCoaddsError,
         MissingSubfilterError,
         NoOverlapError,
+        NoPsfError,
         ObservationError,
         TemplateStoreError,
         VisitTableError,
@@ -49,8 +51,8 @@ _HOMES = {
     "dcrflow.dataset": ("write_template",),
     "dcrflow.errors": (
         "ClusterError", "CoaddStoreError", "ConfigError", "DcrflowError", "InconsistentCoaddsError",
-        "MissingSubfilterError", "NoOverlapError", "ObservationError", "TemplateStoreError", "VisitTableError",
-        "WcsError",
+        "MissingSubfilterError", "NoOverlapError", "NoPsfError", "ObservationError", "TemplateStoreError",
+        "VisitTableError", "WcsError",
     ),
     "dcrflow.graph": ("build_template",),
     "dcrflow.plan": ("TemplatePlan", "plan_template"),
@@ -74,6 +76,7 @@ __all__ = [
     "InconsistentCoaddsError",
     "MissingSubfilterError",
     "NoOverlapError",
+    "NoPsfError",
     "ObservationError",
     "TemplateConfig",
     "TemplatePlan",
@@ -104,3 +107,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+if "xarray" in sys.modules:  # who reads templates with xarray alone has `template.dcrflow` too
+    import_module("dcrflow.accessor")

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from dcrflow import accessor as accessor  # registers itself with xarray
 from dcrflow.masks import NO_DATA, flag_attributes
 from dcrflow.plan import TemplatePlan
+from dcrflow.psf_plan import PsfPlan
 from dcrflow.stores.templates import TemplateRecord, TemplateStore
 
 
@@ -20,7 +22,9 @@ def software() -> dict[str, str]:
     return {name: version(name) for name in ("dcrflow", "numpy", "numba", "astropy", "dask", "xarray", "zarr")}
 
 
-def template_dataset(plan: TemplatePlan, image: Any, variance: Any, mask: Any) -> xr.Dataset:
+def template_dataset(
+    plan: TemplatePlan, image: Any, variance: Any, mask: Any, psf: tuple[PsfPlan, Any] | None = None
+) -> xr.Dataset:
     """Lay out a template's arrays as a dataset.
 
     Parameters
@@ -31,6 +35,8 @@ def template_dataset(plan: TemplatePlan, image: Any, variance: Any, mask: Any) -
         nJy and nJy^2; numpy or dask.
     mask : array of int32, same shape
         Mask planes.
+    psf : (PsfPlan, array of float32, shape (psf_node, psf_y, psf_x)), optional
+        The PSF's nodes, and its kernel at each.
 
     Returns
     -------
@@ -57,7 +63,7 @@ def template_dataset(plan: TemplatePlan, image: Any, variance: Any, mask: Any) -
     }
     if visit.wcs.cards:
         attributes["wcs"] = {c.keyword: c.value for c in visit.wcs.header.cards if c.keyword}
-    return xr.Dataset(
+    dataset = xr.Dataset(
         {
             "image": (("y", "x"), image, {"units": plan.info.units}),
             "variance": (("y", "x"), variance, {"units": f"{plan.info.units}2"}),
@@ -68,6 +74,13 @@ def template_dataset(plan: TemplatePlan, image: Any, variance: Any, mask: Any) -
             "x": ("x", np.arange(box.x0, box.x1, dtype=np.int64)),
         },
         attrs=attributes,
+    )
+    if psf is None:
+        return dataset
+    nodes, kernels = psf
+    position = {"psf_node_x": nodes.x, "psf_node_y": nodes.y}
+    return dataset.assign(psf=(("psf_node", "psf_y", "psf_x"), kernels)).assign_coords(
+        {name: ("psf_node", values, {"units": "pixel"}) for name, values in position.items()}
     )
 
 

@@ -22,6 +22,10 @@ class TemplateStoreError(DcrflowError, ValueError):
     """A template store cannot be opened or written, or is not laid out as one."""
 
 
+class NoPsfError(DcrflowError, LookupError):
+    """A template has no PSF."""
+
+
 class VisitTableError(DcrflowError, ValueError):
     """A detector-visit table cannot be read, or a row of it is unusable."""
 

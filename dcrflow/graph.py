@@ -23,7 +23,8 @@ from dcrflow.dataset import template_dataset
 from dcrflow.geometry.box import Box
 from dcrflow.pixels import Pixels
 from dcrflow.plan import TemplatePlan, plan_template
-from dcrflow.steps import load_patch, mosaic_tracts, shift_subfilters, warp_tract, write_template
+from dcrflow.psf_plan import PsfPlan, plan_psf
+from dcrflow.steps import load_patch, mosaic_tracts, shift_subfilters, warp_psf, warp_tract, write_template
 from dcrflow.stores.coadds import coadd_source
 from dcrflow.stores.source import CoaddSource
 from dcrflow.stores.templates import TemplateStore
@@ -53,7 +54,8 @@ def build_template(
     xarray.Dataset
         Dask-backed variables image, variance (float32, nJy and nJy^2) and mask (int32, CF flags), dims (y, x), over the
         detector's bounding box and border in absolute detector pixels. Slicing a variable along x and y leaves only
-        what the slice needs to be read and computed, to the pixel.
+        what the slice needs to be read and computed, to the pixel. Where the coadds have a PSF also psf (float32, dims
+        psf_node, psf_y, psf_x), which ``template.dcrflow.psf_at`` interpolates.
 
     Raises
     ------
@@ -69,7 +71,8 @@ def build_template(
 def lazy_template(coadds: CoaddSource, plan: TemplatePlan) -> xr.Dataset:
     """The lazy dataset of a plan, as `build_template` returns it."""
     graph = TemplateGraph(coadds, plan)
-    return template_dataset(plan, *(graph.array(name, plan.bbox) for name in _DTYPES))
+    image, variance, mask = (graph.array(name, plan.bbox) for name in _DTYPES)
+    return template_dataset(plan, image, variance, mask, graph.psf())
 
 
 def write_task(coadds: CoaddSource, plan: TemplatePlan, store: TemplateStore) -> Delayed:
@@ -116,7 +119,7 @@ class TemplateGraph:
     def _key(self, name: str, *what: object) -> str:
         return f"{name}-{blake2b(f'{self.token}:{what}'.encode(), digest_size=16).hexdigest()}"
 
-    def _step(self, key: str, function: Callable[..., object], *arguments: object) -> Step:
+    def _step(self, key: Any, function: Callable[..., object], *arguments: object) -> Step:
         return Step(key, _ForVisit(function, self.plan.visit.label), *arguments)
 
     def steps(self, box: Box) -> tuple[dict[str, dict[Any, Task]], list[list[str]]]:
@@ -161,12 +164,33 @@ class TemplateGraph:
         array.template = (self, name, box)
         return array
 
+    def _psf_layer(self) -> tuple[PsfPlan, dict[Any, Task]] | None:
+        nodes = plan_psf(self.coadds, self.plan)
+        if nodes is None:
+            return None
+        key = (self._key("warp_psf"), 0, 0, 0)
+        return nodes, {key: self._step(key, warp_psf, self.coadds, self.plan, nodes)}
+
+    def psf(self) -> tuple[PsfPlan, da.Array] | None:
+        """The PSF's nodes, and its kernels as a dask array of one chunk; None if the coadds have no PSF."""
+        found = self._psf_layer()
+        if found is None:
+            return None
+        nodes, layer = found
+        ((name, *_),) = layer
+        chunks = ((len(nodes.x),), (nodes.size,), (nodes.size,))
+        return nodes, da.Array(layer, name, chunks, dtype=np.float32)
+
     def written(self, store: TemplateStore) -> Delayed:
         """The whole template, written to a store."""
         layers, rows = self.steps(self.plan.bbox)
         key = self._key("write_template", store.url)
-        tiles = List(*(TaskRef(k) for row in rows for k in row))
-        return Delayed(key, _graph(layers, key, {key: self._step(key, write_template, self.plan, store, tiles)}))
+        arguments: list[Any] = [self.plan, store, List(*(TaskRef(k) for row in rows for k in row))]
+        found = self._psf_layer()
+        if found is not None:
+            nodes, layers["warp_psf"] = found
+            arguments.append(List(nodes, *map(TaskRef, layers["warp_psf"])))
+        return Delayed(key, _graph(layers, key, {key: self._step(key, write_template, *arguments)}))
 
 
 def _graph(layers: dict[str, dict[Any, Task]], last: str, tasks: dict[Any, Task]) -> HighLevelGraph:
@@ -181,7 +205,17 @@ def _pick(pixels: Pixels, name: str) -> Any:
     return getattr(pixels, name)
 
 
-class TemplateArray(da.Array):
+class _LikeDaskArray(type):
+    """Equal to dask's array type: xarray refuses to compute a dataset whose arrays are of several types."""
+
+    def __eq__(cls, other: object) -> bool:
+        return other is cls or other is da.Array
+
+    def __hash__(cls) -> int:
+        return hash(da.Array)
+
+
+class TemplateArray(da.Array, metaclass=_LikeDaskArray):
     """A dask array that knows what it is made from: slicing it plans the slice anew instead of cutting whole tiles."""
 
     template: tuple[TemplateGraph, str, Box] | None = None

@@ -33,6 +33,7 @@ Float = NDArray[np.float64]
 
 DCR_CELL = 256  # tract pixels; the DCR is evaluated once in each cell of a grid fixed to the tract
 FILL_MARGIN = 8  # pixels more on each side that the filling of holes before the coefficient filter looks at
+_AXES = ((0.0, 1.0, 0.0), (0.0, 0.0, 1.0))  # x and y of a place and of the pixels next to it along x and y
 _SAME = (
     "band",
     "units",
@@ -326,7 +327,7 @@ def plan_template(coadds: CoaddSource, visit: DetectorVisit, config: TemplateCon
         planes=merged_planes(i.planes for i in infos),
         info=info,
         url=coadds.url,
-        applied=_describe_dcr(visit, tracts[0], model, config),
+        applied=_describe_dcr(visit, tracts[0], model, bandpass.shares(info.subfilter_edges), config),
     )
 
 
@@ -400,13 +401,22 @@ def _reach(visit: DetectorVisit, tract: Tract, outline: Outline, model: DcrModel
     return Reach(*bounds)
 
 
-def _describe_dcr(visit: DetectorVisit, first: TractPlan, model: DcrModel, config: TemplateConfig) -> dict[str, Any]:
-    """What was applied, at the middle of the detector, in the first tract's pixels; kept with the template."""
+def _describe_dcr(
+    visit: DetectorVisit, first: TractPlan, model: DcrModel, flat: Float, config: TemplateConfig
+) -> dict[str, Any]:
+    """What was applied, at the middle of the detector; kept with the template.
+
+    ``shift`` is in the first tract's pixels; ``spread`` says how the light of any spectrum is spread on the detector.
+    `flat` is how much of a flat spectrum is in each subfilter.
+    """
     box = visit.bbox
     middle = np.array([box.x0 + (box.width - 1) / 2]), np.array([box.y0 + (box.height - 1) / 2])
     ra, dec = visit.wcs.pixel_to_sky(*middle)
-    tan, dy, dx = _vectors(visit, first.tract, *first.tract.wcs.sky_to_pixel(ra, dec), config)
+    u, v = map_pixels(visit.wcs, first.tract.wcs, *(m + np.array(d) for m, d in zip(middle, _AXES, strict=True)))
+    tan, dy, dx = _vectors(visit, first.tract, u[:1], v[:1], config)
     mean = model.mean_displacement(float(tan[0]))
+    jacobian = np.array([np.diff(u[:2]), np.diff(u[::2]), np.diff(v[:2]), np.diff(v[::2])]).reshape(2, 2)
+    on_detector = np.linalg.solve(jacobian, [dx[0], dy[0]])[::-1]
     return {
         "method": config.dcr,
         "rotation": config.rotation,
@@ -414,5 +424,12 @@ def _describe_dcr(visit: DetectorVisit, first: TractPlan, model: DcrModel, confi
         "direction": float(visit.observation.zenith_direction(ra, dec)[0]),
         "shift": [[float(m * dy[0]), float(m * dx[0])] for m in mean],
         "shift_frame": f"(dy, dx) in pixels of tract {first.tract.tract}, at the middle of the detector",
+        "spread": {
+            "wavelength": model.wavelength.tolist(),
+            "shift": (model.displacement(tan).T * on_detector).tolist(),
+            "weights": model.weights.tolist(),
+            "flat": (model.weights @ flat).tolist(),
+        },
+        "spread_frame": "(dy, dx) in detector pixels; weights by node and subfilter; wavelength in nm",
         "weather_assumed": list(visit.observation.weather.assumed),
     }

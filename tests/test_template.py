@@ -85,6 +85,14 @@ def test_a_slice_is_that_part_of_the_whole(store: DcrCoadds) -> None:
     assert lazy.image[10:10].compute().shape == (0, whole.sizes["x"])
 
 
+def test_arithmetic_beside_the_arrays(store: DcrCoadds) -> None:
+    """A dataset may mix the template's arrays with dask arrays made from them."""
+    lazy = dcrflow.build_template(store, visit())
+    lazy["double"] = 2 * lazy.image
+    made = lazy.compute()
+    np.testing.assert_array_equal(made.double, 2 * made.image)
+
+
 def test_dims_and_attributes(store: DcrCoadds) -> None:
     here = visit(box=Box(100, -7, 200, 180))
     made = dcrflow.build_template(store, here, border=13)

@@ -121,6 +121,7 @@ def golden_coadds(directory: Path) -> DcrCoadds:
         wcs, bbox = SkyWcs.from_header(tract["wcs"]), Box(*tract["bbox"])
         inner, patches = tuple(tract["inner"]), tuple(tract["num_patches"])
         writer.write_tract(Tract(int(number), wcs, bbox, inner, tract["border"], patches))
+    psf = np.load(directory / "psf_kernels.npz")
     for patch in truth["patches"]:
         images, masks, variances = [], [], []
         for k in range(setup["num_subfilters"]):
@@ -135,6 +136,7 @@ def golden_coadds(directory: Path) -> DcrCoadds:
             image=np.stack(images), mask=np.stack(masks), variance=np.stack(variances), planes=planes,
             subfilter_edges=tuple(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)),
             effective_wavelength=setup["effective_wavelength"], bandwidth=setup["bandwidth"],
+            psf=psf[f"{patch['tract']}_{patch['patch']}"][None],
         )  # fmt: skip
     return open_coadds(store)
 

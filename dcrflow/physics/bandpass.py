@@ -161,6 +161,16 @@ class Bandpass:
                 mean[i] = np.sum((b - a) * (ya * (2 * a + b) + yb * (a + 2 * b)) / 6) / area[i]
         return area, mean
 
+    def shares(self, edges: Edges) -> Float:
+        """Share of a flat photon spectrum in each subfilter, shape (num_subfilters,).
+
+        The outer subfilters, whose edges are given in nm, reach to the ends of the curve.
+        """
+        bounds = np.array([edges[0][0], *(e[1] for e in edges)], np.float64)
+        bounds[0], bounds[-1] = min(bounds[0], self.limits[0]), max(bounds[-1], self.limits[1])
+        area, _ = self.integrals(bounds)
+        return area / area.sum()
+
 
 def equal_subfilters(effective_wavelength: float, bandwidth: float, number: int) -> Edges:
     """Cut a band of `bandwidth` around `effective_wavelength` (nm) into `number` subfilters of equal width."""

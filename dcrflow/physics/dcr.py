@@ -41,12 +41,15 @@ class DcrModel:
         Share of a subfilter's flux that lands at a node; each column sums to 1.
     degree : int
         Of the B-spline that interpolates between pixels: 5, or LSST's 3.
+    wavelength : ndarray of float64, shape (num_nodes,)
+        Of the nodes, nm.
     """
 
     first: Float
     second: Float
     weights: Float
     degree: int
+    wavelength: Float
 
     @property
     def num_subfilters(self) -> int:
@@ -108,15 +111,17 @@ def dcr_model(
     if method == "spectral":
         wavelength, weights = spectral_weights(bandpass, edges)
         first, second = terms(wavelength)
-        return DcrModel(first, second, weights, 5)
-    lower, upper = terms(np.array([e[0] for e in edges])), terms(np.array([e[1] for e in edges]))
+        return DcrModel(first, second, weights, 5, wavelength)
+    blue, red = np.array(edges).T
+    lower, upper = terms(blue), terms(red)
     if method == "midpoint":
         first, second = (lower + upper) / 2
-        return DcrModel(first, second, np.eye(number), 5)
+        return DcrModel(first, second, np.eye(number), 5, (blue + red) / 2)
     if method == "split":
-        mixed = np.stack([0.75 * lower + 0.25 * upper, 0.25 * lower + 0.75 * upper], axis=-1)
-        first, second = mixed.reshape(2, 2 * number)
-        return DcrModel(first, second, np.repeat(np.eye(number), 2, axis=0) / 2, 3)
+        shares = np.array([0.75, 0.25])
+        first, second = (lower[..., None] * shares + upper[..., None] * shares[::-1]).reshape(2, 2 * number)
+        wavelength = (blue[:, None] * shares + red[:, None] * shares[::-1]).ravel()
+        return DcrModel(first, second, np.repeat(np.eye(number), 2, axis=0) / 2, 3, wavelength)
     raise ValueError(f"dcr method {method!r} is none of spectral, split, midpoint")
 
 

@@ -1,4 +1,4 @@
-"""The steps of a template: load_patch -> shift_subfilters -> warp_tract -> mosaic_tracts, a module each.
+"""The steps of a template: load_patch -> shift_subfilters -> warp_tract -> mosaic_tracts, a module each; and warp_psf.
 
 Plain functions on arrays, run alike by the lazy graph's tasks and by `make_tile` in one go. A pixel of the result
 depends on the inputs alone, not on the tile that it was computed in: the DCR is evaluated on a grid fixed to the
@@ -10,12 +10,22 @@ from dcrflow.pixels import Pixels
 from dcrflow.plan import TemplatePlan
 from dcrflow.steps.load import load_patch
 from dcrflow.steps.mosaic import mosaic_tracts
+from dcrflow.steps.psf import warp_psf
 from dcrflow.steps.shift import shift_subfilters
 from dcrflow.steps.warp import warp_tract
 from dcrflow.steps.write import assemble, write_template
 from dcrflow.stores.source import CoaddSource
 
-__all__ = ["assemble", "load_patch", "make_tile", "mosaic_tracts", "shift_subfilters", "warp_tract", "write_template"]
+__all__ = [
+    "assemble",
+    "load_patch",
+    "make_tile",
+    "mosaic_tracts",
+    "shift_subfilters",
+    "warp_psf",
+    "warp_tract",
+    "write_template",
+]
 
 
 def make_tile(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Pixels:

@@ -20,7 +20,8 @@ from dcrflow.geometry.skymap import Patch, Tract
 from dcrflow.masks import NO_DATA, translate
 from dcrflow.pixels import PatchPixels
 from dcrflow.stores.access import list_names, location, open_root, url_of, words_of
-from dcrflow.stores.patch_info import Arrays, PatchInfo, read_patch_info, read_tract
+from dcrflow.stores.patch_info import Arrays, PatchInfo, open_patch, read_patch_info, read_tract
+from dcrflow.stores.patch_psf import PatchPsf, read_patch_psf
 from dcrflow.stores.source import CoaddSource
 
 __all__ = ["KIND", "VERSION", "DcrCoadds", "PatchInfo", "coadd_source", "open_coadds"]
@@ -230,6 +231,19 @@ class DcrCoadds:
             if gone.any():
                 image[np.broadcast_to(gone, image.shape)] = np.nan
         return PatchPixels(box, image, variance, mask)
+
+    def read_psf(self, tract: int, patch: int, band: str) -> PatchPsf | None:
+        """Read the PSF of a patch; None if the store has none.
+
+        Raises
+        ------
+        CoaddStoreError
+            If it cannot be read, or is not laid out as it should be.
+        """
+        if self.info(tract, patch, band).psf_shape is None:
+            return None
+        where = f"{self.url}, tract {tract} patch {patch} band {band}"
+        return read_patch_psf(open_patch(self._root, tract, patch, band, where), where)
 
 
 def _numbers(names: list[str]) -> list[int]:

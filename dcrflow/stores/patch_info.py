@@ -34,7 +34,9 @@ _LAYOUT = {
     "x": (("x",),),
     "y": (("y",),),
     "subfilter_edges": (("subfilter", "edge"),),
+    "psf": (("psf_node", "psf_y", "psf_x"),),
 }
+_OPTIONAL = ("psf",)
 _INTEGER = ("mask", "x", "y")
 _READ = ("x", "y", "subfilter_edges")
 
@@ -67,6 +69,8 @@ class PatchInfo:
         Whether these have the subfilter dimension.
     chunks : tuple of int
         Inner chunks of the image.
+    psf_shape : tuple of 3 int, or None
+        Nodes, height and width of the PSF kernels, if the store has any.
     """
 
     tract: int
@@ -84,6 +88,7 @@ class PatchInfo:
     variance_per_subfilter: bool
     mask_per_subfilter: bool
     chunks: tuple[int, ...]
+    psf_shape: tuple[int, ...] | None = None
 
     @property
     def num_subfilters(self) -> int:
@@ -126,7 +131,7 @@ def read_patch_info(root: zarr.Group, url: str, tract: Tract, patch: int, band: 
     Returns
     -------
     arrays : dict of str to zarr.AsyncArray
-        The patch's variables, open for reading.
+        The patch's variables, open for reading; ``psf`` only if there is one.
     info : PatchInfo
 
     Raises
@@ -135,7 +140,7 @@ def read_patch_info(root: zarr.Group, url: str, tract: Tract, patch: int, band: 
         If the patch is not there, or not laid out as it should be.
     """
     where = f"{url}, tract {tract.tract} patch {patch} band {band}"
-    group = _group(root.store_path / f"{tract.tract}/{patch}/{band}", where)
+    group = open_patch(root, tract.tract, patch, band, where)
     arrays, values = _open_arrays(group, where)
     for name in ("x", "y"):
         if len(values[name]) == 0 or np.any(np.diff(values[name]) != 1):
@@ -147,6 +152,9 @@ def read_patch_info(root: zarr.Group, url: str, tract: Tract, patch: int, band: 
         expected = (len(edges), *bbox.shape)[-len(shape) :]
         if shape != expected:
             raise CoaddStoreError(f"{where}: variable {name!r} has shape {shape}, expected {expected}")
+    psf = arrays["psf"].shape if "psf" in arrays else None
+    if psf is not None and not (psf[0] > 0 and psf[1] % 2 and psf[2] % 2):
+        raise CoaddStoreError(f"{where}: variable 'psf' has shape {psf}, expected nodes and odd sides")
     _check_place(group, where, tract, patch, bbox)
     try:
         planes = planes_from_attributes(dict(arrays["mask"].attrs))
@@ -175,10 +183,16 @@ def read_patch_info(root: zarr.Group, url: str, tract: Tract, patch: int, band: 
         variance_per_subfilter=arrays["variance"].ndim == 3,
         mask_per_subfilter=arrays["mask"].ndim == 3,
         chunks=tuple(arrays["image"].chunks),
+        psf_shape=psf,
         photometric_zero_point=numbers["photometric_zero_point"],
         effective_wavelength=numbers["effective_wavelength"],
         bandwidth=numbers["bandwidth"],
     )
+
+
+def open_patch(root: zarr.Group, tract: int, patch: int, band: str, where: str) -> zarr.AsyncGroup:
+    """Open a patch's group in a band; `CoaddStoreError` if it is not there."""
+    return _group(root.store_path / f"{tract}/{patch}/{band}", where)
 
 
 def _group(path: StorePath, where: str) -> zarr.AsyncGroup:
@@ -193,10 +207,12 @@ def _group(path: StorePath, where: str) -> zarr.AsyncGroup:
 def _open_arrays(group: zarr.AsyncGroup, where: str) -> tuple[Arrays, dict[str, NDArray[Any]]]:
     """Open a patch's variables and read its coordinates and edges, all requests in flight together."""
 
-    async def one(name: str) -> tuple[zarr.AsyncArray[Any], Any]:
+    async def one(name: str) -> tuple[zarr.AsyncArray[Any], Any] | None:
         try:
             array = await group.getitem(name)
         except KeyError:
+            if name in _OPTIONAL:
+                return None
             raise CoaddStoreError(
                 f"{where} has no variable {name!r}; if its writing was cut off, do it again"
             ) from None
@@ -210,10 +226,10 @@ def _open_arrays(group: zarr.AsyncGroup, where: str) -> tuple[Arrays, dict[str, 
         except Exception as error:
             raise CoaddStoreError(f"{where}: cannot read variable {name!r}: {words_of(error)}") from error
 
-    async def every() -> list[tuple[zarr.AsyncArray[Any], Any]]:
+    async def every() -> list[tuple[zarr.AsyncArray[Any], Any] | None]:
         return await asyncio.gather(*(one(name) for name in _LAYOUT))
 
-    found = dict(zip(_LAYOUT, sync(every()), strict=True))
+    found = {name: got for name, got in zip(_LAYOUT, sync(every()), strict=True) if got is not None}
     return {n: a for n, (a, _) in found.items()}, {n: np.asarray(found[n][1]) for n in _READ}
 
 

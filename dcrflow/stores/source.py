@@ -9,6 +9,7 @@ from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Patch, Tract
 from dcrflow.pixels import PatchPixels
 from dcrflow.stores.patch_info import PatchInfo
+from dcrflow.stores.patch_psf import PatchPsf
 
 
 @runtime_checkable
@@ -42,3 +43,6 @@ class CoaddSource(Protocol):
 
     def read(self, tract: int, patch: int, band: str, box: Box, planes: Mapping[str, int]) -> PatchPixels:
         """Part of a patch, its mask planes at the bits that are given."""
+
+    def read_psf(self, tract: int, patch: int, band: str) -> PatchPsf | None:
+        """The PSF of a patch whose info has a ``psf_shape``; None if none of its kernels is usable."""

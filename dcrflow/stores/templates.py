@@ -18,6 +18,7 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
+from dcrflow import accessor as accessor  # what is read has `template.dcrflow`
 from dcrflow.errors import TemplateStoreError
 from dcrflow.masks import NO_DATA, planes_from_attributes
 from dcrflow.stores.access import (
@@ -158,7 +159,8 @@ class TemplateStore:
                 digests[str(name)] = _digest(values)
                 fill = 1 << planes[NO_DATA] if name == "mask" else np.nan if values.dtype.kind == "f" else 0
                 dims = tuple(str(d) for d in variable.dims)
-                write_array(group, str(name), dims, values, fill=fill, attributes=variable.attrs)
+                attributes = {**variable.attrs, **_coordinates(template, str(name))}
+                write_array(group, str(name), dims, values, fill=fill, attributes=attributes)
             return _finish(group, visit, detector, {**template.attrs, "crc32": digests, "status": "complete"})
         except OSError as error:
             raise TemplateStoreError(f"{where}: {words_of(error)}") from error
@@ -291,6 +293,14 @@ def _numbers(names: Iterable[str]) -> list[int]:
 
 def _label(attributes: Mapping[Any, Any]) -> str:
     return f"visit {attributes.get('visit', '?')} detector {attributes.get('detector', '?')}"
+
+
+def _coordinates(template: xr.Dataset, name: str) -> dict[str, str]:
+    """CF's attribute for the coordinates of a data variable that are not its dimensions."""
+    if name not in template.data_vars:
+        return {}
+    names = sorted(str(c) for c in template[name].coords if c not in template.dims)
+    return {"coordinates": " ".join(names)} if names else {}
 
 
 def _digest(values: NDArray[Any]) -> int:

@@ -1,0 +1,43 @@
+"""warp_psf: the template's PSF, at the nodes that were planned."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcrflow.kernels.psf import warp_psf_kernel
+from dcrflow.plan import TemplatePlan
+from dcrflow.psf_plan import PsfPlan
+from dcrflow.stores.source import CoaddSource
+
+
+def warp_psf(coadds: CoaddSource, plan: TemplatePlan, psf: PsfPlan) -> NDArray[np.float32]:
+    """Average the PSFs of the patches at each node, each turned to the detector's frame by the local affine map.
+
+    Every patch that contains the node has weight 1. The kernels are interpolated as the template's pixels are.
+
+    Parameters
+    ----------
+    coadds : CoaddSource
+        The store.
+    plan : TemplatePlan
+        Gives the band and the interpolation.
+    psf : PsfPlan
+        The nodes.
+
+    Returns
+    -------
+    ndarray of float32, shape (num_nodes, psf.size, psf.size)
+        Each sums to 1; NaN where the coadds' kernels turn out to be unusable.
+    """
+    total = np.zeros((len(psf.x), psf.size, psf.size))
+    number = np.zeros(len(psf.x))
+    kept = {patch: coadds.read_psf(patch.tract, patch.patch, plan.band) for patch in {s.patch for s in psf.shares}}
+    for share in psf.shares:
+        of_patch = kept[share.patch]
+        if of_patch is not None:
+            kernel = of_patch.at(share.x, share.y)
+            total[share.node] += warp_psf_kernel(kernel, (share.x, share.y), share.matrix, psf.size, plan.config.warp)
+            number[share.node] += 1
+    with np.errstate(invalid="ignore"):
+        return (total / number[:, None, None]).astype(np.float32)
