@@ -1,7 +1,8 @@
 """Resampling to other pixels: image, variance and mask in one pass.
 
-Each interpolation kernel is a table of weights over the fraction of a pixel, linear between 4096 steps (error below
-1e-7 of the weight), so that one loop serves splines, Lanczos kernels and bilinear interpolation alike.
+Each interpolation kernel is a table of weights over the fraction of a pixel, linear between 2048 steps (error below
+1e-7 of the weight), so that one loop serves splines, Lanczos kernels and bilinear interpolation alike. The taps of a
+pixel's row fill one vector register, which LLVM's vectoriser would not do with so few: `_weighted_sum` writes it out.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from dcrflow.kernels.footprint import SPLINE_DEGREE, TAPS
@@ -19,23 +23,27 @@ from dcrflow.kernels.spline import bspline
 
 Float = NDArray[np.float64]
 
-_STEPS = 4096
+_STEPS = 2048
+_COLUMNS = 128
 
 
-@lru_cache(maxsize=16)
-def weight_table(kernel: str) -> Float:
-    """Weights of a kernel's taps by fraction of a pixel.
+def _lanes(taps: int) -> int:
+    """Length of the vector that holds a number of taps: the next power of two."""
+    return 1 << (taps - 1).bit_length()
 
-    Parameters
-    ----------
-    kernel : str
-        One of `TAPS`.
 
-    Returns
-    -------
-    ndarray of float64, shape (4097, taps)
-        Row f holds the weights at fraction f / 4096 of pixels floor(x) - taps / 2 + 1 and following; its sum is 1.
-    """
+def _taps(kernel: str) -> int:
+    """Taps an axis of the image's and of the variance's kernel, whichever has more."""
+    return max(TAPS[kernel], TAPS[_variance_kernel(kernel)])
+
+
+def _variance_kernel(kernel: str) -> str:
+    """The kernel whose squared weights spread the variance: a spline's is Lanczos-3, whose noise it nearly shares."""
+    return "lanczos3" if kernel in SPLINE_DEGREE else kernel
+
+
+def _weights(kernel: str) -> Float:
+    """Weights of the taps at pixels floor(x) - taps / 2 + 1 and following, by fraction; each row sums to 1."""
     taps = TAPS[kernel]
     fraction = np.linspace(0.0, 1.0, _STEPS + 1)
     distance = fraction[:, None] + taps // 2 - 1 - np.arange(taps)
@@ -47,24 +55,119 @@ def weight_table(kernel: str) -> Float:
     else:  # Lanczos, normalised so that a constant stays one
         weights = np.sinc(distance) * np.sinc(distance / (taps // 2))
     weights /= weights.sum(axis=1, keepdims=True)
-    weights.setflags(write=False)
     return weights
 
 
 @lru_cache(maxsize=16)
-def variance_table(kernel: str) -> Float:
-    """Squared weights for the variance, as `weight_table`; splines take Lanczos-3's, whose noise they nearly share."""
-    squared: Float = weight_table("lanczos3" if kernel in SPLINE_DEGREE else kernel) ** 2
-    squared.setflags(write=False)
-    return squared
+def weight_table(kernel: str) -> NDArray[np.float32]:
+    """Weights of a kernel's taps, and those of the variance, by fraction of a pixel.
+
+    Parameters
+    ----------
+    kernel : str
+        One of `TAPS`.
+
+    Returns
+    -------
+    ndarray of float32, shape (2049, 2, lanes)
+        Row f holds the weights at fraction f / 2048 of the image, then of the variance (squared), in a vector's lanes,
+        zeros around them.
+    """
+    taps = _taps(kernel)
+    table = np.zeros((_STEPS + 1, 2, _lanes(taps)), np.float32)
+    for which, weights in enumerate((_weights(kernel), _weights(_variance_kernel(kernel)) ** 2)):
+        spare = (taps - weights.shape[1]) // 2
+        table[:, which, spare : taps - spare] = weights
+    table.setflags(write=False)
+    return table
+
+
+def _weighted_sums(taps: int) -> Any:
+    """Make the sums over a pixel's ``taps * taps`` neighbours, of image and variance: a tuple of two float32.
+
+    Called as ``sums(image, variance, y, x, table, jy, ty, jx, tx)``: of ``wy[j] * wx[i] * image[y + j, x + i]``, and
+    of the variance alike, where wy and wx are the table's rows jy and jx plus ty and tx times the step to the next.
+    A vector register holds two rows of an image; the last steps are taken for image and variance together.
+    """
+    lanes = _lanes(taps)
+    both = 2 * lanes
+
+    @intrinsic
+    def sums(typing, image, variance, y, x, table, jy, ty, jx, tx):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            word, index = ir.IntType(64), ir.IntType(32)
+            single, double = ir.VectorType(ir.FloatType(), lanes), ir.VectorType(ir.FloatType(), both)
+            nothing = ir.Constant(single, None)
+            fma = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(double, [double] * 3), f"llvm.fma.v{both}f32"
+            )
+            flags = ir.VectorType(ir.IntType(1), lanes)
+            masked_load = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(single, [single.as_pointer(), index, flags, single]),
+                f"llvm.masked.load.v{lanes}f32.p0",
+            )
+            wanted = ir.Constant(flags, [i < taps for i in range(lanes)])
+
+            def integer(n: int) -> Any:
+                return context.cast(builder, arguments[n], signature.args[n], types.intp)
+
+            def start(n: int, row: Any, column: Any) -> tuple[Any, Any]:
+                """Address of an array's pixel, and from there to the next row."""
+                array = context.make_array(signature.args[n])(context, builder, arguments[n])
+                stride = builder.extract_value(array.strides, 0)
+                bytes_along = builder.add(builder.mul(stride, row), builder.mul(ir.Constant(word, 4), column))
+                return builder.add(builder.ptrtoint(array.data, word), bytes_along), stride
+
+            def pick(a: Any, b: Any, which: list[int]) -> Any:
+                return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(index, len(which)), which))
+
+            def weights(row: Any, fraction: Any) -> Any:
+                address, stride = start(4, row, ir.Constant(word, 0))
+                here = builder.load(builder.inttoptr(address, double.as_pointer()), align=4)
+                ahead = builder.load(builder.inttoptr(builder.add(address, stride), double.as_pointer()), align=4)
+                undefined = ir.Constant(double, ir.Undefined)
+                one = builder.insert_element(undefined, fraction, ir.Constant(index, 0))
+                return builder.call(fma, [pick(one, one, [0] * both), builder.fsub(ahead, here), here])
+
+            def down(n: int, wy: Any) -> Any:
+                """Sum over the rows, `lanes` columns."""
+                address, stride = start(n, integer(2), integer(3))
+                total = ir.Constant(double, None)
+                for j in range(0, taps, 2):
+                    rows = []
+                    for _ in range(2):
+                        where = builder.inttoptr(address, single.as_pointer())
+                        rows.append(builder.call(masked_load, [where, ir.Constant(index, 4), wanted, nothing]))
+                        address = builder.add(address, stride)
+                    two = pick(rows[0], rows[1], list(range(both)))
+                    weight = pick(wy, wy, [n * lanes + j] * lanes + [n * lanes + j + 1] * lanes)
+                    total = builder.call(fma, [weight, two, total])
+                return builder.fadd(
+                    pick(total, total, list(range(lanes))), pick(total, total, list(range(lanes, both)))
+                )
+
+            wy, wx = weights(integer(5), arguments[6]), weights(integer(7), arguments[8])
+            total = builder.fmul(pick(down(0, wy), down(1, wy), list(range(both))), wx)
+            half = lanes // 2
+            while half:  # fold the upper half of either onto the lower, down to one lane each
+                total = builder.fadd(total, pick(total, total, [min(i + half, both - 1) for i in range(both)]))
+                half //= 2
+            found = [builder.extract_element(total, ir.Constant(index, i)) for i in (0, lanes)]
+            return context.make_tuple(builder, signature.return_type, found)
+
+        of_pair = types.UniTuple(types.float32, 2)
+        return of_pair(image, variance, y, x, table, jy, types.float32, jx, types.float32), generate
+
+    return sums
 
 
 @lru_cache(maxsize=16)
-def warp_kernel(taps: int, variance_taps: int) -> Callable[..., Any]:
-    """Compile `warp` for a number of taps an axis of the image's and of the variance's kernel.
+def warp_kernel(kernel: str) -> Callable[..., Any]:
+    """Compile `warp` for a kernel.
 
-    The compiled function is called as ``warp(image, variance, mask, grid_y, grid_x, step, y0, x0, table,
-    squared, no_data, out_image, out_variance, out_mask)``:
+    The compiled function is called as ``warp(image, variance, mask, grid_y, grid_x, step, y0, x0, table, no_data,
+    out_image, out_variance, out_mask)``:
 
     image : ndarray of float32, shape (h, w)
         Pixels, or spline coefficients; finite.
@@ -76,8 +179,8 @@ def warp_kernel(taps: int, variance_taps: int) -> Callable[..., Any]:
         Output pixels between nodes.
     y0, x0 : int
         Output pixel (0, 0), counted from the grid's first node.
-    table, squared : ndarray of float64, shape (4097, taps) and (4097, variance_taps)
-        From `weight_table` and `variance_table`.
+    table : ndarray of float32, shape (2049, 2, lanes)
+        `weight_table` of the kernel.
     no_data : int
         Value of the NO_DATA mask plane. An output pixel is without data where a pixel of its bilinear footprint has
         this bit, or where its kernel leaves the input.
@@ -85,73 +188,62 @@ def warp_kernel(taps: int, variance_taps: int) -> Callable[..., Any]:
         Filled; image and variance scaled by the relative area of the pixels, and its square. The mask is the OR over
         the bilinear footprint.
     """
-    half, variance_half = taps // 2 - 1, variance_taps // 2 - 1
-    margin = max(half, variance_half)
+    return _compiled(_taps(kernel))
 
-    @njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
+
+@lru_cache(maxsize=8)
+def _compiled(taps: int) -> Callable[..., Any]:
+    margin = taps // 2 - 1
+    sums = _weighted_sums(taps)
+
+    @njit(cache=True, nogil=True, error_model="numpy")
     def warp(  # type: ignore[no-untyped-def]
-        image, variance, mask, grid_y, grid_x, step, y0, x0, table, squared, no_data, out_image, out_variance, out_mask
+        image, variance, mask, grid_y, grid_x, step, y0, x0, table, no_data, out_image, out_variance, out_mask
     ):
         h, w = image.shape
         height, width = out_image.shape
-        wx, wy = np.empty(taps), np.empty(taps)
-        sx, sy = np.empty(variance_taps), np.empty(variance_taps)
         nan = np.float32(np.nan)
-        for y in range(height):
-            gy = (y0 + y) // step
-            ty = (y0 + y - gy * step) / step
-            x = 0
-            while x < width:
-                gx = (x0 + x) // step
-                stop = min(width, (gx + 1) * step - x0)
+        share = 1.0 / step
+        x = 0
+        while x < width:  # columns of a grid cell's width at most, narrow enough that their input stays in the cache
+            gx = (x0 + x) // step
+            stop = min(width, (gx + 1) * step - x0, x + _COLUMNS)
+            for y in range(height):
+                gy = (y0 + y) // step
+                ty = (y0 + y - gy * step) * share
                 top_x, top_y = grid_x[gy, gx], grid_y[gy, gx]
                 left_x, left_y = grid_x[gy + 1, gx] - top_x, grid_y[gy + 1, gx] - top_y
                 right_x = grid_x[gy + 1, gx + 1] - grid_x[gy, gx + 1]
                 right_y = grid_y[gy + 1, gx + 1] - grid_y[gy, gx + 1]
                 first_x, first_y = top_x + ty * left_x, top_y + ty * left_y
-                along_x = (grid_x[gy, gx + 1] + ty * right_x - first_x) / step
-                along_y = (grid_y[gy, gx + 1] + ty * right_y - first_y) / step
-                for xx in range(x, stop):
-                    n = x0 + xx - gx * step
+                along_x = (grid_x[gy, gx + 1] + ty * right_x - first_x) * share
+                along_y = (grid_y[gy, gx + 1] + ty * right_y - first_y) * share
+                area = (along_x * left_y - along_y * left_x) * share  # linear along the row
+                more_area = (along_x * (right_y - left_y) - along_y * (right_x - left_x)) * share * share
+                image_row, variance_row, mask_row = out_image[y], out_variance[y], out_mask[y]
+                for column in range(x, stop):
+                    out = np.uint64(column)
+                    n = x0 + column - gx * step
                     u, v = first_x + along_x * n, first_y + along_y * n
-                    out_image[y, xx] = nan
-                    out_variance[y, xx] = nan
                     if not (margin <= u < w - margin - 1 and margin <= v < h - margin - 1):
-                        out_mask[y, xx] = no_data
+                        image_row[out], variance_row[out], mask_row[out] = nan, nan, no_data
                         continue
                     iu, iv = int(u), int(v)
-                    bits = mask[iv, iu] | mask[iv, iu + 1] | mask[iv + 1, iu] | mask[iv + 1, iu + 1]
-                    out_mask[y, xx] = bits
+                    near, far = np.uint64(iu), np.uint64(iu + 1)
+                    above, below = mask[np.uint64(iv)], mask[np.uint64(iv + 1)]
+                    bits = above[near] | above[far] | below[near] | below[far]
                     if bits & no_data:
+                        image_row[out], variance_row[out], mask_row[out] = nan, nan, no_data
                         continue
-                    fu, fv = (u - iu) * 4096, (v - iv) * 4096
+                    fu, fv = (u - iu) * _STEPS, (v - iv) * _STEPS
                     ju, jv = int(fu), int(fv)
-                    fu, fv = fu - ju, fv - jv
-                    for k in range(taps):
-                        wx[k] = table[ju, k] + fu * (table[ju + 1, k] - table[ju, k])
-                        wy[k] = table[jv, k] + fv * (table[jv + 1, k] - table[jv, k])
-                    total = 0.0
-                    for j in range(taps):
-                        partial = 0.0
-                        for i in range(taps):
-                            partial += wx[i] * image[iv - half + j, iu - half + i]
-                        total += wy[j] * partial
-                    for k in range(variance_taps):
-                        sx[k] = squared[ju, k] + fu * (squared[ju + 1, k] - squared[ju, k])
-                        sy[k] = squared[jv, k] + fv * (squared[jv + 1, k] - squared[jv, k])
-                    spread = 0.0
-                    for j in range(variance_taps):
-                        partial = 0.0
-                        for i in range(variance_taps):
-                            partial += sx[i] * variance[iv - variance_half + j, iu - variance_half + i]
-                        spread += sy[j] * partial
-                    tx = n / step
-                    down_x = (left_x + (right_x - left_x) * tx) / step
-                    down_y = (left_y + (right_y - left_y) * tx) / step
-                    area = abs(along_x * down_y - along_y * down_x)
-                    out_image[y, xx] = area * total
-                    out_variance[y, xx] = area * area * spread
-                x = stop
+                    total, spread = sums(
+                        image, variance, iv - margin, iu - margin, table,
+                        jv, np.float32(fv - jv), ju, np.float32(fu - ju),
+                    )  # fmt: skip
+                    scale = np.float32(abs(area + more_area * n))
+                    image_row[out], variance_row[out], mask_row[out] = scale * total, scale * scale * spread, bits
+            x = stop
 
     compiled: Callable[..., Any] = warp
     return compiled

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dcrflow.geometry.box import Box
-from dcrflow.kernels.warp import variance_table, warp_kernel, weight_table
+from dcrflow.kernels.warp import warp_kernel, weight_table
 from dcrflow.masks import NO_DATA
 from dcrflow.pixels import Pixels
 from dcrflow.plan import TemplatePlan
@@ -31,12 +31,13 @@ def warp_tract(plan: TemplatePlan, tract: int, pixels: Pixels, box: Box) -> Pixe
         Of the tile; NaN and NO_DATA where the tract has no data.
     """
     y, x, y0, x0 = plan.tracts[tract].pixel_map.nodes(box)
-    table, squared = weight_table(plan.config.warp), variance_table(plan.config.warp)
+    kernel = plan.config.warp
     image, variance = np.empty(box.shape, np.float32), np.empty(box.shape, np.float32)
     mask = np.empty(box.shape, np.int32)
-    warp = warp_kernel(table.shape[1], squared.shape[1])
+    warp = warp_kernel(kernel)
     warp(
         pixels.image, pixels.variance, pixels.mask, y - pixels.box.y0, x - pixels.box.x0,
-        plan.tracts[tract].pixel_map.step, y0, x0, table, squared, 1 << plan.planes[NO_DATA], image, variance, mask,
+        plan.tracts[tract].pixel_map.step, y0, x0, weight_table(kernel),
+        1 << plan.planes[NO_DATA], image, variance, mask,
     )  # fmt: skip
     return Pixels(box, image, variance, mask)

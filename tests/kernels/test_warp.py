@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from dcrflow.kernels.footprint import TAPS
-from dcrflow.kernels.warp import variance_table, warp_kernel, weight_table
+from dcrflow.kernels.warp import warp_kernel, weight_table
 
 
 def run(kernel, image, variance, mask, matrix, offset, shape, step=16):
@@ -14,10 +14,8 @@ def run(kernel, image, variance, mask, matrix, offset, shape, step=16):
     gy, gx = np.meshgrid(y, x, indexing="ij")
     grid_y = matrix[0][0] * gy + matrix[0][1] * gx + offset[0]
     grid_x = matrix[1][0] * gy + matrix[1][1] * gx + offset[1]
-    table, squared = weight_table(kernel), variance_table(kernel)
     out = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.int32)
-    warp = warp_kernel(table.shape[1], squared.shape[1])
-    warp(image, variance, mask, grid_y, grid_x, step, 0, 0, table, squared, 256, *out)
+    warp_kernel(kernel)(image, variance, mask, grid_y, grid_x, step, 0, 0, weight_table(kernel), 256, *out)
     return out
 
 
