@@ -128,32 +128,28 @@ def _tile(rows: int, vectors: int, lanes: int) -> Any:
     return tile
 
 
-def _convolver(vectors: int, lanes: int) -> Callable[..., None]:
-    """Compile `convolve_sum` for blocks at least ``vectors * lanes`` pixels wide."""
-    pair, single, step = _tile(2, vectors, lanes), _tile(1, vectors, lanes), vectors * lanes
+def _convolver(rows: int, vectors: int, lanes: int) -> Callable[..., None]:
+    """Compile `convolve_sum` for blocks of at least `rows` by ``vectors * lanes`` pixels."""
+    tile, columns = _tile(rows, vectors, lanes), vectors * lanes
 
     @njit(nogil=True)
     def convolver(stack, kernels, y_low, x_low, y0, x0, out):  # type: ignore[no-untyped-def]
         height, width = out.shape
-        for y in range(0, height, 2):
-            for left in range(0, width, step):
-                x = min(
-                    left, width - step
-                )  # the last tile is moved back over pixels that are done, and does them again
+        for top in range(0, height, rows):
+            y = min(top, height - rows)  # the last tiles are moved back, over pixels that are done again
+            for left in range(0, width, columns):
+                x = min(left, width - columns)
                 for k in range(len(stack)):
                     which = k if len(kernels) > 1 else 0
                     sy, sx = y0 + y - y_low[which], x0 + x - x_low[which]
-                    if y + 2 <= height:
-                        pair(stack[k], kernels[which], sy, sx, k == 0, out, y, x)
-                    else:
-                        single(stack[k], kernels[which], sy, sx, k == 0, out, y, x)
+                    tile(stack[k], kernels[which], sy, sx, k == 0, out, y, x)
 
     compiled: Callable[..., None] = convolver
     return compiled
 
 
 _WIDE, _SLIM = 4 * _LANES, 8
-_wide, _slim, _pixel_by_pixel = _convolver(4, _LANES), _convolver(1, _SLIM), _convolver(1, 1)
+_wide, _slim, _pixel_by_pixel = _convolver(2, 4, _LANES), _convolver(2, 1, _SLIM), _convolver(1, 1, 1)
 
 
 @njit(cache=True, nogil=True)
@@ -177,9 +173,10 @@ def convolve_sum(stack, kernels, y_low, x_low, y0, x0, out):  # type: ignore[no-
         Filled. If float64 and the stack float32, each row of taps is summed in float32, the rows in float64: as exact,
         to 1e-7 of the largest product, as all in float64, at half the cost.
     """
-    if out.shape[1] >= _WIDE:
+    height, width = out.shape
+    if height >= 2 and width >= _WIDE:
         _wide(stack, kernels, y_low, x_low, y0, x0, out)
-    elif out.shape[1] >= _SLIM:
+    elif height >= 2 and width >= _SLIM:
         _slim(stack, kernels, y_low, x_low, y0, x0, out)
     else:
         _pixel_by_pixel(stack, kernels, y_low, x_low, y0, x0, out)
