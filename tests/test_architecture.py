@@ -20,6 +20,7 @@ LAYERS = [
     ("stores", ["stores"]),
     ("plan", ["plan", "psf_plan"]),
     ("dataset", ["dataset"]),
+    ("figures", ["plots"]),
     ("steps", ["steps"]),
     ("graph", ["graph"]),
     ("campaign", ["campaign", "report", "cluster"]),

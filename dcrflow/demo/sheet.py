@@ -10,7 +10,7 @@ import numpy as np
 from dcrflow.demo.gain import Difference, Gain
 from dcrflow.geometry import sphere
 
-SIDE = 150  # pixels of the cutout
+SIDE = 110  # pixels of the cutout
 
 
 def draw_sheet(path: Path, differences: Sequence[Difference], gains: Sequence[Gain]) -> None:
@@ -27,7 +27,7 @@ def draw_sheet(path: Path, differences: Sequence[Difference], gains: Sequence[Ga
 
     titles = ("science", "plain template", "DCR-matched template", "science − plain", "science − matched")
     rows = len(differences)
-    figure = Figure(figsize=(15, 3.25 * rows + 0.5), layout="constrained", dpi=90)
+    figure = Figure(figsize=(15, 2.9 * rows + 0.5), layout="constrained", dpi=90)
     axes = figure.subplots(rows, 5, squeeze=False)
     for row, (one, gain) in enumerate(zip(differences, gains, strict=True)):
         y0, x0 = _cutout(one)
@@ -45,7 +45,7 @@ def draw_sheet(path: Path, differences: Sequence[Difference], gains: Sequence[Ga
                 cmap="gray" if column < 3 else "RdBu_r",
             )  # fmt: skip
             axis.set_facecolor("#b8c8b8")
-            axis.tick_params(labelsize=7)
+            axis.tick_params(labelsize=7, labelleft=column == 0)
             if row == 0:
                 axis.set_title(titles[column])
             if column == 4:
