@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import spline_filter
 
 from dcrflow.kernels.footprint import SPLINE_DEGREE, TAPS
-from dcrflow.kernels.warp import weight_table
+from dcrflow.kernels.warp import tap_weights
 
 Float = NDArray[np.float64]
 
@@ -46,14 +46,14 @@ def warp_psf_kernel(kernel: Float, position: tuple[float, float], matrix: Float,
     else:
         x, y = (p - round(p) for p in position)
         kernel = _moved(kernel, x, y)
-    _evaluate(np.pad(kernel, taps), x, y, np.asarray(matrix, np.float64), weight_table(warp), out)
+    _evaluate(np.pad(kernel, taps), x, y, np.asarray(matrix, np.float64), tap_weights(warp), out)
     return out / out.sum()
 
 
 def _moved(kernel: Float, x: float, y: float) -> Float:
     """A kernel, up to half a pixel off the middle of its middle pixel; a pixel larger on each side."""
     out = np.zeros((kernel.shape[0] + 2, kernel.shape[1] + 2))
-    _evaluate(np.pad(kernel, TAPS["lanczos5"]), -x, -y, np.eye(2), weight_table("lanczos5"), out)
+    _evaluate(np.pad(kernel, TAPS["lanczos5"]), -x, -y, np.eye(2), tap_weights("lanczos5"), out)
     return out
 
 

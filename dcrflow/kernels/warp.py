@@ -42,8 +42,20 @@ def _variance_kernel(kernel: str) -> str:
     return "lanczos3" if kernel in SPLINE_DEGREE else kernel
 
 
-def _weights(kernel: str) -> Float:
-    """Weights of the taps at pixels floor(x) - taps / 2 + 1 and following, by fraction; each row sums to 1."""
+@lru_cache(maxsize=16)
+def tap_weights(kernel: str) -> Float:
+    """Weights of a kernel's taps by fraction of a pixel.
+
+    Parameters
+    ----------
+    kernel : str
+        One of `TAPS`.
+
+    Returns
+    -------
+    ndarray of float64, shape (2049, taps)
+        Row f holds the weights at fraction f / 2048 of pixels floor(x) - taps / 2 + 1 and following; its sum is 1.
+    """
     taps = TAPS[kernel]
     fraction = np.linspace(0.0, 1.0, _STEPS + 1)
     distance = fraction[:, None] + taps // 2 - 1 - np.arange(taps)
@@ -55,6 +67,7 @@ def _weights(kernel: str) -> Float:
     else:  # Lanczos, normalised so that a constant stays one
         weights = np.sinc(distance) * np.sinc(distance / (taps // 2))
     weights /= weights.sum(axis=1, keepdims=True)
+    weights.setflags(write=False)
     return weights
 
 
@@ -75,7 +88,7 @@ def weight_table(kernel: str) -> NDArray[np.float32]:
     """
     taps = _taps(kernel)
     table = np.zeros((_STEPS + 1, 2, _lanes(taps)), np.float32)
-    for which, weights in enumerate((_weights(kernel), _weights(_variance_kernel(kernel)) ** 2)):
+    for which, weights in enumerate((tap_weights(kernel), tap_weights(_variance_kernel(kernel)) ** 2)):
         spare = (taps - weights.shape[1]) // 2
         table[:, which, spare : taps - spare] = weights
     table.setflags(write=False)
