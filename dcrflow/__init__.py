@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dcrflow.cluster import connect
     from dcrflow.config import TemplateConfig
     from dcrflow.dataset import write_template
+    from dcrflow.diagrams import plot_dcr, plot_footprint
     from dcrflow.errors import (
         ClusterError,
         CoaddStoreError,
@@ -49,6 +50,7 @@ _HOMES = {
     "dcrflow.cluster": ("connect",),
     "dcrflow.config": ("TemplateConfig",),
     "dcrflow.dataset": ("write_template",),
+    "dcrflow.diagrams": ("plot_dcr", "plot_footprint"),
     "dcrflow.errors": (
         "ClusterError", "CoaddStoreError", "ConfigError", "DcrflowError", "InconsistentCoaddsError",
         "MissingSubfilterError", "NoOverlapError", "NoPsfError", "ObservationError", "TemplateStoreError",
@@ -90,6 +92,8 @@ __all__ = [
     "create_coadds",
     "open_coadds",
     "plan_template",
+    "plot_dcr",
+    "plot_footprint",
     "read_visits",
     "run_campaign",
     "write_template",

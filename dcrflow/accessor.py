@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -15,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from dcrflow.errors import NoPsfError
 from dcrflow.kernels.nodes import node_weights, spread
 from dcrflow.masks import NO_DATA, planes_from_attributes
+from dcrflow.plots import plot_image, plot_mask, plot_template, plot_variance
 
 Float = NDArray[np.float64]
 
@@ -100,6 +102,22 @@ class TemplateAccessor:
             coords={"psf_y": np.arange(-half_y, half_y + 1), "psf_x": np.arange(-half_x, half_x + 1), "x": x, "y": y},
             name="psf",
         )
+
+    def plot(self, planes: Sequence[str] | None = None, figure: Any = None) -> NDArray[Any]:
+        """Draw image, mask planes and standard deviation; see `dcrflow.plots.plot_template`."""
+        return plot_template(self._template, planes, figure)
+
+    def plot_image(self, ax: Any = None, **kwargs: Any) -> Any:
+        """Draw the image with an arcsinh stretch; see `dcrflow.plots.plot_image`."""
+        return plot_image(self._template, ax, **kwargs)
+
+    def plot_mask(self, planes: Sequence[str] | None = None, ax: Any = None) -> Any:
+        """Draw the mask planes in colours over the image; see `dcrflow.plots.plot_mask`."""
+        return plot_mask(self._template, planes, ax)
+
+    def plot_variance(self, ax: Any = None, **kwargs: Any) -> Any:
+        """Draw the standard deviation; see `dcrflow.plots.plot_variance`."""
+        return plot_variance(self._template, ax, **kwargs)
 
     def _check_position(self, x: float, y: float) -> None:
         x0, y0, width, height = self._template.attrs["bbox"]

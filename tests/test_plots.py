@@ -10,16 +10,9 @@ import xarray as xr
 from scenes import IMAGE, coadds, visit
 
 import dcrflow
+from dcrflow.diagrams import dcr_kernels, plot_dcr, plot_footprint
 from dcrflow.plan import TemplatePlan
-from dcrflow.plots import (
-    _reduced,
-    dcr_kernels,
-    plot_dcr,
-    plot_footprint,
-    plot_image,
-    plot_mask,
-    plot_template,
-)
+from dcrflow.plots import _reduced, plot_mask
 
 mpl.use("Agg")
 
@@ -51,7 +44,7 @@ def drawn(figure: plt.Figure) -> None:
 
 
 def test_template_has_three_panels_on_the_sky(template: xr.Dataset) -> None:
-    axes = plot_template(template)
+    axes = template.dcrflow.plot()
     drawn(axes[0].figure)
     assert [a.get_title() for a in axes] == ["image", "mask planes", "standard deviation"]
     x, y = axes[0].coords[0], axes[0].coords[1]
@@ -60,7 +53,7 @@ def test_template_has_three_panels_on_the_sky(template: xr.Dataset) -> None:
 
 
 def test_a_slice_keeps_its_place(template: xr.Dataset) -> None:
-    ax = plot_image(template.isel(x=slice(50, 90), y=slice(10, 20)))
+    ax = template.isel(x=slice(50, 90), y=slice(10, 20)).dcrflow.plot_image()
     drawn(ax.figure)
     assert tuple(ax.get_images()[0].get_extent()) == (29.5, 69.5, -10.5, -0.5)
 
@@ -69,7 +62,7 @@ def test_mask_shows_what_is_asked_for(template: xr.Dataset) -> None:
     mask = template.compute().copy(deep=True)
     mask["mask"][:, :] = 0
     mask["mask"][:48, :] = 2  # SAT, in a fifth of the pixels or so
-    ax = plot_mask(mask)
+    ax = mask.dcrflow.plot_mask()
     drawn(ax.figure)
     share = 100 * 48 / mask.sizes["y"]
     assert [t.get_text() for t in ax.get_legend().get_texts()] == [f"SAT {share:.2g} %"]
