@@ -19,12 +19,13 @@ from dcrflow.config import Curve, TemplateConfig
 from dcrflow.errors import ConfigError, InconsistentCoaddsError, MissingSubfilterError, NoOverlapError, ObservationError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.mapping import PixelMap, map_pixels
-from dcrflow.geometry.skymap import Outline, Patch, Tract, overlapping_patches
+from dcrflow.geometry.skymap import Outline, Patch, Tract, overlapping_patches, sketched
 from dcrflow.kernels.footprint import FIR_RADIUS, SPLINE_DEGREE, TAPS
 from dcrflow.masks import merged_planes
 from dcrflow.physics.bandpass import Bandpass
 from dcrflow.physics.dcr import DcrModel, dcr_model, zenith_vectors
 from dcrflow.physics.refraction import LSST_WATER_VAPOUR, WATER_VAPOUR
+from dcrflow.sketch import card
 from dcrflow.stores.patch_info import PatchInfo
 from dcrflow.stores.source import CoaddSource
 from dcrflow.visit import DetectorVisit
@@ -112,7 +113,7 @@ class Tile:
     parts: tuple[TilePart, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TemplatePlan:
     """How one detector-visit's template will be made.
 
@@ -233,6 +234,33 @@ class TemplatePlan:
     def num_tasks(self) -> int:
         """Tasks of the lazy template's graph, without those that pick image, mask and variance apart."""
         return sum(1 + sum(2 + len(part.reads) for part in tile.parts) for tile in self.tiles)
+
+    def _repr_html_(self) -> str:
+        shapes = [
+            *(sketched("tract", t.tract.wcs, t.tract.bbox, f"tract {t.tract.tract}") for t in self.tracts),
+            *(
+                sketched("patch", t.tract.wcs, p.bbox, f"tract {p.tract} patch {p.patch}")
+                for t in self.tracts
+                for p in t.patches
+            ),
+            sketched("detector", self.visit.wcs, self.bbox, self.visit.label),
+        ]
+        dcr = self.applied
+        rows = {
+            "pixels": f"{self.bbox.width} x {self.bbox.height} px, border {self.config.border} of them",
+            "patches": "; ".join(
+                f"tract {t.tract.tract}: {', '.join(str(p.patch) for p in t.patches)}" for t in self.tracts
+            ),
+            "zenith": f"{dcr['zenith_angle']:.2f} deg away, in direction {dcr['direction']:.1f} deg (N through E)",
+            "shifts": ", ".join(f"({dy:+.2f}, {dx:+.2f})" for dy, dx in dcr["shift"]) + " px (dy, dx) of the tract",
+            "method": f"dcr {self.config.dcr}, warp {self.config.warp}",
+            "work": f"{len(self.tiles)} tiles, {self.num_tasks} tasks",
+            "reads, writes": f"{self.bytes_read / 1e6:.0f} MB, {self.bytes_written / 1e6:.0f} MB (uncompressed)",
+        }
+        return card(f"plan of the template of {self.visit.label}, band {self.band}", rows, shapes)
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         lines = [

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dcrflow.geometry.box import Box
+from dcrflow.geometry.skymap import Outline, sketched
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.physics.observation import Observation
+from dcrflow.sketch import card
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DetectorVisit:
     """One detector's image in one visit: its pixels' place on the sky, and the observation.
 
@@ -47,6 +49,31 @@ class DetectorVisit:
     def label(self) -> str:
         """The data ID in words, for messages."""
         return f"visit {self.visit} detector {self.detector}"
+
+    def __repr__(self) -> str:
+        rows = self._rows()
+        return (
+            f"<DetectorVisit {self.instrument} {self.label}, band {self.band}: {rows['pixels']} at {rows['middle']}, "
+            f"{rows['zenith angle']} from the zenith>"
+        )
+
+    def _repr_html_(self) -> str:
+        shapes = [sketched("detector", self.wcs, self.bbox, self.label)]
+        return card(f"{self.instrument} {self.label}, band {self.band}", self._rows(), shapes)
+
+    def _rows(self) -> dict[str, str]:
+        ra, dec = Outline.of(self.wcs, self.bbox, 1).centre
+        seen, air = self.observation, self.observation.weather
+        assumed = f" ({', '.join(air.assumed)} assumed)" if air.assumed else ""
+        return {
+            "pixels": f"{self.bbox.width} x {self.bbox.height} px",
+            "middle": f"RA {ra:.4f}, Dec {dec:.4f} deg",
+            "zenith angle": f"{90 - seen.altitude:.1f} deg",
+            "parallactic angle": f"{seen.parallactic_angle:.1f} deg",
+            "weather": f"{air.temperature:.1f} C, {air.pressure / 100:.1f} hPa, {air.humidity:.0f} %{assumed}",
+            "physical filter": self.physical_filter,
+            "mid-exposure": f"MJD {self.mjd:.5f} TAI" if self.mjd is not None else "",
+        }
 
     @property
     def group(self) -> str:

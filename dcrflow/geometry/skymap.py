@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dcrflow.geometry import sphere
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
+from dcrflow.sketch import Shape
 
 Float = NDArray[np.float64]
 
@@ -133,6 +134,12 @@ class Outline:
     def on(self, tract: Tract) -> tuple[Float, Float]:
         """The outline's points in tract pixels, (x, y), each of shape (n,)."""
         return tract.wcs.sky_to_pixel(self.ra, self.dec)
+
+
+def sketched(kind: str, wcs: SkyWcs, bbox: Box, label: str = "") -> Shape:
+    """A region of pixels as a polygon of a sketch."""
+    ra, dec = wcs.pixel_to_sky(*bbox.outline(2))
+    return Shape(kind, ra.tolist(), dec.tolist(), label)
 
 
 def overlapping_patches(outline: Outline, tract: Tract, patches: tuple[Patch, ...]) -> tuple[Patch, ...]:

@@ -16,15 +16,18 @@ from zarr.core.sync import sync
 
 from dcrflow.errors import CoaddStoreError
 from dcrflow.geometry.box import Box
-from dcrflow.geometry.skymap import Patch, Tract
+from dcrflow.geometry.skymap import Patch, Tract, sketched
 from dcrflow.masks import NO_DATA, translate
 from dcrflow.pixels import PatchPixels
+from dcrflow.sketch import card
 from dcrflow.stores.access import list_names, location, open_root, url_of, words_of
 from dcrflow.stores.patch_info import Arrays, PatchInfo, open_patch, read_patch_info, read_tract
 from dcrflow.stores.patch_psf import PatchPsf, read_patch_psf
 from dcrflow.stores.source import CoaddSource
 
 __all__ = ["KIND", "VERSION", "DcrCoadds", "PatchInfo", "coadd_source", "open_coadds"]
+
+_SKETCHED = 200  # patches of a tract that a sketch shows
 
 KIND, VERSION = "dcr-coadds", 1
 
@@ -76,6 +79,21 @@ class DcrCoadds:
 
     def __repr__(self) -> str:
         return f"<DcrCoadds {self.url}: {len(self._names)} tracts, bands {' '.join(self.bands) or '(none)'}>"
+
+    def _repr_html_(self) -> str:
+        shapes, numbers = [], []
+        for number, tract in self.tracts.items():
+            there = list(self._names[number])
+            numbers.append(f"{number} ({len(there)} of {len(tract.patches)} patches)")
+            shapes += [
+                sketched("patch", tract.wcs, tract.patch(p).bbox, f"tract {number} patch {p}")
+                for p in there[:_SKETCHED]
+                if p < len(tract.patches)
+            ]
+            shapes.append(sketched("tract", tract.wcs, tract.bbox, f"tract {number}"))
+        more = f" and {len(numbers) - 8} more" if len(numbers) > 8 else ""
+        rows = {"tracts": ", ".join(numbers[:8]) + more, "bands": ", ".join(self.bands), "skymap": self.skymap}
+        return card(f"DCR coadds {self.url}", rows, shapes)
 
     def __dask_tokenize__(self) -> str:
         return self.digest

@@ -7,9 +7,10 @@ after a crash anywhere in between.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import batched
+from itertools import batched, islice
 from typing import Any
 from zlib import crc32
 
@@ -20,7 +21,11 @@ from numpy.typing import NDArray
 
 from dcrflow import accessor as accessor  # what is read has `template.dcrflow`
 from dcrflow.errors import TemplateStoreError
+from dcrflow.geometry.box import Box
+from dcrflow.geometry.skymap import sketched
+from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.masks import NO_DATA, planes_from_attributes
+from dcrflow.sketch import Shape, card
 from dcrflow.stores.access import (
     group_attributes,
     is_occupied,
@@ -124,6 +129,16 @@ class TemplateStore:
 
     def __repr__(self) -> str:
         return f"<TemplateStore {self.url}>"
+
+    def _repr_html_(self) -> str:
+        entries = list(islice(self.entries(), _SKETCHED))
+        counts = Counter(str(e["status"]) for e in entries)
+        first = f" among the first {_SKETCHED}" if len(entries) == _SKETCHED else ""
+        rows = {
+            "asked for": f"{len(self.requested())} detector-visits",
+            "status": ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) + first,
+        }
+        return card(f"templates {self.url}", rows, (s for e in entries if (s := _shape(e)) is not None))
 
     @property
     def url(self) -> str:
@@ -231,15 +246,21 @@ class TemplateStore:
 
     def records(self) -> Iterator[TemplateRecord]:
         """All detector-visits that have a status, by visit and detector; one metadata read each, many at a time."""
+        for entry in self.entries():
+            record = _record(entry["visit"], entry["detector"], entry)
+            assert record is not None
+            yield record
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """The attributes of all detector-visits that have a status, in the order of `records`, and as cheaply."""
         visits = _numbers(list_names(self._root, [""])[0])
         for some in batched(visits, _BATCH):
             found = list_names(self._root, map(str, some))
             pairs = [(v, d) for v, names in zip(some, found, strict=True) for d in _numbers(names)]
             for few in batched(pairs, _BATCH):
                 for (v, d), attributes in zip(few, group_attributes(self._root, _paths(few)), strict=True):
-                    record = None if attributes is None else _record(v, d, attributes)
-                    if record is not None:
-                        yield record
+                    if attributes is not None and attributes.get("status") in STATUSES:
+                        yield {**attributes, "visit": v, "detector": d}
 
     def read(self, visit: int, detector: int) -> xr.Dataset:
         """Open a template, lazily.
@@ -280,7 +301,17 @@ class TemplateStore:
             return None
 
 
+_SKETCHED = 500  # detector-visits that a sketch shows
 _BATCH = 1024  # groups looked up at a time
+
+
+def _shape(entry: Mapping[str, Any]) -> Shape | None:
+    """A template's detector on the sky; None where its attributes do not tell."""
+    try:
+        wcs = SkyWcs.from_header(dict(entry["wcs"]))
+        return sketched("complete", wcs, Box(*entry["bbox"]), _label(entry))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _paths(pairs: Iterable[tuple[int, int]]) -> list[str]:
