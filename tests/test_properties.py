@@ -19,7 +19,7 @@ import dcrflow
 from dcrflow.config import TemplateConfig
 from dcrflow.errors import NoOverlapError
 from dcrflow.geometry.box import Box
-from dcrflow.kernels.warp import variance_table, warp_kernel, weight_table
+from dcrflow.kernels.warp import warp_kernel, weight_table
 from dcrflow.masks import NO_DATA, STANDARD_PLANES
 from dcrflow.pixels import Pixels
 from dcrflow.plan import TemplatePlan, plan_template
@@ -182,12 +182,10 @@ def warped(kernel: str, image: np.ndarray, matrix: np.ndarray, offset: np.ndarra
     shape, step = (40, 50), 8
     y, x = np.meshgrid(np.arange(0, 57, step), np.arange(0, 65, step), indexing="ij")
     grid = np.einsum("ij,jyx->iyx", matrix, np.stack([y, x])) + offset[:, None, None]
-    table, squared = weight_table(kernel), variance_table(kernel)
     out = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.int32)
     flat, mask = np.ones_like(image), np.zeros(image.shape, np.int32)
     bit = 1 << STANDARD_PLANES[NO_DATA]
-    warp = warp_kernel(table.shape[1], squared.shape[1])
-    warp(image, flat, mask, grid[0], grid[1], step, 0, 0, table, squared, bit, *out)
+    warp_kernel(kernel)(image, flat, mask, grid[0], grid[1], step, 0, 0, weight_table(kernel), bit, *out)
     return out[0]
 
 
