@@ -246,7 +246,7 @@ def _compiled(taps: int) -> Callable[..., Any]:
                     above, below = mask[np.uint64(iv)], mask[np.uint64(iv + 1)]
                     bits = above[near] | above[far] | below[near] | below[far]
                     if bits & no_data:
-                        image_row[out], variance_row[out], mask_row[out] = nan, nan, no_data
+                        image_row[out], variance_row[out], mask_row[out] = nan, nan, bits
                         continue
                     fu, fv = (u - iu) * _STEPS, (v - iv) * _STEPS
                     ju, jv = int(fu), int(fv)
