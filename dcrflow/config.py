@@ -44,6 +44,12 @@ class TemplateConfig(BaseModel):
     warp: Warp = Field("spline5", description="interpolation from the tract's to the detector's pixels")
     combine: Combine = Field("variance", description="weights of overlapping pixels: variance^-1/2, or 1 (mean)")
     fill: float = Field(math.nan, description="image and variance where there are no data, nJy and nJy^2")
+    high_variance_threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        4.0, description="HIGH_VARIANCE is above this many times the median of the smoothed variance; None: nowhere"
+    )
+    high_variance_min_fraction: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.1, description="fraction of the pixels, free of sources and defects, below which there is no HIGH_VARIANCE"
+    )
     tile: Annotated[int, Field(ge=64, le=65536)] = Field(
         1024, description="side of an output tile (dask chunk), pixels"
     )

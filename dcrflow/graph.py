@@ -24,7 +24,16 @@ from dcrflow.geometry.box import Box
 from dcrflow.pixels import Pixels
 from dcrflow.plan import TemplatePlan, plan_template
 from dcrflow.psf_plan import PsfPlan, plan_psf
-from dcrflow.steps import load_patch, mosaic_tracts, shift_subfilters, warp_psf, warp_tract, write_template
+from dcrflow.steps import (
+    flag_high_variance,
+    load_patch,
+    map_variance,
+    mosaic_tracts,
+    shift_subfilters,
+    warp_psf,
+    warp_tract,
+    write_template,
+)
 from dcrflow.stores.coadds import coadd_source
 from dcrflow.stores.source import CoaddSource
 from dcrflow.stores.templates import TemplateStore
@@ -53,9 +62,12 @@ def build_template(
     -------
     xarray.Dataset
         Dask-backed variables image, variance (float32, nJy and nJy^2) and mask (int32, CF flags), dims (y, x), over the
-        detector's bounding box and border in absolute detector pixels. Slicing a variable along x and y leaves only
-        what the slice needs to be read and computed, to the pixel. Where the coadds have a PSF also psf (float32, dims
-        psf_node, psf_y, psf_x), which ``template.dcrflow.psf_at`` interpolates.
+        detector's bounding box and border in absolute detector pixels. Where the coadds have a PSF also psf (float32,
+        dims psf_node, psf_y, psf_x), which ``template.dcrflow.psf_at`` interpolates.
+
+        Slicing a variable along x and y leaves only what the slice needs to be read and computed, to the pixel. Any
+        part of the mask needs the whole detector, with which HIGH_VARIANCE compares; with
+        ``high_variance_threshold=None`` it does not.
 
     Raises
     ------
@@ -153,8 +165,11 @@ class TemplateGraph:
         """One variable on a region, as a dask array with a tile a chunk."""
         layers, rows = self.steps(box)
         output = self._key(name, box)
+        pick: tuple[Any, ...] = (_pick, name)
+        if name == "mask" and self.plan.config.high_variance_threshold is not None:
+            pick = (_flagged, self.plan, self._add_variance_map(layers))
         picked = {
-            (output, i, j): Task((output, i, j), _pick, TaskRef(key), name)
+            (output, i, j): Task((output, i, j), pick[0], TaskRef(key), *pick[1:])
             for i, row in enumerate(rows)
             for j, key in enumerate(row)
         }
@@ -163,6 +178,16 @@ class TemplateGraph:
         )
         array.template = (self, name, box)
         return array
+
+    def _add_variance_map(self, layers: dict[str, dict[Any, Task]]) -> TaskRef:
+        """Add the tasks that map the whole template's variance; a reference to the map."""
+        whole, rows = self.steps(self.plan.bbox)
+        for step, tasks in whole.items():
+            layers[step].update(tasks)
+        key = self._key("map_variance")
+        tiles = List(*(TaskRef(k) for row in rows for k in row))
+        layers["map_variance"] = {key: self._step(key, map_variance, self.plan, tiles)}
+        return TaskRef(key)
 
     def _psf_layer(self) -> tuple[PsfPlan, dict[Any, Task]] | None:
         nodes = plan_psf(self.coadds, self.plan)
@@ -203,6 +228,10 @@ def _graph(layers: dict[str, dict[Any, Task]], last: str, tasks: dict[Any, Task]
 
 def _pick(pixels: Pixels, name: str) -> Any:
     return getattr(pixels, name)
+
+
+def _flagged(pixels: Pixels, plan: TemplatePlan, variance: Any) -> Any:
+    return flag_high_variance(plan, pixels, variance)
 
 
 class _LikeDaskArray(type):

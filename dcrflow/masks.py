@@ -1,6 +1,31 @@
 """Mask planes: their names, their bits, and how masks with different bits are brought together.
 
-A mask is an int32 array; each bit is a plane, named in CF attributes ``flag_masks`` and ``flag_meanings``.
+A mask is an int32 array; each bit is a plane, named in CF attributes ``flag_masks`` and ``flag_meanings``. A template
+has all of `TEMPLATE_PLANES`, and whatever else its coadds bring. A plane of a coadd is set on every pixel of the
+template that its pixel's light reaches.
+
+================== ====================================================================================================
+plane              on the template it means
+================== ====================================================================================================
+NO_DATA            no coadd has data there, or a kernel leaves the data: image and variance are the fill value
+HIGH_VARIANCE      the variance, smoothed, is far above its median; set by dcrflow alone (`dcrflow.steps.high_variance`)
+INTRP              interpolated in the coadd; or within 10 pixels of a hole, where what it was filled with shows by more
+                   than 1e-4 (`dcrflow.steps.coefficients`)
+BAD                a defect of the sensor
+SAT                saturated
+CR                 a cosmic ray
+EDGE               too near an edge of the coadd's data for detection
+DETECTED           part of a source of the coadd; DETECTED_NEGATIVE of a negative one
+SUSPECT            in doubt, such as near saturation
+CLIPPED            an input of the coadd was clipped there; REJECTED: left out
+CROSSTALK          corrected for crosstalk
+INEXACT_PSF        inputs differ from those of the PSF's model, which is then not exact
+NOT_DEBLENDED      part of a blend that was too large to take apart
+SENSOR_EDGE        the edge of a sensor is among the inputs
+STREAK             a satellite's trail
+UNMASKEDNAN        not a number in an input, and not flagged there
+VIGNETTED          in the shade of the optics
+================== ====================================================================================================
 """
 
 from __future__ import annotations
@@ -12,8 +37,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 NO_DATA = "NO_DATA"
+HIGH_VARIANCE = "HIGH_VARIANCE"
 
-#: LSST's planes and customary bits; coadds that bring others get them as long as bits last.
+#: LSST's planes with bits of their own.
 STANDARD_PLANES: Mapping[str, int] = {
     "BAD": 0,
     "SAT": 1,
@@ -26,9 +52,26 @@ STANDARD_PLANES: Mapping[str, int] = {
     NO_DATA: 8,
 }
 
+#: Those that a template always has: coadds' planes at the bits that LSST's coadds commonly have, and HIGH_VARIANCE.
+TEMPLATE_PLANES: Mapping[str, int] = {
+    **STANDARD_PLANES,
+    "CLIPPED": 9,
+    "CROSSTALK": 10,
+    "INEXACT_PSF": 11,
+    "NOT_DEBLENDED": 12,
+    "REJECTED": 13,
+    "SENSOR_EDGE": 14,
+    "STREAK": 15,
+    "UNMASKEDNAN": 16,
+    "VIGNETTED": 17,
+    HIGH_VARIANCE: 18,
+}
+
 
 def merged_planes(several: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """One plane-to-bit table that holds every plane of all tables, and `STANDARD_PLANES` at their customary bits.
+    """One plane-to-bit table that holds every plane of all tables, and `TEMPLATE_PLANES`.
+
+    `STANDARD_PLANES` have their own bits; after them the tables' planes keep theirs where these are free.
 
     Raises
     ------
@@ -36,7 +79,7 @@ def merged_planes(several: Iterable[Mapping[str, int]]) -> dict[str, int]:
         If there are more planes than the 31 bits of an int32 mask.
     """
     planes = dict(STANDARD_PLANES)
-    for table in several:
+    for table in (*several, TEMPLATE_PLANES):
         for name, bit in table.items():
             if name in planes:
                 continue

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,3 +66,15 @@ class Pixels:
         for name in ("image", "variance", "mask"):
             if getattr(self, name).shape != self.box.shape:
                 raise ValueError(f"{name} of shape {getattr(self, name).shape} does not fit {self.box}")
+
+    @classmethod
+    def joined(cls, box: Box, tiles: Sequence[Self]) -> Self:
+        """The tiles of a region as one; the tile itself where there is but one."""
+        if len(tiles) == 1 and tiles[0].box == box:
+            return tiles[0]
+        image, variance = np.empty(box.shape, np.float32), np.empty(box.shape, np.float32)
+        mask = np.empty(box.shape, np.int32)
+        for tile in tiles:
+            where = tile.box.slices(box)
+            image[where], variance[where], mask[where] = tile.image, tile.variance, tile.mask
+        return cls(box, image, variance, mask)

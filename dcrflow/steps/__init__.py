@@ -1,4 +1,6 @@
-"""The steps of a template: load_patch -> shift_subfilters -> warp_tract -> mosaic_tracts, a module each; and warp_psf.
+"""The steps of a template: load_patch -> shift_subfilters -> warp_tract -> mosaic_tracts, a module each.
+
+Beside them are map_variance, which takes all tiles, and warp_psf, which takes none.
 
 Plain functions on arrays, run alike by the lazy graph's tasks and by `make_tile` in one go. A pixel of the result
 depends on the inputs alone, not on the tile that it was computed in: the DCR is evaluated on a grid fixed to the
@@ -8,6 +10,7 @@ tract, coordinates on one fixed to the detector, and every filter has a finite r
 from dcrflow.geometry.box import Box
 from dcrflow.pixels import Pixels
 from dcrflow.plan import TemplatePlan
+from dcrflow.steps.high_variance import flag_high_variance, map_variance
 from dcrflow.steps.load import load_patch
 from dcrflow.steps.mosaic import mosaic_tracts
 from dcrflow.steps.psf import warp_psf
@@ -18,8 +21,10 @@ from dcrflow.stores.source import CoaddSource
 
 __all__ = [
     "assemble",
+    "flag_high_variance",
     "load_patch",
     "make_tile",
+    "map_variance",
     "mosaic_tracts",
     "shift_subfilters",
     "warp_psf",

@@ -12,6 +12,7 @@ from dcrflow import dataset
 from dcrflow.pixels import Pixels
 from dcrflow.plan import TemplatePlan
 from dcrflow.psf_plan import PsfPlan
+from dcrflow.steps.high_variance import flag_high_variance, map_variance
 from dcrflow.stores.templates import TemplateRecord, TemplateStore
 
 Psf = tuple[PsfPlan, NDArray[np.float32]]
@@ -20,14 +21,11 @@ Psf = tuple[PsfPlan, NDArray[np.float32]]
 def assemble(plan: TemplatePlan, tiles: Sequence[Pixels], psf: Psf | None = None) -> xr.Dataset:
     """Put the tiles of a template together, in memory, laid out and described as the store keeps it.
 
-    `psf` are the PSF's nodes and what `warp_psf` made of them.
+    HIGH_VARIANCE is set here, where the whole detector is. `psf` are the PSF's nodes and what `warp_psf` made of them.
     """
-    image, variance = np.empty(plan.bbox.shape, np.float32), np.empty(plan.bbox.shape, np.float32)
-    mask = np.empty(plan.bbox.shape, np.int32)
-    for tile in tiles:
-        where = tile.box.slices(plan.bbox)
-        image[where], variance[where], mask[where] = tile.image, tile.variance, tile.mask
-    return dataset.template_dataset(plan, image, variance, mask, psf)
+    whole = Pixels.joined(plan.bbox, tiles)
+    mask = flag_high_variance(plan, whole, map_variance(plan, [whole]))
+    return dataset.template_dataset(plan, whole.image, whole.variance, mask, psf)
 
 
 def write_template(
