@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dcrflow.config import Curve, TemplateConfig
 from dcrflow.errors import ConfigError, InconsistentCoaddsError, MissingSubfilterError, NoOverlapError, ObservationError
 from dcrflow.geometry.box import Box
+from dcrflow.geometry.footprint import Footprint
 from dcrflow.geometry.mapping import PixelMap, map_pixels
 from dcrflow.geometry.skymap import Outline, Patch, Tract, overlapping_patches, sketched
 from dcrflow.kernels.footprint import FIR_RADIUS, SPLINE_DEGREE, TAPS
@@ -95,13 +96,16 @@ class TilePart:
     tract : int
         Index into the plan's `tracts`.
     region : Box
-        Tract pixels that the warp of this tile evaluates, its kernel and a pixel of safety included.
+        Tract pixels around all that the warp of this tile evaluates, its kernel and a pixel of safety included.
+    footprint : Footprint
+        The tile itself on the tract; what is far from it, in the corners of the region, is not made.
     reads : tuple of (Patch, Box)
         What to read: patches and parts of them, tract pixels.
     """
 
     tract: int
     region: Box
+    footprint: Footprint
     reads: tuple[tuple[Patch, Box], ...]
 
 
@@ -183,6 +187,11 @@ class TemplatePlan:
         return tuple(sorted((self.model.degree, *of_warp)))
 
     @property
+    def warp_margin(self) -> int:
+        """How far around a tile's footprint its warp reaches, with two pixels to spare."""
+        return TAPS[self.config.warp] // 2 + 2
+
+    @property
     def merge_margin(self) -> int:
         """How far around a region the merged tract must be known to filter it, pixels."""
         return FIR_RADIUS[self.merged_degrees] + FILL_MARGIN if self.merged_degrees else 0
@@ -201,13 +210,13 @@ class TemplatePlan:
         """What a tile needs of tract number `index`; None if no patch of it is within reach."""
         plan = self.tracts[index]
         x, y = map_pixels(plan.pixel_map.source, plan.pixel_map.target, *tile.outline())
-        region = Box.around(x, y).grown(TAPS[self.config.warp] // 2 + 2)
+        region = Box.around(x, y).grown(self.warp_margin)
         wanted = plan.reach.source(region.grown(self.read_margin))
         reads = tuple((p, p.bbox.intersection(wanted)) for p in plan.patches)
         reads = tuple((p, box) for p, box in reads if not box.is_empty)
         if not any(p.bbox.overlaps(region) for p, _ in reads):
             return None
-        return TilePart(index, region, reads)
+        return TilePart(index, region, Footprint.of(x, y), reads)
 
     def tile(self, box: Box) -> Tile:
         """The orders for one tile of the output."""

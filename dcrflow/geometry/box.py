@@ -79,6 +79,10 @@ class Box:
         """The box with `margin` more pixels on each side (fewer where negative; empty rather than inverted)."""
         return Box.from_bounds(self.x0 - margin, self.y0 - margin, self.x1 + margin, self.y1 + margin)
 
+    def moved(self, dx: int, dy: int) -> Box:
+        """The box moved by (dx, dy) pixels."""
+        return Box(self.x0 + dx, self.y0 + dy, self.width, self.height)
+
     def intersection(self, other: Box) -> Box:
         """The pixels in both boxes; empty if there are none."""
         return Box.from_bounds(

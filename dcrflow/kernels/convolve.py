@@ -190,13 +190,15 @@ def convolve(image, taps, y0, x0, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def or_footprint(stack, low_y, high_y, low_x, high_x, y0, x0, out):  # type: ignore[no-untyped-def]
+def or_footprint(stack, wanted, low_y, high_y, low_x, high_x, y0, x0, out):  # type: ignore[no-untyped-def]
     """OR of masks over the boxes that their light may have come from.
 
     Parameters
     ----------
     stack : ndarray of int32, shape (n, height, width)
         The masks.
+    wanted : int32
+        The mask planes that matter.
     low_y, high_y, low_x, high_x : ndarray of int64, shape (n,)
         Range of displacements, inclusive, pixels: mask pixel q marks q + low to q + high.
     y0, x0 : int
@@ -211,7 +213,7 @@ def or_footprint(stack, low_y, high_y, low_x, high_x, y0, x0, out):  # type: ign
         for sy in range(max(0, y0 - high_y[k]), min(h, y0 + height - low_y[k])):
             some = 0
             for x in range(max(0, x0 - high_x[k]), min(w, x0 + width - low_x[k])):
-                some |= stack[k, sy, x]
+                some |= stack[k, sy, x] & wanted
             if some == 0:
                 continue
             row[:] = 0
@@ -219,7 +221,7 @@ def or_footprint(stack, low_y, high_y, low_x, high_x, y0, x0, out):  # type: ign
                 first = max(0, d - x0)
                 last = min(width, w + d - x0)
                 for x in range(first, last):
-                    row[x] |= stack[k, sy, x0 + x - d]
+                    row[x] |= stack[k, sy, x0 + x - d] & wanted
             for d in range(low_y[k], high_y[k] + 1):
                 y = sy + d - y0
                 if 0 <= y < height:

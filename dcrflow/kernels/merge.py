@@ -52,3 +52,24 @@ def merge_into(image, variance, mask, equal, to_image, to_variance, to_mask, to_
                 to_variance[y, x] += (v - to_variance[y, x]) * share
                 to_mask[y, x] |= mask[y, x]
             to_weight[y, x] = total + weight
+
+
+@njit(cache=True, nogil=True)
+def settle(image, variance, weight, known, weighed):  # type: ignore[no-untyped-def]
+    """Tell where a merged image has data.
+
+    Parameters
+    ----------
+    image, variance, weight : ndarray, shape (height, width)
+        From `merge_into`; the variance becomes zero where nothing has weight.
+    known, weighed : ndarray of bool, shape (height, width)
+        Filled: where the image is finite, and where something has weight.
+    """
+    height, width = image.shape
+    for y in range(height):
+        for x in range(width):
+            known[y, x] = np.isfinite(image[y, x])
+            some = weight[y, x] > 0
+            weighed[y, x] = some
+            if not some:
+                variance[y, x] = 0

@@ -13,7 +13,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dcrflow.kernels.convolve import convolve
 from dcrflow.kernels.footprint import FIR_RADIUS
 
 Float = NDArray[np.float64]
@@ -98,23 +97,3 @@ def dcr_taps(degree, dy, dx, weights, y_low, x_low, taps):  # type: ignore[no-un
             if b != 0.0:
                 for i in range(kx):
                     taps[j, i] += b * row[i]
-
-
-@njit(cache=True, nogil=True)
-def filter_image(image, taps, rows, out):  # type: ignore[no-untyped-def]
-    """Symmetric FIR filter along both axes.
-
-    Parameters
-    ----------
-    image : ndarray of float64, shape (height + 2 * radius, width + 2 * radius)
-        Input with a margin of `radius` on all sides.
-    taps : ndarray of float64, shape (2 * radius + 1,)
-        Of the filter.
-    rows : ndarray of float64, shape (height + 2 * radius, width)
-        Work space: the image filtered along x.
-    out : ndarray of float32, shape (height, width)
-        Filled.
-    """
-    last = len(taps) - 1
-    convolve(image, taps.reshape((1, -1)), 0, last, rows)
-    convolve(rows, taps.reshape((-1, 1)), last, 0, out)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
+from dcrflow.geometry.box import Box
+from dcrflow.kernels.convolve import convolve
 from dcrflow.kernels.fill import fill_holes, mark_near_holes
 from dcrflow.kernels.footprint import FIR_RADIUS
-from dcrflow.kernels.spline import coefficient_filter, filter_image
+from dcrflow.kernels.spline import coefficient_filter
 from dcrflow.masks import NO_DATA
 from dcrflow.plan import TemplatePlan
 
@@ -23,6 +27,7 @@ def spline_coefficients(
     footprint: int,
     mask: NDArray[np.int32],
     degrees: tuple[int, ...],
+    wanted: tuple[Sequence[Box], Sequence[Box]] | None = None,
 ) -> NDArray[np.float32]:
     """Filter an image to B-spline coefficients, its holes filled first.
 
@@ -40,11 +45,14 @@ def spline_coefficients(
         Where what was filled in matters, NO_DATA and INTRP are ORed into it.
     degrees : tuple of int
         Of the B-splines to undo.
+    wanted : tuple of two sequences of Box, optional
+        Strips of the image that must be filtered along x, and of the coefficients that must be made, both in pixels of
+        the image; all if not given.
 
     Returns
     -------
     ndarray of float32
-        Of the image without its margin.
+        Of the image without its margin; zero where not wanted.
     """
     radius = FIR_RADIUS[degrees]
     height, width = image.shape[0] - 2 * radius, image.shape[1] - 2 * radius
@@ -52,6 +60,12 @@ def spline_coefficients(
         fill_holes(image, known.view(np.uint8), FILL_REACH)
         for reach, plane in ((LEAK, NO_DATA), (TRACE, "INTRP")):
             mark_near_holes(known.view(np.uint8), footprint + reach, 1 << plan.planes[plane], mask)
-    out = np.empty((height, width), np.float32)
-    filter_image(image, coefficient_filter(degrees), np.empty((image.shape[0], width)), out)
+    taps = coefficient_filter(degrees)
+    rows, out = np.empty((image.shape[0], width)), np.zeros((height, width), np.float32)
+    of_rows, of_out = Box(radius, 0, width, image.shape[0]), Box(radius, radius, width, height)
+    along_x, along_y = wanted or ([of_rows], [of_out])
+    for strip in along_x:
+        convolve(image, taps[None], strip.y0, strip.x0 + radius, rows[strip.slices(of_rows)])
+    for strip in along_y:
+        convolve(rows, taps[:, None], strip.y0 + radius, strip.x0 - radius, out[strip.slices(of_out)])
     return out

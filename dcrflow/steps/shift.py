@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,13 +12,16 @@ from dcrflow.geometry.box import Box
 from dcrflow.kernels.convolve import convolve_sum, or_footprint
 from dcrflow.kernels.fill import mark_near_holes
 from dcrflow.kernels.footprint import FIR_RADIUS, TAPS
-from dcrflow.kernels.merge import merge_into
+from dcrflow.kernels.merge import merge_into, settle
 from dcrflow.masks import NO_DATA
 from dcrflow.pixels import PatchPixels, Pixels
 from dcrflow.plan import FILL_MARGIN, TemplatePlan, TilePart, TractPlan
 from dcrflow.steps.as_lsst import add_shifted
 from dcrflow.steps.cells import CellKernels, cells_of, kernels_of
 from dcrflow.steps.coefficients import spline_coefficients
+
+_ROWS = 128  # of a strip: what is made of a region follows the turned tile, strip by strip
+_WHOLE = 1e-5  # share of the squared kernel's sum that may fall on pixels without variance unnoticed
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -53,45 +56,107 @@ def shift_subfilters(plan: TemplatePlan, part: TilePart, patches: Sequence[Patch
     """
     tract = plan.tracts[part.tract]
     box = part.region.grown(plan.merge_margin)
-    image = np.full(box.shape, np.nan)
-    variance = np.full(box.shape, np.nan, np.float32)
-    mask = np.zeros(box.shape, np.int32)
-    weight = np.zeros(box.shape, np.float32)
+    strips = part.footprint.strips(box, _ROWS, plan.warp_margin + plan.merge_margin)
+    merged = _Merged(plan, box, strips)
     for pixels in patches:
-        matched = match_patch(plan, tract, pixels, box)
-        if matched is not None:
-            sy, sx = matched.box.slices(box)
-            merge_into(
-                matched.image, matched.variance, matched.mask, plan.config.combine == "mean",
-                image[sy, sx], variance[sy, sx], mask[sy, sx], weight[sy, sx],
-            )  # fmt: skip
-    known, weighed = np.isfinite(image), weight > 0
-    variance[~weighed] = 0.0
+        for matched in _matched(plan, tract, pixels, box, strips):
+            merged.add(matched)
+    known, weighed = merged.settle()
+    mask = merged.mask
     footprint = TAPS[plan.config.warp] // 2 - 1
     if plan.lsst_edges:  # LSST's warp goes over pixels that weigh nothing, as zeros, but not beyond the patches
         mask[~weighed] |= 1 << plan.planes[NO_DATA]
-        image[~weighed] = 0.0
+        merged.image[~weighed] = 0.0
         weighed = np.zeros(box.shape, np.bool_)
         for pixels in patches:
             weighed[pixels.box.intersection(box).slices(box)] = True
     if not weighed.all():
         mark_near_holes(weighed.view(np.uint8), footprint, 1 << plan.planes[NO_DATA], mask)
     if plan.merged_degrees:
-        coefficients = spline_coefficients(plan, image, known, footprint, mask, plan.merged_degrees)
-        inner = coefficients[part.region.slices(box.grown(-FIR_RADIUS[plan.merged_degrees]))]
+        radius = FIR_RADIUS[plan.merged_degrees]
+        wanted = (
+            part.footprint.strips(_taller(part.region, radius), _ROWS, plan.warp_margin + radius),
+            part.footprint.strips(part.region, _ROWS, plan.warp_margin),
+        )
+        on_image = ([s.moved(-box.x0, -box.y0) for s in strips] for strips in wanted)
+        along_x, along_y = on_image
+        coefficients = spline_coefficients(
+            plan, merged.image, known, footprint, mask, plan.merged_degrees, (along_x, along_y)
+        )
+        inner = coefficients[part.region.slices(box.grown(-radius))]
     else:
-        inner = np.nan_to_num(image, copy=False, posinf=0.0, neginf=0.0)[part.region.slices(box)].astype(np.float32)
+        inner = np.nan_to_num(merged.image, copy=False, posinf=0.0, neginf=0.0)[part.region.slices(box)]
     within = part.region.slices(box)
     return Pixels(
         part.region,
-        np.ascontiguousarray(inner),
-        np.ascontiguousarray(variance[within]),
+        np.ascontiguousarray(inner, np.float32),
+        np.ascontiguousarray(merged.variance[within]),
         np.ascontiguousarray(mask[within]),
     )
 
 
+def _taller(box: Box, margin: int) -> Box:
+    return Box(box.x0, box.y0 - margin, box.width, box.height + 2 * margin)
+
+
+class _Merged:
+    """The running mean of the patches of a tract; zero, and not missing, outside the strips that are wanted."""
+
+    def __init__(self, plan: TemplatePlan, box: Box, strips: Sequence[Box]) -> None:
+        self.box, self.strips = box, strips
+        self.equal = plan.config.combine == "mean"
+        self.image = np.zeros(box.shape)
+        self.variance = np.zeros(box.shape, np.float32)
+        self.mask = np.zeros(box.shape, np.int32)
+        self.weight = np.zeros(box.shape, np.float32)
+        for strip in strips:
+            where = strip.slices(box)
+            self.image[where] = self.variance[where] = np.nan
+
+    def add(self, matched: Matched) -> None:
+        where = matched.box.slices(self.box)
+        merge_into(
+            matched.image, matched.variance, matched.mask, self.equal,
+            self.image[where], self.variance[where], self.mask[where], self.weight[where],
+        )  # fmt: skip
+
+    def settle(self) -> tuple[Bool, Bool]:
+        """Where the image is known, and where something has weight; the variance becomes zero where nothing has."""
+        known, weighed = np.ones(self.box.shape, np.bool_), np.ones(self.box.shape, np.bool_)
+        for strip in self.strips:
+            where = strip.slices(self.box)
+            settle(self.image[where], self.variance[where], self.weight[where], known[where], weighed[where])
+        return known, weighed
+
+
+def _matched(
+    plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, box: Box, strips: Sequence[Box]
+) -> Iterator[Matched]:
+    """DCR-match one patch piece by piece, where it reaches the strips."""
+    if plan.patch_degrees:
+        whole = match_patch(plan, tract, pixels, box)
+        if whole is not None:
+            yield whole
+        return
+    reached = tract.reach.reached(pixels.box)
+    pieces = [cell for strip in strips for cell in cells_of(strip.intersection(reached))]
+    yield from _pieces(plan, tract, pixels, pieces)
+
+
+def _pieces(plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, pieces: Sequence[Box]) -> Iterator[Matched]:
+    """Convolve the subfilters of a patch with their kernels and add them, on pieces each within one DCR cell."""
+    kernels = kernels_of(plan, tract, pieces, len(pixels.variance) == 1, len(pixels.mask) == 1)
+    planes = ~np.int32(1 << plan.planes[NO_DATA])
+    for piece, kernel in zip(pieces, kernels, strict=True):
+        y0, x0 = piece.y0 - pixels.box.y0, piece.x0 - pixels.box.x0
+        image, mask = np.empty(piece.shape), np.zeros(piece.shape, np.int32)
+        convolve_sum(pixels.image, kernel.taps, kernel.y_low, kernel.x_low, y0, x0, image)
+        or_footprint(pixels.mask, planes, *kernel.light, y0, x0, mask)
+        yield Matched(piece, image, _spread(pixels.variance, kernel, y0, x0, piece.shape), mask)
+
+
 def match_patch(plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, box: Box) -> Matched | None:
-    """DCR-match one patch on the part of `box` that it has data for.
+    """DCR-match one patch on the part of `box` that it has data for, as LSST does it, with a warp that wants pixels.
 
     Parameters
     ----------
@@ -107,37 +172,26 @@ def match_patch(plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, box: 
     Returns
     -------
     Matched or None
-        None if the patch has nothing there. The image is still convolved with the B-spline basis of the DCR kernels:
-        the filter that undoes that, once, comes after the merge. Only as LSST does it (`split` and a warp that wants
-        pixels) it is the matched coadd itself; then what lies near a hole or the patch's edge is left out.
+        The matched coadd; what lies near a hole is left out, and what lies near the patch's edge, but for
+        ``plan.lsst_edges``. None if the patch has nothing there.
     """
     degrees = plan.patch_degrees
     radius = FIR_RADIUS[degrees]
     if plan.lsst_edges:
         out = pixels.box.intersection(box)
     else:
-        out = tract.reach.reached(pixels.box).intersection(box.grown(radius + (FILL_MARGIN if degrees else 0)))
+        out = tract.reach.reached(pixels.box).intersection(box.grown(radius + FILL_MARGIN))
     inner = out.intersection(box)
     if inner.is_empty:
         return None
     image = np.empty(out.shape)
     variance = np.empty(out.shape, np.float32)
-    mask = np.zeros(out.shape, np.int32)
-    noise = _Noise(pixels.variance)
-    flags = pixels.mask & ~np.int32(1 << plan.planes[NO_DATA])
-    cells = cells_of(out)
-    kernels = kernels_of(plan, tract, cells, len(pixels.variance) == 1, len(pixels.mask) == 1)
-    for cell, kernel in zip(cells, kernels, strict=True):
-        sy, sx = cell.slices(out)
-        y0, x0 = cell.y0 - pixels.box.y0, cell.x0 - pixels.box.x0
-        if not plan.lsst_edges:
-            convolve_sum(pixels.image, kernel.taps, kernel.y_low, kernel.x_low, y0, x0, image[sy, sx])
-        noise.spread(kernel, y0, x0, variance[sy, sx])
-        or_footprint(flags, *kernel.light, y0, x0, mask[sy, sx])
+    mask = np.empty(out.shape, np.int32)
+    for piece in _pieces(plan, tract, pixels, cells_of(out)):
+        where = piece.box.slices(out)
+        image[where], variance[where], mask[where] = piece.image, piece.variance, piece.mask
     if plan.lsst_edges:
         return Matched(out, add_shifted(plan, tract, pixels, out), variance, mask)
-    if not degrees:
-        return Matched(out, image, variance, mask)
     padded = np.pad(image, radius, constant_values=np.nan)  # beyond the patch's edge there is nothing
     known = np.isfinite(padded)
     marks = np.zeros(padded.shape, np.int32)
@@ -147,31 +201,28 @@ def match_patch(plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, box: 
     return Matched(inner, matched[within], variance[within], mask[within])
 
 
-class _Noise:
-    """The variance of a patch, ready to be spread by the squared kernels.
+def _spread(
+    stack: NDArray[np.float32], kernel: CellKernels, y0: int, x0: int, shape: tuple[int, int]
+) -> NDArray[np.float32]:
+    """The variance of a piece: that of the patch, convolved with the squared kernels.
 
     A variance that is not finite and positive weighs nothing: the pixel itself gets NaN, its neighbours the mean of the
     others.
     """
-
-    def __init__(self, variance: NDArray[np.float32]) -> None:
-        with np.errstate(invalid="ignore"):
-            good = np.isfinite(variance) & (variance > 0)
-        self._bad: Bool | None = None
-        self._stack = variance
-        if not good.all():
-            self._bad = ~good.all(axis=0)
-            self._stack = np.where(good, variance, np.float32(0))
-            self._good = good.astype(np.float32)
-
-    def spread(self, kernel: CellKernels, y0: int, x0: int, out: NDArray[np.float32]) -> None:
-        where = kernel.variance_y_low, kernel.variance_x_low, y0, x0
-        convolve_sum(self._stack, kernel.variance_taps, *where, out)
-        if self._bad is not None:
-            bad = self._bad[y0 : y0 + out.shape[0], x0 : x0 + out.shape[1]]
-            covered = np.empty_like(out)
-            convolve_sum(self._good, kernel.variance_taps, *where, covered)
-            total = kernel.variance_taps.sum() * (len(self._stack) if len(kernel.variance_taps) == 1 else 1)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                out *= total / covered
-            out[bad] = np.nan
+    taps, y_low, x_low = kernel.variance_taps, kernel.variance_y_low, kernel.variance_x_low
+    out = np.empty(shape, np.float32)
+    y_first, x_first = y0 - int(y_low.max()) - taps.shape[1] + 1, x0 - int(x_low.max()) - taps.shape[2] + 1
+    window = stack[:, y_first : y0 - int(y_low.min()) + shape[0], x_first : x0 - int(x_low.min()) + shape[1]]
+    good = (window > 0) & (window < np.inf)
+    if good.all():
+        convolve_sum(stack, taps, y_low, x_low, y0, x0, out)
+        return out
+    y0, x0 = y0 - y_first, x0 - x_first
+    convolve_sum(np.where(good, window, np.float32(0)), taps, y_low, x_low, y0, x0, out)
+    covered = np.empty_like(out)
+    convolve_sum(good.astype(np.float32), taps, y_low, x_low, y0, x0, covered)
+    total = taps.sum() * (len(stack) if len(taps) == 1 else 1)
+    short = (covered > 0) & (covered < total * (1 - _WHOLE))
+    out[short] *= total / covered[short]
+    out[~good.all(axis=0)[y0 : y0 + shape[0], x0 : x0 + shape[1]]] = np.nan
+    return out
