@@ -149,10 +149,10 @@ class TemplateGraph:
         for number, tile_box in enumerate(box.tiles(self.plan.config.tile)):
             warped = []
             for part in self.plan.tile(tile_box).parts:
-                loaded = [
-                    add(load_patch, self._key("load_patch", patch, region), self.coadds, self.plan, patch, region)
-                    for patch, region in part.reads
-                ]
+                loaded = []
+                for patch, region in part.reads:
+                    key = self._key("load_patch", patch, region, part.footprint)
+                    loaded.append(add(load_patch, key, self.coadds, self.plan, patch, region, part.footprint))
                 shifted = add(shift_subfilters, self._key("shift_subfilters", part), self.plan, part, List(*loaded))
                 key = self._key("warp_tract", part.tract, tile_box)
                 warped.append(add(warp_tract, key, self.plan, part.tract, shifted, tile_box))

@@ -33,6 +33,7 @@ from dcrflow.visit import DetectorVisit
 
 Float = NDArray[np.float64]
 
+_READ_ROWS = 64  # of the strips that what is read is counted in
 DCR_CELL = 256  # tract pixels; the DCR is evaluated once in each cell of a grid fixed to the tract
 FILL_MARGIN = 8  # pixels more on each side that the filling of holes before the coefficient filter looks at
 _AXES = ((0.0, 1.0, 0.0), (0.0, 0.0, 1.0))  # x and y of a place and of the pixels next to it along x and y
@@ -201,6 +202,12 @@ class TemplatePlan:
         """How far around a region the matched patches must be known, pixels."""
         return self.merge_margin or FIR_RADIUS[self.patch_degrees] + FILL_MARGIN
 
+    def strips_to_read(self, patch: Patch, box: Box, footprint: Footprint) -> list[Box]:
+        """The pixels of a box of a patch whose light reaches a tile's footprint."""
+        reach = next(t.reach for t in self.tracts if t.tract.tract == patch.tract)
+        farthest = max(-reach.y_low, reach.y_high, -reach.x_low, reach.x_high)
+        return footprint.strips(box, _READ_ROWS, self.warp_margin + self.read_margin + farthest)
+
     @property
     def patches(self) -> tuple[Patch, ...]:
         """All patches, tract by tract."""
@@ -232,7 +239,14 @@ class TemplatePlan:
     def bytes_read(self) -> int:
         """Bytes of the pixels that will be read, uncompressed."""
         planes = 4 * self.config.num_subfilters + 4 * 2
-        return sum(planes * box.area for tile in self.tiles for part in tile.parts for _, box in part.reads)
+        strips = (
+            strip
+            for tile in self.tiles
+            for part in tile.parts
+            for patch, box in part.reads
+            for strip in self.strips_to_read(patch, box, part.footprint)
+        )
+        return sum(planes * strip.area for strip in strips)
 
     @property
     def bytes_written(self) -> int:

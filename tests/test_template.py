@@ -142,9 +142,9 @@ class CountingCoadds(DcrCoadds):
         super().__init__(store)
         self.reads: list[tuple[int, Box]] = []
 
-    def read(self, tract, patch, band, box, planes):  # type: ignore[no-untyped-def]
+    def read_strips(self, tract, patch, band, box, strips, planes):  # type: ignore[no-untyped-def]
         self.reads.append((patch, box))
-        return super().read(tract, patch, band, box, planes)
+        return super().read_strips(tract, patch, band, box, strips, planes)
 
 
 def test_planning_reads_no_pixels() -> None:
@@ -174,6 +174,10 @@ class CountingStore(MemoryStore):
     async def get(self, key, prototype, byte_range=None):  # type: ignore[no-untyped-def]
         self.keys.append(key)
         return await super().get(key, prototype, byte_range)
+
+    def get_sync(self, key, *, prototype=None, byte_range=None):  # type: ignore[no-untyped-def]
+        self.keys.append(key)
+        return super().get_sync(key, prototype=prototype, byte_range=byte_range)
 
 
 def test_a_slice_loads_the_chunks_under_it_alone() -> None:

@@ -52,6 +52,6 @@ def make_tile(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Pixels:
     """
     warped = []
     for part in plan.tile(box).parts:
-        patches = [load_patch(coadds, plan, patch, region) for patch, region in part.reads]
+        patches = [load_patch(coadds, plan, patch, region, part.footprint) for patch, region in part.reads]
         warped.append(warp_tract(plan, part.tract, shift_subfilters(plan, part, patches), box))
     return mosaic_tracts(plan, box, warped)

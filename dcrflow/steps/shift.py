@@ -83,13 +83,14 @@ def shift_subfilters(plan: TemplatePlan, part: TilePart, patches: Sequence[Patch
         coefficients = spline_coefficients(
             plan, merged.image, known, footprint, mask, plan.merged_degrees, (along_x, along_y)
         )
-        inner = coefficients[part.region.slices(box.grown(-radius))]
+        image = np.ascontiguousarray(coefficients[part.region.slices(box.grown(-radius))])
     else:
-        inner = np.nan_to_num(merged.image, copy=False, posinf=0.0, neginf=0.0)[part.region.slices(box)]
+        image = merged.image[part.region.slices(box)].astype(np.float32)
+        np.nan_to_num(image, copy=False, posinf=0.0, neginf=0.0)
     within = part.region.slices(box)
     return Pixels(
         part.region,
-        np.ascontiguousarray(inner, np.float32),
+        image,
         np.ascontiguousarray(merged.variance[within]),
         np.ascontiguousarray(mask[within]),
     )

@@ -1,16 +1,35 @@
-"""How arrays are laid out in the stores that dcrflow writes: inner chunks of 1 MiB in whole shards, with checksums."""
+"""How arrays are laid out in the stores that dcrflow writes: inner chunks in whole shards, with checksums."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import zarr
 from astropy.io import fits
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.core import codec_pipeline
+
+from dcrflow.geometry.box import Box
 
 CHUNK = 512  # pixels a side of an inner chunk: 1 MiB of float32
+COADD_CHUNK = 256  # of coadds, which are read under turned detectors: of 512 px, a third more would be read
+
+
+def fast_codecs() -> AbstractContextManager[Any]:
+    """While it lasts, arrays are opened with zarr's newer codec pipeline: it decodes a shard's chunks in one go.
+
+    With a task of the event loop for each chunk, as by default, that takes half as long again. A pipeline that somebody
+    chose is left alone, and so is a zarr that is too old to have it.
+    """
+    default = zarr.config.defaults[0]["codec_pipeline"]["path"]
+    if zarr.config.get("codec_pipeline.path") != default or not hasattr(codec_pipeline, "FusedCodecPipeline"):
+        return nullcontext()
+    path = f"{codec_pipeline.__name__}.FusedCodecPipeline"
+    pipeline: AbstractContextManager[Any] = zarr.config.set({"codec_pipeline.path": path})
+    return pipeline
 
 
 def codecs() -> list[Any]:
@@ -29,6 +48,7 @@ def write_array(
     values: NDArray[Any],
     *,
     fill: Any = 0,
+    chunk: int = CHUNK,
     attributes: Mapping[str, Any] | None = None,
 ) -> None:
     """Create a variable and write it.
@@ -41,11 +61,13 @@ def write_array(
         Of the variable.
     dims : tuple of str
         Names of its dimensions. One that ends in y, x is an image or a stack of them: a shard each, which is written
-        whole and once, with inner chunks of 1 MiB. Any other is one chunk.
+        whole and once, with inner chunks. Any other is one chunk.
     values : ndarray
         All of it.
     fill : scalar
         What a lost chunk reads as.
+    chunk : int
+        Pixels a side of an inner chunk.
     attributes : mapping, optional
         Of the variable.
     """
@@ -53,7 +75,7 @@ def write_array(
     shards: tuple[int, ...] | None = None
     if dims[-2:] == ("y", "x"):
         each = (1,) * (values.ndim - 2)
-        inner = tuple(max(1, min(CHUNK, n)) for n in values.shape[-2:])
+        inner = tuple(max(1, min(chunk, n)) for n in values.shape[-2:])
         chunks = each + inner
         shards = each + tuple(-(-n // c) * c for n, c in zip(values.shape[-2:], inner, strict=True))
     array = group.create_array(
@@ -68,6 +90,37 @@ def write_array(
         dimension_names=dims,
     )
     array[...] = values
+
+
+def whole_chunks(strips: Sequence[Box], chunks: Sequence[int], bbox: Box, within: Box) -> list[Box]:
+    """The boxes to read so that every chunk under some strips is read, whole, and once.
+
+    Parameters
+    ----------
+    strips : sequence of Box
+        What is wanted.
+    chunks : sequence of int
+        Pixels of a chunk, last along y and x.
+    bbox : Box
+        The array's pixels; chunks are counted from its first.
+    within : Box
+        Where the boxes must stay, within `bbox`.
+    """
+    height, width = chunks[-2:]
+    columns: dict[int, tuple[int, int]] = {}
+    for strip in strips:
+        x0, x1 = ((strip.x0 - bbox.x0) // width * width, -(-(strip.x1 - bbox.x0) // width) * width)
+        for row in range((strip.y0 - bbox.y0) // height, -(-(strip.y1 - bbox.y0) // height)):
+            before = columns.get(row, (x0, x1))
+            columns[row] = min(x0, before[0]), max(x1, before[1])
+    found: list[Box] = []
+    for row in sorted(columns):
+        x0, x1 = columns[row]
+        box = Box.from_bounds(x0, row * height, x1, (row + 1) * height).moved(bbox.x0, bbox.y0).intersection(within)
+        if found and (found[-1].x0, found[-1].x1, found[-1].y1) == (box.x0, box.x1, box.y0):
+            box = found.pop().union(box)
+        found.append(box)
+    return [box for box in found if not box.is_empty]
 
 
 def header_cards(header: fits.Header) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from hashlib import blake2b
 from types import MappingProxyType
@@ -21,6 +21,7 @@ from dcrflow.masks import NO_DATA, translate
 from dcrflow.pixels import PatchPixels
 from dcrflow.sketch import card
 from dcrflow.stores.access import list_names, location, open_root, url_of, words_of
+from dcrflow.stores.arrays import whole_chunks
 from dcrflow.stores.patch_info import Arrays, PatchInfo, open_patch, read_patch_info, read_tract
 from dcrflow.stores.patch_psf import PatchPsf, read_patch_psf
 from dcrflow.stores.source import CoaddSource
@@ -222,32 +223,48 @@ class DcrCoadds:
         ValueError
             If the box reaches outside the patch, or `planes` lacks one of its planes.
         """
+        return self.read_strips(tract, patch, band, box, [box], planes)
+
+    def read_strips(
+        self, tract: int, patch: int, band: str, box: Box, strips: Sequence[Box], planes: Mapping[str, int]
+    ) -> PatchPixels:
+        """As `read`, but only the chunks under some strips of the box; the other pixels are zero, and take no memory.
+
+        All chunks are asked for at once.
+        """
         arrays, info = self._patch(tract, patch, band)
         where = f"{self.url}, tract {tract} patch {patch} band {band}"
         missing = sorted(set(info.planes) - set(planes))
         if missing:
             raise ValueError(f"{where}: no bit is given for its mask planes {', '.join(missing)}")
-        rows, columns = box.slices(info.bbox)
+        parts = whole_chunks(strips, info.chunks, info.bbox, box)
+        found = {
+            n: np.zeros((*arrays[n].shape[:-2], *box.shape), arrays[n].dtype) for n in ("image", "variance", "mask")
+        }
 
-        async def one(name: str) -> Any:
+        async def one(name: str, part: Box) -> None:
             try:
-                return await arrays[name].getitem((..., rows, columns))
+                found[name][(..., *part.slices(box))] = await arrays[name].getitem((..., *part.slices(info.bbox)))
             except Exception as error:
                 raise CoaddStoreError(
-                    f"{where}: cannot read {name} at {box}: {words_of(error)}; "
+                    f"{where}: cannot read {name} at {part}: {words_of(error)}; "
                     "restore the store, or make the coadd again"
                 ) from error
 
-        async def every() -> tuple[Any, Any, Any]:
-            return await asyncio.gather(one("image"), one("variance"), one("mask"))
+        async def every() -> None:
+            await asyncio.gather(*(one(name, part) for name in found for part in parts))
 
-        found = sync(every())
-        image, variance = (_stack(values, np.float32) for values in found[:2])
-        mask = translate(_stack(found[2], np.int32), info.planes, planes)
-        if NO_DATA in info.planes:
-            gone = (mask & np.int32(1 << planes[NO_DATA])) != 0
-            if gone.any():
-                image[np.broadcast_to(gone, image.shape)] = np.nan
+        sync(every())
+        image, variance, mask = (_stack(found[n], t) for n, t in (("image", "f4"), ("variance", "f4"), ("mask", "i4")))
+        for part in parts:
+            at = (..., *part.slices(box))
+            moved = translate(mask[at], info.planes, planes)
+            if moved.base is not mask:
+                mask[at] = moved
+            if NO_DATA in info.planes:
+                gone = (moved & np.int32(1 << planes[NO_DATA])) != 0
+                if gone.any():
+                    image[at][np.broadcast_to(gone, image[at].shape)] = np.nan
         return PatchPixels(box, image, variance, mask)
 
     def read_psf(self, tract: int, patch: int, band: str) -> PatchPsf | None:
@@ -268,7 +285,7 @@ def _numbers(names: list[str]) -> list[int]:
     return sorted(int(n) for n in names if n.isdecimal())
 
 
-def _stack(values: Any, dtype: type) -> NDArray[Any]:
+def _stack(values: Any, dtype: str) -> NDArray[Any]:
     """Values as a C-contiguous, writeable array of `dtype` with a leading subfilter axis; a copy only if need be."""
     array = np.require(values, dtype, ["C", "W"])
     return array if array.ndim == 3 else array[None]

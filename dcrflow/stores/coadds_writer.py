@@ -16,7 +16,7 @@ from dcrflow.errors import CoaddStoreError
 from dcrflow.geometry.skymap import Tract
 from dcrflow.masks import NO_DATA, flag_attributes
 from dcrflow.stores.access import group_attributes, is_occupied, location, open_root, refuse_zip, url_of, words_of
-from dcrflow.stores.arrays import header_cards, write_array
+from dcrflow.stores.arrays import COADD_CHUNK, header_cards, write_array
 from dcrflow.stores.coadds import KIND, VERSION
 from dcrflow.stores.patch_info import check_edges, read_tract
 
@@ -220,7 +220,7 @@ class CoaddWriter:
             last = self._root.store.supports_deletes  # in a zip file nothing can be written twice
             group = self._root.create_group(path, overwrite=last, attributes={} if last else attributes)
             for name, dims, values, fill, about in arrays:
-                write_array(group, name, dims[-values.ndim :], values, fill=fill, attributes=about)
+                write_array(group, name, dims[-values.ndim :], values, fill=fill, chunk=COADD_CHUNK, attributes=about)
             if last:
                 group.update_attributes(attributes)
         except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from dcrflow.geometry.box import Box
@@ -46,3 +46,13 @@ class CoaddSource(Protocol):
 
     def read_psf(self, tract: int, patch: int, band: str) -> PatchPsf | None:
         """The PSF of a patch whose info has a ``psf_shape``; None if none of its kernels is usable."""
+
+
+@runtime_checkable
+class StripSource(CoaddSource, Protocol):
+    """A source that need not read all of a box where only strips of it are wanted."""
+
+    def read_strips(
+        self, tract: int, patch: int, band: str, box: Box, strips: Sequence[Box], planes: Mapping[str, int]
+    ) -> PatchPixels:
+        """As `read`; what is outside the strips may be zero."""

@@ -108,7 +108,7 @@ def test_round_trip_through_dcrflow(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("side", "inner", "shard"), [(300, 330, 330), (500, 512, 1024), (512, 512, 1024), (1000, 512, 1536)]
+    ("side", "inner", "shard"), [(300, 256, 512), (500, 256, 768), (512, 256, 768), (1000, 256, 1280)]
 )
 def test_one_shard_a_subfilter_written_whole_and_once(side: int, inner: int, shard: int) -> None:
     store = WatchedStore()
