@@ -12,6 +12,7 @@ import xarray as xr
 from dcrflow import accessor as accessor  # registers itself with xarray
 from dcrflow.masks import NO_DATA, flag_attributes
 from dcrflow.plan import TemplatePlan
+from dcrflow.preview import preview
 from dcrflow.psf_plan import PsfPlan
 from dcrflow.stores.templates import TemplateRecord, TemplateStore
 
@@ -107,7 +108,9 @@ def write_template(template: xr.Dataset, store: TemplateStore | Any) -> Template
             f"x {x[0]} to {x[-1]}, y {y[0]} to {y[-1]}; a template store keeps whole ones"
         )
     template = template.compute()
-    return TemplateStore.create_or_open(store).write(template.assign_attrs(coverage=coverage(template)))
+    return TemplateStore.create_or_open(store).write(
+        template.assign_attrs(coverage=coverage(template), preview=preview(template))
+    )
 
 
 def coverage(template: xr.Dataset) -> float:

@@ -14,6 +14,7 @@ import typer
 from rich.markup import escape
 
 from dcrflow.cli import show
+from dcrflow.cli.report import report
 from dcrflow.config import TemplateConfig, parse_settings
 from dcrflow.errors import DcrflowError
 from dcrflow.version import __version__
@@ -168,6 +169,9 @@ def status(
     from dcrflow.report import campaign_status
 
     show.status(campaign_status(out), failures)
+
+
+app.command()(report)
 
 
 @contextmanager

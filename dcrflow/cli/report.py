@@ -1,0 +1,28 @@
+"""``dcrflow report``: a campaign as one HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from dcrflow.cli import show
+
+
+def report(
+    out: Annotated[str, typer.Argument(help="Template store.", show_default=False)],
+    to: Annotated[Path, typer.Option("--to", help="The HTML file to write.")] = Path("report.html"),
+) -> None:
+    """Write a campaign's report: one HTML page with maps, thumbnails, failures and figures; needs no network."""
+    from dcrflow.htmlreport import campaign_facts, write_report
+
+    with show.bar("collecting") as update:
+        facts = campaign_facts(out, update)
+    written = write_report(facts, to)
+    show.output.print(
+        f"{len(facts['rows'])} detector-visits in {escape(str(written))} "
+        f"({written.stat().st_size / 1e6:.1f} MB): open it in a browser",
+        soft_wrap=True,
+    )
