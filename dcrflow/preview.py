@@ -19,7 +19,7 @@ from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.masks import NO_DATA, planes_from_attributes
 
-SIDE = 112  # pixels of a thumbnail's longer side
+SIDE = 96  # pixels of a thumbnail's longer side
 CELLS = 12  # of the coarse maps, along each axis
 _SAMPLES = 4  # pixels looked at along each side of a thumbnail's pixel; the rest would not be seen
 
@@ -95,5 +95,5 @@ def _thumbnail(image: NDArray[Any]) -> str:
     level = (np.arcsinh(mean / (3 * scatter or 1.0)) + 1) / (np.arcsinh(100.0) + 1)
     pixels = np.where(count > 0, np.clip(level, 0, 1) * 255, 0).astype(np.uint8)
     file = BytesIO()
-    Image.fromarray(pixels[::-1]).save(file, "JPEG", quality=72)
+    Image.fromarray(pixels[::-1]).save(file, "JPEG", quality=60)
     return f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}"

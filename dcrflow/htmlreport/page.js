@@ -329,7 +329,7 @@ const svg = (tag, attributes) => {
 };
 const longest = Math.max(1e-9, made.reduce((a, r) => Math.max(a, r.spread || 0), 0));
 function arrow(r) {
-  const [x, y] = r.arrow, size = 22 * r.spread / longest, ux = x / r.spread, uy = -y / r.spread;
+  const [x, y] = r.arrow, own = Math.hypot(x, y), size = 22 * own / longest, ux = x / own, uy = -y / own;
   const picture = svg("svg", { viewBox: "0 0 100 100" }), tipX = 18 + ux * size / 2, tipY = 82 + uy * size / 2;
   picture.append(svg("circle", { cx: 18, cy: 82, r: 15, fill: "#0008" }),
     svg("line", { x1: 18 - ux * size / 2, y1: 82 - uy * size / 2, x2: tipX, y2: tipY, stroke: "#ffb000", "stroke-width": 1.6 }),
