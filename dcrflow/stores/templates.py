@@ -2,7 +2,7 @@
 
 A group without ``status`` is not a template. To write one, the arrays go in first, then all attributes, the status
 among them, in a single write of the group's metadata: a reader sees a whole template or none, and so does the next run
-after a crash anywhere in between.
+after a crash anywhere in between. Writers of the same template take turns (`dcrflow.stores.locks`).
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ from dcrflow.stores.access import (
     words_of,
 )
 from dcrflow.stores.arrays import write_array
+from dcrflow.stores.journal import Journal, entries
+from dcrflow.stores.locks import locked
 
 KIND, VERSION = "templates", 1
 STATUSES = ("complete", "no-overlap", "failed")
@@ -135,7 +137,7 @@ class TemplateStore:
         counts = Counter(str(e["status"]) for e in entries)
         first = f" among the first {_SKETCHED}" if len(entries) == _SKETCHED else ""
         rows = {
-            "asked for": f"{len(self.requested())} detector-visits",
+            "asked for": f"{len(self.journalled()[1])} detector-visits",
             "status": ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) + first,
         }
         return card(f"templates {self.url}", rows, (s for e in entries if (s := _shape(e)) is not None))
@@ -168,15 +170,18 @@ class TemplateStore:
             raise TemplateStoreError(f"{where}: its mask has no plane {NO_DATA}, found {', '.join(planes) or 'none'}")
         visit, detector = int(template.attrs["visit"]), int(template.attrs["detector"])
         try:
-            group, digests = self._fresh(visit, detector), {}
-            for name, variable in template.variables.items():
-                values = np.asarray(variable.values)
-                digests[str(name)] = _digest(values)
-                fill = 1 << planes[NO_DATA] if name == "mask" else np.nan if values.dtype.kind == "f" else 0
-                dims = tuple(str(d) for d in variable.dims)
-                attributes = {**variable.attrs, **_coordinates(template, str(name))}
-                write_array(group, str(name), dims, values, fill=fill, attributes=attributes)
-            return _finish(group, visit, detector, {**template.attrs, "crc32": digests, "status": "complete"})
+            with locked(self._root, f"{visit}.{detector}") as renew:
+                group, digests = self._fresh(visit, detector), {}
+                for name, variable in template.variables.items():
+                    renew()
+                    values = np.asarray(variable.values)
+                    digests[str(name)] = _digest(values)
+                    fill = 1 << planes[NO_DATA] if name == "mask" else np.nan if values.dtype.kind == "f" else 0
+                    dims = tuple(str(d) for d in variable.dims)
+                    attributes = {**variable.attrs, **_coordinates(template, str(name))}
+                    write_array(group, str(name), dims, values, fill=fill, attributes=attributes)
+                renew()
+                return _finish(group, visit, detector, {**template.attrs, "crc32": digests, "status": "complete"})
         except OSError as error:
             raise TemplateStoreError(f"{where}: {words_of(error)}") from error
 
@@ -188,7 +193,7 @@ class TemplateStore:
         attributes: Mapping[str, Any],
         error: Mapping[str, str] | None = None,
     ) -> TemplateRecord:
-        """Write down a detector-visit that has no template.
+        """Write down a detector-visit that has no template; one that is there, complete and made alike, stays.
 
         Parameters
         ----------
@@ -213,7 +218,12 @@ class TemplateStore:
             attributes["error"] = dict(error)
         attributes["status"] = status
         try:
-            return _finish(self._fresh(visit, detector), visit, detector, attributes)
+            with locked(self._root, f"{visit}.{detector}"):
+                there = self.status(visit, detector)
+                wanted = str(attributes.get("config_hash", "")), str(attributes.get("inputs", ""))
+                if there is not None and there.status == "complete" and there.matches(*wanted):
+                    return there
+                return _finish(self._fresh(visit, detector), visit, detector, attributes)
         except OSError as error:
             raise TemplateStoreError(
                 f"{self.url}: cannot write the status of {_label(attributes)}: {words_of(error)}"
@@ -226,18 +236,27 @@ class TemplateStore:
             self._root.require_group(path).attrs.put({})
         return self._root.create_group(path, overwrite=True)
 
-    def note_requested(self, wanted: Iterable[tuple[int, int]]) -> None:
-        """Remember that these (visit, detector) were asked for, so that what is missing can be told."""
-        requested = self.requested() | set(wanted)
-        by_visit: dict[str, list[int]] = {}
-        for visit, detector in sorted(requested):
-            by_visit.setdefault(str(visit), []).append(detector)
-        self._root.update_attributes({"requested": by_visit})
+    def journal(self) -> Journal:
+        """Begin the journal of a run."""
+        return Journal(self._root)
 
-    def requested(self) -> set[tuple[int, int]]:
-        """The (visit, detector) that any run was asked for."""
-        attributes: Mapping[str, Any] = group_attributes(self._root, [""])[0] or {}
-        return {(int(v), int(d)) for v, detectors in attributes.get("requested", {}).items() for d in detectors}
+    def journalled(self) -> tuple[dict[tuple[int, int], TemplateRecord], set[tuple[int, int]]]:
+        """What the journals say: the last record of each (visit, detector), and all that any run was asked for.
+
+        A template that was finished after its run had died is in the store and not in the journal.
+        """
+        last: dict[tuple[int, int], tuple[str, TemplateRecord]] = {}
+        requested: set[tuple[int, int]] = set()
+        for entry in entries(self._root):
+            if entry.get("event") == "requested":
+                for visit, detectors in entry.get("detector_visits", {}).items():
+                    requested.update((int(visit), int(d)) for d in detectors)
+            elif entry.get("event") == "ended":
+                data_id = int(entry["visit"]), int(entry["detector"])
+                record, when = _record(*data_id, entry), str(entry.get("time", ""))
+                if record is not None and (data_id not in last or when >= last[data_id][0]):
+                    last[data_id] = when, record
+        return {data_id: record for data_id, (_, record) in last.items()}, requested
 
     def status(self, visit: int, detector: int) -> TemplateRecord | None:
         """What the store says of a detector-visit; None if nothing (complete) is there. One metadata read."""
@@ -246,21 +265,25 @@ class TemplateStore:
 
     def records(self) -> Iterator[TemplateRecord]:
         """All detector-visits that have a status, by visit and detector; one metadata read each, many at a time."""
-        for entry in self.entries():
-            record = _record(entry["visit"], entry["detector"], entry)
-            assert record is not None
-            yield record
+        return map(_record_of, self.entries())
+
+    def records_of(self, data_ids: Iterable[tuple[int, int]]) -> Iterator[TemplateRecord]:
+        """Those of some (visit, detector) that have a status; one metadata read each, many at a time."""
+        return map(_record_of, self.entries_of(data_ids))
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """The attributes of all detector-visits that have a status, in the order of `records`, and as cheaply."""
         visits = _numbers(list_names(self._root, [""])[0])
         for some in batched(visits, _BATCH):
             found = list_names(self._root, map(str, some))
-            pairs = [(v, d) for v, names in zip(some, found, strict=True) for d in _numbers(names)]
-            for few in batched(pairs, _BATCH):
-                for (v, d), attributes in zip(few, group_attributes(self._root, _paths(few)), strict=True):
-                    if attributes is not None and attributes.get("status") in STATUSES:
-                        yield {**attributes, "visit": v, "detector": d}
+            yield from self.entries_of((v, d) for v, names in zip(some, found, strict=True) for d in _numbers(names))
+
+    def entries_of(self, data_ids: Iterable[tuple[int, int]]) -> Iterator[dict[str, Any]]:
+        """The same of some (visit, detector) only."""
+        for few in batched(data_ids, _BATCH):
+            for (v, d), attributes in zip(few, group_attributes(self._root, _paths(few)), strict=True):
+                if attributes is not None and attributes.get("status") in STATUSES:
+                    yield {**attributes, "visit": v, "detector": d}
 
     def read(self, visit: int, detector: int) -> xr.Dataset:
         """Open a template, lazily.
@@ -343,6 +366,12 @@ def _finish(group: zarr.Group, visit: int, detector: int, attributes: Mapping[st
     group.update_attributes(dict(attributes))
     record = _record(visit, detector, attributes)
     assert record is not None
+    return record
+
+
+def _record_of(entry: Mapping[str, Any]) -> TemplateRecord:
+    record = _record(entry["visit"], entry["detector"], entry)
+    assert record is not None  # entries have a status
     return record
 
 

@@ -1,6 +1,13 @@
 """The template store: its layout, and that a template is there whole or not at all."""
 
+import json
+import os
 import pickle
+import socket
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +20,11 @@ from zarr.storage import LocalStore, MemoryStore
 
 from dcrflow.errors import TemplateStoreError
 from dcrflow.masks import STANDARD_PLANES, flag_attributes
+from dcrflow.stores.locks import locked
 from dcrflow.stores.templates import TemplateRecord, TemplateStore
 
 PROVENANCE = {"config_hash": "c0ffee", "inputs": "coadds.zarr"}
+OTHERS = {**PROVENANCE, "inputs": "others"}
 
 
 def template(visit: int = 12, detector: int = 3, side: int = 40, psf: bool = False, seed: int = 0) -> xr.Dataset:
@@ -127,12 +136,40 @@ def test_a_record_costs_one_read() -> None:
     assert sorted(key for key, *_ in watched.watch.reads) == [f"12/{d}/zarr.json" for d in range(5)]
 
 
-def test_what_was_asked_for_is_remembered() -> None:
+def test_the_journal_remembers_what_was_asked_for_and_how_it_ended() -> None:
     store = TemplateStore.create_or_open(MemoryStore())
-    assert store.requested() == set()
-    store.note_requested([(12, 3), (12, 4)])
-    store.note_requested([(3, 1)])
-    assert store.requested() == {(12, 3), (12, 4), (3, 1)}
+    assert store.journalled() == ({}, set())
+    ended = {"config_hash": "c0ffee", "inputs": "coadds.zarr"}
+    with store.journal() as journal:
+        journal.add("requested", detector_visits={"12": [3, 4], "3": [1]})
+        journal.add("ended", visit=12, detector=3, status="failed", error={"type": "A", "message": "b"}, **ended)
+        journal.add("ended", visit=12, detector=4, status="complete", coverage=0.5, **ended)
+    time.sleep(0.01)
+    with store.journal() as journal:
+        journal.add("requested", detector_visits={"12": [3]})
+        journal.add("ended", visit=12, detector=3, status="complete", coverage=0.5, **ended)
+    records, requested = store.journalled()
+    assert requested == {(12, 3), (12, 4), (3, 1)}
+    assert records == {(12, 3): record(coverage=0.5), (12, 4): record(detector=4, coverage=0.5)}
+
+
+def test_a_journal_cut_short_is_read_up_to_there(tmp_path: Path) -> None:
+    store = TemplateStore.create_or_open(tmp_path / "t.zarr")
+    with store.journal() as journal:
+        journal.add("requested", detector_visits={"12": [3, 4]})
+        journal.add("ended", visit=12, detector=3, status="complete", config_hash="c0ffee", inputs="coadds.zarr")
+    (file,) = (tmp_path / "t.zarr" / ".dcrflow").glob("*.jsonl")
+    file.write_bytes(file.read_bytes()[:-20])
+    assert store.journalled() == ({}, {(12, 3), (12, 4)})
+
+
+def test_a_failure_does_not_undo_what_another_run_completed() -> None:
+    store = TemplateStore.create_or_open(MemoryStore())
+    store.write(template())
+    assert store.write_status(12, 3, "failed", PROVENANCE, {"type": "A", "message": "b"}) == record()
+    assert store.read(12, 3).status == "complete"
+    other = {**PROVENANCE, "config_hash": "another"}
+    assert store.write_status(12, 3, "failed", other, {"type": "A", "message": "b"}).status == "failed"
 
 
 @pytest.mark.parametrize("after", ["nothing", "a template", "a failure"])
@@ -147,10 +184,11 @@ def test_a_crash_at_any_write_leaves_no_status(after: str, write: str) -> None:
         if what == "a template":
             store.write(template(seed=seed, psf=True))
         elif what == "a failure":
-            store.write_status(12, 3, "failed", PROVENANCE, error)
+            store.write_status(12, 3, "failed", OTHERS, error)
 
     put(after, 1)
     before, old = dict(watched._store_dict), store.status(12, 3)
+    expected = record("complete") if write == "a template" else record("failed", inputs="others", error=error)
     crashes = 0
     for crash_at in range(1000):
         watched._store_dict.clear()
@@ -161,8 +199,11 @@ def test_a_crash_at_any_write_leaves_no_status(after: str, write: str) -> None:
             break
         except CrashError:
             crashes += 1
-            if crash_at == 0:  # nothing was written: what was there is there
-                assert watched._store_dict == before
+            untouched = {k: v for k, v in watched._store_dict.items() if not k.startswith(".dcrflow")} == before
+            if untouched:
+                assert store.status(12, 3) == old
+            elif store.status(12, 3) == expected:  # all was written; the lock alone was not taken away
+                assert write != "a template" or store.damaged(12, 3) == ()
             else:
                 assert store.status(12, 3) is None
                 assert list(store.records()) == []
@@ -170,7 +211,7 @@ def test_a_crash_at_any_write_leaves_no_status(after: str, write: str) -> None:
                     store.read(12, 3)
         watched.watch.arm(None)
         put(write, 2)
-        assert store.status(12, 3) == record("complete") if write == "a template" else record("failed", error=error)
+        assert store.status(12, 3) == expected
         assert write != "a template" or store.damaged(12, 3) == ()
     assert crashes >= (10 if "a template" in (after, write) else 2)
     assert (old is None) == (after == "nothing")
@@ -306,3 +347,72 @@ def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
         store.write(template())
     with pytest.raises(TemplateStoreError, match="cannot write the status of visit 12 detector 3: PermissionError"):
         store.write_status(12, 3, "failed", PROVENANCE)
+
+
+# locks ----------------------------------------------------------------------------------------------------------------
+
+
+def lock_of(root: zarr.Group, content: dict[str, Any]) -> None:
+    path = Path(root.store.root) / ".dcrflow" / "locks" / "12.3"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def test_writers_take_turns(tmp_path: Path) -> None:
+    root = zarr.create_group(tmp_path / "t.zarr")
+    inside, most = [0], [0]
+
+    def work() -> None:
+        for _ in range(5):
+            with locked(root, "12.3") as renew:
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+                time.sleep(0.005)
+                renew()
+                inside[0] -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1]
+    assert not list((tmp_path / "t.zarr" / ".dcrflow" / "locks").iterdir())
+
+
+def test_a_lock_of_a_dead_process_is_taken_over_at_once(tmp_path: Path) -> None:
+    root = zarr.create_group(tmp_path / "t.zarr")
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    lock_of(root, {"token": "a", "host": socket.gethostname(), "pid": dead.pid, "renewed": 0})
+    with locked(root, "12.3", lease=1e9):
+        pass
+
+
+def test_a_lock_of_another_machine_is_taken_over_when_it_is_not_renewed(tmp_path: Path) -> None:
+    root = zarr.create_group(tmp_path / "t.zarr")
+    owner = {"token": "a", "host": "elsewhere", "pid": os.getpid(), "renewed": 0}
+    lock_of(root, owner)
+    done = threading.Event()
+
+    def wait() -> None:
+        with locked(root, "12.3", lease=0.6):
+            done.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    for renewed in range(1, 5):
+        time.sleep(0.3)
+        assert not done.is_set()
+        lock_of(root, owner | {"renewed": renewed})
+    assert done.wait(30)
+    thread.join()
+
+
+def test_a_writer_whose_lock_was_taken_stops(tmp_path: Path) -> None:
+    root = zarr.create_group(tmp_path / "t.zarr")
+    with locked(root, "12.3") as renew:
+        lock_of(root, {"token": "b", "host": "elsewhere", "pid": 1, "renewed": 0})
+        with pytest.raises(TemplateStoreError, match="taken over by another writer"):
+            renew()
+    assert "elsewhere" in (tmp_path / "t.zarr" / ".dcrflow" / "locks" / "12.3").read_text()

@@ -1,0 +1,181 @@
+"""From the description of a cluster to a dask client. Knows no astronomy."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dask
+import yaml
+from distributed import Client, LocalCluster
+
+from dcrflow.cluster.batch import job_script, open_batch
+from dcrflow.cluster.description import (
+    KINDS,
+    Batch,
+    Kubernetes,
+    Local,
+    Running,
+    SchedulerFile,
+    Workers,
+    read_description,
+)
+from dcrflow.cluster.kubernetes import manifests, open_kubernetes
+from dcrflow.cluster.scratch import check_scratch
+from dcrflow.cluster.tls import read_certificates
+from dcrflow.errors import ClusterError
+
+__all__ = ["KINDS", "connect", "read_description", "show"]
+
+LOOPBACK = "127.0.0.1"
+
+#: A lost worker makes all that it was working on suspect: allow a task to be unlucky more often than dask's 3.
+#: Workers start no more loads than they can work on. Spill before dying. An adaptive cluster takes a task of unknown
+#: duration for a long one, and is in no hurry to stop workers.
+SETTINGS = {
+    "distributed.scheduler.allowed-failures": 10,
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.scheduler.unknown-task-duration": "10s",
+    "distributed.adaptive.wait-count": 10,
+    "distributed.admin.large-graph-warning-threshold": "100MB",
+    "distributed.comm.timeouts.connect": "60s",
+    "distributed.worker.memory.target": 0.6,
+    "distributed.worker.memory.spill": 0.7,
+    "distributed.worker.memory.pause": 0.8,
+    "distributed.worker.memory.terminate": 0.95,
+}
+
+
+@contextmanager
+def connect(cluster: str = "local", **changes: Any) -> Iterator[Client]:
+    """Open a dask client, and close what was opened for it afterwards.
+
+    Parameters
+    ----------
+    cluster : str
+        ``local`` starts worker processes of one thread each on this machine, listening on the loopback interface only;
+        ``slurm``, ``pbs``, ``htcondor`` submit workers as jobs; ``kubernetes`` makes pods; a YAML file describes any of
+        these; a scheduler file or ``tcp://host:port``, ``tls://host:port`` is a scheduler that runs already.
+    **changes
+        Fields of the description over what `cluster` says: ``workers=4``, ``memory="8GiB"``, ``adaptive=True``;
+        ``dashboard=0`` takes any free port.
+
+    Raises
+    ------
+    ClusterError
+        If the description is none of the above, a package is missing, or no scheduler answers.
+    """
+    description = read_description(cluster, **changes)
+    if isinstance(description, Workers) and description.local_directory is not None and _is_here(description):
+        warning = check_scratch(description.local_directory)
+        if warning:
+            warnings.warn(warning, stacklevel=3)
+    with dask.config.set(SETTINGS):
+        match description:
+            case Running(address=address, certificates=directory):
+                yield from _running(address, directory)
+            case SchedulerFile(path=path, certificates=directory, wait=wait):
+                yield from _running(_address_in(path, wait), directory)
+            case Local():
+                yield from _local(description)
+            case Batch():
+                yield from _started(open_batch(description, f":{_free_port(description.dashboard, '')}"))
+            case Kubernetes():
+                yield from _started(open_kubernetes(description))
+
+
+def show(cluster: str, **changes: Any) -> str:
+    """What would be submitted for a cluster, without one: a job script, or manifests as YAML.
+
+    Raises
+    ------
+    ClusterError
+        If there is nothing to submit for it.
+    """
+    description = read_description(cluster, **changes)
+    if isinstance(description, Batch):
+        return job_script(description)
+    if isinstance(description, Kubernetes):
+        return str(yaml.safe_dump_all(manifests(description), sort_keys=False))
+    raise ClusterError(f"nothing is submitted for a {description.kind} cluster; give slurm, pbs, htcondor or kubernetes")
+
+
+def _is_here(description: Workers) -> bool:
+    return isinstance(description, Local)
+
+
+def _running(address: str, directory: Any) -> Iterator[Client]:
+    security = None if directory is None else read_certificates(directory)
+    try:
+        client = Client(address, security=security, timeout=10)
+    except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise ClusterError(f"no dask scheduler answers at {address}: {said}") from None
+    with client:
+        yield client
+
+
+def _address_in(path: Any, wait: float) -> str:
+    """The address that a scheduler wrote to its file, once it has."""
+    until = time.monotonic() + wait
+    while True:
+        try:
+            return str(json.loads(path.read_text())["address"])
+        except (OSError, ValueError, KeyError, TypeError):
+            if time.monotonic() > until:
+                raise ClusterError(
+                    f"no scheduler has written its address to {path} within {wait:.0f} s: is `dask scheduler "
+                    "--scheduler-file` running?"
+                ) from None
+            time.sleep(0.2)
+
+
+def _local(description: Local) -> Iterator[Client]:
+    with _deaf_to_interrupts():
+        local = LocalCluster(
+            n_workers=description.workers or os.cpu_count() or 1,
+            threads_per_worker=description.threads,
+            host=LOOPBACK,
+            memory_limit=description.memory,
+            local_directory=None if description.local_directory is None else str(description.local_directory),
+            dashboard_address=f"{LOOPBACK}:{_free_port(description.dashboard, LOOPBACK)}",
+        )
+    if description.adaptive:
+        local.adapt(minimum=1, maximum=description.workers or os.cpu_count() or 1)
+    yield from _started(local)
+
+
+def _started(cluster: Any) -> Iterator[Client]:
+    with cluster, Client(cluster) as client:
+        yield client
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Start processes that ignore Ctrl-C, which the terminal sends to all: this one decides what ends when."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _free_port(wanted: int, host: str) -> int:
+    """The port wanted if it is free, or else any."""
+    with socket.socket() as probe:
+        try:
+            probe.bind((host, wanted))
+        except OSError:
+            return 0
+    return wanted
