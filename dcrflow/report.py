@@ -69,8 +69,16 @@ class CampaignStatus:
         return len(self.missing) if status == "missing" else sum(r.status == status for r in self.records)
 
 
-def campaign_status(out: TemplateStore | Any) -> CampaignStatus:
-    """Read the status of every detector-visit of a template store.
+def campaign_status(out: TemplateStore | Any, scan: bool = False) -> CampaignStatus:
+    """The status of every detector-visit of a template store.
+
+    Parameters
+    ----------
+    out : TemplateStore, or anything that `TemplateStore.open` takes
+        The store.
+    scan : bool
+        Look at every template instead of reading the journals of the runs. Without, only those are looked up that were
+        asked for and whose end is in no journal: finished after their run had died, or missing.
 
     Raises
     ------
@@ -78,6 +86,10 @@ def campaign_status(out: TemplateStore | Any) -> CampaignStatus:
         If there is no such store.
     """
     store = out if isinstance(out, TemplateStore) else TemplateStore.open(out)
-    records = tuple(store.records())
-    there = {(r.visit, r.detector) for r in records}
-    return CampaignStatus(store.url, records, tuple(sorted(store.requested() - there)))
+    known, requested = store.journalled()
+    if scan or not requested:
+        known = {(r.visit, r.detector): r for r in store.records()}
+    else:
+        known |= {(r.visit, r.detector): r for r in store.records_of(sorted(requested - known.keys()))}
+    records = tuple(known[data_id] for data_id in sorted(known))
+    return CampaignStatus(store.url, records, tuple(sorted(requested - known.keys())))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+import numpy as np
 
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Outline, sketched
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.physics.observation import Observation
 from dcrflow.sketch import card
+
+_BITS = 20  # of the cells' coordinates, 0.2 arcmin across
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,3 +84,25 @@ class DetectorVisit:
     def group(self) -> str:
         """The template store's group, ``<visit>/<detector>``."""
         return f"{self.visit}/{self.detector}"
+
+
+def sky_order[Row](rows: Iterable[Row]) -> list[Row]:
+    """Detector-visits so that neighbours on the sky follow each other, and share what is cached of the coadds.
+
+    Along a Z-order curve of the detectors' centres on the unit sphere; rows that are no detector-visits come first.
+    """
+    visits = list(rows)
+    places = np.zeros((len(visits), 3))
+    for i, visit in enumerate(visits):
+        if isinstance(visit, DetectorVisit):
+            box = visit.bbox
+            ra, dec = np.deg2rad(visit.wcs.pixel_to_sky(box.x0 + box.width / 2, box.y0 + box.height / 2))
+            places[i] = np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)
+        else:
+            places[i] = -1.0
+    cells = ((np.nan_to_num(places) + 1) / 2 * (2**_BITS - 1)).astype(np.uint64)
+    order = np.zeros(len(visits), np.uint64)
+    for bit in range(_BITS):
+        for axis in range(3):
+            order |= ((cells[:, axis] >> np.uint64(bit)) & np.uint64(1)) << np.uint64(3 * bit + axis)
+    return [visits[i] for i in np.argsort(order, kind="stable")]

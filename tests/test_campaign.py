@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def client():
-    with dcrflow.connect("local", workers=2, dashboard=False) as client:
+    with dcrflow.connect("local", workers=2, dashboard=0) as client:
         yield client
 
 

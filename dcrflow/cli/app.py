@@ -7,17 +7,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
 
+from dcrflow.cli import cluster as cluster_commands
 from dcrflow.cli import show
 from dcrflow.cli.report import report
 from dcrflow.config import TemplateConfig, parse_settings
-from dcrflow.errors import DcrflowError
+from dcrflow.errors import ClusterError, DcrflowError
 from dcrflow.version import __version__
+
+if TYPE_CHECKING:
+    from dcrflow.campaign.stopping import Stop
 
 app = typer.Typer(
     name="dcrflow",
@@ -26,6 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.add_typer(cluster_commands.app, name="cluster")
+
+_EXIT = {"walltime": 3, "interrupted": 130}
 
 Coadds = Annotated[str, typer.Argument(help="DCR-coadd store: a zarr directory, zip file or URL.", show_default=False)]
 Visits = Annotated[
@@ -40,11 +46,15 @@ Where = Annotated[
     str | None, typer.Option(help='Only the rows for which this holds, such as "visit == 12 and detector < 4".')
 ]
 Limit = Annotated[int | None, typer.Option(min=0, help="Only the first so many rows.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes of a local cluster; one a core otherwise.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; a local cluster has one a core otherwise.")]
 
 
 def main() -> None:
-    """Run the command line: 0 on success, 1 if some detector-visits failed, 2 for what cannot be used."""
+    """Run the command line.
+
+    Exits with 0 on success, 1 if some detector-visits failed, 2 for what cannot be used, 3 if it stopped for the
+    walltime and 130 if it was interrupted.
+    """
     try:
         app()
     except DcrflowError as error:
@@ -130,8 +140,24 @@ def run(
     coadds: Coadds,
     visits: Visits,
     out: Annotated[str, typer.Argument(help="Template store to write: a zarr directory or URL.", show_default=False)],
-    cluster: Annotated[str, typer.Option(help="local, or the address of a dask scheduler: tcp://host:port.")] = "local",
+    cluster: Annotated[
+        str,
+        typer.Option(
+            help="local, slurm, pbs, htcondor, kubernetes, a YAML file that describes one (see dcrflow cluster), a "
+            "scheduler file, or a scheduler's address: tcp://host:port."
+        ),
+    ] = "local",
     workers: Workers = None,
+    memory: Annotated[str | None, typer.Option(help="Of each worker, as 4GiB.", show_default=False)] = None,
+    adaptive: Annotated[
+        bool, typer.Option("--adaptive", help="Start and stop workers with the load, up to --workers.")
+    ] = False,
+    walltime: Annotated[
+        str | None,
+        typer.Option(
+            help="Time this run has, HH:MM:SS; it stops early enough to finish what it began.", show_default=False
+        ),
+    ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Make again what failed before.")] = False,
@@ -139,9 +165,13 @@ def run(
     limit: Limit = None,
     where: Where = None,
     window: Annotated[int | None, typer.Option(min=1, help="Templates in flight at once.")] = None,
+    performance_report: Annotated[
+        Path | None, typer.Option(help="Write dask's performance report: FILE.html, FILE-2.html, ...")
+    ] = None,
 ) -> None:
     """Build the templates of many detector-visits; run it again to finish what is missing."""
     from dcrflow.campaign import run_campaign
+    from dcrflow.campaign.stopping import Stop
     from dcrflow.cluster import connect
     from dcrflow.stores.coadds import open_coadds
     from dcrflow.stores.templates import TemplateStore
@@ -151,46 +181,59 @@ def run(
     store = open_coadds(coadds)
     rows = select(read_visit_rows(visits), where, limit)
     target = TemplateStore.create_or_open(out)
-    with connect(cluster, workers=workers) as client, _stopping() as stop, show.CampaignDisplay(client) as display:
+    changes = {"workers": workers, "memory": memory, "adaptive": adaptive or None}
+    stop = Stop(None if walltime is None else _seconds(walltime))
+    with connect(cluster, **changes) as client, _stopping(stop), show.CampaignDisplay(client) as display:
         result = run_campaign(
             store, rows, target, chosen, client=client, window=window, overwrite=overwrite,
-            retry_failed=retry_failed, progress=display.update, stop=stop,
+            retry_failed=retry_failed, progress=display.update, stop=stop, report=performance_report,
         )  # fmt: skip
     show.result(result, target.url)
-    raise typer.Exit(130 if result.stopped else 0 if result.ok else 1)
+    raise typer.Exit(_EXIT.get(result.stopped, 0 if result.ok else 1))
 
 
 @app.command()
 def status(
     out: Annotated[str, typer.Argument(help="Template store.", show_default=False)],
     failures: Annotated[int, typer.Option(min=0, help="Show at most so many of what is not complete.")] = 20,
+    scan: Annotated[
+        bool, typer.Option("--scan", help="Look at every template instead of the journals of the runs.")
+    ] = False,
 ) -> None:
     """Say what of a campaign is complete, failed, without overlap or missing, and why."""
     from dcrflow.report import campaign_status
 
-    show.status(campaign_status(out), failures)
+    show.status(campaign_status(out, scan), failures)
 
 
 app.command()(report)
 
 
 @contextmanager
-def _stopping() -> Iterator[Event]:
-    """An event that the first Ctrl-C (or SIGTERM) sets; the second leaves at once."""
-    stop = Event()
+def _stopping(stop: Stop) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) asks to stop; the second leaves at once."""
 
     def handle(number: int, frame: object) -> None:
-        if stop.is_set():
-            sys.exit(130)
+        if stop.is_set:
+            sys.exit(_EXIT["interrupted"])
         stop.set()
         show.console.print("stopping: finishing what is in flight; once more to leave at once")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _seconds(walltime: str) -> int:
+    from dcrflow.cluster.description import seconds
+
+    try:
+        return seconds(walltime)
+    except ValueError as error:
+        raise ClusterError(f"--walltime: {error}") from None
 
 
 def _config(path: Path | None, settings: list[str] | None) -> TemplateConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from dcrflow import campaign
     from dcrflow.demo import DemoReport
     from dcrflow.report import CampaignStatus, Planned
@@ -99,12 +101,23 @@ class CampaignDisplay:
     """The bar of a running campaign: done, failed, rate, time left; and where the dashboard is."""
 
     def __init__(self, client: Any, title: str = "templates") -> None:
-        self._address = client.dashboard_link
-        self._progress = _progress(TextColumn("{task.fields[detail]}"))
+        from dcrflow.cluster.dashboard import dashboard_hints
+
+        self._hints = dashboard_hints(client.dashboard_link)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=8),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[detail]}", table_column=Column(no_wrap=True)),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
         self._task = self._progress.add_task(title, total=None, detail="")
 
     def __enter__(self) -> Self:
-        console.print(f"dashboard: {self._address or 'none'}")
+        for line in self._hints:
+            console.print(line, soft_wrap=True, markup=False)
         self._progress.start()
         return self
 
@@ -119,12 +132,14 @@ class CampaignDisplay:
         rate = ended / state.elapsed * 60 if ended and state.elapsed > 0 else 0.0
         parts = [f"{state.running} running"]
         if state.skipped:
-            parts.append(f"{state.skipped} done before")
+            parts.append(f"{state.skipped} before")
         if state.done.get("no-overlap"):
-            parts.append(f"{state.done['no-overlap']} without overlap")
+            parts.append(f"{state.done['no-overlap']} outside")
         parts.append(f"[red]{state.done['failed']} failed[/]" if state.done.get("failed") else "0 failed")
-        parts.append(f"{rate:.1f}/min")
-        self._progress.update(self._task, total=state.total, completed=ended + state.skipped, detail=", ".join(parts))
+        if state.lost:
+            parts.append(f"[yellow]{state.lost} lost[/]")
+        parts.append(f"{rate:.0f}/min")
+        self._progress.update(self._task, total=state.total, completed=ended + state.skipped, detail=" ".join(parts))
 
 
 def result(ended: campaign.CampaignResult, url: str) -> None:
@@ -136,11 +151,14 @@ def result(ended: campaign.CampaignResult, url: str) -> None:
         parts.append(f"[yellow]{ended.no_overlap} without overlap[/]")
     if ended.failures:
         parts.append(f"[red]{len(ended.failures)} failed[/]")
+    if ended.lost:
+        parts.append(f"[yellow]{ended.lost} begun again after their workers died[/]")
     output.print(
         f"{', '.join(parts)} of {ended.total} detector-visits in {ended.elapsed:.1f} s: {escape(url)}", soft_wrap=True
     )
     if ended.stopped:
-        output.print("stopped before the end; the same command again finishes what is missing")
+        why = {"walltime": "the walltime is nearly up", "interrupted": "interrupted"}[ended.stopped]
+        output.print(f"stopped before the end ({why}); the same command again finishes what is missing")
     for failure in ended.failures[:5]:
         console.print(
             f"[red]failed[/] visit {failure.visit} detector {failure.detector}: {failure.kind}: "
@@ -222,3 +240,14 @@ def survey(made: SimulatedSurvey) -> None:
         f"next: uv run dcrflow run {here}/coadds.zarr {here}/visits.ecsv {here}/templates.zarr",
         soft_wrap=True,
     )
+
+
+def fields(models: Mapping[str, type[BaseModel]]) -> None:
+    """What clusters' YAML files can say."""
+    for kind, model in models.items():
+        table = Table("field", "default", "", title=f"kind: {kind}", title_justify="left")
+        for name, info in model.model_fields.items():
+            if name != "kind":
+                default = "required" if info.is_required() else str(info.default)
+                table.add_row(name, escape(default), escape(info.description or ""))
+        output.print(table)

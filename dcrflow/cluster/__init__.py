@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import dask
-import yaml
 from distributed import Client, LocalCluster
 
 from dcrflow.cluster.batch import job_script, open_batch
@@ -28,7 +27,7 @@ from dcrflow.cluster.description import (
     Workers,
     read_description,
 )
-from dcrflow.cluster.kubernetes import manifests, open_kubernetes
+from dcrflow.cluster.kubernetes import as_yaml, manifests, open_kubernetes
 from dcrflow.cluster.scratch import check_scratch
 from dcrflow.cluster.tls import read_certificates
 from dcrflow.errors import ClusterError
@@ -104,8 +103,8 @@ def show(cluster: str, **changes: Any) -> str:
     if isinstance(description, Batch):
         return job_script(description)
     if isinstance(description, Kubernetes):
-        return str(yaml.safe_dump_all(manifests(description), sort_keys=False))
-    raise ClusterError(f"nothing is submitted for a {description.kind} cluster; give slurm, pbs, htcondor or kubernetes")
+        return as_yaml(manifests(description))
+    raise ClusterError(f"nothing is submitted for a {description.kind} cluster; give slurm, pbs, htcondor, kubernetes")
 
 
 def _is_here(description: Workers) -> bool:

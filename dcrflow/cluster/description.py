@@ -43,6 +43,7 @@ class Local(Workers):
 class Batch(Workers):
     """Workers as jobs of a batch system, the scheduler in this process."""
 
+    kind: Literal["slurm", "pbs", "htcondor"]
     workers: Annotated[int, Field(ge=1)] = Field(4, description="worker processes")
     memory: str = Field("4GiB", description="of a worker; the job asks for all of its workers'")
     workers_per_job: Annotated[int, Field(ge=1)] = Field(1, description="worker processes in one job")
@@ -134,18 +135,23 @@ Description = Annotated[
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(Description)
 
 #: The kinds that a word can name.
-KINDS = {"local": Local, "slurm": Slurm, "pbs": Pbs, "htcondor": HtCondor, "kubernetes": Kubernetes}
+KINDS: dict[str, type[BaseModel]] = {
+    "local": Local,
+    "slurm": Slurm,
+    "pbs": Pbs,
+    "htcondor": HtCondor,
+    "kubernetes": Kubernetes,
+}
 
 
 def seconds(text: str) -> int:
     """Seconds of HH:MM:SS, MM:SS, D-HH:MM:SS, or a dask timedelta such as 90m."""
     try:
         if ":" not in text:
-            return int(parse_timedelta(text))
+            return round(float(parse_timedelta(text) or 0))
         days, _, clock = text.rpartition("-")
         parts = [int(p) for p in clock.split(":")]
-        total = sum(p * 60**i for i, p in enumerate(reversed(parts)))
-        return total + 86400 * int(days or 0)
+        return int(86400 * int(days or 0) + sum(p * 60**i for i, p in enumerate(reversed(parts))))
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{text!r} is no time: give HH:MM:SS, or 90m") from None
 
@@ -185,7 +191,9 @@ def read_description(text: str, **changes: Any) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"][1:]) or "kind"
-        raise ClusterError(f"cluster {text}: {where}: {first['msg']}; `dcrflow cluster fields` lists what there is") from None
+        raise ClusterError(
+            f"cluster {text}: {where}: {first['msg']}; `dcrflow cluster fields` lists what there is"
+        ) from None
     return found
 
 

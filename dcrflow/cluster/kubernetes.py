@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import yaml
+
 from dcrflow.cluster.description import Kubernetes
 from dcrflow.errors import ClusterError
+
+
+class _Plain(yaml.SafeDumper):
+    """Repeats what occurs twice, as people write manifests."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
 
 _CERTIFICATES = "/etc/dcrflow/tls"
 
@@ -34,6 +44,11 @@ def manifests(description: Kubernetes, arguments: Sequence[str] = ("COADDS", "VI
         },
     }
     return [network_policy(description), job]
+
+
+def as_yaml(resources: Sequence[dict[str, Any]]) -> str:
+    """Manifests as one YAML text."""
+    return str(yaml.dump_all(resources, Dumper=_Plain, sort_keys=False))
 
 
 def cluster_manifest(description: Kubernetes) -> dict[str, Any]:
@@ -104,8 +119,8 @@ def open_kubernetes(description: Kubernetes) -> Any:
         ) from None
     if description.tls:
         raise ClusterError(
-            "a forwarded port cannot carry dask's TLS: run inside the cluster (`dcrflow cluster show kubernetes` prints "
-            "the DaskJob), or say tls: false to trust the cluster's own network"
+            "a forwarded port cannot carry dask's TLS: run inside the cluster (`dcrflow cluster show kubernetes` "
+            "prints the DaskJob), or say tls: false to trust the cluster's own network"
         )
     cluster = KubeCluster(custom_cluster_spec=cluster_manifest(description), namespace=description.namespace)
     if description.adaptive:

@@ -25,13 +25,17 @@ def check_scratch(directory: Path) -> str | None:
         with tempfile.NamedTemporaryFile(dir=directory) as file:
             file.write(b"x")
     except OSError as error:
-        raise ClusterError(f"local_directory {directory} cannot be written: {error}; give the node's own disk") from None
+        raise ClusterError(
+            f"local_directory {directory} cannot be written: {error}; give the node's own disk"
+        ) from None
     free = shutil.disk_usage(directory).free
     if free < _ENOUGH:
         return f"local_directory {directory} has {free / 2**20:.0f} MiB free: workers that spill will fail"
     kind = _file_system(directory)
     if kind in _REMOTE:
-        return f"local_directory {directory} is on {kind}, over the network: spilling there is slow; give the node's own"
+        return (
+            f"local_directory {directory} is on {kind}, over the network: spilling there is slow; give the node's own"
+        )
     return None
 
 

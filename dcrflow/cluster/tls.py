@@ -25,12 +25,13 @@ def certificates() -> Security:
         If the package cryptography is not there.
     """
     try:
-        return Security.temporary()
+        made: Security = Security.temporary()
     except ImportError:
         raise ClusterError(
             "a cluster over several machines wants TLS, which needs the package cryptography: "
             "pip install 'dcrflow[cluster]', or say tls: false"
         ) from None
+    return made
 
 
 def write_certificates(directory: Path) -> Path:

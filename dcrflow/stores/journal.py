@@ -74,7 +74,7 @@ class Journal:
 
 
 def entries(root: zarr.Group) -> Iterator[Mapping[str, Any]]:
-    """All lines of all runs, run by run in the order in which they began; a line cut short by a crash is passed over."""
+    """All lines, run by run in the order in which they began; a line cut short by a crash is passed over."""
 
     async def texts() -> list[bytes]:
         folder = _key(root, "")

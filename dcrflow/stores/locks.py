@@ -1,8 +1,8 @@
 """One writer at a time for each template: locks kept in the output store itself.
 
 A lock is an object that a writer creates if it is not there yet, and deletes when it is done. A writer that died leaves
-its lock behind: on this machine its process is looked for; elsewhere a lock whose owner has not renewed it while somebody
-watched for `LEASE` seconds counts as left behind. Nobody's clock is compared with anybody else's.
+its lock behind: on this machine its process is looked for; elsewhere a lock whose owner has not renewed it while
+somebody watched for `LEASE` seconds counts as left behind. Nobody's clock is compared with anybody else's.
 """
 
 from __future__ import annotations

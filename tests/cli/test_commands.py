@@ -98,7 +98,8 @@ def test_run_with_failures_exits_1(dcr: Run, survey: Path, tmp_path: Path) -> No
 
 def test_status_tells_what_is_missing(dcr: Run, tmp_path: Path) -> None:
     store = dcrflow.TemplateStore.create_or_open(tmp_path / "out.zarr")
-    store.note_requested([(1, 2), (1, 3), (5, 0)])
+    with store.journal() as journal:
+        journal.add("requested", detector_visits={"1": [2, 3], "5": [0]})
     store.write_status(
         1, 2, "failed", {"config_hash": "", "inputs": ""}, {"type": "OSError", "message": "disk on fire"}
     )

@@ -1,0 +1,56 @@
+"""What went wrong: in the code and its input, or with the machines."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+from distributed import Client, Future
+from distributed.scheduler import KilledWorker
+
+from dcrflow.errors import DcrflowError
+
+_MEMORY = "worker-restart-memory"  # topic under which dask's nannies tell that they restarted a worker for its memory
+
+
+@dataclass(frozen=True)
+class VisitFailure:
+    """The kind and the words of an error."""
+
+    kind: str
+    message: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> VisitFailure:
+        """From an exception, its notes included, in one line."""
+        words = [str(error) or type(error).__name__, *getattr(error, "__notes__", ())]
+        if not isinstance(error, DcrflowError) and error.__traceback__ is not None:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            words.append(f"in {last.name}")
+        return cls(type(error).__name__, " ".join(" | ".join(words).split()))
+
+    def as_attribute(self) -> dict[str, str]:
+        """As the template store keeps it."""
+        return {"type": self.kind, "message": self.message}
+
+
+def machine_trouble(client: Client, future: Future[Any]) -> VisitFailure | None:
+    """What happened to the machines, if it was they who failed and not the work; None otherwise."""
+    if future.status in ("cancelled", "lost"):
+        return VisitFailure("WorkersLost", f"the task was {future.status}: the scheduler lost the workers that had it")
+    error = future.exception()
+    if not isinstance(error, KilledWorker):
+        return None
+    address = str(error.last_worker.address)
+    if any(event.get("worker") == address for _, event in client.get_events(_MEMORY)):
+        return VisitFailure(
+            "OutOfMemory",
+            f"worker {address} was restarted because it exceeded 95 % of its memory limit; give the workers more "
+            "memory (--memory), fewer threads, or the template a smaller tile",
+        )
+    return VisitFailure(
+        "WorkersLost",
+        f"{error.allowed_failures + 1} workers died while they made it, the last at {address}: killed by the system or "
+        "the batch queue (memory, walltime) or with their machine; see the workers' logs",
+    )

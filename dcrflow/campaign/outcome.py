@@ -1,0 +1,83 @@
+"""How a campaign stands, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A detector-visit that has no template, and why.
+
+    Parameters
+    ----------
+    visit, detector : int
+        The data ID; -1 where the table's row was unreadable.
+    kind : str
+        Name of the error's class.
+    message : str
+        One line.
+    """
+
+    visit: int
+    detector: int
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a campaign is; given to its progress callback.
+
+    Parameters
+    ----------
+    total, skipped, running : int
+        Detector-visits asked for, done before, in flight.
+    done : mapping of str to int
+        By status, in this run.
+    elapsed : float
+        Seconds.
+    lost : int
+        Templates begun again because their workers died.
+    """
+
+    total: int
+    skipped: int
+    running: int
+    done: Mapping[str, int]
+    elapsed: float
+    lost: int = 0
+
+
+@dataclass(frozen=True)
+class CampaignResult:
+    """How a campaign ended.
+
+    Parameters
+    ----------
+    total, skipped, complete, no_overlap : int
+        Numbers of detector-visits.
+    failures : tuple of Failure
+        Those that failed, in this run or in an earlier one that is not retried.
+    elapsed : float
+        Seconds.
+    stopped : str
+        Why it stopped before it had begun all of them; empty if it did not.
+    lost : int
+        Templates begun again because their workers died.
+    """
+
+    total: int
+    skipped: int
+    complete: int
+    no_overlap: int
+    failures: tuple[Failure, ...]
+    elapsed: float
+    stopped: str = ""
+    lost: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether every detector-visit is complete or has no overlap."""
+        return not self.failures and not self.stopped

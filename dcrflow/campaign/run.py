@@ -1,0 +1,277 @@
+"""run_campaign: the graphs of many detector-visits over a dask client."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, Future, as_completed
+
+from dcrflow.campaign.failures import VisitFailure, machine_trouble
+from dcrflow.campaign.outcome import CampaignResult, Failure, Progress
+from dcrflow.campaign.reports import PerformanceReports
+from dcrflow.campaign.stopping import Stop
+from dcrflow.config import TemplateConfig
+from dcrflow.errors import DcrflowError, NoOverlapError
+from dcrflow.graph import write_task
+from dcrflow.plan import TemplatePlan, plan_template
+from dcrflow.stores.coadds import coadd_source
+from dcrflow.stores.journal import Journal
+from dcrflow.stores.source import CoaddSource
+from dcrflow.stores.templates import TemplateRecord, TemplateStore
+from dcrflow.stores.visits import BadVisit
+from dcrflow.visit import DetectorVisit, sky_order
+
+WINDOW = 3  # templates in flight for each worker thread
+
+Row = DetectorVisit | BadVisit
+
+
+def run_campaign(
+    coadds: CoaddSource | Any,
+    visits: Iterable[Row],
+    out: TemplateStore | Any,
+    config: TemplateConfig | None = None,
+    *,
+    client: Client,
+    window: int | None = None,
+    overwrite: bool = False,
+    retry_failed: bool = False,
+    retries: int = 2,
+    lost_retries: int = 3,
+    progress: Callable[[Progress], None] | None = None,
+    stop: Stop | None = None,
+    report: Path | None = None,
+) -> CampaignResult:
+    """Make and write the templates of many detector-visits, neighbours on the sky one after the other.
+
+    Parameters
+    ----------
+    coadds : CoaddSource, or anything that `open_coadds` takes
+        The subfilter coadds; the workers must be able to open them too.
+    visits : iterable of DetectorVisit
+        What to make templates for; a `BadVisit` is written down as failed.
+    out : TemplateStore, or anything that `TemplateStore.create_or_open` takes
+        Where to write. Several campaigns may write to one store at the same time.
+    config : TemplateConfig, optional
+        How; defaults otherwise.
+    client : distributed.Client
+        Whose workers do it.
+    window : int, optional
+        Templates in flight at once; 3 a worker thread otherwise.
+    overwrite : bool
+        Make again what is complete.
+    retry_failed : bool
+        Make again what failed in an earlier run.
+    retries : int
+        How often a task that raises is tried again before its template counts as failed.
+    lost_retries : int
+        How often a template whose workers died is begun again before it counts as failed.
+    progress : callable, optional
+        Called with a `Progress` whenever something ends.
+    stop : Stop, optional
+        Once it has a reason, nothing more is begun; what is in flight is finished.
+    report : Path, optional
+        Where to write dask's performance report.
+
+    Returns
+    -------
+    CampaignResult
+        A detector-visit that fails is written down, with the error, and does not stop the others.
+
+    Raises
+    ------
+    CoaddStoreError, TemplateStoreError, ConfigError
+        If nothing can be done at all: an unusable store, a band that the coadds do not have.
+    """
+    coadds, store = coadd_source(coadds), TemplateStore.create_or_open(out)
+    rows = sky_order(visits)
+    with store.journal() as journal, PerformanceReports(report) as reports:
+        journal.add(
+            "requested", detector_visits=_by_visit(rows), config=(config or TemplateConfig()).as_json(),
+            inputs=coadds.url,
+        )  # fmt: skip
+        campaign = _Campaign(
+            coadds, store, config or TemplateConfig(), client, journal, reports, retries, lost_retries, len(rows),
+            progress or (lambda _: None), stop or Stop(),
+        )  # fmt: skip
+        campaign.run(campaign.to_do(rows, overwrite, retry_failed), window)
+        result = campaign.result()
+        journal.add("stopped" if result.stopped else "finished", complete=result.complete, failed=len(result.failures))
+    return result
+
+
+@dataclass
+class _InFlight:
+    """A template that the cluster is making."""
+
+    visit: DetectorVisit
+    plan: TemplatePlan
+    since: float
+    lost: int = 0
+
+
+@dataclass
+class _Campaign:
+    """The state of one run, all of it on the client."""
+
+    coadds: CoaddSource
+    store: TemplateStore
+    config: TemplateConfig
+    client: Client
+    journal: Journal
+    reports: PerformanceReports
+    retries: int
+    lost_retries: int
+    total: int
+    report: Callable[[Progress], None]
+    stop: Stop
+    began: float = field(default_factory=time.monotonic)
+    skipped: int = 0
+    lost: int = 0
+    stopped: str = ""
+    done: Counter[str] = field(default_factory=Counter)
+    failures: list[Failure] = field(default_factory=list)
+    pending: dict[Future[Any], _InFlight] = field(default_factory=dict)
+
+    def run(self, to_do: Iterator[DetectorVisit], window: int | None) -> None:
+        """Keep the window full until there is nothing left, or a reason to stop; then wait for what is in flight."""
+        finished = as_completed(with_results=False)
+        self.tell()
+        while True:
+            while len(self.pending) < (window or WINDOW * max(1, sum(self.client.nthreads().values()))):
+                self.stopped = self.stop.reason
+                visit = None if self.stopped else next(to_do, None)
+                if visit is None:
+                    break
+                future = self.begin(visit)
+                if future is not None:
+                    finished.add(future)
+                self.tell()
+            if not self.pending:
+                break
+            again = self.end(next(finished))
+            if again is not None:
+                finished.add(again)
+            self.tell()
+        if self.stopped and next(to_do, None) is None:
+            self.stopped = ""  # it was all done anyway
+
+    def to_do(self, rows: Sequence[Row], overwrite: bool, retry_failed: bool) -> Iterator[DetectorVisit]:
+        """The detector-visits that are still to be made, looked up one by one as the window moves."""
+        for row in rows:
+            record = None if overwrite else self.store.status(row.visit, row.detector)
+            same = record is not None and record.matches(self.config.digest, self.coadds.url)
+            if isinstance(row, BadVisit):
+                self.fail(row, VisitFailure(type(row.error).__name__, str(row.error)))
+            elif record is not None and same and record.status in ("complete", "no-overlap"):
+                self.skipped += 1
+                self.tell()
+            elif record is not None and same and record.status == "failed" and not retry_failed:
+                self.done["failed"] += 1
+                error = record.error or {}
+                self.failures.append(
+                    Failure(row.visit, row.detector, error.get("type", "?"), error.get("message", "?"))
+                )
+                self.tell()
+            else:
+                yield row
+
+    def begin(self, visit: DetectorVisit) -> Future[Any] | None:
+        """Plan one template and hand it to the cluster; None if it ended at the plan."""
+        try:
+            plan = plan_template(self.coadds, visit, self.config)
+        except NoOverlapError as error:
+            failure = VisitFailure.of(error)
+            record = self.store.write_status(
+                visit.visit, visit.detector, "no-overlap", self.provenance(visit), error=failure.as_attribute()
+            )
+            self.note(record)
+            return None
+        except DcrflowError as error:
+            self.fail(visit, VisitFailure.of(error))
+            return None
+        return self.submit(_InFlight(visit, plan, time.monotonic()))
+
+    def submit(self, template: _InFlight) -> Future[Any]:
+        future: Future[Any] = self.client.compute(
+            write_task(self.coadds, template.plan, self.store), retries=self.retries
+        )
+        self.pending[future] = template
+        self.reports.count(template.plan.num_tasks)
+        return future
+
+    def end(self, future: Future[Any]) -> Future[Any] | None:
+        """Write down how one template ended; gives its new future if it is begun again."""
+        template = self.pending.pop(future)
+        elapsed = time.monotonic() - template.since
+        if future.status == "finished":
+            if self.stop.deadline is not None:
+                self.stop.deadline.took(elapsed)
+            self.note(future.result(), seconds=round(elapsed, 3))
+            return None
+        trouble = machine_trouble(self.client, future)
+        if trouble is None:
+            self.fail(template.visit, VisitFailure.of(future.exception()))
+            return None
+        template.lost += 1
+        self.lost += 1
+        self.journal.add("lost", visit=template.visit.visit, detector=template.visit.detector, **trouble.as_attribute())
+        if template.lost > self.lost_retries:
+            message = f"{trouble.message} (begun {template.lost} times)"
+            self.fail(template.visit, VisitFailure(trouble.kind, message))
+            return None
+        future.release()
+        return self.submit(template)
+
+    def fail(self, visit: Row, failure: VisitFailure) -> None:
+        record = self.store.write_status(
+            visit.visit, visit.detector, "failed", self.provenance(visit), error=failure.as_attribute()
+        )
+        if record.status == "failed":
+            self.failures.append(Failure(visit.visit, visit.detector, failure.kind, failure.message))
+        self.note(record)
+
+    def note(self, record: TemplateRecord, **more: Any) -> None:
+        """Count how a detector-visit ended, and put it in the journal."""
+        self.done[record.status] += 1
+        said = {"coverage": record.coverage, "error": record.error}
+        self.journal.add(
+            "ended", visit=record.visit, detector=record.detector, status=record.status,
+            config_hash=record.config_hash, inputs=record.inputs,
+            **{k: v for k, v in said.items() if v is not None}, **more,
+        )  # fmt: skip
+
+    def provenance(self, visit: Row) -> dict[str, Any]:
+        """Attributes that every entry of the output store has, whatever became of it."""
+        found = {"config": self.config.as_json(), "config_hash": self.config.digest, "inputs": self.coadds.url}
+        if isinstance(visit, DetectorVisit):
+            found |= {"instrument": visit.instrument, "band": visit.band}
+        return found
+
+    def tell(self) -> None:
+        elapsed = time.monotonic() - self.began
+        self.report(Progress(self.total, self.skipped, len(self.pending), dict(self.done), elapsed, self.lost))
+
+    def result(self) -> CampaignResult:
+        return CampaignResult(
+            total=self.total,
+            skipped=self.skipped,
+            complete=self.done["complete"],
+            no_overlap=self.done["no-overlap"],
+            failures=tuple(self.failures),
+            elapsed=time.monotonic() - self.began,
+            stopped=self.stopped,
+            lost=self.lost,
+        )
+
+
+def _by_visit(rows: Sequence[Row]) -> Mapping[str, list[int]]:
+    found = defaultdict(list)
+    for row in rows:
+        found[str(row.visit)].append(row.detector)
+    return found

@@ -1,0 +1,44 @@
+"""dcrflow cluster: what a cluster would be, and the certificates for one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dcrflow.cli import show
+
+app = typer.Typer(no_args_is_help=True, help="Show what a cluster would be; make certificates for one.")
+
+Kind = Annotated[str, typer.Argument(help="slurm, pbs, htcondor, kubernetes, or a YAML file.", show_default=False)]
+
+
+@app.command("show")
+def show_cluster(kind: Kind) -> None:
+    """Print the job script, or the manifests, that would be submitted; needs no cluster."""
+    from dcrflow import cluster
+
+    show.output.print(cluster.show(kind), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def fields(
+    kind: Annotated[str | None, typer.Argument(help="One kind; all of them otherwise.", show_default=False)] = None,
+) -> None:
+    """List what a cluster's YAML file can say."""
+    from dcrflow.cluster.description import KINDS
+
+    show.fields({k: model for k, model in KINDS.items() if kind in (None, k)})
+
+
+@app.command()
+def certificates(
+    directory: Annotated[Path, typer.Argument(help="Where to; on a shared file system.", show_default=False)],
+) -> None:
+    """Make TLS certificates for one run, and print how dask's own commands come to use them."""
+    from dcrflow.cluster.tls import environment, write_certificates
+
+    write_certificates(directory)
+    for name, value in environment(directory.absolute()).items():
+        show.output.print(f"export {name}={value}", markup=False, highlight=False, soft_wrap=True)
