@@ -24,7 +24,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> dcrflow.TemplateStore:
     place = tmp_path_factory.mktemp("campaign")
     made_from = coadds(IMAGE, store=str(place / "coadds.zarr"), skip=((7, 0),))
     out = dcrflow.TemplateStore.create_or_open(place / "out.zarr")
-    out.note_requested([(12, 3), (13, 0), (14, 0)])
+    with out.journal() as journal:
+        journal.add("requested", detector_visits={"12": [3], "13": [0], "14": [0]})
     dcrflow.write_template(dcrflow.build_template(made_from, visit()), out)
     out.write_status(13, 0, "failed", {}, {"type": "OSError", "message": "</script><b>@@SCRIPT@@ disk on fire"})
     return out

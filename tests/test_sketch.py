@@ -65,7 +65,8 @@ def test_plan_and_coadds() -> None:
 def test_template_store(tmp_path: Path) -> None:
     store = dcrflow.TemplateStore.create_or_open(tmp_path / "out.zarr")
     assert polygons(store._repr_html_()) == []
-    store.note_requested([(12, 3), (12, 4), (12, 5)])
+    with store.journal() as journal:
+        journal.add("requested", detector_visits={"12": [3, 4, 5]})
     dcrflow.write_template(dcrflow.build_template(coadds(IMAGE), visit()), store)
     store.write_status(12, 4, "failed", {}, {"type": "OSError", "message": "disk on fire"})
     html = store._repr_html_()

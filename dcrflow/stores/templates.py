@@ -137,7 +137,7 @@ class TemplateStore:
         counts = Counter(str(e["status"]) for e in entries)
         first = f" among the first {_SKETCHED}" if len(entries) == _SKETCHED else ""
         rows = {
-            "asked for": f"{len(self.journalled()[1])} detector-visits",
+            "asked for": f"{len(self.requested())} detector-visits",
             "status": ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) + first,
         }
         return card(f"templates {self.url}", rows, (s for e in entries if (s := _shape(e)) is not None))
@@ -257,6 +257,10 @@ class TemplateStore:
                 if record is not None and (data_id not in last or when >= last[data_id][0]):
                     last[data_id] = when, record
         return {data_id: record for data_id, (_, record) in last.items()}, requested
+
+    def requested(self) -> set[tuple[int, int]]:
+        """The (visit, detector) that any run was asked for."""
+        return self.journalled()[1]
 
     def status(self, visit: int, detector: int) -> TemplateRecord | None:
         """What the store says of a detector-visit; None if nothing (complete) is there. One metadata read."""
