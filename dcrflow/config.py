@@ -16,7 +16,10 @@ from dcrflow.errors import ConfigError
 
 DcrMethod = Literal["spectral", "split", "midpoint"]
 Rotation = Literal["local", "boresight"]
-Warp = Literal["spline5", "spline3", "lanczos3", "lanczos4", "lanczos5", "bilinear"]
+Warp = Literal[
+    "spline5", "spline3", "lanczos3", "lanczos4", "lanczos5", "bilinear", "nearest",
+    "reproject-interp", "reproject-adaptive", "reproject-exact",
+]  # fmt: skip
 Combine = Literal["variance", "mean"]
 
 

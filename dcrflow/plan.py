@@ -21,7 +21,7 @@ from dcrflow.geometry.box import Box
 from dcrflow.geometry.footprint import Footprint
 from dcrflow.geometry.mapping import PixelMap, map_pixels
 from dcrflow.geometry.skymap import Outline, Patch, Tract, overlapping_patches, sketched
-from dcrflow.kernels.footprint import FIR_RADIUS, SPLINE_DEGREE, TAPS
+from dcrflow.kernels.footprint import FIR_RADIUS, SPLINE_DEGREE, SUPPORT
 from dcrflow.masks import merged_planes
 from dcrflow.physics.bandpass import Bandpass
 from dcrflow.physics.dcr import DcrModel, dcr_model, zenith_vectors
@@ -190,7 +190,7 @@ class TemplatePlan:
     @property
     def warp_margin(self) -> int:
         """How far around a tile's footprint its warp reaches, with two pixels to spare."""
-        return TAPS[self.config.warp] // 2 + 2
+        return SUPPORT[self.config.warp] // 2 + 2
 
     @property
     def merge_margin(self) -> int:

@@ -3,6 +3,9 @@
 #: Taps of each warping kernel along one axis.
 TAPS = {"spline5": 6, "spline3": 4, "lanczos3": 6, "lanczos4": 8, "lanczos5": 10, "bilinear": 2}
 
+#: Pixels along one axis that any warp looks at, those without a fused kernel included.
+SUPPORT = {**TAPS, "nearest": 2, "reproject-interp": 2, "reproject-exact": 4, "reproject-adaptive": 10}
+
 #: Degree of the B-spline that a warping kernel's input must be coefficients of.
 SPLINE_DEGREE = {"spline5": 5, "spline3": 3}
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from dcrflow.kernels.footprint import TAPS
 from dcrflow.kernels.psf import warp_psf_kernel
 from dcrflow.plan import TemplatePlan
-from dcrflow.psf_plan import PsfPlan
+from dcrflow.psf_plan import PsfPlan, PsfShare
+from dcrflow.steps.resample import resample_psf_kernel
 from dcrflow.stores.source import CoaddSource
 
 
@@ -37,7 +39,13 @@ def warp_psf(coadds: CoaddSource, plan: TemplatePlan, psf: PsfPlan) -> NDArray[n
         of_patch = kept[share.patch]
         if of_patch is not None:
             kernel = of_patch.at(share.x, share.y)
-            total[share.node] += warp_psf_kernel(kernel, (share.x, share.y), share.matrix, psf.size, plan.config.warp)
+            total[share.node] += _warped(kernel, share, psf.size, plan.config.warp)
             number[share.node] += 1
     with np.errstate(invalid="ignore"):
         return (total / number[:, None, None]).astype(np.float32)
+
+
+def _warped(kernel: NDArray[np.float64], share: PsfShare, size: int, warp: str) -> NDArray[np.float64]:
+    if warp in TAPS:
+        return warp_psf_kernel(kernel, (share.x, share.y), share.matrix, size, warp)
+    return resample_psf_kernel(warp, kernel, share.matrix, size)

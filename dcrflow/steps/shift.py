@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dcrflow.geometry.box import Box
 from dcrflow.kernels.convolve import convolve_sum, or_footprint
 from dcrflow.kernels.fill import mark_near_holes
-from dcrflow.kernels.footprint import FIR_RADIUS, TAPS
+from dcrflow.kernels.footprint import FIR_RADIUS, SUPPORT
 from dcrflow.kernels.merge import merge_into, settle
 from dcrflow.masks import NO_DATA
 from dcrflow.pixels import PatchPixels, Pixels
@@ -63,7 +63,7 @@ def shift_subfilters(plan: TemplatePlan, part: TilePart, patches: Sequence[Patch
             merged.add(matched)
     known, weighed = merged.settle()
     mask = merged.mask
-    footprint = TAPS[plan.config.warp] // 2 - 1
+    footprint = SUPPORT[plan.config.warp] // 2 - 1
     if plan.lsst_edges:  # LSST's warp goes over pixels that weigh nothing, as zeros, but not beyond the patches
         mask[~weighed] |= 1 << plan.planes[NO_DATA]
         merged.image[~weighed] = 0.0

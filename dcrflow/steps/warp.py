@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from dcrflow.geometry.box import Box
+from dcrflow.kernels.footprint import TAPS
 from dcrflow.kernels.warp import warp_kernel, weight_table
 from dcrflow.masks import NO_DATA
 from dcrflow.pixels import Pixels
 from dcrflow.plan import TemplatePlan
+from dcrflow.steps.resample import resample
 
 
 def warp_tract(plan: TemplatePlan, tract: int, pixels: Pixels, box: Box) -> Pixels:
@@ -30,8 +32,10 @@ def warp_tract(plan: TemplatePlan, tract: int, pixels: Pixels, box: Box) -> Pixe
     Pixels
         Of the tile; NaN and NO_DATA where the tract has no data.
     """
-    y, x, y0, x0 = plan.tracts[tract].pixel_map.nodes(box)
     kernel = plan.config.warp
+    if kernel not in TAPS:
+        return resample(kernel, plan.tracts[tract].pixel_map, pixels, box, 1 << plan.planes[NO_DATA])
+    y, x, y0, x0 = plan.tracts[tract].pixel_map.nodes(box)
     image, variance = np.empty(box.shape, np.float32), np.empty(box.shape, np.float32)
     mask = np.empty(box.shape, np.int32)
     warp = warp_kernel(kernel)

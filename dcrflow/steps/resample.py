@@ -1,0 +1,184 @@
+"""Warping without a fused kernel: to the nearest pixel, or by the `reproject` package. Slow beside `warp_tract`'s own.
+
+``reproject-interp``, ``reproject-adaptive`` and ``reproject-exact`` are `reproject.reproject_interp` (bilinear),
+`reproject.reproject_adaptive` (DeForest 2004, with a Gaussian kernel) and `reproject.reproject_exact` (overlap of
+spherical polygons), with their defaults. They know surface brightness, so that what comes out is multiplied by the
+relative area of the pixels; and neither mask nor variance:
+
+* the mask is the OR over the bilinear footprint, or of ``nearest`` that of the pixel;
+* the variance is spread by the squared weights, of ``nearest`` and ``reproject-interp`` pixel by pixel; that of
+  ``reproject-adaptive`` and ``reproject-exact`` is resampled like the image and multiplied by the mean sum of their
+  squared weights at the detector's middle, which is found by resampling single bright pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import reproject
+from numpy.typing import NDArray
+
+from dcrflow.geometry.box import Box
+from dcrflow.geometry.mapping import PixelMap, map_pixels
+from dcrflow.geometry.pixel_frame import pixel_frame
+from dcrflow.geometry.wcs import SkyWcs
+from dcrflow.kernels.footprint import SUPPORT
+from dcrflow.pixels import Pixels
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+_METHODS: dict[str, Callable[..., Any]] = {
+    "reproject-interp": reproject.reproject_interp,
+    "reproject-adaptive": reproject.reproject_adaptive,
+    "reproject-exact": reproject.reproject_exact,
+}
+_PROBE = 16  # output pixels a side over which the squared weights are averaged
+
+
+def resample(method: str, pixel_map: PixelMap, pixels: Pixels, box: Box, no_data: int) -> Pixels:
+    """Resample one tract's matched pixels to a tile of the detector; flux is conserved.
+
+    Parameters
+    ----------
+    method : str
+        ``nearest`` or one of ``reproject-interp``, ``reproject-adaptive``, ``reproject-exact``.
+    pixel_map : PixelMap
+        From detector to tract pixels.
+    pixels : Pixels
+        What `shift_subfilters` made, on the region that the tile needs.
+    box : Box
+        The tile, absolute detector pixels.
+    no_data : int
+        Value of the NO_DATA mask plane.
+
+    Returns
+    -------
+    Pixels
+        Of the tile; NaN and NO_DATA where the tract has no data.
+    """
+    x, y, area = _coordinates(pixel_map, box)
+    x, y = x - pixels.box.x0, y - pixels.box.y0
+    if method == "nearest":
+        image, variance, mask = _nearest(pixels, x, y, no_data)
+    else:
+        variance, mask = _bilinear(pixels, x, y, no_data)
+        stack = np.stack([pixels.image, pixels.variance]).astype(np.float64)
+        image, resampled = reprojected(method, stack, pixel_map.target, pixels.box, pixel_map.source, box)
+        if method != "reproject-interp":
+            variance = resampled * _noise_factor(method, pixel_map)
+    image, variance = area * image, area**2 * variance
+    gone = (mask & no_data != 0) | ~np.isfinite(image)
+    image[gone], variance[gone] = np.nan, np.nan
+    mask[gone] |= no_data
+    return Pixels(box, image.astype(np.float32), variance.astype(np.float32), mask)
+
+
+def reprojected(method: str, images: Float, source: SkyWcs, source_box: Box, target: SkyWcs, box: Box) -> Float:
+    """Images of surface brightness on other pixels, by the `reproject` package.
+
+    Parameters
+    ----------
+    method : str
+        ``reproject-interp``, ``reproject-adaptive`` or ``reproject-exact``.
+    images : ndarray of float64, shape (n, y, x) of `source_box`
+        On pixels of `source`.
+    source, target : SkyWcs
+        From where, to where.
+    source_box, box : Box
+        Pixels of either.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, y, x) of `box`
+        NaN where the images do not reach.
+    """
+    found: Float = _METHODS[method](
+        (images, pixel_frame(source, source_box)),
+        pixel_frame(target, box),
+        shape_out=(len(images), *box.shape),
+        return_footprint=False,
+    )
+    return found
+
+
+def _coordinates(pixel_map: PixelMap, box: Box) -> tuple[Float, Float, Float]:
+    """Tract pixel coordinates x and y of every pixel of a tile, and the pixel's area in tract pixels."""
+    grid_y, grid_x, y0, x0 = pixel_map.nodes(box)
+    step = pixel_map.step
+    j, t = np.divmod(np.arange(y0, y0 + box.height)[:, None], step)
+    i, s = np.divmod(np.arange(x0, x0 + box.width), step)
+    t, s = t / step, s / step
+
+    def linear(grid: Float) -> tuple[Float, Float, Float]:
+        """The value between four nodes, and its derivatives along x and y."""
+        a, b, c, d = grid[j, i], grid[j, i + 1], grid[j + 1, i], grid[j + 1, i + 1]
+        low, high = a + s * (b - a), c + s * (d - c)
+        return low + t * (high - low), ((1 - t) * (b - a) + t * (d - c)) / step, (high - low) / step
+
+    x, x_along, x_up = linear(grid_x)
+    y, y_along, y_up = linear(grid_y)
+    return x, y, np.abs(x_along * y_up - x_up * y_along)
+
+
+def _nearest(pixels: Pixels, x: Float, y: Float, no_data: int) -> tuple[Float, Float, NDArray[np.int32]]:
+    """Image, variance and mask of the pixel that each place lies on."""
+    (row, column), outside = _within(np.floor(y + 0.5), np.floor(x + 0.5), pixels)
+    mask = pixels.mask[row, column]
+    mask[outside] = no_data
+    return pixels.image[row, column].astype(np.float64), pixels.variance[row, column].astype(np.float64), mask
+
+
+def _bilinear(pixels: Pixels, x: Float, y: Float, no_data: int) -> tuple[Float, NDArray[np.int32]]:
+    """Variance spread by the squared bilinear weights; OR of the mask over the four pixels around each place."""
+    row, column = np.floor(y), np.floor(x)
+    v, u = y - row, x - column
+    variance, mask = np.zeros(x.shape), np.zeros(x.shape, np.int32)
+    for down, weight_y in ((0, 1 - v), (1, v)):
+        for right, weight_x in ((0, 1 - u), (1, u)):
+            (j, i), outside = _within(row + down, column + right, pixels)
+            variance += (weight_y * weight_x) ** 2 * pixels.variance[j, i]
+            mask |= np.where(outside, np.int32(no_data), pixels.mask[j, i])
+    return variance, mask
+
+
+def _within(row: Float, column: Float, pixels: Pixels) -> tuple[tuple[Int, Int], NDArray[np.bool_]]:
+    """Indices of pixels, and which of them are outside; those are moved to the edge."""
+    height, width = pixels.box.shape
+    outside = ~((row >= 0) & (row < height) & (column >= 0) & (column < width))
+    j, i = (np.clip(np.nan_to_num(a), 0, n - 1).astype(np.int64) for a, n in ((row, height), (column, width)))
+    return (j, i), outside
+
+
+@lru_cache(maxsize=64)
+def _noise_factor(method: str, pixel_map: PixelMap) -> float:
+    """Mean sum of the squared weights at the middle of the detector, from pixels that are one among zeros."""
+    middle = pixel_map.bbox
+    box = Box(middle.x0 + middle.width // 2, middle.y0 + middle.height // 2, _PROBE, _PROBE)
+    reach = SUPPORT[method]
+    source_box = Box.around(*map_pixels(pixel_map.source, pixel_map.target, *box.outline())).grown(reach)
+    y, x = np.mgrid[: source_box.height, : source_box.width]
+    combs = (y % reach * reach + x % reach == np.arange(reach**2)[:, None, None]).astype(np.float64)
+    weights = reprojected(method, combs, pixel_map.target, source_box, pixel_map.source, box)
+    return float(np.sum(weights**2, axis=0).mean())
+
+
+def resample_psf_kernel(method: str, kernel: Float, matrix: Float, size: int) -> Float:
+    """The PSF of a star in the middle of a pixel, as `dcrflow.kernels.psf.warp_psf_kernel`; of ``nearest`` bilinear."""
+    margin = SUPPORT[method]
+    padded = np.pad(kernel, margin)
+    source_box, box = (Box(-(w // 2), -(h // 2), w, h) for h, w in (padded.shape, (size, size)))
+    name = "reproject-interp" if method == "nearest" else method
+    found = reprojected(name, padded[None], _plane(np.eye(2)), source_box, _plane(matrix), box)[0]
+    normalised: Float = np.nan_to_num(found) / np.nansum(found)
+    return normalised
+
+
+def _plane(matrix: Float) -> SkyWcs:
+    """A tangent plane whose pixel (0, 0) is the tangent point; pixels of 0.2 arcsec, turned by a matrix."""
+    cards = {f"CD{i + 1}_{j + 1}": 0.2 / 3600 * float(matrix[i, j]) for i in (0, 1) for j in (0, 1)}
+    tangent = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 1.0, "CRPIX2": 1.0, "CRVAL1": 10.0, "CRVAL2": 0.0}
+    return SkyWcs.from_header(tangent | cards)
