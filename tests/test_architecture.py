@@ -27,6 +27,7 @@ LAYERS = [
     ("page", ["htmlreport"]),
     ("simulation", ["simulate"]),
     ("demo", ["demo"]),
+    ("Rubin", ["lsst"]),
     ("public", [""]),
     ("command line", ["cli"]),
 ]
@@ -105,6 +106,12 @@ def test_layers_know_only_what_they_may(module: str) -> None:
     for name in imports(modules()[module]):
         for banned in FORBIDDEN.get(part_of(module), ()):
             assert not f"{name}.".startswith(f"{banned}."), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", modules())
+def test_only_the_front_door_knows_rubin(module: str) -> None:
+    rubin = {n.split(".")[0] for n in imports(modules()[module])} & {"lsst", "astro_metadata_translator", "starlink"}
+    assert not rubin or part_of(module) == "lsst"
 
 
 def test_the_plan_knows_kernels_by_their_reach_alone() -> None:

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from dcrflow.cli import cluster as cluster_commands
 from dcrflow.cli import show
+from dcrflow.cli.inputs import coadds_of, visits_of
 from dcrflow.cli.report import report
 from dcrflow.config import TemplateConfig, parse_settings
 from dcrflow.errors import ClusterError, DcrflowError
@@ -33,11 +34,17 @@ app.add_typer(cluster_commands.app, name="cluster")
 
 _EXIT = {"walltime": 3, "interrupted": 130}
 
-Coadds = Annotated[str, typer.Argument(help="DCR-coadd store: a zarr directory, zip file or URL.", show_default=False)]
+Coadds = Annotated[
+    str,
+    typer.Argument(
+        help="DCR-coadd store: a zarr directory, zip file or URL; or butler:REPO?collections=A,B.", show_default=False
+    ),
+]
 Visits = Annotated[
     str,
     typer.Argument(
-        help="Detector-visit table (ECSV or Parquet), or a directory of FITS exposures.", show_default=False
+        help="Detector-visit table (ECSV or Parquet), a directory of FITS exposures, or butler:REPO?collections=A,B.",
+        show_default=False,
     ),
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of configuration keys.")]
@@ -127,11 +134,10 @@ def plan(
 ) -> None:
     """Show what a run would read, compute and write; touches no pixels."""
     from dcrflow.report import plan_campaign
-    from dcrflow.stores.coadds import open_coadds
-    from dcrflow.stores.visits import read_visit_rows, select
+    from dcrflow.stores.visits import select
 
-    store = open_coadds(coadds)
-    rows = select(read_visit_rows(visits), where, limit)
+    store = coadds_of(coadds)
+    rows = select(visits_of(visits), where, limit)
     show.plans(plan_campaign(store, rows, _config(config, settings)), total=len(rows))
 
 
@@ -173,13 +179,12 @@ def run(
     from dcrflow.campaign import run_campaign
     from dcrflow.campaign.stopping import Stop
     from dcrflow.cluster import connect
-    from dcrflow.stores.coadds import open_coadds
     from dcrflow.stores.templates import TemplateStore
-    from dcrflow.stores.visits import read_visit_rows, select
+    from dcrflow.stores.visits import select
 
     chosen = _config(config, settings)
-    store = open_coadds(coadds)
-    rows = select(read_visit_rows(visits), where, limit)
+    store = coadds_of(coadds)
+    rows = select(visits_of(visits), where, limit)
     target = TemplateStore.create_or_open(out)
     changes = {"workers": workers, "memory": memory, "adaptive": adaptive or None}
     stop = Stop(None if walltime is None else _seconds(walltime))

@@ -224,6 +224,7 @@ def _spread(
     convolve_sum(good.astype(np.float32), taps, y_low, x_low, y0, x0, covered)
     total = taps.sum() * (len(stack) if len(taps) == 1 else 1)
     short = (covered > 0) & (covered < total * (1 - _WHOLE))
-    out[short] *= total / covered[short]
+    with np.errstate(over="ignore"):  # infinite where next to nothing is covered: it weighs nothing there
+        out[short] *= total / covered[short]
     out[~good.all(axis=0)[y0 : y0 + shape[0], x0 : x0 + shape[1]]] = np.nan
     return out

@@ -77,7 +77,13 @@ def read_exposure_row(path: Path) -> dict[str, Any]:
                 f"no {name}: none of the keywords {', '.join(_NAMES[name])} is there; give a table instead"
             )
     x0, y0 = (int(header.get(f"CRVAL{i}A", -header.get(f"LTV{i}", 0))) for i in (1, 2))
-    row |= {"x0": x0, "y0": y0, "width": header["NAXIS1"], "height": header["NAXIS2"], "wcs": _absolute(header, x0, y0)}
+    row |= {
+        "x0": x0,
+        "y0": y0,
+        "width": header["NAXIS1"],
+        "height": header["NAXIS2"],
+        "wcs": absolute_cards(header, x0, y0),
+    }
     for column, keyword in _KEYWORDS.items():
         row[column] = _keyword(primary, header, keyword)
     date = _keyword(primary, header, "DATE-AVG")
@@ -122,7 +128,7 @@ def _filter_label(hdus: fits.HDUList) -> dict[str, Any]:
     return {"band": found.get("band") or None, "physical_filter": found.get("physical") or ""}
 
 
-def _absolute(header: fits.Header, x0: int, y0: int) -> str:
+def absolute_cards(header: fits.Header, x0: int, y0: int) -> str:
     """The WCS cards for absolute pixels: the header's are relative to the array's first pixel."""
     keep = fits.Header()
     wanted = re.compile(

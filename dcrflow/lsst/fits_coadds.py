@@ -1,0 +1,216 @@
+"""DCR coadds in LSST's FITS files, read with astropy alone: no pixels but those of the region asked for are kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from dcrflow.errors import CoaddStoreError, InconsistentCoaddsError, WcsError
+from dcrflow.geometry.box import Box
+from dcrflow.geometry.wcs import SkyWcs
+from dcrflow.lsst.convert import ExposureArrays, flux_scale
+from dcrflow.lsst.handles import HandleCoadds, SubfilterCoadd, Subfilters
+from dcrflow.lsst.planes import short_name
+from dcrflow.stores.exposures import absolute_cards, exposure_files
+
+_IN_NAME = re.compile(r"_(\d+)_(\d+)_([A-Za-z][A-Za-z0-9]*)_(\d+)(?=[_.])")
+_IN_HEADER = "LSST BUTLER DATAID "
+_NJY_OF_ZERO_MAGNITUDE = 10 ** (31.4 / 2.5)
+
+
+def open_fits_coadds(
+    files: Iterable[str | Path], subfilters: Subfilters | Callable[[SubfilterCoadd], Subfilters]
+) -> HandleCoadds:
+    """Subfilter coadds in FITS files, one a file, as `HandleCoadds`.
+
+    Tract, patch, band and subfilter come from the Butler's cards in the primary header, or from a name that ends in
+    ``_<tract>_<patch>_<band>_<subfilter>``.
+
+    Parameters
+    ----------
+    files : iterable of str or path
+        FITS files, and directories of them.
+    subfilters : Subfilters or callable
+        See `HandleCoadds`.
+
+    Raises
+    ------
+    CoaddStoreError
+        If there are none, or one of them cannot be read or told which coadd it is.
+    """
+    paths: list[Path] = []
+    for file in map(Path, files):
+        if not file.exists():
+            raise CoaddStoreError(f"{file} does not exist; expected coadd FITS files or a directory of them")
+        if file.is_dir():
+            paths += [p for p in exposure_files(file) or () if _IN_NAME.search(p.name)]
+        else:
+            paths.append(file)
+    if not paths:
+        raise CoaddStoreError(
+            "no coadd FITS files: none is named like ..._<tract>_<patch>_<band>_<subfilter>.fits; name them singly"
+        )
+    coadds = [_coadd(path) for path in dict.fromkeys(paths)]
+    return HandleCoadds(coadds, subfilters, str(paths[0].parent))
+
+
+def _coadd(path: Path) -> FitsCoadd:
+    try:
+        with fits.open(path, memmap=False, lazy_load_hdus=True) as file:
+            header = file[0].header
+            names = {k: header.get(_IN_HEADER + k.upper()) for k in ("tract", "patch", "band", "subfilter")}
+    except (OSError, ValueError, TypeError) as error:
+        raise CoaddStoreError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    if None in names.values():
+        found = _IN_NAME.search(path.name)
+        if found is None:
+            raise CoaddStoreError(
+                f"{path}: cannot tell which coadd it is; name it like ..._<tract>_<patch>_<band>_<subfilter>.fits"
+            )
+        names = dict(zip(("tract", "patch", "band", "subfilter"), found.groups(), strict=True))
+    return FitsCoadd(int(names["tract"]), int(names["patch"]), int(names["subfilter"]), str(names["band"]), path)
+
+
+@dataclass(frozen=True)
+class FixedPsf:
+    """A PSF that is the same everywhere, with the method of `lsst.images.psfs.PointSpreadFunction` that is needed."""
+
+    array: NDArray[np.float64]
+
+    def compute_kernel_image(self, *, x: float, y: float) -> FixedPsf:
+        """The kernel."""
+        return self
+
+
+class FitsCoadd(SubfilterCoadd):
+    """A subfilter coadd in a FITS file; `data` is its path."""
+
+    @property
+    def label(self) -> str:
+        """Its data ID and file."""
+        return f"{super().label} ({self.data})"
+
+    def bbox(self) -> Box:
+        """Its pixels."""
+        header = self._header
+        return Box(*origin(header), int(header["NAXIS1"]), int(header["NAXIS2"]))
+
+    def wcs(self, bbox: Box) -> SkyWcs | None:
+        """Its WCS, in absolute tract pixels."""
+        try:
+            return SkyWcs.from_cards(absolute_cards(self._header, bbox.x0, bbox.y0))
+        except (KeyError, WcsError) as error:
+            raise CoaddStoreError(f"{self.label}: no usable WCS: {error}") from error
+
+    def tract_bbox(self) -> Box | None:
+        """Not known."""
+        return None
+
+    def metadata(self) -> Mapping[str, Any]:
+        """None of ours."""
+        return {}
+
+    def component(self, *names: str) -> Any:
+        """The PSF, if that is what is asked for and the file has one that can be read."""
+        return self._psf if "psf" in names else None
+
+    def region(self, box: Box) -> ExposureArrays:
+        """Its pixels in a box."""
+        try:
+            with fits.open(self.data, memmap=False, lazy_load_hdus=True) as file:
+                image, mask, variance = (_plane(file, i, n) for i, n in enumerate(("IMAGE", "MASK", "VARIANCE"), 1))
+                where = box.slices(self.bbox())
+                planes = planes_of(mask.header)
+                scale = self._scale
+                return ExposureArrays(
+                    box,
+                    _scaled(image.data[where], scale),
+                    _scaled(variance.data[where], scale**2),
+                    np.ascontiguousarray(mask.data[where], np.int32),
+                    planes,
+                )
+        except InconsistentCoaddsError:
+            raise
+        except Exception as error:
+            raise CoaddStoreError(
+                f"cannot read {self.label} at {box}: {type(error).__name__}: {' '.join(str(error).split())}"
+            ) from error
+
+    @cached_property
+    def _header(self) -> fits.Header:
+        try:
+            with fits.open(self.data, memmap=False, lazy_load_hdus=True) as file:
+                header: fits.Header = _plane(file, 1, "IMAGE").header.copy()
+                return header
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise CoaddStoreError(f"cannot read {self.label}: {' '.join(str(error).split())}") from error
+
+    @cached_property
+    def _scale(self) -> float:
+        """nJy of one unit of its pixels."""
+        with fits.open(self.data, memmap=False) as file:
+            if "PhotoCalib" in file:
+                return self._calibration(file)
+            zero = file[0].header.get("FLUXMAG0", self._header.get("FLUXMAG0"))
+        if zero:
+            return _NJY_OF_ZERO_MAGNITUDE / float(zero)
+        unit = str(self._header.get("BUNIT", "")).strip()
+        return flux_scale(unit) if unit and unit.lower() not in ("count", "adu", "electron") else 1.0
+
+    def _calibration(self, file: fits.HDUList) -> float:
+        row = file["PhotoCalib"].data[0]
+        fields = file["ChebyshevBoundedField"].data if "ChebyshevBoundedField" in file else []
+        if any(np.size(field["coefficients"]) > 1 for field in fields):
+            raise InconsistentCoaddsError(
+                f"{self.label}: the photometric calibration varies over the image; calibrate its pixels to nJy"
+            )
+        return float(row["calibrationMean"])
+
+    @cached_property
+    def _psf(self) -> Any:
+        """A kernel in the file's own tables, or what the LSST stack makes of it where that is installed."""
+        with fits.open(self.data, memmap=False) as file:
+            if "KernelPsf" in file and "FixedKernel" in file and len(file["FixedKernel"].data) == 1:
+                row = file["FixedKernel"].data[0]
+                shape = int(row["dimensions_y"]), int(row["dimensions_x"])
+                return FixedPsf(np.asarray(row["image"], np.float64).reshape(shape))
+            if "PSF_ID" not in file[0].header:
+                return None
+        try:
+            from lsst.afw.image import ExposureF
+        except ImportError:
+            return None
+        return ExposureF(str(self.data)).getPsf()
+
+
+def _plane(file: fits.HDUList, index: int, name: str) -> Any:
+    """The HDU of a plane: by name, or by place as the pipelines write them."""
+    return file[name] if name in file else file[index]
+
+
+def origin(header: fits.Header) -> tuple[int, int]:
+    """Absolute index (x0, y0) of an array's first pixel, as LSST's files say it."""
+    x0, y0 = (round(float(header.get(f"CRVAL{i}A", -header.get(f"LTV{i}", 0)))) for i in (1, 2))
+    return x0, y0
+
+
+def planes_of(header: fits.Header) -> dict[str, int]:
+    """Mask planes of a FITS header: ``MP_`` cards of afw, or ``MSKN`` and ``MSKM`` cards of lsst.images."""
+    found = {short_name(k.removeprefix("MP_")): int(v) for k, v in header.items() if k.startswith("MP_")}
+    for key, name in header.items():
+        if key.startswith("MSKN"):
+            found[short_name(str(name))] = int(header[key.replace("MSKN", "MSKM")]).bit_length() - 1
+    return found
+
+
+def _scaled(values: Any, scale: float) -> NDArray[np.float32]:
+    array = np.ascontiguousarray(values, np.float32)
+    return array if scale == 1.0 else array * np.float32(scale)

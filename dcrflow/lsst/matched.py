@@ -1,0 +1,142 @@
+"""DCR-matched coadds as the task hands them on: made when they are looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from dcrflow.config import TemplateConfig
+from dcrflow.geometry.footprint import Footprint
+from dcrflow.lsst.convert import ExposureArrays, lsst_box, masked_image, projection_of
+from dcrflow.lsst.handles import HandleCoadds, SubfilterCoadd, Subfilters
+from dcrflow.masks import NO_DATA
+from dcrflow.physics.observation import Observation
+from dcrflow.physics.refraction import Weather
+from dcrflow.plan import TilePart, plan_template
+from dcrflow.steps import load_patch, shift_subfilters
+from dcrflow.visit import DetectorVisit
+
+
+@dataclass(frozen=True)
+class MatchedCoadd:
+    """The coadd of a patch as one observation would have seen it, on the patch's own pixels.
+
+    A promise: its pixels are computed when they are asked for. A template is not made from those pixels but, better,
+    from the subfilters behind them: spread, added up, merged and resampled with a single interpolation.
+
+    Parameters
+    ----------
+    coadds : HandleCoadds
+        Where its subfilters are.
+    tract, patch : int
+        Which patch.
+    band : str
+        Of the coadds.
+    observation : Observation
+        Whose DCR it is matched to.
+    config : TemplateConfig
+        How.
+    dataId : object
+        Its data ID: tract, patch, skymap, band; that of its first subfilter.
+    """
+
+    coadds: HandleCoadds = field(repr=False)
+    tract: int
+    patch: int
+    band: str
+    observation: Observation = field(repr=False)
+    config: TemplateConfig = field(repr=False)
+    dataId: Any = None  # noqa: N815
+
+    @property
+    def subfilters(self) -> tuple[SubfilterCoadd, ...]:
+        """What it is made of."""
+        return self.coadds.coadds(self.tract, self.patch, self.band)
+
+    @cached_property
+    def arrays(self) -> ExposureArrays:
+        """Its pixels on the patch's bounding box; NaN and NO_DATA where there are none."""
+        one = HandleCoadds(self.subfilters, self.bands, self.coadds.url)
+        tract, box = one.tracts[self.tract], one.info(self.tract, self.patch, self.band).bbox
+        visit = DetectorVisit("", 0, 0, self.band, box, tract.wcs, self.observation)
+        plan = plan_template(one, visit, self.config.model_copy(update={"border": 0, "warp": "lanczos3"}))
+        patch = plan.tracts[0].patches[0]
+        read = load_patch(one, plan, patch, box)
+        made = shift_subfilters(plan, TilePart(0, box, Footprint.of(*box.outline()), ((patch, box),)), [read])
+        gone = (made.mask & np.int32(1 << plan.planes[NO_DATA])) != 0
+        image, variance = (np.where(gone, np.float32(np.nan), v) for v in (made.image, made.variance))
+        return ExposureArrays(box, image, variance, made.mask, plan.planes)
+
+    @property
+    def bands(self) -> Subfilters:
+        """The wavelengths of its subfilters."""
+        info = self.coadds.info(self.tract, self.patch, self.band)
+        return Subfilters(info.subfilter_edges, info.effective_wavelength, info.bandwidth, info.transmission)
+
+    @cached_property
+    def maskedImage(self) -> Any:  # noqa: N802
+        """The same as a `lsst.images.MaskedImage`, in nJy."""
+        from lsst.images import TractFrame
+
+        found, tract = self.arrays, self.coadds.tracts[self.tract]
+        frame = TractFrame(skymap=str(_get(self.dataId, "skymap", "")), tract=self.tract, bbox=lsst_box(tract.bbox))
+        projection = projection_of(tract.wcs, frame, found.box)
+        return masked_image(found.box, found.image, found.variance, found.mask, found.planes, projection)
+
+    @property
+    def image(self) -> Any:
+        """`lsst.images.Image`, nJy."""
+        return self.maskedImage.image
+
+    @property
+    def variance(self) -> Any:
+        """`lsst.images.Image`, nJy^2."""
+        return self.maskedImage.variance
+
+    @property
+    def mask(self) -> Any:
+        """`lsst.images.Mask`."""
+        return self.maskedImage.mask
+
+    @property
+    def bbox(self) -> Any:
+        """`lsst.images.Box`, tract pixels."""
+        return self.maskedImage.bbox
+
+
+def _get(data_id: Any, name: str, default: Any) -> Any:
+    try:
+        return data_id[name]
+    except (KeyError, TypeError):
+        return default
+
+
+def as_observed(matched: Sequence[MatchedCoadd], url: str) -> tuple[HandleCoadds, Observation, TemplateConfig]:
+    """The subfilters behind matched coadds as one source, and what they were matched to."""
+    bands = {(m.tract, m.patch): m for m in matched}
+    subfilters = [c for m in matched for c in m.subfilters]
+    source = HandleCoadds(subfilters, lambda coadd: bands[coadd.tract, coadd.patch].bands, url)
+    return source, matched[0].observation, matched[0].config
+
+
+def already_matched(
+    coadds: Sequence[Any], data_ids: Sequence[Any], config: TemplateConfig
+) -> tuple[HandleCoadds, Observation, TemplateConfig]:
+    """Coadds that have been matched elsewhere, as a source of one subfilter that the air leaves in place."""
+    wavelength = 500.0  # of no effect: at the zenith nothing moves
+    source = HandleCoadds(
+        [
+            SubfilterCoadd(int(d["tract"]), int(d["patch"]), 0, str(_get(d, "band", "")), c)
+            for c, d in zip(coadds, data_ids, strict=True)
+        ],
+        Subfilters(((wavelength - 0.5, wavelength + 0.5),), wavelength, 1.0),
+        "memory",
+    )
+    tract = next(iter(source.tracts.values()))
+    observation = Observation(*tract.centre, 90.0, 0.0, Weather(10.0, 74000.0, 10.0), 0.0, 0.0, 0.0)
+    changes = {"num_subfilters": 1, "dcr": "midpoint", "effective_wavelength": None, "bandwidth": None}
+    return source, observation, config.model_copy(update={**changes, "transmission": None, "rotation": "local"})

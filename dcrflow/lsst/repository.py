@@ -1,0 +1,260 @@
+"""A Butler repository of coadds and detector-visits that are there as dcrflow keeps them; to try, teach and test with.
+
+    python -m dcrflow.lsst.repository COADDS VISITS REPO
+
+makes one with a sqlite registry: instrument, skymap, visits and subfilters, a dataset ``dcrCoadd`` (MaskedImageV2) a
+subfilter and a ``calexp`` (VisitImage) a detector-visit, the latter without pixels worth looking at.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import AltAz, Angle, EarthLocation, SkyCoord
+from astropy.time import Time, TimeDelta
+
+from dcrflow.geometry import sphere
+from dcrflow.geometry.box import Box
+from dcrflow.geometry.skymap import Tract
+from dcrflow.geometry.wcs import SkyWcs
+from dcrflow.lsst.convert import lsst_box, masked_image, projection_of
+from dcrflow.lsst.handles import Subfilters
+from dcrflow.lsst.subfilters import register_subfilters, subfilters_to_metadata
+from dcrflow.masks import merged_planes
+from dcrflow.stores.coadds import DcrCoadds, open_coadds
+from dcrflow.stores.visits import read_visits
+from dcrflow.visit import DetectorVisit
+
+COADD_RUN, VISIT_RUN = "coadds", "calexps"
+COADDS, VISITS = "dcrCoadd", "calexp"
+
+_EXPOSURE = 30.0  # seconds
+_DAY = 20260101
+_MJD = 61000.0  # of a visit that has no time
+
+
+def make_repository(
+    root: str, coadds: DcrCoadds | Any, visits: Iterable[DetectorVisit], longitude: float = -70.749417
+) -> Any:
+    """Create a Butler repository and put coadds and detector-visits into it.
+
+    Parameters
+    ----------
+    root : str
+        Directory; must not be a repository yet.
+    coadds : DcrCoadds, or anything that `open_coadds` takes
+        Goes to the run ``coadds``.
+    visits : iterable of DetectorVisit
+        Go to the run ``calexps``.
+    longitude : float
+        Of the telescope, degrees, east positive. A visit without a time gets one at which its altitude and parallactic
+        angle are about right.
+
+    Returns
+    -------
+    lsst.daf.butler.Butler
+        Writeable.
+    """
+    from lsst.daf.butler import Butler, DatasetType
+
+    Butler.makeRepo(root)
+    butler = Butler.from_config(root, writeable=True)
+    coadds, visits = open_coadds(coadds), list(visits)
+    skymap = coadds.skymap or "skymap"
+    _register_instrument(butler, visits)
+    _register_skymap(butler, skymap, list(coadds.tracts.values()))
+    most = max(coadds.info(p.tract, p.patch, b).num_subfilters for p, b in _patches(coadds))
+    register_subfilters(butler, most, coadds.bands)
+    for name, storage, dimensions in (
+        (COADDS, "MaskedImageV2", ("skymap", "tract", "patch", "band", "subfilter")),
+        (VISITS, "VisitImage", ("instrument", "visit", "detector")),
+    ):
+        butler.registry.registerDatasetType(DatasetType(name, dimensions, storage, universe=butler.dimensions))
+    for run in (COADD_RUN, VISIT_RUN):
+        butler.collections.register(run)
+    put_coadds(butler, coadds, skymap)
+    for visit in visits:
+        put_visit(butler, visit, longitude)
+    return butler
+
+
+def _patches(coadds: DcrCoadds) -> Iterable[tuple[Any, str]]:
+    for band in coadds.bands:
+        for tract in coadds.tracts:
+            for patch in coadds.patches(tract, band):
+                yield patch, band
+
+
+def put_coadds(butler: Any, coadds: DcrCoadds, skymap: str) -> None:
+    """Write every patch, a subfilter at a time: pixels and mask bits as they are."""
+    from lsst.images import TractFrame
+
+    for patch, band in _patches(coadds):
+        info, tract = coadds.info(patch.tract, patch.patch, band), coadds.tracts[patch.tract]
+        planes = merged_planes([info.planes])
+        pixels = coadds.read(patch.tract, patch.patch, band, info.bbox, planes)
+        frame = TractFrame(skymap=skymap, tract=patch.tract, bbox=lsst_box(tract.bbox))
+        projection = projection_of(tract.wcs, frame, info.bbox)
+        metadata = subfilters_to_metadata(
+            Subfilters(info.subfilter_edges, info.effective_wavelength, info.bandwidth, info.transmission)
+        )
+        for k in range(info.num_subfilters):
+            variance = pixels.variance[k if len(pixels.variance) > 1 else 0]
+            mask = pixels.mask[k if len(pixels.mask) > 1 else 0]
+            made = masked_image(info.bbox, pixels.image[k], variance, mask, planes, projection, metadata)
+            data_id = {"skymap": skymap, "tract": patch.tract, "patch": patch.patch, "band": band, "subfilter": k}
+            butler.put(made, COADDS, data_id, run=COADD_RUN)
+
+
+def put_visit(butler: Any, visit: DetectorVisit, longitude: float) -> None:
+    """Register a detector-visit and write its calexp: bounding box, projection and observation; pixels are zero."""
+    from lsst.images import DetectorFrame, Image, MaskPlane, MaskSchema, VisitImage
+    from lsst.images.psfs import GaussianPointSpreadFunction
+
+    info = observation_info(visit, longitude)
+    visit_record = {
+        "instrument": visit.instrument, "id": visit.visit, "name": str(visit.visit), "day_obs": _DAY,
+        "physical_filter": info.physical_filter,
+    }  # fmt: skip
+    butler.registry.syncDimensionData("visit", visit_record)
+    region = {
+        "instrument": visit.instrument, "visit": visit.visit, "detector": visit.detector,
+        "region": _polygon(visit.wcs, visit.bbox.grown(32)),
+    }  # fmt: skip
+    butler.registry.syncDimensionData("visit_detector_region", region)
+    bbox = lsst_box(visit.bbox)
+    frame = DetectorFrame(instrument=visit.instrument, visit=visit.visit, detector=visit.detector, bbox=bbox)
+    calexp = VisitImage(
+        Image(0.0, bbox=bbox, dtype=np.float32, unit=u.nJy),
+        mask_schema=MaskSchema([MaskPlane("NO_DATA", "No data was available for this pixel.")]),
+        sky_projection=projection_of(visit.wcs, frame, visit.bbox),
+        obs_info=info,
+        psf=GaussianPointSpreadFunction(1.6, bbox, 25),
+        detector=_detector(visit),
+        band=visit.band,
+    )
+    data_id = {"instrument": visit.instrument, "visit": visit.visit, "detector": visit.detector}
+    butler.put(calexp, VISITS, data_id, run=VISIT_RUN)
+
+
+def observation_info(visit: DetectorVisit, longitude: float) -> Any:
+    """The `astro_metadata_translator.ObservationInfo` of a detector-visit."""
+    from astro_metadata_translator import ObservationInfo
+
+    seen, weather = visit.observation, visit.observation.weather
+    place = EarthLocation.from_geodetic(longitude * u.deg, seen.latitude * u.deg, seen.height * u.m)
+    boresight = SkyCoord(seen.ra * u.deg, seen.dec * u.deg, frame="icrs")
+    middle = Time(_MJD if visit.mjd is None else visit.mjd, format="mjd", scale="tai", location=place)
+    if visit.mjd is None:
+        middle = _when(boresight, seen.parallactic_angle, seen.altitude, middle, place)
+    half = TimeDelta(_EXPOSURE / 2, format="sec")
+    azimuth = boresight.transform_to(AltAz(obstime=middle, location=place)).az
+    pointing = AltAz(az=azimuth, alt=seen.altitude * u.deg, obstime=middle, location=place)
+    return ObservationInfo.makeObservationInfo(
+        instrument=visit.instrument, physical_filter=visit.physical_filter or visit.band, exposure_id=visit.visit,
+        location=place, datetime_begin=middle - half, datetime_end=middle + half, exposure_time=_EXPOSURE * u.s,
+        tracking_radec=boresight, altaz_begin=pointing, altaz_end=pointing,
+        boresight_rotation_angle=Angle((seen.rotation_angle or 0.0) * u.deg), boresight_rotation_coord="sky",
+        temperature=weather.temperature * u.deg_C, pressure=weather.pressure * u.Pa, relative_humidity=weather.humidity,
+        observation_type="science", detector_num=visit.detector,
+    )  # fmt: skip
+
+
+def _when(boresight: SkyCoord, parallactic: float, altitude: float, start: Time, place: EarthLocation) -> Time:
+    """The time of a day at which the zenith is nearest to where it should be."""
+    times = start + TimeDelta(np.linspace(0.0, 0.99727, 2881), format="jd")
+    zenith = SkyCoord(az=0 * u.deg, alt=90 * u.deg, frame=AltAz(obstime=times, location=place)).icrs
+    ra, dec = float(boresight.ra.deg), float(boresight.dec.deg)
+    wanted = sphere.offset(ra, dec, parallactic, 90.0 - altitude)
+    return times[int(np.argmin(sphere.separation(zenith.ra.deg, zenith.dec.deg, *wanted)))]
+
+
+def _register_instrument(butler: Any, visits: Sequence[DetectorVisit]) -> None:
+    registry = butler.registry
+    for name in {v.instrument for v in visits}:
+        ours = [v for v in visits if v.instrument == name]
+        registry.syncDimensionData(
+            "instrument",
+            {"name": name, "class_name": "lsst.pipe.base.Instrument", "detector_max": 1000, "visit_max": 10**9,
+             "exposure_max": 10**9},
+        )  # fmt: skip
+        registry.syncDimensionData("day_obs", {"instrument": name, "id": _DAY})
+        for band, physical in {(v.band, v.physical_filter or v.band) for v in ours}:
+            registry.syncDimensionData("physical_filter", {"instrument": name, "name": physical, "band": band})
+        for detector in {v.detector for v in ours}:
+            record = {"instrument": name, "id": detector, "full_name": f"D{detector:03d}", "purpose": "SCIENCE"}
+            registry.syncDimensionData("detector", record)
+
+
+def _register_skymap(butler: Any, skymap: str, tracts: Sequence[Tract]) -> None:
+    registry = butler.registry
+    nx, ny = (max(t.num_patches[axis] for t in tracts) for axis in (0, 1))
+    registry.syncDimensionData(
+        "skymap",
+        {"name": skymap, "hash": skymap.encode()[:32].ljust(32, b"\0"), "tract_max": max(t.tract for t in tracts) + 1,
+         "patch_nx_max": nx, "patch_ny_max": ny},
+    )  # fmt: skip
+    for tract in tracts:
+        region = _polygon(tract.wcs, tract.bbox)
+        registry.syncDimensionData("tract", {"skymap": skymap, "id": tract.tract, "region": region})
+        for patch in tract.patches:
+            iy, ix = divmod(patch.patch, tract.num_patches[0])
+            registry.syncDimensionData(
+                "patch",
+                {"skymap": skymap, "tract": tract.tract, "id": patch.patch, "cell_x": ix, "cell_y": iy,
+                 "region": _polygon(tract.wcs, patch.bbox)},
+            )  # fmt: skip
+
+
+def _polygon(wcs: SkyWcs, box: Box) -> Any:
+    """The outline of a box's pixel areas as a `lsst.sphgeom.ConvexPolygon`."""
+    from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
+
+    ra, dec = wcs.pixel_to_sky(*box.outline(1))
+    return ConvexPolygon([UnitVector3d(LonLat.fromDegrees(a % 360.0, d)) for a, d in zip(ra, dec, strict=True)])
+
+
+def _detector(visit: DetectorVisit) -> Any:
+    """A detector in a camera without optics: 10 micron pixels, 10 m focal length."""
+    import starlink.Ast
+    from lsst.images.cameras import CameraFrameSetSerializationModel, Detector, DetectorAttributes, Orientation
+
+    frames = starlink.Ast.FrameSet(starlink.Ast.Frame(2, "Ident=FOCAL_PLANE,Unit(1)=mm,Unit(2)=mm"))
+    frames.addframe(1, starlink.Ast.ZoomMap(2, 1e-4), starlink.Ast.Frame(2, "Ident=FIELD_ANGLE"))
+    frames.addframe(1, starlink.Ast.ZoomMap(2, 100.0), starlink.Ast.Frame(2, f"Ident=DETECTOR_{visit.detector:03d}"))
+    sink = _Lines()
+    starlink.Ast.Channel(None, sink).write(frames)
+    model = CameraFrameSetSerializationModel(instrument=visit.instrument, ast="\n".join(sink.lines))
+    attributes = DetectorAttributes(
+        name=f"D{visit.detector:03d}", id=visit.detector, type="SCIENCE", serial="", bbox=lsst_box(visit.bbox),
+        orientation=Orientation(focal_plane_x=0.0, focal_plane_y=0.0, focal_plane_z=0.0), pixel_size=0.01,
+        physical_type="simulated",
+    )  # fmt: skip
+    return Detector(attributes, [], model.deserialize(None), visit=visit.visit)
+
+
+class _Lines:
+    """Where an AST channel writes to."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def astsink(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def main() -> None:
+    """Run from the command line."""
+    if len(sys.argv) != 4:
+        sys.exit("usage: python -m dcrflow.lsst.repository COADDS VISITS REPO")
+    coadds, visits, root = sys.argv[1:]
+    make_repository(root, coadds, read_visits(visits))
+    print(f"{root}: datasets {COADDS} in {COADD_RUN}, {VISITS} in {VISIT_RUN}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Bands and their DCR subfilters as the Rubin instruments have them, and their registration in a Butler repository."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from dcrflow.errors import ConfigError
+from dcrflow.lsst.handles import SubfilterCoadd, Subfilters
+
+#: Shortest and longest wavelength of the LSST bands, nm, as the Rubin instruments define their filters.
+BANDS: Mapping[str, tuple[float, float]] = {
+    "u": (324.0, 395.0),
+    "g": (405.0, 552.0),
+    "r": (552.0, 691.0),
+    "i": (691.0, 818.0),
+    "z": (818.0, 921.0),
+    "y": (922.0, 997.0),
+}
+
+_KEY = "dcrflow subfilters"  # of the metadata of a coadd that dcrflow wrote
+
+
+def subfilters_of_band(band: str, number: int) -> Subfilters:
+    """The subfilters of one of the `BANDS`, equally wide.
+
+    Raises
+    ------
+    ConfigError
+        If the band is none of them.
+    """
+    if band not in BANDS:
+        raise ConfigError(
+            f"nothing is known of band {band!r}; set effectiveWavelength and bandwidth (known are {', '.join(BANDS)})"
+        )
+    low, high = BANDS[band]
+    return Subfilters.even(number, (low + high) / 2, high - low)
+
+
+def subfilters_to_metadata(subfilters: Subfilters) -> dict[str, str]:
+    """Subfilters as the metadata of a coadd keep them."""
+    return {
+        _KEY: json.dumps(
+            {
+                "edges": subfilters.edges,
+                "effective_wavelength": subfilters.effective_wavelength,
+                "bandwidth": subfilters.bandwidth,
+                "transmission": subfilters.transmission,
+            }
+        )
+    }
+
+
+def subfilters_of_coadd(coadd: SubfilterCoadd, number: int) -> Subfilters:
+    """The subfilters of a coadd's band: what the coadd itself says, or those of `BANDS`."""
+    text = coadd.metadata().get(_KEY)
+    if not isinstance(text, str):
+        return subfilters_of_band(coadd.band, number)
+    found = json.loads(text)
+    curve = found["transmission"]
+    return Subfilters(
+        tuple((float(a), float(b)) for a, b in found["edges"]),
+        float(found["effective_wavelength"]),
+        float(found["bandwidth"]),
+        None if curve is None else (tuple(map(float, curve[0])), tuple(map(float, curve[1]))),
+    )
+
+
+def register_subfilters(butler: Any, number: int, bands: Iterable[str] = tuple(BANDS)) -> int:
+    """Register the dimension records of subfilters 0 to `number` - 1 of some bands; those that are there stay.
+
+    Does what ``butler register-dcr-subfilters`` of the LSST stack does.
+
+    Returns
+    -------
+    int
+        How many were new.
+    """
+    new = 0
+    for band in bands:
+        for subfilter in range(number):
+            new += bool(butler.registry.syncDimensionData("subfilter", {"band": band, "id": subfilter}))
+    return new

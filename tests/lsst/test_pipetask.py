@@ -1,0 +1,94 @@
+"""The task under `pipetask`, as real commands on a real repository; and the same from dcrflow's own command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lsst.ctrl.mpexec", reason="the extra lsst is not installed")
+
+from lsst.daf.butler import Butler
+
+from dcrflow.lsst.convert import arrays_of
+from dcrflow.stores.templates import TemplateStore
+
+pytestmark = pytest.mark.integration
+
+TASK = "dcrflow.lsst.GetDcrTemplateTask:getDcrTemplate"
+
+
+def command(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run a command of this environment."""
+    program, *arguments = map(str, words)
+    return subprocess.run(
+        [str(Path(sys.executable).parent / program), *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def must(*words: object) -> str:
+    ended = command(*words)
+    assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-4000:]
+    return ended.stdout + ended.stderr
+
+
+def test_run_fail_extend_report(repo: Path, butler: Any, tmp_path: Path) -> None:
+    """One quantum is made, one has no work, one fails and is made by --extend-run; all as `dcrflow run` makes them."""
+    graph, out = tmp_path / "graph.qg", ["-b", repo, "--output-run", "templates"]
+    made = must("pipetask", "qgraph", *out, "-i", "coadds,calexps", "-t", TASK, "-c", "getDcrTemplate:tile=128",
+                "-d", "skymap = 'test'", "-q", graph)  # fmt: skip
+    assert "3 quanta" in made
+
+    coadd = butler.query_datasets("dcrCoadd", collections="coadds", where="skymap='test' AND patch=3 AND subfilter=2")[
+        0
+    ]
+    damaged = Path(butler.getURI(coadd).ospath)
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:2000])
+    run = ["pipetask", "run", *out, "-g", graph, "-j", "2", "--register-dataset-types"]
+    failed = command(*run)
+    assert failed.returncode != 0
+    assert "tract 7 patch 3 band g subfilter 2" in failed.stderr
+    assert _templates(repo) == {13}
+
+    damaged.write_bytes(whole)
+    again = must(*run, "--extend-run", "--skip-existing", "--clobber-outputs")
+    assert _templates(repo) == {12, 13}
+    assert "Executed 3 quanta successfully, 0 failed" in again
+    report = must("pipetask", "report", "--force-v2", repo, graph)
+    row = next(line.split() for line in report.splitlines() if line.strip().startswith("getDcrTemplate"))
+    assert row[1:5] == ["0", "3", "0", "0"], report  # unknown, successful, blocked, failed
+
+    place = f"butler:{repo}?collections="
+    store = tmp_path / "templates.zarr"
+    must(
+        "dcrflow",
+        "run",
+        f"{place}coadds",
+        f"{place}calexps",
+        store,
+        "--workers",
+        2,
+        "--set",
+        "fill=0",
+        "--set",
+        "tile=128",
+    )
+    templates = TemplateStore.open(store)
+    reader = Butler.from_config(str(repo))
+    for visit, detector in ((12, 3), (13, 1)):
+        theirs = templates.read(visit, detector)
+        data_id = {"instrument": "TestCam", "visit": visit, "detector": detector}
+        ours = arrays_of(reader.get("dcrDiff_templateExp", data_id, collections="templates"))
+        for name in ("image", "variance", "mask"):
+            assert np.array_equal(getattr(ours, name), theirs[name].values), name
+    assert templates.status(14, 2).status == "no-overlap"
+
+
+def _templates(repo: Path) -> set[int]:
+    found = Butler.from_config(str(repo)).query_datasets("dcrDiff_templateExp", collections="templates", explain=False)
+    return {ref.dataId["visit"] for ref in found}
