@@ -21,6 +21,7 @@ Warp = Literal[
     "reproject-interp", "reproject-adaptive", "reproject-exact",
 ]  # fmt: skip
 Combine = Literal["variance", "mean"]
+Granularity = Literal["tile", "detector"]
 
 
 class Curve(BaseModel):
@@ -55,6 +56,9 @@ class TemplateConfig(BaseModel):
     )
     tile: Annotated[int, Field(ge=64, le=65536)] = Field(
         1024, description="side of an output tile (dask chunk), pixels"
+    )
+    granularity: Granularity = Field(
+        "tile", description="what a dask task makes: a step of a tile, or all of a detector-visit, tile after tile"
     )
     band: str | None = Field(None, description="band of the coadds; None: the detector-visit's own")
     transmission: str | Curve | None = Field(

@@ -27,6 +27,8 @@ from dcrflow.psf_plan import PsfPlan, plan_psf
 from dcrflow.steps import (
     flag_high_variance,
     load_patch,
+    make_region,
+    make_template,
     map_variance,
     mosaic_tracts,
     shift_subfilters,
@@ -136,6 +138,9 @@ class TemplateGraph:
 
     def steps(self, box: Box) -> tuple[dict[str, dict[Any, Task]], list[list[str]]]:
         """The steps' tasks for a region, by step, and the keys of its tiles, row by row."""
+        if self.plan.config.granularity == "detector":
+            key = self._key("make_region", box)
+            return {"make_region": {key: self._step(key, make_region, self.coadds, self.plan, box)}}, [[key]]
         layers: dict[str, dict[Any, Task]] = {
             "load_patch": {}, "shift_subfilters": {}, "warp_tract": {}, "mosaic_tracts": {},
         }  # fmt: skip
@@ -152,7 +157,7 @@ class TemplateGraph:
                 loaded = []
                 for patch, region in part.reads:
                     key = self._key("load_patch", patch, region, part.footprint)
-                    loaded.append(add(load_patch, key, self.coadds, self.plan, patch, region, part.footprint))
+                    loaded.append(add(load_patch, key, self.coadds, self.plan, patch, region, [part.footprint]))
                 shifted = add(shift_subfilters, self._key("shift_subfilters", part), self.plan, part, List(*loaded))
                 key = self._key("warp_tract", part.tract, tile_box)
                 warped.append(add(warp_tract, key, self.plan, part.tract, shifted, tile_box))
@@ -160,6 +165,11 @@ class TemplateGraph:
             add(mosaic_tracts, key, self.plan, tile_box, List(*warped))
             rows[number // columns].append(key)
         return layers, rows
+
+    def _chunks(self, box: Box) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        if self.plan.config.granularity == "detector":
+            return (box.height,), (box.width,)
+        return box.cuts(self.plan.config.tile)
 
     def array(self, name: str, box: Box) -> TemplateArray:
         """One variable on a region, as a dask array with a tile a chunk."""
@@ -174,7 +184,7 @@ class TemplateGraph:
             for j, key in enumerate(row)
         }
         array = TemplateArray(  # type: ignore[no-untyped-call]
-            _graph(layers, output, picked), output, box.cuts(self.plan.config.tile), dtype=_DTYPES[name]
+            _graph(layers, output, picked), output, self._chunks(box), dtype=_DTYPES[name]
         )
         array.template = (self, name, box)
         return array
@@ -208,6 +218,11 @@ class TemplateGraph:
 
     def written(self, store: TemplateStore) -> Delayed:
         """The whole template, written to a store."""
+        if self.plan.config.granularity == "detector":
+            key = self._key("make_template", store.url)
+            nodes = plan_psf(self.coadds, self.plan)
+            task = self._step(key, make_template, self.coadds, self.plan, store, nodes)
+            return Delayed(key, _graph({}, key, {key: task}))
         layers, rows = self.steps(self.plan.bbox)
         key = self._key("write_template", store.url)
         arguments: list[Any] = [self.plan, store, List(*(TaskRef(k) for row in rows for k in row))]

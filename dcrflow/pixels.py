@@ -40,6 +40,11 @@ class PatchPixels:
             if array.ndim != 3 or array.shape[1:] != self.box.shape or array.shape[0] not in (1, num):
                 raise ValueError(f"{name} of shape {array.shape} does not fit {num} subfilters on {self.box}")
 
+    def part(self, box: Box) -> PatchPixels:
+        """A part of them; views, no copies."""
+        where = (..., *box.slices(self.box))
+        return PatchPixels(box, self.image[where], self.variance[where], self.mask[where])
+
 
 @dataclass(frozen=True, slots=True)
 class Pixels:

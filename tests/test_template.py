@@ -18,8 +18,9 @@ from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
 from dcrflow.graph import TemplateArray, TemplateGraph
 from dcrflow.plan import plan_template
-from dcrflow.steps import assemble, make_tile
+from dcrflow.steps import assemble, make_region, make_tile
 from dcrflow.stores.coadds import DcrCoadds, open_coadds
+from dcrflow.stores.templates import TemplateStore
 
 NO_DATA = 1 << 8
 
@@ -65,6 +66,25 @@ def test_lazy_is_eager_to_the_bit(store: DcrCoadds) -> None:
         lazy = dcrflow.build_template(store, visit(), tile=tile)
         assert all(isinstance(lazy[n].data, TemplateArray) for n in ("image", "variance", "mask"))
         same(lazy.compute(scheduler="threads"), eager(store, visit(), tile=tile))
+
+
+@pytest.mark.parametrize("settings", [{}, {"dcr": "split", "warp": "lanczos3"}])
+def test_a_detector_in_one_task_is_the_same(store: DcrCoadds, settings: dict[str, object]) -> None:
+    lazy = dcrflow.build_template(store, visit(), tile=100, granularity="detector", **settings)
+    assert lazy.image.data.npartitions == 1
+    tiles = eager(store, visit(), tile=100, **settings)
+    same(lazy.compute(), tiles)
+    part = {"x": slice(20, 90), "y": slice(-5, 60)}
+    same(lazy.sel(part).compute(), tiles.sel(part))
+
+
+def test_a_detector_in_one_task_reads_each_patch_once() -> None:
+    counting = CountingCoadds(coadds(IMAGE))
+    plan = plan_template(counting, visit(), TemplateConfig(tile=100, granularity="detector"))
+    graph = TemplateGraph(counting, plan).written(TemplateStore.create_or_open(MemoryStore()))
+    assert [key_split(key) for key in dict(graph.dask)] == ["make_template"]
+    make_region(counting, plan, plan.bbox)
+    assert len(counting.reads) == len({patch for patch, _ in counting.reads}) == 4
 
 
 @pytest.mark.parametrize("warp", ["spline5", "lanczos3"])

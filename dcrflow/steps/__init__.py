@@ -2,27 +2,26 @@
 
 Beside them are map_variance, which takes all tiles, and warp_psf, which takes none.
 
-Plain functions on arrays, run alike by the lazy graph's tasks and by `make_tile` in one go. A pixel of the result
+Plain functions on arrays, run alike by the lazy graph's tasks and by `make_region` in one go. A pixel of the result
 depends on the inputs alone, not on the tile that it was computed in: the DCR is evaluated on a grid fixed to the
 tract, coordinates on one fixed to the detector, and every filter has a finite reach that the tile's margin covers.
 """
 
-from dcrflow.geometry.box import Box
-from dcrflow.pixels import Pixels
-from dcrflow.plan import TemplatePlan
 from dcrflow.steps.high_variance import flag_high_variance, map_variance
 from dcrflow.steps.load import load_patch
 from dcrflow.steps.mosaic import mosaic_tracts
 from dcrflow.steps.psf import warp_psf
+from dcrflow.steps.region import make_region, make_tile
 from dcrflow.steps.shift import shift_subfilters
 from dcrflow.steps.warp import warp_tract
-from dcrflow.steps.write import assemble, write_template
-from dcrflow.stores.source import CoaddSource
+from dcrflow.steps.write import assemble, make_template, write_template
 
 __all__ = [
     "assemble",
     "flag_high_variance",
     "load_patch",
+    "make_region",
+    "make_template",
     "make_tile",
     "map_variance",
     "mosaic_tracts",
@@ -31,27 +30,3 @@ __all__ = [
     "warp_tract",
     "write_template",
 ]
-
-
-def make_tile(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Pixels:
-    """Run all steps for one tile, here and now.
-
-    Parameters
-    ----------
-    coadds : CoaddSource
-        The subfilter coadds.
-    plan : TemplatePlan
-        The orders.
-    box : Box
-        The tile, absolute detector pixels, within ``plan.bbox``.
-
-    Returns
-    -------
-    Pixels
-        Of the tile.
-    """
-    warped = []
-    for part in plan.tile(box).parts:
-        patches = [load_patch(coadds, plan, patch, region, part.footprint) for patch, region in part.reads]
-        warped.append(warp_tract(plan, part.tract, shift_subfilters(plan, part, patches), box))
-    return mosaic_tracts(plan, box, warped)

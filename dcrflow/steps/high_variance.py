@@ -26,6 +26,7 @@ Int = NDArray[np.int64]
 
 BIN = 32  # pixels a side at most; the bins of a detector are as large as each other, to a pixel
 _IGNORED = ("BAD", "EDGE", "DETECTED", "DETECTED_NEGATIVE", NO_DATA)
+_ROWS = 256
 _SAMPLES = 1 << 20  # pixels from which the median of the interpolated map is taken; all of a small detector
 
 
@@ -52,6 +53,14 @@ class VarianceMap:
         """Where the smoothed variance is above the threshold, shape of `box`."""
         high: NDArray[np.bool_] = self.at(np.arange(box.y0, box.y1), np.arange(box.x0, box.x1)) > self.threshold
         return high
+
+    def reaches_threshold(self, box: Box) -> bool:
+        """Whether any pixel of a box is above the threshold; looks at the few where the map can be highest."""
+        rows, columns = (
+            np.unique(np.clip(np.concatenate([np.floor(c), np.ceil(c), [first, last]]), first, last)).astype(np.int64)
+            for c, first, last in ((self.y, box.y0, box.y1 - 1), (self.x, box.x0, box.x1 - 1))
+        )
+        return bool(np.any(self.at(rows, columns) > self.threshold))
 
     def at(self, rows: Int, columns: Int) -> Float:
         """The smoothed variance at rows and columns of pixels, shape (len(rows), len(columns)).
@@ -102,10 +111,15 @@ def map_variance(plan: TemplatePlan, tiles: Sequence[Pixels]) -> VarianceMap | N
 
 def flag_high_variance(plan: TemplatePlan, pixels: Pixels, smooth: VarianceMap | None) -> NDArray[np.int32]:
     """The mask of a tile with HIGH_VARIANCE set on its pixels with data where the smoothed variance is high."""
-    if smooth is None:
+    if smooth is None or not smooth.reaches_threshold(pixels.box):
         return pixels.mask
-    high = smooth.is_high(pixels.box) & (pixels.mask & np.int32(1 << plan.planes[NO_DATA]) == 0)
-    return pixels.mask | np.where(high, np.int32(1 << plan.planes[HIGH_VARIANCE]), np.int32(0))
+    mask, box = pixels.mask.copy(), pixels.box
+    no_data, high = np.int32(1 << plan.planes[NO_DATA]), np.int32(1 << plan.planes[HIGH_VARIANCE])
+    for y0 in range(box.y0, box.y1, _ROWS):  # a few rows at a time: the map is of float64
+        rows = Box.from_bounds(box.x0, y0, box.x1, min(y0 + _ROWS, box.y1))
+        part = mask[rows.slices(box)]
+        part[smooth.is_high(rows) & (part & no_data == 0)] |= high
+    return mask
 
 
 def _edges(length: int) -> Int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.footprint import Footprint
 from dcrflow.geometry.skymap import Patch
@@ -11,7 +13,7 @@ from dcrflow.stores.source import CoaddSource, StripSource
 
 
 def load_patch(
-    coadds: CoaddSource, plan: TemplatePlan, patch: Patch, box: Box, footprint: Footprint | None = None
+    coadds: CoaddSource, plan: TemplatePlan, patch: Patch, box: Box, footprints: Sequence[Footprint] = ()
 ) -> PatchPixels:
     """Read part of a patch's subfilter coadds, its mask planes moved to the plan's bits.
 
@@ -25,10 +27,10 @@ def load_patch(
         Which patch.
     box : Box
         Which part of it, absolute tract pixels.
-    footprint : Footprint, optional
-        Of the tile that the part is for: what is out of its reach may be left out.
+    footprints : sequence of Footprint, optional
+        Of the tiles that the part is for: what is out of their reach may be left out.
     """
-    if footprint is not None and isinstance(coadds, StripSource):
-        strips = plan.strips_to_read(patch, box, footprint)
+    if footprints and isinstance(coadds, StripSource):
+        strips = [strip for footprint in footprints for strip in plan.strips_to_read(patch, box, footprint)]
         return coadds.read_strips(patch.tract, patch.patch, plan.band, box, strips, plan.planes)
     return coadds.read(patch.tract, patch.patch, plan.band, box, plan.planes)

@@ -13,6 +13,9 @@ from dcrflow.pixels import Pixels
 from dcrflow.plan import TemplatePlan
 from dcrflow.psf_plan import PsfPlan
 from dcrflow.steps.high_variance import flag_high_variance, map_variance
+from dcrflow.steps.psf import warp_psf
+from dcrflow.steps.region import make_region
+from dcrflow.stores.source import CoaddSource
 from dcrflow.stores.templates import TemplateRecord, TemplateStore
 
 Psf = tuple[PsfPlan, NDArray[np.float32]]
@@ -33,3 +36,11 @@ def write_template(
 ) -> TemplateRecord:
     """Write a template from its tiles; its status last."""
     return dataset.write_template(assemble(plan, tiles, psf), store)
+
+
+def make_template(
+    coadds: CoaddSource, plan: TemplatePlan, store: TemplateStore, nodes: PsfPlan | None = None
+) -> TemplateRecord:
+    """All steps of a template in one go, and its writing."""
+    psf = None if nodes is None else (nodes, warp_psf(coadds, plan, nodes))
+    return write_template(plan, store, [make_region(coadds, plan, plan.bbox)], psf)

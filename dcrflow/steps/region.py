@@ -1,0 +1,72 @@
+"""All steps but the writing for a tile or any region, here and now."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dcrflow.geometry.box import Box
+from dcrflow.geometry.footprint import Footprint
+from dcrflow.geometry.skymap import Patch
+from dcrflow.pixels import PatchPixels, Pixels
+from dcrflow.plan import TemplatePlan, Tile
+from dcrflow.steps.load import load_patch
+from dcrflow.steps.mosaic import mosaic_tracts
+from dcrflow.steps.shift import shift_subfilters
+from dcrflow.steps.warp import warp_tract
+from dcrflow.stores.source import CoaddSource
+
+
+def make_tile(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Pixels:
+    """Run all steps for one tile.
+
+    Parameters
+    ----------
+    coadds : CoaddSource
+        The subfilter coadds.
+    plan : TemplatePlan
+        The orders.
+    box : Box
+        The tile, absolute detector pixels, within ``plan.bbox``.
+
+    Returns
+    -------
+    Pixels
+        Of the tile.
+    """
+    warped = []
+    for part in plan.tile(box).parts:
+        patches = [load_patch(coadds, plan, patch, region, [part.footprint]) for patch, region in part.reads]
+        warped.append(warp_tract(plan, part.tract, shift_subfilters(plan, part, patches), box))
+    return mosaic_tracts(plan, box, warped)
+
+
+def make_region(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Pixels:
+    """Run all steps for a region, tile by tile, but read each patch once: what tiles share is not read again.
+
+    Parameters and result as `make_tile`.
+    """
+    tiles = [plan.tile(tile_box) for tile_box in box.tiles(plan.config.tile)]
+    loaded = _load(coadds, plan, tiles)
+    image, variance = np.empty(box.shape, np.float32), np.empty(box.shape, np.float32)
+    mask = np.empty(box.shape, np.int32)
+    for tile in tiles:
+        warped = []
+        for part in tile.parts:
+            patches = [loaded[patch] for patch, _ in part.reads]
+            if plan.patch_degrees:  # filters all that it is given
+                patches = [pixels.part(region) for pixels, (_, region) in zip(patches, part.reads, strict=True)]
+            warped.append(warp_tract(plan, part.tract, shift_subfilters(plan, part, patches), tile.box))
+        made, where = mosaic_tracts(plan, tile.box, warped), tile.box.slices(box)
+        image[where], variance[where], mask[where] = made.image, made.variance, made.mask
+    return Pixels(box, image, variance, mask)
+
+
+def _load(coadds: CoaddSource, plan: TemplatePlan, tiles: list[Tile]) -> dict[Patch, PatchPixels]:
+    """What all the tiles need of each patch."""
+    regions: dict[Patch, Box] = {}
+    footprints: dict[Patch, list[Footprint]] = {}
+    for part in (part for tile in tiles for part in tile.parts):
+        for patch, region in part.reads:
+            regions[patch] = regions.get(patch, region).union(region)
+            footprints.setdefault(patch, []).append(part.footprint)
+    return {patch: load_patch(coadds, plan, patch, region, footprints[patch]) for patch, region in regions.items()}
