@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dcrflow.geometry.box import Box
@@ -46,7 +48,7 @@ def make_region(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Pixels:
     Parameters and result as `make_tile`.
     """
     tiles = [plan.tile(tile_box) for tile_box in box.tiles(plan.config.tile)]
-    loaded = _load(coadds, plan, tiles)
+    loaded = load_patches(coadds, plan, tiles)
     image, variance = np.empty(box.shape, np.float32), np.empty(box.shape, np.float32)
     mask = np.empty(box.shape, np.int32)
     for tile in tiles:
@@ -61,7 +63,7 @@ def make_region(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Pixels:
     return Pixels(box, image, variance, mask)
 
 
-def _load(coadds: CoaddSource, plan: TemplatePlan, tiles: list[Tile]) -> dict[Patch, PatchPixels]:
+def load_patches(coadds: CoaddSource, plan: TemplatePlan, tiles: Sequence[Tile]) -> dict[Patch, PatchPixels]:
     """What all the tiles need of each patch."""
     regions: dict[Patch, Box] = {}
     footprints: dict[Patch, list[Footprint]] = {}

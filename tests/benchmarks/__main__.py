@@ -1,0 +1,157 @@
+"""`python tests/benchmarks`: one detector from a local store to a written template, against others and the floor."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:] = [p for p in sys.path if Path(p).resolve() != Path(__file__).parent.resolve()]
+
+from benchmarks import competitors, graphs, measure, stages  # noqa: E402
+from benchmarks.scene import DETECTOR, Work, full_size  # noqa: E402
+from dcrflow.config import TemplateConfig  # noqa: E402
+from dcrflow.plan import plan_template  # noqa: E402
+from dcrflow.steps import make_template  # noqa: E402
+from dcrflow.stores.templates import TemplateStore  # noqa: E402
+
+OURS = TemplateConfig(granularity="detector")
+
+
+def main() -> None:
+    options = _options()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(options.data or scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        work = full_size(folder)
+        if options.once:
+            _make(work, folder, int(options.once))
+            return
+        found: dict[str, object] = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": measure.machine()}
+        print(f"{found['date']}, {found['machine']}\n")
+        for name, part in (("detector", _detector), ("stages", _stages), ("graphs", _graphs)):
+            if options.only in (None, name):
+                found[name] = part(work, folder, options)
+        if options.json:
+            Path(options.json).write_text(json.dumps(found, indent=1))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python tests/benchmarks", description=__doc__)
+    parser.add_argument("--data", help="folder for the coadds (2 GB), kept; a temporary one otherwise")
+    parser.add_argument("--json", help="file for all figures")
+    parser.add_argument("--repeat", type=int, default=3, help="interleaved repetitions")
+    parser.add_argument("--visits", type=int, default=300, help="detector-visits of the stubbed campaigns")
+    parser.add_argument("--only", choices=["detector", "stages", "graphs"], help="one part")
+    parser.add_argument("--once", help=argparse.SUPPRESS, metavar="TILE")
+    return parser.parse_args()
+
+
+def _make(work: Work, folder: Path, tile: int = 1024, name: str = "out") -> None:
+    plan = plan_template(work.coadds, work.visit, OURS.model_copy(update={"tile": tile}))
+    make_template(work.coadds, plan, TemplateStore.create_or_open(folder / f"{name}.zarr"))
+
+
+def _detector(work: Work, folder: Path, options: argparse.Namespace) -> dict[str, object]:
+    plan = plan_template(work.coadds, work.visit, OURS)
+    patches = competitors.whole_patches(work)
+    images = competitors.write_fits(work, patches, folder)
+    runs = {
+        "dcrflow": lambda: _make(work, folder),
+        "floor": competitors.floor(work, plan, folder),
+        "LSST: a subfilter of a patch": competitors.lsst_shift(patches[0]),
+        "LSST: merge and warp": competitors.lsst_merge_and_warp(work, patches),
+    }
+    swarp = competitors.swarp(work, images, folder)
+    if swarp is None:
+        print("SWarp: skipped, it is not installed (Debian package swarp)")
+    else:
+        runs["SWarp"] = swarp
+    runs["reproject"] = competitors.reproject_bicubic(work, images)
+    for warm_up in ("dcrflow", "floor", "LSST: merge and warp"):
+        runs[warm_up]()
+    times = measure.interleaved(runs, options.repeat)
+    each, rest = times.pop("LSST: a subfilter of a patch"), times.pop("LSST: merge and warp")
+    number = len(patches) * plan.config.num_subfilters
+    times["LSST's steps with scipy"] = measure.Timing(
+        *(
+            tuple(number * a + b for a, b in zip(getattr(each, k), getattr(rest, k), strict=True))
+            for k in ("cpu", "wall")
+        )
+    )
+    ours = times["dcrflow"]
+    print(f"one {DETECTOR.width} x {DETECTOR.height} px detector, 2 tracts, {len(patches)} patches, 3 subfilters")
+    print(f"{'':28}{'processor time (extremes)':32}relative to dcrflow (extremes)")
+    for name, timing in times.items():
+        print(f"{name:28}{timing!s:32}{measure.ratio(timing, ours)}")
+    print(f"dcrflow / floor: {measure.ratio(ours, times['floor'])}")
+    peaks = {tile: measure.peak_of(["--data", str(folder), "--once", str(tile)]) for tile in (1024, 2048)}
+    print("peak memory of a process that makes one: " + ", ".join(f"{m:.0f} MB at tile {t}" for t, m in peaks.items()))
+    scaling = [_scaling(folder) for _ in range(options.repeat)]
+    print("two processes, templates a second over one: " + ", ".join(f"{s:.2f}" for s in scaling) + "\n")
+    return {"times": {n: t.as_json() for n, t in times.items()}, "peak MB": peaks, "two processes over one": scaling}
+
+
+def _worker(folder: str, name: str, number: int, ready: object, go: object) -> None:
+    work = full_size(Path(folder))
+    _make(work, Path(folder), name=name)
+    ready.release()  # type: ignore[attr-defined]
+    go.wait()  # type: ignore[attr-defined]
+    for _ in range(number):
+        _make(work, Path(folder), name=name)
+
+
+def _scaling(folder: Path, number: int = 3) -> float:
+    """Clock seconds of one process for `number` templates, over those of two at once for as many each; times two."""
+    context, elapsed = multiprocessing.get_context("spawn"), []
+    for processes in (1, 2):
+        ready, go = context.Semaphore(0), context.Event()
+        started = [
+            context.Process(target=_worker, args=(str(folder), f"scaling-{n}", number, ready, go))
+            for n in range(processes)
+        ]
+        for process in started:
+            process.start()
+        for _ in started:
+            ready.acquire()
+        began = time.perf_counter()
+        go.set()
+        for process in started:
+            process.join()
+        elapsed.append(time.perf_counter() - began)
+    return 2 * elapsed[0] / elapsed[1]
+
+
+def _stages(work: Work, folder: Path, options: argparse.Namespace) -> dict[str, object]:
+    bandwidth = measure.memory_bandwidth()
+    print(f"steps, one thread; memory: {bandwidth / 1e9:.1f} GB/s (copy, read and written)")
+    print(f"{'':20}{'s':>8}{'Mpx/s':>8}{'GB/s':>8}{'of memory':>12}")
+    rows = stages.table(work, folder, options.repeat)
+    for row in rows:
+        rate = row["bytes"] / row["seconds"]
+        print(
+            f"{row['step']:20}{row['seconds']:8.3f}{row['pixels'] / row['seconds'] / 1e6:8.0f}{rate / 1e9:8.2f}"
+            f"{rate / bandwidth:12.0%}"
+        )
+    print()
+    return {"bandwidth": bandwidth, "steps": rows}
+
+
+def _graphs(work: Work, folder: Path, options: argparse.Namespace) -> dict[str, object]:
+    store = TemplateStore.create_or_open(folder / "graphs.zarr")
+    found: dict[str, object] = {"plan and graph": graphs.plan_and_build(work, store, options.repeat)}
+    for granularity in ("tile", "detector"):
+        found[granularity] = graphs.throughput(work, folder, options.visits, granularity)
+    for name, figures in found.items():
+        print(f"{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in figures.items()))  # type: ignore[attr-defined]
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Each step alone, over a whole detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import median
+from typing import TypedDict
+
+import numpy as np
+
+from benchmarks.measure import once
+from benchmarks.scene import Work
+from dcrflow.kernels.merge import merge_into
+from dcrflow.plan import plan_template
+from dcrflow.steps import make_region, mosaic_tracts, shift_subfilters, warp_tract, write_template
+from dcrflow.steps.region import load_patches
+from dcrflow.stores.templates import TemplateStore
+
+
+class Row(TypedDict):
+    """A step: seconds of a processor, pixels made, bytes of arrays taken and made."""
+
+    step: str
+    seconds: float
+    pixels: int
+    bytes: int
+
+
+def table(work: Work, folder: Path, repeat: int) -> list[Row]:
+    """Medians of some repetitions."""
+    runs = [_run(work, folder) for _ in range(repeat + 1)][1:]  # the first compiles
+    return [{**rows[0], "seconds": median(row["seconds"] for row in rows)} for rows in zip(*runs, strict=True)]
+
+
+def _run(work: Work, folder: Path) -> list[Row]:
+    plan = plan_template(work.coadds, work.visit)
+    seconds = dict.fromkeys(("load", "shift (merging)", "warp", "mosaic", "write"), 0.0)
+    pixels, amount = dict.fromkeys(seconds, 0), dict.fromkeys(seconds, 0)
+
+    def timed(step, number, size, function):  # type: ignore[no-untyped-def]
+        kept = []
+        seconds[step] += once(lambda: kept.append(function()))[0]
+        pixels[step] += number
+        amount[step] += size
+        return kept[0]
+
+    asked = plan.bytes_read // (4 * (plan.config.num_subfilters + 2))
+    loaded = timed("load", asked, plan.bytes_read, lambda: load_patches(work.coadds, plan, plan.tiles))
+    tiles = []
+    for tile in plan.tiles:
+        area, warped = tile.box.area, []
+        for part in tile.parts:
+            patches = [loaded[patch] for patch, _ in part.reads]
+            taken = sum(strip.area for p, b in part.reads for strip in plan.strips_to_read(p, b, part.footprint))
+            size = 4 * (plan.config.num_subfilters + 2) * taken + 12 * area
+            shifted = timed(
+                "shift (merging)", taken, size, lambda part=part, patches=patches: shift_subfilters(plan, part, patches)
+            )
+            warped.append(
+                timed(
+                    "warp", area, 24 * area,
+                    lambda part=part, shifted=shifted, tile=tile: warp_tract(plan, part.tract, shifted, tile.box),
+                )
+            )  # fmt: skip
+        size = 12 * area * (len(warped) + 1)
+        tiles.append(
+            timed("mosaic", area, size, lambda tile=tile, warped=warped: mosaic_tracts(plan, tile.box, warped))
+        )
+    del loaded
+    whole = make_region(work.coadds, plan, plan.bbox)
+    store = TemplateStore.create_or_open(folder / "stages.zarr")
+    timed("write", plan.bbox.area, plan.bytes_written, lambda: write_template(plan, store, [whole]))
+    rows: list[Row] = [{"step": s, "seconds": seconds[s], "pixels": pixels[s], "bytes": amount[s]} for s in seconds]
+    return [*rows[:2], _merge(whole.image.shape), *rows[2:]]
+
+
+def _merge(shape: tuple[int, int]) -> Row:
+    """The merge of one patch alone, which is part of the shift."""
+    ones = np.ones(shape, np.float32)
+    into = np.zeros(shape), np.zeros(shape, np.float32), np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+    seconds, _ = once(lambda: merge_into(ones.astype(float), ones, into[2].copy(), False, *into))
+    return {"step": "merge, a patch", "seconds": seconds, "pixels": ones.size, "bytes": ones.nbytes * 9}
