@@ -1,6 +1,7 @@
-"""``template.dcrflow``: what a template can be asked, beyond its arrays. Registered with xarray on import.
+"""``template.dcrflow``: what a template can be asked, beyond its arrays.
 
-Works on a template that was just built, lazy or not, and on one that was read from a store.
+Works on a template that was just built, lazy or not, and on one that was read from a store. Whatever makes or reads a
+template registers it with xarray; who reads one with xarray alone imports `dcrflow` after xarray, or this module.
 """
 
 from __future__ import annotations
