@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from dcrflow.cli import cluster as cluster_commands
-from dcrflow.cli import show
+from dcrflow.cli import files, show
 from dcrflow.cli.inputs import coadds_of, visits_of
 from dcrflow.cli.report import report
 from dcrflow.config import TemplateConfig, parse_settings
@@ -212,6 +212,8 @@ def status(
 
 
 app.command()(report)
+app.command()(files.ingest)
+app.command()(files.export)
 
 
 @contextmanager

@@ -220,7 +220,7 @@ def test_config_is_validated() -> None:
     with pytest.raises(FieldValidationError):
         config.dcr = "magic"
     with pytest.raises(FieldValidationError):
-        config.warp.warpingKernelName = "nearest"
+        config.warp.warpingKernelName = "magic"
     config.effectiveWavelength = 476.31
     with pytest.raises(FieldValidationError, match="set both or none"):
         config.validate()

@@ -1,0 +1,67 @@
+"""``dcrflow ingest`` and ``dcrflow export``: LSST's files, and a Butler's datasets, in and out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.markup import escape
+
+from dcrflow.cli import show
+from dcrflow.cli.inputs import coadds_of, require_lsst
+from dcrflow.errors import ConfigError
+
+
+def ingest(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Coadd FITS files, directories of them, or one butler:REPO?collections=A,B.", show_default=False
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="DCR-coadd store to write.", show_default=False)],
+    skymap: Annotated[str, typer.Option(help="Name of the skymap.")] = "",
+    num_subfilters: Annotated[int, typer.Option(min=1, help="Subfilters that every patch must have.")] = 3,
+    effective_wavelength: Annotated[
+        float | None, typer.Option(help="nm, middle of the subfilters; the LSST band's otherwise.")
+    ] = None,
+    bandwidth: Annotated[float | None, typer.Option(help="nm, of all subfilters together.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a store that is there.")] = False,
+) -> None:
+    """Copy LSST's DCR coadds into a DCR-coadd store: pixels, mask planes, PSF and WCS as they are."""
+    from dcrflow.lsst.fits_coadds import open_fits_coadds
+    from dcrflow.lsst.handles import Subfilters
+    from dcrflow.lsst.ingest import ingest as copy
+    from dcrflow.lsst.subfilters import subfilters_of_band
+
+    if (effective_wavelength is None) != (bandwidth is None):
+        raise ConfigError("give both --effective-wavelength and --bandwidth, or neither")
+    if len(sources) == 1 and sources[0].startswith("butler:"):
+        source = coadds_of(sources[0])
+        skymap = skymap or source.skymap
+    elif effective_wavelength is not None and bandwidth is not None:
+        source = open_fits_coadds(sources, Subfilters.even(num_subfilters, effective_wavelength, bandwidth))
+    else:
+        source = open_fits_coadds(sources, lambda coadd: subfilters_of_band(coadd.band, num_subfilters))
+    with show.bar("ingesting") as update:
+        number = copy(source, out, skymap=skymap, num_subfilters=num_subfilters, overwrite=overwrite, progress=update)
+    show.output.print(f"{number} patches in {escape(str(out))}", soft_wrap=True)
+
+
+def export(
+    out: Annotated[str, typer.Argument(help="Template store.", show_default=False)],
+    directory: Annotated[Path, typer.Argument(help="Directory to write to.", show_default=False)],
+    kind: Annotated[
+        Literal["fits", "lsst-images"], typer.Option("--format", help="FITS as LSST's, or lsst.images' own.")
+    ] = "fits",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write again what is there.")] = False,
+) -> None:
+    """Write complete templates as FITS files: image, mask with its planes by name, variance, PSF, provenance."""
+    from dcrflow.lsst.export import export as write
+
+    if kind == "lsst-images":
+        require_lsst(ConfigError, "--format lsst-images")
+    with show.bar("exporting") as update:
+        number = write(out, directory, kind, overwrite=overwrite, progress=update)
+    show.output.print(f"{number} files written to {escape(str(directory))}", soft_wrap=True)

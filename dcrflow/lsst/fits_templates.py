@@ -1,0 +1,134 @@
+"""Templates as LSST-style FITS files, written and read with astropy alone.
+
+HDUs ``IMAGE``, ``MASK`` (planes named by ``MP_`` cards) and ``VARIANCE``, each with the detector's WCS for the array's
+pixels and the array's place (``LTV1``, ``CRVAL1A``), as `lsst.images.MaskedImage.read_legacy` and afw read them; then,
+if the template has a PSF, ``PSF`` (kernels, a plane a node) and ``PSF_NODES`` (their places, absolute detector pixels);
+then ``PROVENANCE``: what the template store says of it, key by key, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from astropy.io import fits
+
+from dcrflow.errors import TemplateStoreError, WcsError
+from dcrflow.geometry.box import Box
+from dcrflow.geometry.wcs import SkyWcs
+from dcrflow.masks import planes_from_attributes
+
+_PLANES = (("IMAGE", "image"), ("MASK", "mask"), ("VARIANCE", "variance"))
+_COORDINATES = ("psf_node_x", "psf_node_y")
+
+
+def write_fits(template: xr.Dataset, path: str | Path) -> None:
+    """Write a template to a FITS file, replacing one that is there; compressed if the path ends in ``.gz``.
+
+    Parameters
+    ----------
+    template : xarray.Dataset
+        From a template store.
+    path : str or path
+        Where to.
+
+    Raises
+    ------
+    TemplateStoreError
+        If its WCS has no FITS cards, or the file cannot be written.
+    """
+    attributes, x, y = template.attrs, template["x"].values, template["y"].values
+    box = Box(int(x[0]), int(y[0]), len(x), len(y))
+    where = f"visit {attributes.get('visit')} detector {attributes.get('detector')}"
+    if "wcs" not in attributes:
+        raise TemplateStoreError(f"{where}: its WCS is no FITS WCS, so FITS cannot keep it; take --format lsst-images")
+    hdus: list[Any] = [fits.PrimaryHDU(header=_primary(attributes))]
+    for name, variable in _PLANES:
+        header = _place(SkyWcs.from_header(attributes["wcs"]), box)
+        if name == "MASK":
+            for plane, bit in planes_from_attributes(template[variable].attrs).items():
+                header[f"HIERARCH MP_{plane}" if len(plane) > 5 else f"MP_{plane}"] = bit
+        else:
+            header["BUNIT"] = "nJy" if name == "IMAGE" else "nJy2"
+        hdus.append(fits.ImageHDU(np.asarray(template[variable].values), header=header, name=name))
+    if "psf" in template:
+        hdus.append(fits.ImageHDU(np.asarray(template["psf"].values), name="PSF"))
+        columns = [fits.Column(n, "D", "pixel", array=template[n].values) for n in _COORDINATES]
+        hdus.append(fits.BinTableHDU.from_columns(columns, name="PSF_NODES"))
+    keys = sorted(attributes)
+    texts = [json.dumps(attributes[k]) for k in keys]
+    columns = [fits.Column(n, f"{max(map(len, v))}A", array=v) for n, v in (("key", keys), ("value", texts))]
+    hdus.append(fits.BinTableHDU.from_columns(columns, name="PROVENANCE"))
+    partial = f"{path}.partial{''.join(Path(path).suffixes[-1:])}"
+    try:
+        fits.HDUList(hdus).writeto(partial, overwrite=True)
+        os.replace(partial, path)
+    except OSError as error:
+        raise TemplateStoreError(f"{where}: cannot write {path}: {error}") from error
+
+
+def read_fits(path: str | Path) -> xr.Dataset:
+    """Read what `write_fits` wrote: the same dataset.
+
+    Raises
+    ------
+    TemplateStoreError
+        If it is no such file.
+    """
+    try:
+        with fits.open(path, memmap=False) as file:
+            table = file["PROVENANCE"].data
+            attributes = {str(k): json.loads(str(v)) for k, v in zip(table["key"], table["value"], strict=True)}
+            variables: dict[str, Any] = {}
+            for name, variable in _PLANES:
+                header, array = file[name].header, file[name].data
+                dtype = np.int32 if name == "MASK" else np.float32
+                variables[variable] = (("y", "x"), np.ascontiguousarray(array, dtype), _attributes(header, name))
+            y, x = (np.arange(n) - int(header[f"LTV{i}"]) for n, i in zip(array.shape, (2, 1), strict=True))
+            coordinates: dict[str, Any] = {"y": ("y", y), "x": ("x", x)}
+            if "PSF" in file:
+                variables["psf"] = (("psf_node", "psf_y", "psf_x"), np.ascontiguousarray(file["PSF"].data, np.float32))
+                for name in _COORDINATES:
+                    values = np.asarray(file["PSF_NODES"].data[name], np.float64)
+                    coordinates[name] = ("psf_node", values, {"units": "pixel"})
+    except (OSError, LookupError, ValueError, TypeError) as error:
+        raise TemplateStoreError(f"{path} is no FITS file of a template: {' '.join(str(error).split())}") from error
+    return xr.Dataset(variables, coords=coordinates, attrs=attributes)
+
+
+def _attributes(header: fits.Header, name: str) -> dict[str, Any]:
+    if name != "MASK":
+        return {"units": str(header["BUNIT"])}
+    planes = sorted((int(bit), key.removeprefix("MP_")) for key, bit in header.items() if key.startswith("MP_"))
+    return {"flag_masks": [1 << bit for bit, _ in planes], "flag_meanings": " ".join(n for _, n in planes)}
+
+
+def _primary(attributes: Any) -> fits.Header:
+    header = fits.Header()
+    for key, name, comment in (
+        ("INSTRUME", "instrument", "camera"), ("VISIT", "visit", "visit"), ("DETECTOR", "detector", "detector"),
+        ("BAND", "band", "band"), ("FILTER", "physical_filter", "physical filter"),
+        ("COVERAGE", "coverage", "fraction of the detector that has data"),
+    ):  # fmt: skip
+        if attributes.get(name) not in (None, ""):
+            header[key] = (attributes[name], comment)
+    header["ORIGIN"] = "dcrflow"
+    return header
+
+
+def _place(wcs: SkyWcs, box: Box) -> fits.Header:
+    """The cards of a WCS for an array that covers `box`, and where that is."""
+    try:
+        header = wcs.header
+    except WcsError as error:
+        raise TemplateStoreError(str(error)) from error
+    header["CRPIX1"], header["CRPIX2"] = header["CRPIX1"] - box.x0, header["CRPIX2"] - box.y0
+    header["LTV1"], header["LTV2"] = float(-box.x0), float(-box.y0)
+    for axis, first in ((1, box.x0), (2, box.y0)):
+        header[f"CTYPE{axis}A"], header[f"CUNIT{axis}A"] = "LINEAR", "PIXEL"
+        header[f"CRPIX{axis}A"], header[f"CRVAL{axis}A"] = 1.0, float(first)
+    return header
