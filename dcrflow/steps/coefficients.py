@@ -14,6 +14,7 @@ from dcrflow.kernels.footprint import FIR_RADIUS
 from dcrflow.kernels.spline import coefficient_filter
 from dcrflow.masks import NO_DATA
 from dcrflow.plan import TemplatePlan
+from dcrflow.scratch import scratch
 
 FILL_REACH = 24  # pixels that a hole is filled inwards before the coefficient filter runs over it
 LEAK = 3  # pixels from a hole within which what it was filled with still counts: no data there
@@ -52,7 +53,7 @@ def spline_coefficients(
     Returns
     -------
     ndarray of float32
-        Of the image without its margin; zero where not wanted.
+        Of the image without its margin; zero where not wanted. It is `scratch`.
     """
     radius = FIR_RADIUS[degrees]
     height, width = image.shape[0] - 2 * radius, image.shape[1] - 2 * radius
@@ -61,7 +62,9 @@ def spline_coefficients(
         for reach, plane in ((LEAK, NO_DATA), (TRACE, "INTRP")):
             mark_near_holes(known.view(np.uint8), footprint + reach, 1 << plan.planes[plane], mask)
     taps = coefficient_filter(degrees)
-    rows, out = np.empty((image.shape[0], width)), np.zeros((height, width), np.float32)
+    rows = scratch("rows", (image.shape[0], width), np.float64)
+    out = scratch("coefficients", (height, width), np.float32)
+    out.fill(0)
     of_rows, of_out = Box(radius, 0, width, image.shape[0]), Box(radius, radius, width, height)
     along_x, along_y = wanted or ([of_rows], [of_out])
     for strip in along_x:

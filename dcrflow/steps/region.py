@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -11,11 +12,14 @@ from dcrflow.geometry.footprint import Footprint
 from dcrflow.geometry.skymap import Patch
 from dcrflow.pixels import PatchPixels, Pixels
 from dcrflow.plan import TemplatePlan, Tile
+from dcrflow.scratch import kept_scratch
 from dcrflow.steps.load import load_patch
 from dcrflow.steps.mosaic import mosaic_tracts
 from dcrflow.steps.shift import shift_subfilters
 from dcrflow.steps.warp import warp_tract
 from dcrflow.stores.source import CoaddSource
+
+_AT_ONCE = 4  # patches read at the same time
 
 
 def make_tile(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Pixels:
@@ -51,15 +55,16 @@ def make_region(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Pixels:
     loaded = load_patches(coadds, plan, tiles)
     image, variance = np.empty(box.shape, np.float32), np.empty(box.shape, np.float32)
     mask = np.empty(box.shape, np.int32)
-    for tile in tiles:
-        warped = []
-        for part in tile.parts:
-            patches = [loaded[patch] for patch, _ in part.reads]
-            if plan.patch_degrees:  # filters all that it is given
-                patches = [pixels.part(region) for pixels, (_, region) in zip(patches, part.reads, strict=True)]
-            warped.append(warp_tract(plan, part.tract, shift_subfilters(plan, part, patches), tile.box))
-        made, where = mosaic_tracts(plan, tile.box, warped), tile.box.slices(box)
-        image[where], variance[where], mask[where] = made.image, made.variance, made.mask
+    with kept_scratch():
+        for tile in tiles:
+            warped = []
+            for part in tile.parts:
+                patches = [loaded[patch] for patch, _ in part.reads]
+                if plan.patch_degrees:  # filters all that it is given
+                    patches = [pixels.part(region) for pixels, (_, region) in zip(patches, part.reads, strict=True)]
+                warped.append(warp_tract(plan, part.tract, shift_subfilters(plan, part, patches), tile.box))
+            made, where = mosaic_tracts(plan, tile.box, warped), tile.box.slices(box)
+            image[where], variance[where], mask[where] = made.image, made.variance, made.mask
     return Pixels(box, image, variance, mask)
 
 
@@ -71,4 +76,6 @@ def load_patches(coadds: CoaddSource, plan: TemplatePlan, tiles: Sequence[Tile])
         for patch, region in part.reads:
             regions[patch] = regions.get(patch, region).union(region)
             footprints.setdefault(patch, []).append(part.footprint)
-    return {patch: load_patch(coadds, plan, patch, region, footprints[patch]) for patch, region in regions.items()}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # where the coadds are far away, their requests are in flight together
+        each = pool.map(lambda patch: load_patch(coadds, plan, patch, regions[patch], footprints[patch]), regions)
+        return dict(zip(regions, each, strict=True))

@@ -16,6 +16,7 @@ from dcrflow.kernels.merge import merge_into, settle
 from dcrflow.masks import NO_DATA
 from dcrflow.pixels import PatchPixels, Pixels
 from dcrflow.plan import FILL_MARGIN, TemplatePlan, TilePart, TractPlan
+from dcrflow.scratch import scratch
 from dcrflow.steps.as_lsst import add_shifted
 from dcrflow.steps.cells import CellKernels, cells_of, kernels_of
 from dcrflow.steps.coefficients import spline_coefficients
@@ -83,7 +84,7 @@ def shift_subfilters(plan: TemplatePlan, part: TilePart, patches: Sequence[Patch
         coefficients = spline_coefficients(
             plan, merged.image, known, footprint, mask, plan.merged_degrees, (along_x, along_y)
         )
-        image = np.ascontiguousarray(coefficients[part.region.slices(box.grown(-radius))])
+        image = coefficients[part.region.slices(box.grown(-radius))].copy()
     else:
         image = merged.image[part.region.slices(box)].astype(np.float32)
         np.nan_to_num(image, copy=False, posinf=0.0, neginf=0.0)
@@ -91,8 +92,8 @@ def shift_subfilters(plan: TemplatePlan, part: TilePart, patches: Sequence[Patch
     return Pixels(
         part.region,
         image,
-        np.ascontiguousarray(merged.variance[within]),
-        np.ascontiguousarray(mask[within]),
+        merged.variance[within].copy(),
+        mask[within].copy(),
     )
 
 
@@ -106,10 +107,12 @@ class _Merged:
     def __init__(self, plan: TemplatePlan, box: Box, strips: Sequence[Box]) -> None:
         self.box, self.strips = box, strips
         self.equal = plan.config.combine == "mean"
-        self.image = np.zeros(box.shape)
-        self.variance = np.zeros(box.shape, np.float32)
-        self.mask = np.zeros(box.shape, np.int32)
-        self.weight = np.zeros(box.shape, np.float32)
+        self.image = scratch("merged image", box.shape, np.float64)
+        self.variance = scratch("merged variance", box.shape, np.float32)
+        self.mask = scratch("merged mask", box.shape, np.int32)
+        self.weight = scratch("merged weight", box.shape, np.float32)
+        for array in (self.image, self.variance, self.mask, self.weight):
+            array.fill(0)
         for strip in strips:
             where = strip.slices(box)
             self.image[where] = self.variance[where] = np.nan
@@ -123,7 +126,9 @@ class _Merged:
 
     def settle(self) -> tuple[Bool, Bool]:
         """Where the image is known, and where something has weight; the variance becomes zero where nothing has."""
-        known, weighed = np.ones(self.box.shape, np.bool_), np.ones(self.box.shape, np.bool_)
+        known, weighed = (scratch(name, self.box.shape, np.bool_) for name in ("known", "weighed"))
+        known.fill(True)
+        weighed.fill(True)
         for strip in self.strips:
             where = strip.slices(self.box)
             settle(self.image[where], self.variance[where], self.weight[where], known[where], weighed[where])
@@ -150,7 +155,8 @@ def _pieces(plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, pieces: S
     planes = ~np.int32(1 << plan.planes[NO_DATA])
     for piece, kernel in zip(pieces, kernels, strict=True):
         y0, x0 = piece.y0 - pixels.box.y0, piece.x0 - pixels.box.x0
-        image, mask = np.empty(piece.shape), np.zeros(piece.shape, np.int32)
+        image, mask = scratch("image", piece.shape, np.float64), scratch("mask", piece.shape, np.int32)
+        mask.fill(0)
         convolve_sum(pixels.image, kernel.taps, kernel.y_low, kernel.x_low, y0, x0, image)
         or_footprint(pixels.mask, planes, *kernel.light, y0, x0, mask)
         yield Matched(piece, image, _spread(pixels.variance, kernel, y0, x0, piece.shape), mask)
@@ -211,7 +217,7 @@ def _spread(
     others.
     """
     taps, y_low, x_low = kernel.variance_taps, kernel.variance_y_low, kernel.variance_x_low
-    out = np.empty(shape, np.float32)
+    out = scratch("variance", shape, np.float32)
     y_first, x_first = y0 - int(y_low.max()) - taps.shape[1] + 1, x0 - int(x_low.max()) - taps.shape[2] + 1
     window = stack[:, y_first : y0 - int(y_low.min()) + shape[0], x_first : x0 - int(x_low.min()) + shape[1]]
     good = (window > 0) & (window < np.inf)

@@ -3,33 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import zarr
 from astropy.io import fits
 from numpy.typing import NDArray
+from zarr.buffer.cpu import NDBuffer
 from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.core import codec_pipeline
 
 from dcrflow.geometry.box import Box
 
 CHUNK = 512  # pixels a side of an inner chunk: 1 MiB of float32
+GAP = 1 << 16  # bytes between two chunks of a shard that are read rather than asked around
 COADD_CHUNK = 256  # of coadds, which are read under turned detectors: of 512 px, a third more would be read
 
 
-def fast_codecs() -> AbstractContextManager[Any]:
-    """While it lasts, arrays are opened with zarr's newer codec pipeline: it decodes a shard's chunks in one go.
+def reading() -> AbstractContextManager[Any]:
+    """While it lasts, arrays are opened as they are best read; what somebody configured is left alone.
 
-    With a task of the event loop for each chunk, as by default, that takes half as long again. A pipeline that somebody
-    chose is left alone, and so is a zarr that is too old to have it.
+    With zarr's newer codec pipeline (where zarr has it), which decodes a shard's chunks in one go: with a task of the
+    event loop for each chunk, as by default, that takes half as long again. And without reading the chunks between two
+    that are wanted, if they are next to each other in the shard but not in the patch: of a turned detector those are
+    many.
     """
-    default = zarr.config.defaults[0]["codec_pipeline"]["path"]
-    if zarr.config.get("codec_pipeline.path") != default or not hasattr(codec_pipeline, "FusedCodecPipeline"):
-        return nullcontext()
-    path = f"{codec_pipeline.__name__}.FusedCodecPipeline"
-    pipeline: AbstractContextManager[Any] = zarr.config.set({"codec_pipeline.path": path})
-    return pipeline
+    chosen: dict[str, Any] = {"array.sharding_coalesce_max_gap_bytes": GAP}
+    if hasattr(codec_pipeline, "FusedCodecPipeline"):
+        chosen["codec_pipeline.path"] = f"{codec_pipeline.__name__}.FusedCodecPipeline"
+    known = {key: value for key, value in chosen.items() if _default(key) is not None}
+    untouched = {key: value for key, value in known.items() if zarr.config.get(key) == _default(key)}
+    settings: AbstractContextManager[Any] = zarr.config.set(untouched)
+    return settings
+
+
+def _default(key: str) -> Any:
+    """A setting of zarr's, before anybody changed it; None where there is none of that name."""
+    found: Any = zarr.config.defaults[0]
+    for word in key.split("."):
+        found = found.get(word, {})
+    return found or None
+
+
+async def read_into(array: zarr.AsyncArray[Any], selection: Any, out: NDArray[Any]) -> None:
+    """Read part of an array (slices) into part of another; with no array in between if the pipeline is zarr's own."""
+    if type(array.codec_pipeline).__module__.startswith("zarr."):
+        await array.get_orthogonal_selection(selection, out=NDBuffer.from_ndarray_like(out))
+    else:  # it may want contiguous arrays
+        out[...] = await array.getitem(selection)
 
 
 def codecs() -> list[Any]:

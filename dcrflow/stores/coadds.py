@@ -21,7 +21,7 @@ from dcrflow.masks import NO_DATA, translate
 from dcrflow.pixels import PatchPixels
 from dcrflow.sketch import card
 from dcrflow.stores.access import list_names, location, open_root, url_of, words_of
-from dcrflow.stores.arrays import whole_chunks
+from dcrflow.stores.arrays import read_into, whole_chunks
 from dcrflow.stores.patch_info import Arrays, PatchInfo, open_patch, read_patch_info, read_tract
 from dcrflow.stores.patch_psf import PatchPsf, read_patch_psf
 from dcrflow.stores.source import CoaddSource
@@ -230,7 +230,7 @@ class DcrCoadds:
     ) -> PatchPixels:
         """As `read`, but only the chunks under some strips of the box; the other pixels are zero, and take no memory.
 
-        All chunks are asked for at once.
+        All chunks are asked for at once, and decoded into place.
         """
         arrays, info = self._patch(tract, patch, band)
         where = f"{self.url}, tract {tract} patch {patch} band {band}"
@@ -244,7 +244,7 @@ class DcrCoadds:
 
         async def one(name: str, part: Box) -> None:
             try:
-                found[name][(..., *part.slices(box))] = await arrays[name].getitem((..., *part.slices(info.bbox)))
+                await read_into(arrays[name], (..., *part.slices(info.bbox)), found[name][(..., *part.slices(box))])
             except Exception as error:
                 raise CoaddStoreError(
                     f"{where}: cannot read {name} at {part}: {words_of(error)}; "

@@ -20,7 +20,7 @@ from dcrflow.geometry.skymap import Tract
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.masks import planes_from_attributes
 from dcrflow.stores.access import attribute, words_of
-from dcrflow.stores.arrays import fast_codecs, header_cards
+from dcrflow.stores.arrays import header_cards, reading
 
 Arrays = dict[str, zarr.AsyncArray[Any]]
 Transmission = tuple[tuple[float, ...], tuple[float, ...]]
@@ -229,7 +229,7 @@ def _open_arrays(group: zarr.AsyncGroup, where: str) -> tuple[Arrays, dict[str, 
     async def every() -> list[tuple[zarr.AsyncArray[Any], Any] | None]:
         return await asyncio.gather(*(one(name) for name in _LAYOUT))
 
-    with fast_codecs():
+    with reading():
         opened = sync(every())
     found = {name: got for name, got in zip(_LAYOUT, opened, strict=True) if got is not None}
     return {n: a for n, (a, _) in found.items()}, {n: np.asarray(found[n][1]) for n in _READ}
