@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from dcrflow.cli import cluster as cluster_commands
-from dcrflow.cli import files, show
+from dcrflow.cli import files, rubin, show
 from dcrflow.cli.inputs import coadds_of, visits_of
 from dcrflow.cli.report import report
 from dcrflow.config import TemplateConfig, parse_settings
@@ -31,6 +31,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(cluster_commands.app, name="cluster")
+app.add_typer(rubin.app, name="lsst")
 
 _EXIT = {"walltime": 3, "interrupted": 130}
 

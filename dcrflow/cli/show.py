@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from dcrflow import campaign
     from dcrflow.demo import DemoReport
+    from dcrflow.lsst.quanta import GraphProgress
     from dcrflow.report import CampaignStatus, Planned
     from dcrflow.simulate.run import SimulatedSurvey
 
@@ -140,6 +141,13 @@ class CampaignDisplay:
             parts.append(f"[yellow]{state.lost} lost[/]")
         parts.append(f"{rate:.0f}/min")
         self._progress.update(self._task, total=state.total, completed=ended + state.skipped, detail=" ".join(parts))
+
+    def update_quanta(self, state: GraphProgress) -> None:
+        """Move the bar of a quantum graph."""
+        failed = f"[red]{state.done['failed']} failed[/]" if state.done["failed"] else "0 failed"
+        detail = f"{state.running} running {state.skipped} before {failed} {state.done['blocked']} blocked"
+        ended = sum(state.done.values()) + state.skipped
+        self._progress.update(self._task, total=state.total, completed=ended, detail=detail)
 
 
 def result(ended: campaign.CampaignResult, url: str) -> None:

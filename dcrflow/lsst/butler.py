@@ -112,6 +112,22 @@ def butler_of(repo: str) -> Any:
     return kept[repo]
 
 
+def writeable_butler(repo: str) -> Any:
+    """A Butler that may write.
+
+    Raises
+    ------
+    CoaddStoreError
+        If there is no such repository.
+    """
+    from lsst.daf.butler import Butler
+
+    try:
+        return Butler.from_config(repo, writeable=True)
+    except Exception as error:
+        raise CoaddStoreError(f"cannot open the Butler repository {repo}: {' '.join(str(error).split())}") from error
+
+
 @dataclass(frozen=True)
 class Handle:
     """A deferred dataset that may be read by any thread or process."""

@@ -49,19 +49,3 @@ def butler(repo: Path) -> Any:
     from lsst.daf.butler import Butler
 
     return Butler.from_config(str(repo), writeable=False)
-
-
-def inputs_of(butler: Any, visit: Any) -> dict[str, Any]:
-    """What a quantum of `GetDcrTemplateTask` would be given."""
-    data_id = {"instrument": visit.instrument, "visit": visit.visit, "detector": visit.detector}
-    refs = butler.query_datasets("dcrCoadd", collections="coadds", order_by=["tract", "patch", "subfilter"])
-
-    def component(name: str) -> Any:
-        return butler.get(f"calexp.{name}", data_id, collections="calexps")
-
-    return {
-        "coaddExposureRefs": [butler.getDeferred(r) for r in refs],
-        "bbox": component("bbox"),
-        "wcs": component("sky_projection"),
-        "visitInfo": component("obs_info"),
-    }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 pytest.importorskip("lsst.ctrl.mpexec", reason="the extra lsst is not installed")
 
 from lsst.daf.butler import Butler
+from rubin import command, must
 
 from dcrflow.lsst.convert import arrays_of
 from dcrflow.stores.templates import TemplateStore
@@ -20,20 +19,6 @@ from dcrflow.stores.templates import TemplateStore
 pytestmark = pytest.mark.integration
 
 TASK = "dcrflow.lsst.GetDcrTemplateTask:getDcrTemplate"
-
-
-def command(*words: object) -> subprocess.CompletedProcess[str]:
-    """Run a command of this environment."""
-    program, *arguments = map(str, words)
-    return subprocess.run(
-        [str(Path(sys.executable).parent / program), *arguments], capture_output=True, text=True, check=False
-    )
-
-
-def must(*words: object) -> str:
-    ended = command(*words)
-    assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-4000:]
-    return ended.stdout + ended.stderr
 
 
 def test_run_fail_extend_report(repo: Path, butler: Any, tmp_path: Path) -> None:

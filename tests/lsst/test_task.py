@@ -11,9 +11,9 @@ import pytest
 pytest.importorskip("lsst.pipe.base", reason="the extra lsst is not installed")
 pytest.importorskip("lsst.images", reason="the extra lsst is not installed")
 
-from conftest import inputs_of
 from lsst.pex.config import ConfigurableField, FieldValidationError
 from lsst.pipe.base import InMemoryDatasetHandle, NoWorkFound, PipelineTask, TaskMetadata
+from rubin import inputs_of
 
 from dcrflow.errors import InconsistentCoaddsError, MissingSubfilterError, WcsError
 from dcrflow.lsst import GetDcrTemplateConfig, GetDcrTemplateConnections, GetDcrTemplateTask

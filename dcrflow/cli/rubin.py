@@ -1,0 +1,62 @@
+"""dcrflow lsst: quantum graphs on dask, and small things for a Butler repository."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from dcrflow.cli import show
+from dcrflow.cli.inputs import require_lsst
+from dcrflow.errors import ConfigError
+
+app = typer.Typer(no_args_is_help=True, help="Quantum graphs on dask; subfilters of a Butler repository.")
+
+Repo = Annotated[str, typer.Option("-b", "--butler-config", help="Butler repository.", show_default=False)]
+
+
+@app.command("run-graph")
+def run_graph(
+    graph: Annotated[
+        str,
+        typer.Argument(help="Quantum graph, saved with --qgraph-datastore-records: GRAPH.qg.", show_default=False),
+    ],
+    repo: Repo,
+    cluster: Annotated[str, typer.Option(help="As for dcrflow run.")] = "local",
+    workers: Annotated[int | None, typer.Option(min=1, help="Workers of the cluster.")] = None,
+    retries: Annotated[int, typer.Option(min=0, help="How often a quantum that fails is tried again.")] = 2,
+    aggregate: Annotated[bool, typer.Option(help="Bring the outputs into the repository at the end.")] = True,
+) -> None:
+    """Execute a quantum graph on a dask cluster; run it again to finish what is missing."""
+    require_lsst(ConfigError, "run-graph")
+    from dcrflow.cluster import connect
+    from dcrflow.lsst.quanta import run_graph as execute
+
+    with connect(cluster, workers=workers) as client, show.CampaignDisplay(client, "quanta") as display:
+        result = execute(
+            graph, repo, client=client, retries=retries, aggregate=aggregate, progress=display.update_quanta
+        )
+    for failure in result.failures:
+        show.output.print(f"[red]failed[/] {failure.task} {escape(failure.data_id)}: {escape(failure.message)}")
+    show.output.print(
+        f"{result.complete} complete, {result.skipped} done before, {len(result.failures)} failed, {result.blocked} "
+        f"blocked of {result.total} quanta",
+        soft_wrap=True,
+    )
+    raise typer.Exit(0 if result.ok else 1)
+
+
+@app.command("register-subfilters")
+def register_subfilters(
+    repo: Repo,
+    number: Annotated[int, typer.Option(min=1, help="Subfilters of each band.")] = 3,
+    bands: Annotated[str, typer.Option(help="The bands.")] = "ugrizy",
+) -> None:
+    """Register the DCR subfilters of bands in a Butler repository."""
+    require_lsst(ConfigError, "register-subfilters")
+    from dcrflow.lsst.butler import writeable_butler
+    from dcrflow.lsst.subfilters import register_subfilters as register
+
+    new = register(writeable_butler(repo), number, bands)
+    show.output.print(f"{new} subfilters are new, {number * len(bands) - new} were there")
