@@ -30,6 +30,7 @@ LAYERS = [
     ("Rubin", ["lsst"]),
     ("public", [""]),
     ("command line", ["cli"]),
+    ("documentation", ["docs"]),
 ]
 
 #: What a part of the house must not know.

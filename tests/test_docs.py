@@ -1,0 +1,130 @@
+"""Every command and every Python block that the README and the documentation show works as shown."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    p for p in (ROOT / "README.md", *sorted(ROOT.glob("dcrflow/docs/*.md")), *sorted(ROOT.glob("deploy/**/*.md")))
+    if p.is_file()
+]  # fmt: skip
+
+#: Commands that this test does not run, by their first words, and why not.
+ELSEWHERE = {
+    "pip install uv": "installs",
+    "uv run pytest": "the tests themselves",
+    "uv run --extra docs sphinx-build": "test_the_documentation_builds",
+    "uv run python -m dcrflow.demo.parity": "tests/test_lsst_parity.py; wants the LSST pipeline's files",
+    "uv run python -m dcrflow.demo.suppression": "tests/test_acceptance.py; takes minutes",
+    "uv run python -m tests.benchmarks": "the benchmarks' own tests; takes minutes",
+    "docker": "wants a container engine",
+    "podman": "wants a container engine",
+    "kubectl": "wants a Kubernetes cluster",
+    "kind": "wants a container engine",
+    "helm": "wants a Kubernetes cluster",
+}
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), flags=re.M | re.S)
+
+
+def commands(path: Path) -> list[str]:
+    """Commands after a prompt in console blocks, continuation lines joined, `a && b` apart."""
+    text = "".join(blocks(path, "console")).replace("\\\n", " ")
+    lines = [line[2:] for line in text.splitlines() if line.startswith("$ ")]
+    return [c.split("  #")[0].strip() for line in lines for c in line.split("&&")]
+
+
+def elsewhere(command: str) -> bool:
+    return any(command.startswith(words) for words in ELSEWHERE)
+
+
+def run(command: str, directory: Path) -> None:
+    """Run it with this Python's dcrflow; only what dcrflow itself offers."""
+    words = shlex.split(command)
+    words = words[2:] if words[:2] == ["uv", "run"] else words
+    assert words[0] in ("dcrflow", "python"), f"unknown command: {command}"
+    program = [sys.executable, "-c", "from dcrflow.cli import main; main()"] if words[0] == "dcrflow" else [sys.executable]
+    done = subprocess.run([*program, *words[1:]], cwd=directory, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+def play(path: Path, directory: Path) -> None:
+    for command in commands(path):
+        if not elsewhere(command):
+            run(command, directory)
+    code = "\n".join(blocks(path, "python"))
+    done = subprocess.run([sys.executable, "-c", code], cwd=directory, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, f"{path.name}\n{code}\n{done.stderr}"
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in which the first commands of the documentation have been run: a survey and its templates."""
+    directory = tmp_path_factory.mktemp("documentation")
+    play(ROOT / "dcrflow" / "docs" / "commands.md", directory)
+    return directory
+
+
+def test_they_show_commands() -> None:
+    assert sum(len(commands(p)) for p in PAGES) > 10
+    assert len(blocks(ROOT / "README.md", "python")) >= 1
+
+
+def test_options_and_keys_that_are_named_exist() -> None:
+    """Words like `--retry-failed` and `warp=lanczos3` in the running text."""
+    from typer.main import get_command
+
+    from dcrflow.cli.app import app
+    from dcrflow.config import TemplateConfig
+
+    known: set[str] = {"--help", "--extra"}
+
+    def collect(command: object) -> None:
+        for one in getattr(command, "commands", {}).values():
+            collect(one)
+        known.update(o for p in command.params for o in p.opts)
+
+    collect(get_command(app))
+    for page in PAGES:
+        if "deploy" in page.parts:
+            continue
+        text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+        for span in re.findall(r"`([^`\n]+)`", text):
+            assert set(re.findall(r"(?<!\S)--[a-z-]+", span)) <= known, f"{page.name}: {span}"
+            for key in re.findall(r"(?:^| )([a-z_]+)=\S", span):
+                assert key in {*TemplateConfig.model_fields, "key"}, f"{page.name}: {span}"
+
+
+@pytest.mark.integration
+def test_the_readme_works(tmp_path: Path) -> None:
+    play(ROOT / "README.md", tmp_path)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("page", [p for p in PAGES if p.name not in ("README.md", "commands.md")], ids=lambda p: p.stem)
+def test_the_documentation_works(page: Path, survey: Path) -> None:
+    play(page, survey)
+
+
+@pytest.mark.integration
+def test_the_documentation_builds(tmp_path: Path) -> None:
+    pytest.importorskip("sphinx", reason="wants the extra docs")
+    pytest.importorskip("furo", reason="wants the extra docs")
+    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", str(ROOT / "dcrflow" / "docs"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "configuration.html").read_text()
+    assert "high_variance_threshold" in text
+    assert "workers_per_job" in text
+    assert "dcrflow report" in (tmp_path / "commands.html").read_text()
+    assert list(tmp_path.glob("_images/02-*"))
