@@ -84,7 +84,12 @@ def make_parts(_: Any) -> None:
     """Write what the pages include."""
     out = HERE / "_made"
     out.mkdir(exist_ok=True)
-    models: dict[str, type[BaseModel]] = {"template": TemplateConfig, "survey": SurveyConfig, "visit": VisitConfig, **KINDS}
+    models: dict[str, type[BaseModel]] = {
+        "template": TemplateConfig,
+        "survey": SurveyConfig,
+        "visit": VisitConfig,
+        **KINDS,
+    }
     for name, model in models.items():
         (out / f"{name}.part.md").write_text(options_table(model))
     (out / "commands.part.md").write_text(command_pages())
