@@ -78,15 +78,17 @@ def kernels_of(
     one_variance, one_mask : bool
         Whether one variance, one mask holds for all subfilters.
     """
-    x = np.array([c.x0 // DCR_CELL for c in cells]) * DCR_CELL + (DCR_CELL - 1) / 2
-    y = np.array([c.y0 // DCR_CELL for c in cells]) * DCR_CELL + (DCR_CELL - 1) / 2
+    places = [(c.x0 // DCR_CELL, c.y0 // DCR_CELL) for c in cells]
+    once = list(dict.fromkeys(places))
+    x, y = np.array(once, np.float64).reshape(-1, 2).T * DCR_CELL + (DCR_CELL - 1) / 2
     tan, dy, dx = vectors_on(plan, tract.tract, x, y)
     distance = plan.model.displacement(tan)
     lsst = plan.config.dcr == "split"
-    return [
-        _kernels(plan.model, distance[i] * dy[i], distance[i] * dx[i], one_variance, one_mask, lsst)
-        for i in range(len(cells))
-    ]
+    found = {
+        place: _kernels(plan.model, distance[i] * dy[i], distance[i] * dx[i], one_variance, one_mask, lsst)
+        for i, place in enumerate(once)
+    }
+    return [found[place] for place in places]
 
 
 def _kernels(model: DcrModel, dy: Float, dx: Float, one_variance: bool, one_mask: bool, lsst: bool) -> CellKernels:

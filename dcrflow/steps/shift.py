@@ -145,8 +145,10 @@ def _matched(
             yield whole
         return
     reached = tract.reach.reached(pixels.box)
-    pieces = [cell for strip in strips for cell in cells_of(strip.intersection(reached))]
-    yield from _pieces(plan, tract, pixels, pieces)
+    within = [strip.intersection(reached) for strip in strips]
+    pieces = [cell for strip in within if not strip.is_empty for cell in cells_of(strip)]
+    if pieces:
+        yield from _pieces(plan, tract, pixels, pieces)
 
 
 def _pieces(plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, pieces: Sequence[Box]) -> Iterator[Matched]:

@@ -49,6 +49,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=3, help="interleaved repetitions")
     parser.add_argument("--visits", type=int, default=300, help="detector-visits of the stubbed campaigns")
     parser.add_argument("--only", choices=["detector", "stages", "graphs"], help="one part")
+    parser.add_argument("--without", nargs="*", default=[], help="competitors to leave out: SWarp, reproject")
     parser.add_argument("--once", help=argparse.SUPPRESS, metavar="TILE")
     return parser.parse_args()
 
@@ -74,6 +75,7 @@ def _detector(work: Work, folder: Path, options: argparse.Namespace) -> dict[str
     else:
         runs["SWarp"] = swarp
     runs["reproject"] = competitors.reproject_bicubic(work, images)
+    runs = {name: run for name, run in runs.items() if name not in options.without}
     for warm_up in ("dcrflow", "floor", "LSST: merge and warp"):
         runs[warm_up]()
     times = measure.interleaved(runs, options.repeat)
@@ -90,7 +92,7 @@ def _detector(work: Work, folder: Path, options: argparse.Namespace) -> dict[str
     print(f"{'':28}{'processor time (extremes)':32}relative to dcrflow (extremes)")
     for name, timing in times.items():
         print(f"{name:28}{timing!s:32}{measure.ratio(timing, ours)}")
-    print(f"dcrflow / floor: {measure.ratio(ours, times['floor'])}")
+    print(f"dcrflow / floor: {measure.ratio(ours, times['floor'])}", flush=True)
     peaks = {tile: measure.peak_of(["--data", str(folder), "--once", str(tile)]) for tile in (1024, 2048)}
     print("peak memory of a process that makes one: " + ", ".join(f"{m:.0f} MB at tile {t}" for t, m in peaks.items()))
     scaling = [_scaling(folder) for _ in range(options.repeat)]
