@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import signal
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -10,6 +13,9 @@ from rich.markup import escape
 from dcrflow.cli import show
 from dcrflow.cli.inputs import require_lsst
 from dcrflow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dcrflow.lsst.quanta import GraphProgress
 
 app = typer.Typer(no_args_is_help=True, help="Quantum graphs on dask; subfilters of a Butler repository.")
 
@@ -27,16 +33,25 @@ def run_graph(
     workers: Annotated[int | None, typer.Option(min=1, help="Workers of the cluster.")] = None,
     retries: Annotated[int, typer.Option(min=0, help="How often a quantum that fails is tried again.")] = 2,
     aggregate: Annotated[bool, typer.Option(help="Bring the outputs into the repository at the end.")] = True,
+    state: Annotated[Path | None, typer.Option(help="Keep the run's figures in this file, as JSON.")] = None,
 ) -> None:
     """Execute a quantum graph on a dask cluster; run it again to finish what is missing."""
     require_lsst(ConfigError, "run-graph")
     from dcrflow.cluster import connect
     from dcrflow.lsst.quanta import run_graph as execute
+    from dcrflow.lsst.quanta import write_state
 
+    stop = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     with connect(cluster, workers=workers) as client, show.CampaignDisplay(client, "quanta") as display:
-        result = execute(
-            graph, repo, client=client, retries=retries, aggregate=aggregate, progress=display.update_quanta
-        )
+
+        def update(now: GraphProgress) -> None:
+            display.update_quanta(now)
+            if state is not None:
+                write_state(now, state)
+
+        result = execute(graph, repo, client=client, retries=retries, aggregate=aggregate, progress=update, stop=stop)
     for failure in result.failures:
         show.output.print(f"[red]failed[/] {failure.task} {escape(failure.data_id)}: {escape(failure.message)}")
     show.output.print(

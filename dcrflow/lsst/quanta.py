@@ -7,11 +7,13 @@ repository, as ``butler aggregate-graph`` does.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -70,6 +72,13 @@ class GraphProgress:
     skipped: int = 0
     done: dict[str, int] = field(default_factory=lambda: {"complete": 0, "failed": 0, "blocked": 0})
     elapsed: float = 0.0
+
+
+def write_state(state: GraphProgress, path: Path) -> None:
+    """Write a run's figures to a file, whole or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(asdict(state)))
+    partial.replace(path)
 
 
 @dataclass(frozen=True)

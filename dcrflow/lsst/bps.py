@@ -1,0 +1,188 @@
+"""A workflow management system for ``bps``: a run's quantum graph on a dask cluster.
+
+    wmsServiceClass: dcrflow.lsst.bps.DaskService
+    dask: {cluster: slurm, workers: 40, retries: 2}
+
+``bps submit`` starts a controller, ``dcrflow lsst run-graph`` on the graph that bps made, which goes on after bps has
+ended; a run's id is its submit directory. The clusters of quanta that bps makes are not used: dask runs quanta one by
+one, as they become ready, with what precedes and follows them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lsst.ctrl.bps import BaseWmsService, BaseWmsWorkflow, WmsRunReport, WmsStates
+
+COMMAND, STATE, LOG = "dask-run.json", "dask-state.json", "dask-run.log"
+
+_STARTED: dict[int, subprocess.Popen[bytes]] = {}  # controllers of this process, by their number
+
+
+class DaskWorkflow(BaseWmsWorkflow):
+    """One run: the command of its controller, in the submit directory."""
+
+    command: tuple[str, ...] = ()
+    about: Mapping[str, str] = {}
+
+    @classmethod
+    def from_generic_workflow(
+        cls, config: Any, generic_workflow: Any, out_prefix: Any, service_class: str
+    ) -> DaskWorkflow:
+        """Make the controller's command from the run's configuration."""
+        found = cls(generic_workflow.name, config)
+        found.service_class, found.submit_path = service_class, str(out_prefix)
+        attributes = generic_workflow.run_attrs
+        dask = config["dask"] if "dask" in config else {}  # noqa: SIM401  (a BpsConfig gives "" for what is not there)
+        options = [f"--{key}={dask[key]}" for key in ("cluster", "workers", "retries") if key in dask]
+        graph, repo = str(config["runQgraphFile"]), str(config["butlerConfig"])
+        state = str(Path(found.submit_path, STATE).absolute())
+        run = [sys.executable, "-c", "from dcrflow.cli import main; main()", "lsst", "run-graph"]
+        found.command = (*run, graph, "-b", repo, "--state", state, *options)
+        names = {"run": "bps_run", "project": "bps_project", "campaign": "bps_campaign", "payload": "bps_payload",
+                 "operator": "bps_operator"}  # fmt: skip
+        found.about = {key: str(attributes.get(name, "")) for key, name in names.items()}
+        return found
+
+    def write(self, out_prefix: Any) -> None:
+        """Write down what the controller will be."""
+        about = {"name": self.name, "command": list(self.command), "about": dict(self.about)}
+        Path(str(out_prefix), COMMAND).write_text(json.dumps(about, indent=1))
+
+
+class DaskService(BaseWmsService):
+    """Submits runs to a dask cluster, reports on them, cancels and restarts them."""
+
+    def prepare(self, config: Any, generic_workflow: Any, out_prefix: Any = None) -> DaskWorkflow:
+        """Make a run ready, in its submit directory."""
+        name = f"{type(self).__module__}.{type(self).__name__}"
+        workflow = DaskWorkflow.from_generic_workflow(config, generic_workflow, out_prefix, name)
+        workflow.write(out_prefix)
+        return workflow
+
+    def submit(self, workflow: Any, **kwargs: Any) -> DaskWorkflow:
+        """Start the controller; it does not end with this process."""
+        _start(Path(workflow.submit_path))
+        workflow.run_id = workflow.submit_path
+        found: DaskWorkflow = workflow
+        return found
+
+    def restart(self, wms_workflow_id: Any) -> tuple[str | None, str | None, str]:
+        """Start a run's controller again: it skips what is done."""
+        directory = Path(str(wms_workflow_id))
+        if not (directory / COMMAND).exists():
+            return None, None, f"{directory} is no submit directory of this service"
+        if _is_alive(directory):
+            return None, None, f"the run in {directory} has not ended; cancel it first"
+        _start(directory)
+        return str(directory), str(_read(directory / COMMAND)["name"]), ""
+
+    def list_submitted_jobs(
+        self, wms_id: Any = None, user: Any = None, require_bps: bool = True, pass_thru: Any = None,
+        is_global: bool = False,
+    ) -> list[str]:  # fmt: skip
+        """The run with this id, if it has not ended."""
+        return [str(wms_id)] if wms_id is not None and _is_alive(Path(str(wms_id))) else []
+
+    def report(
+        self, wms_workflow_id: Any = None, user: Any = None, hist: float = 0, pass_thru: Any = None,
+        is_global: bool = False, return_exit_codes: bool = False,
+    ) -> tuple[list[WmsRunReport], str]:  # fmt: skip
+        """What has become of a run's quanta."""
+        directory = Path(str(wms_workflow_id))
+        if wms_workflow_id is None or not (directory / COMMAND).exists():
+            return [], f"give a submit directory of this service as --id; {wms_workflow_id} is none"
+        run, state, counts = _read(directory / COMMAND), self.get_status(directory)[0], _counts(directory)
+        report = WmsRunReport(
+            wms_id=str(directory), path=str(directory), label=run["name"], state=state, jobs=[],
+            total_number_jobs=sum(counts.values()), job_state_counts=counts, job_summary={"quanta": counts},
+            run_summary=f"quanta:{sum(counts.values())}", exit_code_summary={}, **run["about"],
+        )  # fmt: skip
+        return [report], ""
+
+    def get_status(
+        self, wms_workflow_id: Any = None, hist: float = 1, is_global: bool = False
+    ) -> tuple[WmsStates, str]:
+        """The state of a run as a whole."""
+        directory = Path(str(wms_workflow_id))
+        if not (directory / COMMAND).exists():
+            return WmsStates.UNKNOWN, f"{directory} is no submit directory of this service"
+        if _is_alive(directory):
+            return WmsStates.RUNNING, ""
+        counts = _counts(directory)
+        if counts[WmsStates.FAILED]:
+            return WmsStates.FAILED, ""
+        done = counts[WmsStates.SUCCEEDED] == sum(counts.values()) > 0
+        return (WmsStates.SUCCEEDED if done else WmsStates.DELETED), ""
+
+    def cancel(self, wms_id: Any, pass_thru: Any = None) -> tuple[bool, str]:
+        """Ask a run to begin no more and finish what is in flight."""
+        directory = Path(str(wms_id))
+        if not _is_alive(directory):
+            return False, f"no run is going on in {directory}"
+        os.kill(_pid(directory), signal.SIGTERM)
+        return True, ""
+
+    def run_submission_checks(self) -> None:
+        """Nothing to check."""
+
+    def ping(self, pass_thru: Any) -> tuple[int, str]:
+        """There is no service to reach before a run starts its own cluster."""
+        return 0, ""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def _start(directory: Path) -> None:
+    command = _read(directory / COMMAND)["command"]
+    (directory / STATE).unlink(missing_ok=True)
+    with (directory / LOG).open("ab") as log:
+        started = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+    _STARTED[started.pid] = started
+    (directory / "dask-run.pid").write_text(str(started.pid))
+
+
+def _pid(directory: Path) -> int:
+    try:
+        return int((directory / "dask-run.pid").read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _is_alive(directory: Path) -> bool:
+    """Whether the controller that was started here goes on, and is not some other process with its number."""
+    pid = _pid(directory)
+    if not pid:
+        return False
+    if pid in _STARTED:
+        return _STARTED[pid].poll() is None
+    try:
+        return b"run-graph" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _counts(directory: Path) -> dict[WmsStates, int]:
+    """Quanta by state."""
+    state = _read(directory / STATE)
+    counts = dict.fromkeys(WmsStates, 0)
+    if state:
+        done = state["done"]
+        counts[WmsStates.SUCCEEDED] = done["complete"] + state["skipped"]
+        counts[WmsStates.FAILED], counts[WmsStates.PRUNED] = done["failed"], done["blocked"]
+        counts[WmsStates.RUNNING] = state["running"]
+        counts[WmsStates.UNREADY] = state["total"] - sum(counts.values())
+    return counts

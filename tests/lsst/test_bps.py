@@ -1,0 +1,89 @@
+"""The service for `bps`: submit, report, cancel, restart, with a controller that only pretends."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("lsst.ctrl.bps", reason="the extra lsst is not installed")
+
+from lsst.ctrl.bps import WmsStates
+
+from dcrflow.lsst.bps import COMMAND, STATE, DaskService
+from dcrflow.lsst.quanta import GraphProgress, write_state
+
+CONFIG = {"runQgraphFile": "run.qg", "butlerConfig": "repo", "dask": {"cluster": "slurm", "workers": 40}}
+WORKFLOW: Any = SimpleNamespace(name="u_me_run", run_attrs={"bps_run": "u_me_run", "bps_project": "dev"})
+
+
+def wait_until(what: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if what():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it never came")
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> DaskService:
+    """With a run that is ready in `tmp_path`."""
+    made = DaskService({})
+    workflow = made.prepare(CONFIG, WORKFLOW, tmp_path)
+    assert list(workflow.command[3:5]) == ["lsst", "run-graph"]
+    assert workflow.command[5:] == (
+        "run.qg", "-b", "repo", "--state", str(tmp_path / STATE), "--cluster=slurm", "--workers=40",
+    )  # fmt: skip
+    return made
+
+
+def pretend(directory: Path, code: str) -> Any:
+    """Let the controller be some Python code; a run to submit."""
+    run = json.loads((directory / COMMAND).read_text())
+    run["command"] = [sys.executable, "-c", code, "run-graph"]
+    (directory / COMMAND).write_text(json.dumps(run))
+    return SimpleNamespace(submit_path=str(directory), run_id=None)
+
+
+def test_a_run_that_is_cancelled_and_started_again(service: DaskService, tmp_path: Path) -> None:
+    state = GraphProgress(6, running=1, skipped=1)
+    state.done["complete"] = 2
+    workflow = service.submit(pretend(tmp_path, "import time; time.sleep(60)"))
+    assert workflow.run_id == str(tmp_path)
+    write_state(state, tmp_path / STATE)
+    (report,), message = service.report(str(tmp_path))
+    assert (report.state, report.run, report.project, report.total_number_jobs, message) == (
+        WmsStates.RUNNING, "u_me_run", "dev", 6, "",
+    )  # fmt: skip
+    assert report.job_state_counts[WmsStates.SUCCEEDED] == 3
+    assert report.job_state_counts[WmsStates.UNREADY] == 2
+    assert service.list_submitted_jobs(str(tmp_path)) == [str(tmp_path)]
+    assert service.restart(tmp_path)[0] is None
+    assert service.cancel(str(tmp_path)) == (True, "")
+    wait_until(lambda: service.get_status(tmp_path)[0] == WmsStates.DELETED)
+    assert service.cancel(str(tmp_path))[0] is False
+
+    pretend(tmp_path, "")
+    assert service.restart(str(tmp_path)) == (str(tmp_path), "u_me_run", "")
+    wait_until(lambda: not service.list_submitted_jobs(str(tmp_path)))
+    state.done["complete"], state.running = 5, 0
+    write_state(state, tmp_path / STATE)
+    assert service.get_status(str(tmp_path))[0] == WmsStates.SUCCEEDED
+    state.done.update(complete=3, failed=1, blocked=1)
+    write_state(state, tmp_path / STATE)
+    assert service.get_status(str(tmp_path))[0] == WmsStates.FAILED
+
+
+def test_what_is_no_run(tmp_path: Path) -> None:
+    service = DaskService({})
+    assert service.report(str(tmp_path))[0] == []
+    assert service.restart(tmp_path)[0] is None
+    assert service.get_status(str(tmp_path))[0] == WmsStates.UNKNOWN
+    assert service.list_submitted_jobs(str(tmp_path)) == []
+    assert service.ping(None) == (0, "")
