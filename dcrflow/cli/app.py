@@ -23,15 +23,18 @@ from dcrflow.version import __version__
 if TYPE_CHECKING:
     from dcrflow.campaign.stopping import Stop
 
+_FIRST, _TEMPLATES, _FILES = "To see what it does", "Templates of many detector-visits", "Rubin's pipelines and files"
+
 app = typer.Typer(
     name="dcrflow",
     help="DCR-matched templates for difference imaging, as a distributed dataflow.",
+    epilog="Begin with [bold]dcrflow demo[/]; [bold]dcrflow COMMAND --help[/] explains a command.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.add_typer(cluster_commands.app, name="cluster")
-app.add_typer(rubin.app, name="lsst")
+app.add_typer(cluster_commands.app, name="cluster", rich_help_panel="Clusters")
+app.add_typer(rubin.app, name="lsst", rich_help_panel=_FILES)
 
 _EXIT = {"walltime": 3, "interrupted": 130}
 
@@ -85,18 +88,18 @@ def _options(
     """Nothing of its own: the options above belong to all commands."""
 
 
-@app.command()
+@app.command(rich_help_panel=_FIRST)
 def demo(
     out: Annotated[Path, typer.Option(help="Where to put everything; made anew.")] = Path("dcrflow-demo"),
     workers: Workers = None,
 ) -> None:
-    """Simulate a small survey, build its templates on a local cluster, show what it gained."""
+    """Simulate a small survey, build its templates, show what they gain."""
     from dcrflow.demo import run_demo
 
     show.demo(run_demo(out, show.DemoDisplay(), workers=workers))
 
 
-@app.command()
+@app.command(rich_help_panel=_FIRST)
 def simulate(
     out: Annotated[Path, typer.Argument(help="Directory to write to.", show_default=False)],
     size: Annotated[
@@ -108,7 +111,7 @@ def simulate(
     workers: Workers = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a survey that is there.")] = False,
 ) -> None:
-    """Simulate a survey with GalSim: coadds.zarr, visits.ecsv, science images, the truth."""
+    """Simulate a survey of any size: coadds, visits, science images."""
     from dcrflow.simulate.run import simulate_survey
     from dcrflow.simulate.survey import SurveyConfig
 
@@ -124,7 +127,7 @@ def simulate(
     show.survey(survey)
 
 
-@app.command()
+@app.command(rich_help_panel=_TEMPLATES)
 def plan(
     coadds: Coadds,
     visits: Visits,
@@ -133,7 +136,7 @@ def plan(
     where: Where = None,
     limit: Limit = None,
 ) -> None:
-    """Show what a run would read, compute and write; touches no pixels."""
+    """Show what a run would read, compute and write."""
     from dcrflow.report import plan_campaign
     from dcrflow.stores.visits import select
 
@@ -142,7 +145,7 @@ def plan(
     show.plans(plan_campaign(store, rows, _config(config, settings)), total=len(rows))
 
 
-@app.command()
+@app.command(rich_help_panel=_TEMPLATES)
 def run(
     coadds: Coadds,
     visits: Visits,
@@ -176,7 +179,7 @@ def run(
         Path | None, typer.Option(help="Write dask's performance report: FILE.html, FILE-2.html, ...")
     ] = None,
 ) -> None:
-    """Build the templates of many detector-visits; run it again to finish what is missing."""
+    """Build templates; run it again to finish what is missing."""
     from dcrflow.campaign import run_campaign
     from dcrflow.campaign.stopping import Stop
     from dcrflow.cluster import connect
@@ -198,7 +201,7 @@ def run(
     raise typer.Exit(_EXIT.get(result.stopped, 0 if result.ok else 1))
 
 
-@app.command()
+@app.command(rich_help_panel=_TEMPLATES)
 def status(
     out: Annotated[str, typer.Argument(help="Template store.", show_default=False)],
     failures: Annotated[int, typer.Option(min=0, help="Show at most so many of what is not complete.")] = 20,
@@ -206,15 +209,15 @@ def status(
         bool, typer.Option("--scan", help="Look at every template instead of the journals of the runs.")
     ] = False,
 ) -> None:
-    """Say what of a campaign is complete, failed, without overlap or missing, and why."""
+    """Say what is complete, failed, without overlap or missing, and why."""
     from dcrflow.report import campaign_status
 
     show.status(campaign_status(out, scan), failures)
 
 
-app.command()(report)
-app.command()(files.ingest)
-app.command()(files.export)
+app.command(rich_help_panel=_TEMPLATES)(report)
+app.command(rich_help_panel=_FILES, short_help="Copy LSST's DCR coadds into a DCR-coadd store.")(files.ingest)
+app.command(rich_help_panel=_FILES, short_help="Write templates as FITS files that LSST's readers know.")(files.export)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ def report(
     out: Annotated[str, typer.Argument(help="Template store.", show_default=False)],
     to: Annotated[Path, typer.Option("--to", help="The HTML file to write.")] = Path("report.html"),
 ) -> None:
-    """Write a campaign's report: one HTML page with maps, thumbnails, failures and figures; needs no network."""
+    """Write one HTML page: maps, thumbnails, DCR, failures, settings."""
     from dcrflow.htmlreport import campaign_facts, write_report
 
     with show.bar("collecting") as update:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -25,6 +26,14 @@ console = Console(stderr=True, highlight=False)
 output = Console(highlight=False)
 
 _COLOURS = {"complete": "green", "planned": "green", "no-overlap": "yellow", "failed": "red", "missing": "magenta"}
+
+
+def _table(*columns: str, left: int) -> Table:
+    """A table without side borders, fit for 80 columns: the first `left` columns flush left, figures flush right."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="left" if number < left else "right", overflow="fold")
+    return table
 
 
 def _progress(*extra: Any) -> Progress:
@@ -70,30 +79,30 @@ class DemoDisplay:
 
 def demo(report: DemoReport) -> None:
     """What the demo gained, where its files are and what to type next."""
-    table = Table(
-        "visit", "detector", "z", "stars", "plain", "matched", "ratio", "noise", "coverage",
-        title="Residual rms around bright stars: science minus plain and DCR-matched template, and what noise alone "
-        "would leave (nJy)", title_justify="left",
-    )  # fmt: skip
+    output.print(
+        "\nWhat is left around bright stars, rms in nJy, after subtracting a plain\ntemplate, the DCR-matched one, and "
+        "what noise alone would leave:"
+    )
+    table = _table("visit", "detector", "z", "stars", "plain", "matched", "noise", "gain", "coverage", left=0)
     for gain in report.gains:
         table.add_row(
             str(gain.visit), str(gain.detector), f"{gain.zenith_angle:.1f}°", str(gain.stars), f"{gain.unmatched:.2f}",
-            f"{gain.matched:.2f}", f"[bold]{gain.ratio:.1f}[/]", f"{gain.noise:.2f}", f"{gain.coverage:.4f}",
+            f"{gain.matched:.2f}", f"{gain.noise:.2f}", f"[bold]{gain.ratio:.1f}[/]", f"{100 * gain.coverage:.2f} %",
         )  # fmt: skip
     output.print(table)
     took = ", ".join(f"{name} {value:.0f} s" for name, value in report.seconds.items())
     here = escape(str(report.directory))
-    output.print(f"took: {took}")
-    output.print(f"look at {escape(str(report.sheet))}; figures in {escape(str(report.summary))}", soft_wrap=True)
+    output.print(f"took {took}\n")
     output.print(
-        f"coadds: {here}/coadds.zarr   detector-visits: {here}/visits.ecsv   templates: {here}/templates.zarr",
-        soft_wrap=True,
-    )
-    output.print(
+        f"look at  {escape(str(report.sheet))} (figures: {escape(str(report.summary))})\n"
+        f"coadds   {here}/coadds.zarr\n"
+        f"visits   {here}/visits.ecsv\n"
+        f"results  {here}/templates.zarr\n\n"
         "next:\n"
         f"  uv run dcrflow status {here}/templates.zarr\n"
+        f"  uv run dcrflow report {here}/templates.zarr\n"
         f"  uv run dcrflow plan {here}/coadds.zarr {here}/visits.ecsv\n"
-        f"  uv run dcrflow run {here}/coadds.zarr {here}/visits.ecsv {here}/again.zarr --set warp=lanczos3",
+        f"  uv run dcrflow run {here}/coadds.zarr {here}/visits.ecsv new.zarr",
         soft_wrap=True,
     )
 
@@ -179,7 +188,8 @@ def result(ended: campaign.CampaignResult, url: str) -> None:
 
 def plans(planned: Iterable[Planned], total: int, shown: int = 20) -> None:
     """A table of plans, and the campaign's sums."""
-    table = Table("visit", "detector", "patches (tract: patch)", "tiles", "tasks", "reads MB", "writes MB")
+    table = _table("visit", "detector", "z", "patches (tract: patch)", "tasks", "reads", "writes", left=0)
+    table.columns[3].justify = "left"
     counts = {"planned": 0, "no-overlap": 0, "failed": 0}
     tasks = read = written = 0
     problems = []
@@ -190,10 +200,10 @@ def plans(planned: Iterable[Planned], total: int, shown: int = 20) -> None:
                 p = one.plan
                 tasks, read, written = tasks + p.num_tasks, read + p.bytes_read, written + p.bytes_written
                 if number < shown:
-                    names = "; ".join(f"{t.tract.tract}: {','.join(str(q.patch) for q in t.patches)}" for t in p.tracts)
+                    names = "\n".join(f"{t.tract.tract}: {_ranges([q.patch for q in t.patches])}" for t in p.tracts)
                     table.add_row(
-                        str(one.visit), str(one.detector), names, str(len(p.tiles)), str(p.num_tasks),
-                        f"{p.bytes_read / 1e6:.0f}", f"{p.bytes_written / 1e6:.0f}",
+                        str(one.visit), str(one.detector), f"{p.applied['zenith_angle']:.1f}°", names,
+                        str(p.num_tasks), f"{p.bytes_read / 1e6:.0f} MB", f"{p.bytes_written / 1e6:.0f} MB",
                     )  # fmt: skip
             else:
                 problems.append(one)
@@ -209,15 +219,27 @@ def plans(planned: Iterable[Planned], total: int, shown: int = 20) -> None:
         )
     output.print(
         f"{total} detector-visits: {counts['planned']} to make, {counts['no-overlap']} without overlap, "
-        f"{counts['failed']} that cannot be; {tasks} tasks, reads {read / 1e9:.2f} GB, writes {written / 1e9:.2f} GB "
-        "(uncompressed)",
+        f"{counts['failed']} that cannot be\n"
+        f"{tasks} tasks, reads {read / 1e9:.2f} GB, writes {written / 1e9:.2f} GB (uncompressed)",
         soft_wrap=True,
     )
 
 
+def _ranges(numbers: Iterable[int]) -> str:
+    """Increasing numbers in short: 0, 2-5, 9."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)
+
+
 def status(found: CampaignStatus, shown: int) -> None:
     """A table of counts, and the reasons of what is not complete."""
-    table = Table("status", "detector-visits", title=escape(found.url), title_justify="left")
+    output.print(escape(found.url), soft_wrap=True)
+    table = _table("status", "detector-visits", left=1)
     for name in ("complete", "no-overlap", "failed", "missing"):
         table.add_row(f"[{_COLOURS[name]}]{name}[/]", str(found.count(name)))
     output.print(table)

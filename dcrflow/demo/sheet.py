@@ -11,6 +11,7 @@ from dcrflow.demo.gain import Difference, Gain
 from dcrflow.geometry import sphere
 
 SIDE = 110  # pixels of the cutout
+UNUSED = "#b8c8b8"  # colour of pixels that are not compared
 
 
 def draw_sheet(path: Path, differences: Sequence[Difference], gains: Sequence[Gain]) -> None:
@@ -24,6 +25,7 @@ def draw_sheet(path: Path, differences: Sequence[Difference], gains: Sequence[Ga
         Of the same detector-visits, in the same order.
     """
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch as Swatch
 
     titles = ("science", "plain template", "DCR-matched template", "science − plain", "science − matched")
     rows = len(differences)
@@ -44,7 +46,7 @@ def draw_sheet(path: Path, differences: Sequence[Difference], gains: Sequence[Ga
                 stretched, origin="lower", vmin=limits[0], vmax=limits[1], extent=extent, interpolation="nearest",
                 cmap="gray" if column < 3 else "RdBu_r",
             )  # fmt: skip
-            axis.set_facecolor("#b8c8b8")
+            axis.set_facecolor(UNUSED)
             axis.tick_params(labelsize=7, labelleft=column == 0)
             if row == 0:
                 axis.set_title(titles[column])
@@ -58,6 +60,8 @@ def draw_sheet(path: Path, differences: Sequence[Difference], gains: Sequence[Ga
         axes[row, 3].set_xlabel(f"rms around {gain.stars} stars: {gain.unmatched:.1f} nJy", fontsize=9)
         axes[row, 4].set_xlabel(f"{gain.matched:.1f} nJy (noise {gain.noise:.1f})", fontsize=9)
         _draw_zenith(axes[row, 0], one, extent)
+    unused = Swatch(facecolor=UNUSED, label="masked in the science image or the template: not compared")
+    figure.legend(handles=[unused], loc="outside lower right", frameon=False, fontsize=9)
     figure.suptitle(
         "Template subtraction without and with DCR matching (differences at the same stretch, ±8σ of the sky)"
     )

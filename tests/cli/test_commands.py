@@ -61,8 +61,9 @@ def one_line(text: str, *words: str) -> None:
 def test_plan(dcr: Run, survey: Path) -> None:
     code, out, _ = dcr("plan", survey / "coadds.zarr", survey / "visits.ecsv")
     assert code == 0
-    assert "7: 0,1,2,3" in out
-    assert re.search(r"2 detector-visits: 2 to make, 0 without overlap, 0 that cannot be; 14 tasks", out)
+    assert "7: 0-3" in out
+    assert "45.0°" in out
+    assert re.search(r"2 detector-visits: 2 to make, 0 without overlap, 0 that cannot be\n14 tasks", out)
 
 
 @pytest.mark.integration
