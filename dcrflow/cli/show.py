@@ -175,7 +175,7 @@ def result(ended: campaign.CampaignResult, url: str) -> None:
     )
     if ended.stopped:
         why = {"walltime": "the walltime is nearly up", "interrupted": "interrupted"}[ended.stopped]
-        output.print(f"stopped before the end ({why}); the same command again finishes what is missing")
+        output.print(f"stopped before the end ({why}); the same command again finishes what is missing", soft_wrap=True)
     for failure in ended.failures[:5]:
         console.print(
             f"[red]failed[/] visit {failure.visit} detector {failure.detector}: {failure.kind}: "

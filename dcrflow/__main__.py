@@ -1,0 +1,5 @@
+"""python -m dcrflow: the command line."""
+
+from dcrflow.cli import main
+
+main()

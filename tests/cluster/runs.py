@@ -1,0 +1,85 @@
+"""Whole runs of the command line in processes of their own, and what they leave behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+from scenes import IMAGE, coadds, visit
+
+import dcrflow
+
+
+def make_survey(directory: Path, number: int) -> Path:
+    """coadds.zarr and visits.ecsv, with so many small detector-visits."""
+    coadds(IMAGE, store=str(directory / "coadds.zarr"))
+    rows = [visit(visit=100 + i // 2, detector=i % 2, altitude=35.0 + 50 * i / number) for i in range(number)]
+    dcrflow.write_visits(rows, directory / "visits.ecsv")
+    return directory
+
+
+def arguments(survey: Path, out: Path, *more: str) -> list[str]:
+    return ["run", str(survey / "coadds.zarr"), str(survey / "visits.ecsv"), str(out), *more]
+
+
+def start(survey: Path, out: Path, *more: str, **environment: str) -> subprocess.Popen[str]:
+    """Begin `dcrflow run` in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "dcrflow", *arguments(survey, out, *more)],
+        env=os.environ | {"COLUMNS": "200"} | environment, start_new_session=True, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def ended(process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, str]:
+    """Exit status and output."""
+    said, _ = process.communicate(timeout=timeout)
+    return process.returncode, said
+
+
+def complete(out: Path) -> dict[str, int]:
+    """Templates that are complete, and when each was finished, ns."""
+    found = {}
+    for metadata in out.glob("*/*/zarr.json"):
+        try:
+            if '"status": "complete"' in metadata.read_text():
+                found[metadata.parent.relative_to(out).as_posix()] = metadata.stat().st_mtime_ns
+        except FileNotFoundError:  # it is being written anew
+            continue
+    return found
+
+
+def wait_for(out: Path, number: int, process: subprocess.Popen[str] | None = None, timeout: float = 120) -> None:
+    """Until so many are complete."""
+    until = time.monotonic() + timeout
+    while len(complete(out)) < number:
+        if process is not None and process.poll() is not None:
+            raise AssertionError(f"it ended too early: {process.stdout.read() if process.stdout else ''}")
+        if time.monotonic() > until:
+            raise TimeoutError(f"{len(complete(out))} of {number} after {timeout} s")
+        time.sleep(0.05)
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """Every file of a store's templates; journals and locks aside."""
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for path in out.rglob("*")
+        if path.is_file() and ".dcrflow" not in path.parts
+    }
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The worker processes of a local cluster, youngest last."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        try:
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+        except psutil.Error:
+            continue
+    return sorted(found, key=lambda p: p.create_time())
