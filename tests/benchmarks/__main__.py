@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import sys
 import tempfile
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,13 +13,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path[:] = [p for p in sys.path if Path(p).resolve() != Path(__file__).parent.resolve()]
 
 from benchmarks import competitors, graphs, measure, stages  # noqa: E402
+from benchmarks.ours import OURS, make, scaling  # noqa: E402
 from benchmarks.scene import DETECTOR, Work, full_size  # noqa: E402
-from dcrflow.config import TemplateConfig  # noqa: E402
 from dcrflow.plan import plan_template  # noqa: E402
-from dcrflow.steps import make_template  # noqa: E402
 from dcrflow.stores.templates import TemplateStore  # noqa: E402
-
-OURS = TemplateConfig(granularity="detector")
 
 
 def main() -> None:
@@ -31,7 +26,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         work = full_size(folder)
         if options.once:
-            _make(work, folder, int(options.once))
+            make(work, folder, int(options.once))
             return
         found: dict[str, object] = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": measure.machine()}
         print(f"{found['date']}, {found['machine']}\n")
@@ -54,17 +49,12 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _make(work: Work, folder: Path, tile: int = 1024, name: str = "out") -> None:
-    plan = plan_template(work.coadds, work.visit, OURS.model_copy(update={"tile": tile}))
-    make_template(work.coadds, plan, TemplateStore.create_or_open(folder / f"{name}.zarr"))
-
-
 def _detector(work: Work, folder: Path, options: argparse.Namespace) -> dict[str, object]:
     plan = plan_template(work.coadds, work.visit, OURS)
     patches = competitors.whole_patches(work)
     images = competitors.write_fits(work, patches, folder)
     runs = {
-        "dcrflow": lambda: _make(work, folder),
+        "dcrflow": lambda: make(work, folder),
         "floor": competitors.floor(work, plan, folder),
         "LSST: a subfilter of a patch": competitors.lsst_shift(patches[0]),
         "LSST: merge and warp": competitors.lsst_merge_and_warp(work, patches),
@@ -95,39 +85,9 @@ def _detector(work: Work, folder: Path, options: argparse.Namespace) -> dict[str
     print(f"dcrflow / floor: {measure.ratio(ours, times['floor'])}", flush=True)
     peaks = {tile: measure.peak_of(["--data", str(folder), "--once", str(tile)]) for tile in (1024, 2048)}
     print("peak memory of a process that makes one: " + ", ".join(f"{m:.0f} MB at tile {t}" for t, m in peaks.items()))
-    scaling = [_scaling(folder) for _ in range(options.repeat)]
-    print("two processes, templates a second over one: " + ", ".join(f"{s:.2f}" for s in scaling) + "\n")
-    return {"times": {n: t.as_json() for n, t in times.items()}, "peak MB": peaks, "two processes over one": scaling}
-
-
-def _worker(folder: str, name: str, number: int, ready: object, go: object) -> None:
-    work = full_size(Path(folder))
-    _make(work, Path(folder), name=name)
-    ready.release()  # type: ignore[attr-defined]
-    go.wait()  # type: ignore[attr-defined]
-    for _ in range(number):
-        _make(work, Path(folder), name=name)
-
-
-def _scaling(folder: Path, number: int = 3) -> float:
-    """Clock seconds of one process for `number` templates, over those of two at once for as many each; times two."""
-    context, elapsed = multiprocessing.get_context("spawn"), []
-    for processes in (1, 2):
-        ready, go = context.Semaphore(0), context.Event()
-        started = [
-            context.Process(target=_worker, args=(str(folder), f"scaling-{n}", number, ready, go))
-            for n in range(processes)
-        ]
-        for process in started:
-            process.start()
-        for _ in started:
-            ready.acquire()
-        began = time.perf_counter()
-        go.set()
-        for process in started:
-            process.join()
-        elapsed.append(time.perf_counter() - began)
-    return 2 * elapsed[0] / elapsed[1]
+    gains = [scaling(folder) for _ in range(options.repeat)]
+    print("two processes, templates a second over one: " + ", ".join(f"{s:.2f}" for s in gains) + "\n")
+    return {"times": {n: t.as_json() for n, t in times.items()}, "peak MB": peaks, "two processes over one": gains}
 
 
 def _stages(work: Work, folder: Path, options: argparse.Namespace) -> dict[str, object]:

@@ -1,0 +1,51 @@
+"""dcrflow's own part of the benchmarks: a template, and several of them in one process and in two."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from pathlib import Path
+
+from benchmarks.scene import Work, full_size
+from dcrflow.config import TemplateConfig
+from dcrflow.plan import plan_template
+from dcrflow.steps import make_template
+from dcrflow.stores.templates import TemplateStore
+
+OURS = TemplateConfig(granularity="detector")
+
+
+def make(work: Work, folder: Path, tile: int = 1024, name: str = "out") -> None:
+    """From the local store to a written template."""
+    plan = plan_template(work.coadds, work.visit, OURS.model_copy(update={"tile": tile}))
+    make_template(work.coadds, plan, TemplateStore.create_or_open(folder / f"{name}.zarr"))
+
+
+def _worker(folder: str, name: str, number: int, ready: object, go: object) -> None:
+    work = full_size(Path(folder))
+    make(work, Path(folder), name=name)
+    ready.release()  # type: ignore[attr-defined]
+    go.wait()  # type: ignore[attr-defined]
+    for _ in range(number):
+        make(work, Path(folder), name=name)
+
+
+def scaling(folder: Path, number: int = 3) -> float:
+    """Clock seconds of one process for `number` templates, over those of two at once for as many each; times two."""
+    context, elapsed = multiprocessing.get_context("spawn"), []
+    for processes in (1, 2):
+        ready, go = context.Semaphore(0), context.Event()
+        started = [
+            context.Process(target=_worker, args=(str(folder), f"scaling-{n}", number, ready, go))
+            for n in range(processes)
+        ]
+        for process in started:
+            process.start()
+        for _ in started:
+            ready.acquire()
+        began = time.perf_counter()
+        go.set()
+        for process in started:
+            process.join()
+        elapsed.append(time.perf_counter() - began)
+    return 2 * elapsed[0] / elapsed[1]
