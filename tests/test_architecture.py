@@ -29,7 +29,7 @@ LAYERS = [
     ("demo", ["demo"]),
     ("Rubin", ["lsst"]),
     ("public", [""]),
-    ("command line", ["cli"]),
+    ("command line", ["cli", "__main__"]),
     ("documentation", ["docs"]),
 ]
 

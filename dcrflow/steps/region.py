@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -52,28 +52,41 @@ def make_region(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Pixels:
     Parameters and result as `make_tile`.
     """
     tiles = [plan.tile(tile_box) for tile_box in box.tiles(plan.config.tile)]
-    loaded = load_patches(coadds, plan, tiles)
+    last = {patch: number for number, tile in enumerate(tiles) for part in tile.parts for patch, _ in part.reads}
+    loaded: dict[Patch, PatchPixels] = {}
     image, variance = np.empty(box.shape, np.float32), np.empty(box.shape, np.float32)
     mask = np.empty(box.shape, np.int32)
     with kept_scratch():
-        for tile in tiles:
-            warped = []
-            for part in tile.parts:
-                patches = [loaded[patch] for patch, _ in part.reads]
-                if plan.patch_degrees:  # filters all that it is given
-                    patches = [pixels.part(region) for pixels, (_, region) in zip(patches, part.reads, strict=True)]
-                warped.append(warp_tract(plan, part.tract, shift_subfilters(plan, part, patches), tile.box))
-            made, where = mosaic_tracts(plan, tile.box, warped), tile.box.slices(box)
+        for number, tile in enumerate(tiles):
+            wanted = {patch for part in tile.parts for patch, _ in part.reads} - set(loaded)
+            loaded |= load_patches(coadds, plan, tiles, wanted)
+            made, where = _make(plan, tile, loaded), tile.box.slices(box)
             image[where], variance[where], mask[where] = made.image, made.variance, made.mask
+            for patch in [patch for patch in loaded if last[patch] == number]:  # no later tile wants it
+                del loaded[patch]
     return Pixels(box, image, variance, mask)
 
 
-def load_patches(coadds: CoaddSource, plan: TemplatePlan, tiles: Sequence[Tile]) -> dict[Patch, PatchPixels]:
-    """What all the tiles need of each patch."""
+def _make(plan: TemplatePlan, tile: Tile, loaded: Mapping[Patch, PatchPixels]) -> Pixels:
+    warped = []
+    for part in tile.parts:
+        patches = [loaded[patch] for patch, _ in part.reads]
+        if plan.patch_degrees:  # filters all that it is given
+            patches = [pixels.part(region) for pixels, (_, region) in zip(patches, part.reads, strict=True)]
+        warped.append(warp_tract(plan, part.tract, shift_subfilters(plan, part, patches), tile.box))
+    return mosaic_tracts(plan, tile.box, warped)
+
+
+def load_patches(
+    coadds: CoaddSource, plan: TemplatePlan, tiles: Sequence[Tile], wanted: Collection[Patch] | None = None
+) -> dict[Patch, PatchPixels]:
+    """What all the tiles need of each patch, or of those that are wanted."""
     regions: dict[Patch, Box] = {}
     footprints: dict[Patch, list[Footprint]] = {}
     for part in (part for tile in tiles for part in tile.parts):
         for patch, region in part.reads:
+            if wanted is not None and patch not in wanted:
+                continue
             regions[patch] = regions.get(patch, region).union(region)
             footprints.setdefault(patch, []).append(part.footprint)
     with ThreadPoolExecutor(_AT_ONCE) as pool:  # where the coadds are far away, their requests are in flight together
