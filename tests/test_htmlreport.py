@@ -78,6 +78,15 @@ def test_facts(store: dcrflow.TemplateStore) -> None:
     assert facts["notes"] == []
 
 
+def test_times_come_from_the_journal(store: dcrflow.TemplateStore, tmp_path: Path) -> None:
+    out = dcrflow.TemplateStore.create_or_open(tmp_path / "out.zarr")
+    out.write(store.read(12, 3).compute())
+    with out.journal() as journal:
+        journal.add("ended", visit=12, detector=3, status="complete", seconds=3.5)
+    assert campaign_facts(out)["rows"][0]["seconds"] == {"submission to end": 3.5}
+    assert campaign_facts(store)["rows"][0]["seconds"] == {}
+
+
 def test_arrow_points_to_the_zenith(store: dcrflow.TemplateStore) -> None:
     row = campaign_facts(store)["rows"][0]
     one = visit()

@@ -99,6 +99,7 @@ def demo(report: DemoReport) -> None:
         f"visits   {here}/visits.ecsv\n"
         f"results  {here}/templates.zarr\n\n"
         "next:\n"
+        f"  uv run dcrflow report {here}/templates.zarr\n"
         f"  uv run dcrflow status {here}/templates.zarr\n"
         f"  uv run dcrflow report {here}/templates.zarr\n"
         f"  uv run dcrflow plan {here}/coadds.zarr {here}/visits.ecsv\n"

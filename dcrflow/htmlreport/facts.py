@@ -42,11 +42,12 @@ def campaign_facts(out: TemplateStore | Any, progress: Update | None = None) -> 
     entries = list(store.entries())
     there = {(e["visit"], e["detector"]) for e in entries}
     missing = sorted(store.requested() - there)
+    elapsed = store.elapsed()
     tell = progress or (lambda *_: None)
     rows = []
     for number, entry in enumerate(entries):
         tell(number, len(entries), "")
-        rows.append(_row(store, entry))
+        rows.append(_row(store, entry, elapsed.get((entry["visit"], entry["detector"]))))
     tell(len(entries), len(entries), "")
     rows += [{"visit": v, "detector": d, "status": "missing"} for v, d in missing]
     tracts, notes = _outlines(entries)
@@ -61,7 +62,7 @@ def campaign_facts(out: TemplateStore | Any, progress: Update | None = None) -> 
     }
 
 
-def _row(store: TemplateStore, entry: Mapping[str, Any]) -> dict[str, Any]:
+def _row(store: TemplateStore, entry: Mapping[str, Any], elapsed: float | None) -> dict[str, Any]:
     """One detector-visit, with only what it has."""
     row = {"visit": entry["visit"], "detector": entry["detector"], "status": entry["status"]}
     if entry.get("band"):
@@ -79,7 +80,7 @@ def _row(store: TemplateStore, entry: Mapping[str, Any]) -> dict[str, Any]:
         "zenith": _rounded(dcr.get("zenith_angle"), 2),
         "direction": _rounded(dcr.get("direction"), 2),
         "patches": ", ".join(f"{t}/{p}" for t, p in entry.get("patches", ())),
-        "seconds": {k: _rounded(v, 3) for k, v in entry.get("seconds", {}).items()},
+        "seconds": {} if elapsed is None else {"submission to end": _rounded(elapsed, 3)},
         **{name: seen[name] for name in ("image", "noise", "coverage", "corners")},
     }
     row["cells"] = row.pop("coverage")

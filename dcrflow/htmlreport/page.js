@@ -277,11 +277,11 @@ for (const r of made) for (const [name, s] of Object.entries(r.seconds || {})) (
 const names = Object.keys(steps);
 if (names.length) {
   const sums = names.map(n => steps[n].reduce((a, b) => a + b, 0)), top = Math.max(...sums);
-  $("time").append(table(["step", "", "total", "median", "95 %"], names.map((n, i) => {
+  $("time").append(table(["", "", "total", "median", "95 %"], names.map((n, i) => {
     const bar = element("div", { class: "times" }, element("i", { style: `width:${100 * sums[i] / top}%` }));
     return [n, bar, `${fixed(sums[i], 1)} s`, `${fixed(quantile(steps[n], 0.5), 2)} s`, `${fixed(quantile(steps[n], 0.95), 2)} s`];
   }), [2, 3, 4]));
-  $("time").append(element("p", { class: "hint" }, "Seconds of work a template, summed over its tasks."));
+  $("time").prepend(element("p", { class: "hint" }, "Of each template, waiting for workers included, as the journal of its run has it."));
   const patches = new Map();
   for (const r of made) for (const p of r.patches.split(", ")) {
     const one = patches.get(p) || { n: 0, s: 0 };

@@ -258,6 +258,14 @@ class TemplateStore:
                     last[data_id] = when, record
         return {data_id: record for data_id, (_, record) in last.items()}, requested
 
+    def elapsed(self) -> dict[tuple[int, int], float]:
+        """Seconds from submission to end of each (visit, detector) that a run made, as the journals have it."""
+        return {
+            (int(e["visit"]), int(e["detector"])): float(e["seconds"])
+            for e in entries(self._root)
+            if e.get("event") == "ended" and "seconds" in e
+        }
+
     def requested(self) -> set[tuple[int, int]]:
         """The (visit, detector) that any run was asked for."""
         return self.journalled()[1]
