@@ -4,7 +4,8 @@
     dask: {cluster: slurm, workers: 40, retries: 2}
 
 ``bps submit`` starts a controller, ``dcrflow lsst run-graph`` on the graph that bps made, which goes on after bps has
-ended; a run's id is its submit directory. The clusters of quanta that bps makes are not used: dask runs quanta one by
+ended; a run's id is its submit directory. For ``bps report``, ``cancel`` and ``restart`` set BPS_WMS_SERVICE_CLASS to
+the class's name. The clusters of quanta that bps makes are not used: dask runs quanta one by
 one, as they become ready, with what precedes and follows them.
 """
 

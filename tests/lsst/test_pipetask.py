@@ -46,7 +46,7 @@ def test_run_fail_extend_report(repo: Path, butler: Any, tmp_path: Path) -> None
     assert "Executed 3 quanta successfully, 0 failed" in again
     report = must("pipetask", "report", "--force-v2", repo, graph)
     row = next(line.split() for line in report.splitlines() if line.strip().startswith("getDcrTemplate"))
-    assert row[1:5] == ["0", "3", "0", "0"], report  # unknown, successful, blocked, failed
+    assert row[1:6] == ["0", "3", "*N(1)", "0", "0"], report  # unknown, successful, without work, blocked, failed
 
     place = f"butler:{repo}?collections="
     store = tmp_path / "templates.zarr"
