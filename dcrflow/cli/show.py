@@ -101,7 +101,6 @@ def demo(report: DemoReport) -> None:
         "next:\n"
         f"  uv run dcrflow report {here}/templates.zarr\n"
         f"  uv run dcrflow status {here}/templates.zarr\n"
-        f"  uv run dcrflow report {here}/templates.zarr\n"
         f"  uv run dcrflow plan {here}/coadds.zarr {here}/visits.ecsv\n"
         f"  uv run dcrflow run {here}/coadds.zarr {here}/visits.ecsv new.zarr",
         soft_wrap=True,

@@ -55,6 +55,7 @@ def campaign_facts(out: TemplateStore | Any, progress: Update | None = None) -> 
         "store": store.url,
         "rows": sorted(rows, key=lambda r: (r["visit"], r["detector"])),
         "tracts": tracts,
+        "steps": store.step_seconds(),
         "notes": notes,
         "configs": _distinct(e.get("config") for e in entries),
         "software": _distinct(e.get("software") for e in entries),

@@ -293,6 +293,16 @@ if (names.length) {
   $("time").append(element("p", { class: "hint" }, "No timings are recorded with these templates."));
 }
 
+const work = Object.entries(facts.steps || {});
+if (work.length) {
+  const sum = work.reduce((a, [, s]) => a + s, 0);
+  $("time").append(element("p", { class: "hint" }, "Computing by step, all workers of all runs together."));
+  $("time").append(table(["step", "", "seconds", "share"], work.map(([name, s]) => {
+    const bar = element("div", { class: "times" }, element("i", { style: `width:${100 * s / work[0][1]}%` }));
+    return [name, bar, fixed(s, 1), `${fixed(100 * s / sum, 0)} %`];
+  }), [2, 3]));
+}
+
 /* What is not complete, by reason */
 const rest = rows.filter(r => r.status !== "complete");
 if (!rest.length) $("failures-section").remove();

@@ -266,6 +266,14 @@ class TemplateStore:
             if e.get("event") == "ended" and "seconds" in e
         }
 
+    def step_seconds(self) -> dict[str, float]:
+        """Seconds of computing by step, of all runs that came to their end, as the journals have it; longest first."""
+        total: Counter[str] = Counter()
+        for entry in entries(self._root):
+            if entry.get("event") == "steps":
+                total.update({str(name): float(seconds) for name, seconds in entry.get("seconds", {}).items()})
+        return dict(total.most_common())
+
     def requested(self) -> set[tuple[int, int]]:
         """The (visit, detector) that any run was asked for."""
         return self.journalled()[1]
