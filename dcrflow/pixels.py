@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcrflow.geometry.box import Box
+
+#: Seconds that steps took to make some pixels: by step, patch (``tract/patch``, or empty) and region.
+Spent = Mapping[tuple[str, str, Box], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +29,15 @@ class PatchPixels:
         nJy^2, of one subfilter; a first axis of 1 holds for each subfilter.
     mask : ndarray of int32, shape (num_subfilters or 1, box.height, box.width)
         Bits of the planes that the reader was asked for; a first axis of 1 holds for each subfilter.
+    spent : mapping
+        How long it took to make them.
     """
 
     box: Box
     image: NDArray[np.float32]
     variance: NDArray[np.float32]
     mask: NDArray[np.int32]
+    spent: Spent = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         num = self.image.shape[0]
@@ -43,7 +49,7 @@ class PatchPixels:
     def part(self, box: Box) -> PatchPixels:
         """A part of them; views, no copies."""
         where = (..., *box.slices(self.box))
-        return PatchPixels(box, self.image[where], self.variance[where], self.mask[where])
+        return PatchPixels(box, self.image[where], self.variance[where], self.mask[where], self.spent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,7 @@ class Pixels:
     image: NDArray[np.float32]
     variance: NDArray[np.float32]
     mask: NDArray[np.int32]
+    spent: Spent = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("image", "variance", "mask"):

@@ -246,7 +246,7 @@ class _Campaign:
         self.journal.add(
             "ended", visit=record.visit, detector=record.detector, status=record.status,
             config_hash=record.config_hash, inputs=record.inputs,
-            **{k: v for k, v in said.items() if v is not None}, **more,
+            **{k: v for k, v in said.items() if v is not None}, **record.took, **more,
         )  # fmt: skip
 
     def provenance(self, visit: Row) -> dict[str, Any]:

@@ -9,9 +9,11 @@ from dcrflow.geometry.footprint import Footprint
 from dcrflow.geometry.skymap import Patch
 from dcrflow.pixels import PatchPixels
 from dcrflow.plan import TemplatePlan
+from dcrflow.steps.timing import timed
 from dcrflow.stores.source import CoaddSource, StripSource
 
 
+@timed
 def load_patch(
     coadds: CoaddSource, plan: TemplatePlan, patch: Patch, box: Box, footprints: Sequence[Footprint] = ()
 ) -> PatchPixels:

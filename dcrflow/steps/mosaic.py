@@ -11,8 +11,10 @@ from dcrflow.kernels.merge import merge_into
 from dcrflow.masks import NO_DATA
 from dcrflow.pixels import Pixels
 from dcrflow.plan import TemplatePlan
+from dcrflow.steps.timing import timed
 
 
+@timed
 def mosaic_tracts(plan: TemplatePlan, box: Box, warped: Sequence[Pixels]) -> Pixels:
     """Average the tracts where they overlap.
 

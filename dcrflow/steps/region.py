@@ -56,15 +56,17 @@ def make_region(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Pixels:
     loaded: dict[Patch, PatchPixels] = {}
     image, variance = np.empty(box.shape, np.float32), np.empty(box.shape, np.float32)
     mask = np.empty(box.shape, np.int32)
+    spent: dict[tuple[str, str, Box], float] = {}
     with kept_scratch():
         for number, tile in enumerate(tiles):
             wanted = {patch for part in tile.parts for patch, _ in part.reads} - set(loaded)
             loaded |= load_patches(coadds, plan, tiles, wanted)
             made, where = _make(plan, tile, loaded), tile.box.slices(box)
+            spent |= made.spent
             image[where], variance[where], mask[where] = made.image, made.variance, made.mask
             for patch in [patch for patch in loaded if last[patch] == number]:  # no later tile wants it
                 del loaded[patch]
-    return Pixels(box, image, variance, mask)
+    return Pixels(box, image, variance, mask, spent)
 
 
 def _make(plan: TemplatePlan, tile: Tile, loaded: Mapping[Patch, PatchPixels]) -> Pixels:

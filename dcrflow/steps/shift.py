@@ -20,6 +20,7 @@ from dcrflow.scratch import scratch
 from dcrflow.steps.as_lsst import add_shifted
 from dcrflow.steps.cells import CellKernels, cells_of, kernels_of
 from dcrflow.steps.coefficients import spline_coefficients
+from dcrflow.steps.timing import timed
 
 _ROWS = 128  # of a strip: what is made of a region follows the turned tile, strip by strip
 _WHOLE = 1e-5  # share of the squared kernel's sum that may fall on pixels without variance unnoticed
@@ -37,6 +38,7 @@ class Matched(NamedTuple):
     mask: NDArray[np.int32]
 
 
+@timed
 def shift_subfilters(plan: TemplatePlan, part: TilePart, patches: Sequence[PatchPixels]) -> Pixels:
     """Spread each subfilter's light by its DCR, add the subfilters, merge the patches of one tract.
 

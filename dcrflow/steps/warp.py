@@ -11,8 +11,10 @@ from dcrflow.masks import NO_DATA
 from dcrflow.pixels import Pixels
 from dcrflow.plan import TemplatePlan
 from dcrflow.steps.resample import resample
+from dcrflow.steps.timing import timed
 
 
+@timed
 def warp_tract(plan: TemplatePlan, tract: int, pixels: Pixels, box: Box) -> Pixels:
     """Resample one tract's matched pixels to a tile of the detector; flux is conserved.
 

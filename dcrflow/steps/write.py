@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -15,6 +16,7 @@ from dcrflow.psf_plan import PsfPlan
 from dcrflow.steps.high_variance import flag_high_variance, map_variance
 from dcrflow.steps.psf import warp_psf
 from dcrflow.steps.region import make_region
+from dcrflow.steps.timing import summary
 from dcrflow.stores.source import CoaddSource
 from dcrflow.stores.templates import TemplateRecord, TemplateStore
 
@@ -35,7 +37,8 @@ def write_template(
     plan: TemplatePlan, store: TemplateStore, tiles: Sequence[Pixels], psf: Psf | None = None
 ) -> TemplateRecord:
     """Write a template from its tiles; its status last."""
-    return dataset.write_template(assemble(plan, tiles, psf), store)
+    took = summary(tiles)
+    return replace(dataset.write_template(assemble(plan, tiles, psf), store), took=took)
 
 
 def make_template(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import batched, islice
 from typing import Any
 from zlib import crc32
@@ -60,6 +60,9 @@ class TemplateRecord:
         Under which configuration, from which coadds.
     error : mapping or None
         ``type`` and ``message`` of what went wrong.
+    took : mapping
+        Seconds by step and patch, told to who had it made; kept in the journal, not with the template, whose bytes
+        are the same whoever makes it.
     """
 
     visit: int
@@ -69,6 +72,7 @@ class TemplateRecord:
     config_hash: str
     inputs: str
     error: Mapping[str, str] | None
+    took: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def matches(self, config_hash: str, inputs: str) -> bool:
         """Whether it was made under this configuration and from these coadds."""

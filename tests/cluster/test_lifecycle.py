@@ -1,5 +1,6 @@
 """Campaigns that are interrupted, killed, timed out and run twice: nothing is lost, and no byte changes."""
 
+import json
 import os
 import signal
 import time
@@ -107,6 +108,18 @@ def test_no_time(survey: Path, tmp_path: Path) -> None:
     status, said = ended(start(survey, tmp_path / "out.zarr", "--workers", "1", "--walltime", "a while"))
     assert status == 2
     assert "--walltime: 'a while' is no time" in said
+
+
+def test_how_long_each_step_took_is_in_the_journal(survey: Path, undisturbed: dict[str, bytes]) -> None:
+    """One line a template, with the patches that were slow to read."""
+    assert undisturbed
+    (journal,) = (survey / "undisturbed.zarr" / ".dcrflow").glob("*.jsonl")
+    ended_lines = [e for e in map(json.loads, journal.read_text().splitlines()) if e["event"] == "ended"]
+    assert len(ended_lines) == NUMBER
+    for entry in ended_lines:
+        assert {"load_patch", "shift_subfilters", "warp_tract", "mosaic_tracts"} <= entry["steps"].keys()
+        assert set(entry["patches"]) == {"7/0", "7/1", "7/2", "7/3"}
+        assert entry["steps"]["load_patch"] == pytest.approx(sum(entry["patches"].values()), abs=1e-3)
 
 
 def test_performance_report(survey: Path, tmp_path: Path) -> None:
