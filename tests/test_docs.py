@@ -31,6 +31,10 @@ ELSEWHERE = {
     "pipetask run": "tests/lsst; wants the extra lsst",
     'dcrflow run "butler:': "tests/lsst; wants the extra lsst",
     "dcrflow lsst run-graph": "tests/lsst; wants the extra lsst",
+    'eval "$(dcrflow cluster certificates': "tests/cluster, with dask's own scheduler",
+    "dask scheduler": "tests/cluster",
+    "dask worker": "tests/cluster, by deploy/slurm/campaign.sbatch",
+    "kubectl": "wants a Kubernetes cluster",
     "dcrflow ingest dcrCoadd_": "tests/lsst, on files of that kind",
 }
 
