@@ -15,7 +15,6 @@ from dcrflow.campaign.failures import VisitFailure, machine_trouble
 from dcrflow.campaign.outcome import CampaignResult, Failure, Progress
 from dcrflow.campaign.reports import PerformanceReports
 from dcrflow.campaign.stopping import Stop
-from dcrflow.cluster.step_times import step_seconds
 from dcrflow.config import TemplateConfig
 from dcrflow.errors import DcrflowError, NoOverlapError
 from dcrflow.graph import write_task
@@ -100,10 +99,8 @@ def run_campaign(
             coadds, store, config or TemplateConfig(), client, journal, reports, retries, lost_retries, len(rows),
             progress or (lambda _: None), stop or Stop(),
         )  # fmt: skip
-        before = step_seconds(client)
         campaign.run(campaign.to_do(rows, overwrite, retry_failed), window)
         result = campaign.result()
-        journal.add("steps", seconds=step_seconds(client, before))
         journal.add("stopped" if result.stopped else "finished", complete=result.complete, failed=len(result.failures))
     return result
 

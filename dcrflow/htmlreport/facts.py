@@ -42,12 +42,12 @@ def campaign_facts(out: TemplateStore | Any, progress: Update | None = None) -> 
     entries = list(store.entries())
     there = {(e["visit"], e["detector"]) for e in entries}
     missing = sorted(store.requested() - there)
-    elapsed = store.elapsed()
+    timings = store.timings()
     tell = progress or (lambda *_: None)
     rows = []
     for number, entry in enumerate(entries):
         tell(number, len(entries), "")
-        rows.append(_row(store, entry, elapsed.get((entry["visit"], entry["detector"]))))
+        rows.append(_row(store, entry, timings.get((entry["visit"], entry["detector"]), {})))
     tell(len(entries), len(entries), "")
     rows += [{"visit": v, "detector": d, "status": "missing"} for v, d in missing]
     tracts, notes = _outlines(entries)
@@ -55,7 +55,6 @@ def campaign_facts(out: TemplateStore | Any, progress: Update | None = None) -> 
         "store": store.url,
         "rows": sorted(rows, key=lambda r: (r["visit"], r["detector"])),
         "tracts": tracts,
-        "steps": store.step_seconds(),
         "notes": notes,
         "configs": _distinct(e.get("config") for e in entries),
         "software": _distinct(e.get("software") for e in entries),
@@ -63,7 +62,7 @@ def campaign_facts(out: TemplateStore | Any, progress: Update | None = None) -> 
     }
 
 
-def _row(store: TemplateStore, entry: Mapping[str, Any], elapsed: float | None) -> dict[str, Any]:
+def _row(store: TemplateStore, entry: Mapping[str, Any], took: Mapping[str, Any]) -> dict[str, Any]:
     """One detector-visit, with only what it has."""
     row = {"visit": entry["visit"], "detector": entry["detector"], "status": entry["status"]}
     if entry.get("band"):
@@ -81,7 +80,8 @@ def _row(store: TemplateStore, entry: Mapping[str, Any], elapsed: float | None) 
         "zenith": _rounded(dcr.get("zenith_angle"), 2),
         "direction": _rounded(dcr.get("direction"), 2),
         "patches": ", ".join(f"{t}/{p}" for t, p in entry.get("patches", ())),
-        "seconds": {} if elapsed is None else {"submission to end": _rounded(elapsed, 3)},
+        "seconds": {"submission to end": took["seconds"], **(took["steps"] or {})} if took else {},
+        "reading": took.get("patches") or {},
         **{name: seen[name] for name in ("image", "noise", "coverage", "corners")},
     }
     row["cells"] = row.pop("coverage")

@@ -3,7 +3,7 @@ const facts = JSON.parse(document.getElementById("facts").textContent);
 const rows = facts.rows, made = rows.filter(r => r.status === "complete");
 const $ = id => document.getElementById(id);
 const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const total = r => Object.values(r.seconds || {}).reduce((a, b) => a + b, 0);
+const total = r => (r.seconds || {})["submission to end"] || 0;
 const fixed = (value, digits) => value == null ? "–" : value.toFixed(digits);
 const label = r => `visit ${r.visit} detector ${r.detector}`;
 
@@ -281,26 +281,16 @@ if (names.length) {
     const bar = element("div", { class: "times" }, element("i", { style: `width:${100 * sums[i] / top}%` }));
     return [n, bar, `${fixed(sums[i], 1)} s`, `${fixed(quantile(steps[n], 0.5), 2)} s`, `${fixed(quantile(steps[n], 0.95), 2)} s`];
   }), [2, 3, 4]));
-  $("time").prepend(element("p", { class: "hint" }, "Of each template, waiting for workers included, as the journal of its run has it."));
+  $("time").prepend(element("p", { class: "hint" }, "Of each template, as the journal of its run has it; from submission to end it also waits for workers."));
   const patches = new Map();
-  for (const r of made) for (const p of r.patches.split(", ")) {
+  for (const r of made) for (const [p, s] of Object.entries(r.reading || {})) {
     const one = patches.get(p) || { n: 0, s: 0 };
-    patches.set(p, { n: one.n + 1, s: one.s + total(r) / r.patches.split(", ").length });
+    patches.set(p, { n: one.n + 1, s: one.s + s });
   }
-  const slow = [...patches].sort((a, b) => b[1].s - a[1].s).slice(0, 8);
-  $("time").append(table(["tract/patch", "templates", "share of the time"], slow.map(([p, o]) => [p, String(o.n), `${fixed(o.s, 1)} s`]), [1, 2]));
+  const slow = [...patches].sort((a, b) => b[1].s / b[1].n - a[1].s / a[1].n).slice(0, 8);
+  if (slow.length) $("time").append(table(["slowest to read: tract/patch", "templates", "each"], slow.map(([p, o]) => [p, String(o.n), `${fixed(o.s / o.n, 3)} s`]), [1, 2]));
 } else {
   $("time").append(element("p", { class: "hint" }, "No timings are recorded with these templates."));
-}
-
-const work = Object.entries(facts.steps || {});
-if (work.length) {
-  const sum = work.reduce((a, [, s]) => a + s, 0);
-  $("time").append(element("p", { class: "hint" }, "Computing by step, all workers of all runs together."));
-  $("time").append(table(["step", "", "seconds", "share"], work.map(([name, s]) => {
-    const bar = element("div", { class: "times" }, element("i", { style: `width:${100 * s / work[0][1]}%` }));
-    return [name, bar, fixed(s, 1), `${fixed(100 * s / sum, 0)} %`];
-  }), [2, 3]));
 }
 
 /* What is not complete, by reason */

@@ -262,21 +262,20 @@ class TemplateStore:
                     last[data_id] = when, record
         return {data_id: record for data_id, (_, record) in last.items()}, requested
 
-    def elapsed(self) -> dict[tuple[int, int], float]:
-        """Seconds from submission to end of each (visit, detector) that a run made, as the journals have it."""
+    def timings(self) -> dict[tuple[int, int], dict[str, Any]]:
+        """How long each (visit, detector) that a run made took, as the journals have it.
+
+        Returns
+        -------
+        dict
+            ``seconds`` from submission to end; ``steps``, seconds of work by step; ``patches``, seconds of reading by
+            ``tract/patch``.
+        """
         return {
-            (int(e["visit"]), int(e["detector"])): float(e["seconds"])
+            (int(e["visit"]), int(e["detector"])): {k: e.get(k) for k in ("seconds", "steps", "patches")}
             for e in entries(self._root)
             if e.get("event") == "ended" and "seconds" in e
         }
-
-    def step_seconds(self) -> dict[str, float]:
-        """Seconds of computing by step, of all runs that came to their end, as the journals have it; longest first."""
-        total: Counter[str] = Counter()
-        for entry in entries(self._root):
-            if entry.get("event") == "steps":
-                total.update({str(name): float(seconds) for name, seconds in entry.get("seconds", {}).items()})
-        return dict(total.most_common())
 
     def requested(self) -> set[tuple[int, int]]:
         """The (visit, detector) that any run was asked for."""
