@@ -23,7 +23,7 @@ LAYERS = [
     ("diagrams", ["diagrams"]),
     ("steps", ["steps"]),
     ("graph", ["graph"]),
-    ("campaign", ["campaign", "report", "cluster"]),
+    ("campaign", ["campaign", "report", "cluster", "verify"]),
     ("page", ["htmlreport"]),
     ("simulation", ["simulate"]),
     ("demo", ["demo"]),

@@ -16,6 +16,7 @@ from dcrflow.cli import cluster as cluster_commands
 from dcrflow.cli import files, rubin, show
 from dcrflow.cli.inputs import coadds_of, visits_of
 from dcrflow.cli.report import report
+from dcrflow.cli.verify import verify
 from dcrflow.config import TemplateConfig, parse_settings
 from dcrflow.errors import ClusterError, DcrflowError
 from dcrflow.version import __version__
@@ -216,6 +217,7 @@ def status(
 
 
 app.command(rich_help_panel=_TEMPLATES)(report)
+app.command(rich_help_panel=_TEMPLATES)(verify)
 app.command(rich_help_panel=_FILES, short_help="Copy LSST's DCR coadds into a DCR-coadd store.")(files.ingest)
 app.command(rich_help_panel=_FILES, short_help="Write templates as FITS files that LSST's readers know.")(files.export)
 

@@ -1,0 +1,33 @@
+"""``dcrflow verify``: is every template what was written?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from dcrflow.cli import show
+
+
+def verify(out: Annotated[str, typer.Argument(help="Template store.", show_default=False)]) -> None:
+    """Read every template again: checksums, pixels against mask, coverage, WCS. Exits with 1 if one is not sound."""
+    from dcrflow.report import campaign_status
+    from dcrflow.verify import verify as verdicts
+
+    total = campaign_status(out, scan=True).count("complete")
+    bad = []
+    with show.bar("verifying") as update:
+        for number, verdict in enumerate(verdicts(out), 1):
+            update(number, total)
+            if verdict.problems:
+                bad.append(verdict)
+    for verdict in bad:
+        for problem in verdict.problems:
+            show.output.print(
+                f"[red]visit {verdict.visit} detector {verdict.detector}[/]: {escape(problem)}", soft_wrap=True
+            )
+    show.output.print(f"{total - len(bad)} of {total} templates are sound")
+    if bad:
+        show.output.print("make them again: dcrflow run with --overwrite and --where", soft_wrap=True)
+    raise typer.Exit(1 if bad else 0)
