@@ -11,7 +11,7 @@ from dcrflow.cli import show
 
 
 def verify(out: Annotated[str, typer.Argument(help="Template store.", show_default=False)]) -> None:
-    """Read every template again: checksums, pixels against mask, coverage, WCS. Exits with 1 if one is not sound."""
+    """Read every template again and say which are not sound."""
     from dcrflow.report import campaign_status
     from dcrflow.verify import verify as verdicts
 
