@@ -125,3 +125,14 @@ def test_task_names_on_the_scheduler(client, store: str, tmp_path) -> None:
     found = {key_split(name) for name in client.run_on_scheduler(prefixes)}
     assert {"load_patch", "shift_subfilters", "warp_tract", "mosaic_tracts", "write_template"} <= found
     assert TRACT.tract == 7
+
+
+def test_prometheus_knows_the_steps(client, store: str, tmp_path) -> None:
+    """The scheduler's own metrics, next to the dashboard, count tasks by step."""
+    from urllib.request import urlopen
+
+    run_campaign(store, visits(1), tmp_path / "out.zarr", client=client)
+    with urlopen(client.dashboard_link.replace("/status", "/metrics"), timeout=30) as answer:
+        metrics = answer.read().decode()
+    for step in ("load_patch", "shift_subfilters", "warp_tract", "mosaic_tracts", "write_template"):
+        assert f'task_prefix_name="{step}"' in metrics
