@@ -89,6 +89,9 @@ def test_a_worker_error_is_written_down_and_can_be_retried(client, store: str, t
     assert "tract 7 patch 3 band g" in failed.failures[0].message
     assert "visit 1 detector 0" in failed.failures[0].message
     assert "\n" not in failed.failures[0].message
+    logs = str(client.get_worker_logs())
+    assert "visit 1 detector 0" in logs
+    assert "load_patch" in logs
     skipped = run_campaign(str(broken), visits(1), out, client=client)
     assert (skipped.complete, len(skipped.failures)) == (0, 1)
     shard.write_bytes(whole)
