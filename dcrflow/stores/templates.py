@@ -381,7 +381,7 @@ def _coordinates(template: xr.Dataset, name: str) -> dict[str, str]:
 
 
 def _digest(values: NDArray[Any]) -> int:
-    return crc32(np.ascontiguousarray(values).tobytes())
+    return crc32(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
 
 
 def _finish(group: zarr.Group, visit: int, detector: int, attributes: Mapping[str, Any]) -> TemplateRecord:
