@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcrflow.geometry.box import Box
+
+Int = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -30,28 +31,28 @@ class Footprint:
         """From points along its edge."""
         return cls(tuple(x.tolist()), tuple(y.tolist()))
 
-    def columns(self, y0: int, y1: int, margin: int) -> tuple[int, int]:
+    def columns(self, y0: Int, y1: Int, margin: int) -> tuple[Int, Int]:
         """First, and one past the last, column within `margin` pixels of what the region has near the rows y0 to y1.
 
-        Both are 0 where it has nothing within `margin` of these rows.
+        For several ranges of rows at once. Both are 0 where it has nothing within `margin` of these rows.
         """
-        low, high = y0 - 0.5 - margin, y1 - 0.5 + margin
-        found: list[float] = []
-        for xa, ya, xb, yb in zip(self.x, self.y, (*self.x[1:], self.x[0]), (*self.y[1:], self.y[0]), strict=True):
-            first, last = max(min(ya, yb), low), min(max(ya, yb), high)
-            if first > last:
-                continue
-            slope = (xb - xa) / (yb - ya) if ya != yb else 0.0
-            found += [xa + slope * (first - ya), xa + slope * (last - ya)] if ya != yb else [xa, xb]
-        if not found:
-            return 0, 0
-        return math.floor(min(found) - margin), math.ceil(max(found) + margin) + 1
+        low, high = (np.asarray(edge, np.float64)[:, None] for edge in (y0 - 0.5 - margin, y1 - 0.5 + margin))
+        xa, ya = np.array(self.x), np.array(self.y)
+        xb, yb = np.roll(xa, -1), np.roll(ya, -1)
+        first, last = np.maximum(np.minimum(ya, yb), low), np.minimum(np.maximum(ya, yb), high)
+        level = ya == yb
+        slope = (xb - xa) / np.where(level, 1.0, yb - ya)
+        one, other = (np.where(level, end, xa + slope * (y - ya)) for end, y in ((xa, first), (xb, last)))
+        there = first <= last
+        x0 = np.floor(np.min(np.minimum(one, other), axis=1, initial=np.inf, where=there) - margin)
+        x1 = np.ceil(np.max(np.maximum(one, other), axis=1, initial=-np.inf, where=there) + margin) + 1
+        some = there.any(axis=1)
+        return np.where(some, x0, 0).astype(np.int64), np.where(some, x1, 0).astype(np.int64)
 
     def strips(self, box: Box, rows: int, margin: int) -> list[Box]:
         """The region, grown by `margin`, within `box`, cut at every row that is a multiple of `rows`."""
-        found = []
-        for top in range(box.y0 // rows * rows, box.y1, rows):
-            y0, y1 = max(top, box.y0), min(top + rows, box.y1)
-            x0, x1 = self.columns(y0, y1, margin)
-            found.append(Box.from_bounds(x0, y0, x1, y1).intersection(box))
-        return [strip for strip in found if not strip.is_empty]
+        y0 = np.arange(box.y0 // rows * rows, box.y1, rows)
+        y0, y1 = np.maximum(y0, box.y0), np.minimum(y0 + rows, box.y1)
+        x0, x1 = (np.clip(x, box.x0, box.x1) for x in self.columns(y0, y1, margin))
+        bounds = zip(x0.tolist(), y0.tolist(), x1.tolist(), y1.tolist(), strict=True)
+        return [Box.from_bounds(*each) for each in bounds if each[0] < each[2]]
