@@ -6,9 +6,9 @@ its centre, which is good to 0.001 pixel.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,69 +79,75 @@ def kernels_of(
         Whether one variance, one mask holds for all subfilters.
     """
     places = [(c.x0 // DCR_CELL, c.y0 // DCR_CELL) for c in cells]
-    once = list(dict.fromkeys(places))
-    x, y = np.array(once, np.float64).reshape(-1, 2).T * DCR_CELL + (DCR_CELL - 1) / 2
-    tan, dy, dx = vectors_on(plan, tract.tract, x, y)
-    distance = plan.model.displacement(tan)
-    lsst = plan.config.dcr == "split"
-    found = {
-        place: _kernels(plan.model, distance[i] * dy[i], distance[i] * dx[i], one_variance, one_mask, lsst)
-        for i, place in enumerate(once)
-    }
-    return [found[place] for place in places]
+    known = kept_kernels(plan.digest, tract.tract.tract, one_variance, one_mask)
+    missing = [place for place in dict.fromkeys(places) if place not in known]
+    if missing:
+        x, y = np.array(missing, np.float64).T * DCR_CELL + (DCR_CELL - 1) / 2
+        tan, dy, dx = vectors_on(plan, tract.tract, x, y)
+        distance = plan.model.displacement(tan)
+        lsst = plan.config.dcr == "split"
+        made = _kernels(plan.model, distance * dy[:, None], distance * dx[:, None], one_variance, one_mask, lsst)
+        known.update(zip(missing, made, strict=True))
+    return [known[place] for place in places]
 
 
-def _kernels(model: DcrModel, dy: Float, dx: Float, one_variance: bool, one_mask: bool, lsst: bool) -> CellKernels:
-    half = (model.degree + 1) // 2
-    number = model.num_subfilters
-    used = model.weights != 0
-    y_low, y_high = _tap_range(dy, used, half)
-    x_low, x_high = _tap_range(dx, used, half)
-    taps = np.zeros((number, int(np.max(y_high - y_low)) + 1, int(np.max(x_high - x_low)) + 1))
-    for k in range(number):
-        dcr_taps(model.degree, dy, dx, model.weights[:, k], y_low[k], x_low[k], taps[k])
-    zero = np.zeros(1, np.int64)
-    if lsst:  # LSST adds the subfilters' variances and leaves masks where they are
-        share = np.full((1, 1, 1), number if one_variance else 1, np.float32)
-        return CellKernels(taps.astype(np.float32), y_low, x_low, share, zero, zero, (np.zeros(number, np.int64),) * 4)
-    noise = _squared(taps, model.degree)
-    if one_variance:
-        noise_y, noise_x = y_low.min(keepdims=True), x_low.min(keepdims=True)
-        together = np.zeros((1, noise.shape[1] + np.ptp(y_low), noise.shape[2] + np.ptp(x_low)))
-        for k in range(number):
-            sy, sx = y_low[k] - noise_y[0], x_low[k] - noise_x[0]
-            together[0, sy : sy + noise.shape[1], sx : sx + noise.shape[2]] += noise[k]
-        noise = together
-    else:
-        noise_y, noise_x = y_low, x_low
+@lru_cache(maxsize=8)
+def kept_kernels(plan: str, tract: int, one_variance: bool, one_mask: bool) -> dict[tuple[int, int], CellKernels]:
+    """The kernels made so far in this process, by cell: tiles and patches of a template share most of them."""
+    return {}
+
+
+def _kernels(
+    model: DcrModel, dy: Float, dx: Float, one_variance: bool, one_mask: bool, lsst: bool
+) -> Iterator[CellKernels]:
+    """The kernels of cells, from the displacements of the model's nodes in each: shape (num_cells, num_nodes)."""
+    number, half, zero = model.num_subfilters, (model.degree + 1) // 2, np.zeros(1, np.int64)
+    (y_least, y_most), (x_least, x_most) = (_extremes(d, model.weights != 0) for d in (dy, dx))
+    y_low, x_low = (_whole(np.floor(least - half) + 1) for least in (y_least, x_least))
+    y_last, x_last = (_whole(np.ceil(most + half) - 1) for most in (y_most, x_most))
     lit = np.abs(model.weights) > _LIGHT
-    low_y, high_y = _light_range(dy, lit)
-    low_x, high_x = _light_range(dx, lit)
-    light = (low_y, high_y, low_x, high_x)
-    if one_mask:
-        light = (
-            low_y.min(keepdims=True),
-            high_y.max(keepdims=True),
-            low_x.min(keepdims=True),
-            high_x.max(keepdims=True),
-        )
-    return CellKernels(
-        taps.astype(np.float32), y_low, x_low, noise.astype(np.float32), noise_y - _EXTRA, noise_x - _EXTRA, light
-    )
+    light = [*_light_range(dy, lit, one_mask), *_light_range(dx, lit, one_mask)]
+    for i in range(len(dy)):
+        taps = np.empty((number, int(np.max(y_last[i] - y_low[i])) + 1, int(np.max(x_last[i] - x_low[i])) + 1))
+        for k in range(number):
+            dcr_taps(model.degree, dy[i], dx[i], model.weights[:, k], y_low[i, k], x_low[i, k], taps[k])
+        first = y_low[i], x_low[i]
+        if lsst:  # LSST adds the subfilters' variances and leaves masks where they are
+            share = np.full((1, 1, 1), number if one_variance else 1, np.float32)
+            yield CellKernels(taps.astype(np.float32), *first, share, zero, zero, (np.zeros(number, np.int64),) * 4)
+            continue
+        noise, noise_y, noise_x = _squared(taps, model.degree), *first
+        if one_variance:
+            noise, noise_y, noise_x = _together(noise, *first)
+        here = light[0][i], light[1][i], light[2][i], light[3][i]
+        single, noise_y, noise_x = noise.astype(np.float32), noise_y - _EXTRA, noise_x - _EXTRA
+        yield CellKernels(taps.astype(np.float32), *first, single, noise_y, noise_x, here)
 
 
-def _tap_range(d: Float, used: NDArray[np.bool_], half: int) -> tuple[Int, Int]:
-    """First and last tap with |tap - d| < half for the nodes that each subfilter uses."""
-    low = [math.floor(d[u].min() - half) + 1 for u in used.T]
-    high = [math.ceil(d[u].max() + half) - 1 for u in used.T]
-    return np.array(low), np.array(high)
+def _extremes(d: Float, chosen: NDArray[np.bool_]) -> tuple[Float, Float]:
+    """Least and largest of the chosen nodes' displacements, by cell and subfilter."""
+    least, most = (np.stack([f(d[:, c], axis=1) for c in chosen.T], axis=1) for f in (np.min, np.max))
+    return least, most
 
 
-def _light_range(d: Float, lit: NDArray[np.bool_]) -> tuple[Int, Int]:
-    return (
-        np.array([math.floor(d[u].min() + _NOTHING) for u in lit.T]),
-        np.array([math.ceil(d[u].max() - _NOTHING) for u in lit.T]),
-    )
+def _light_range(d: Float, lit: NDArray[np.bool_], together: bool) -> tuple[Int, Int]:
+    """Range of pixels that light moves by, by cell and subfilter, or of all subfilters together."""
+    least, most = _extremes(d, lit)
+    if together:
+        least, most = least.min(axis=1, keepdims=True), most.max(axis=1, keepdims=True)
+    return _whole(np.floor(least + _NOTHING)), _whole(np.ceil(most - _NOTHING))
+
+
+def _whole(values: Float) -> Int:
+    return values.astype(np.int64)
+
+
+def _together(kernels: Float, y_low: Int, x_low: Int) -> tuple[Float, Int, Int]:
+    """The sum of kernels that begin at different offsets, and where it begins."""
+    total = np.zeros((1, kernels.shape[1] + np.ptp(y_low), kernels.shape[2] + np.ptp(x_low)))
+    for kernel, sy, sx in zip(kernels, y_low - y_low.min(), x_low - x_low.min(), strict=True):
+        total[0, sy : sy + kernel.shape[0], sx : sx + kernel.shape[1]] += kernel
+    return total, y_low.min(keepdims=True), x_low.min(keepdims=True)
 
 
 def _squared(taps: Float, degree: int) -> Float:
@@ -149,14 +155,17 @@ def _squared(taps: Float, degree: int) -> Float:
 
     The taps are coefficients; the coefficient filter along both axes makes them the kernel that multiplies pixels.
     """
-    taps_1d = coefficient_filter((degree,))
-    radius = len(taps_1d) // 2
-
-    def toeplitz(n: int) -> Float:
-        distance = np.abs(np.arange(n + 2 * radius)[:, None] - radius - np.arange(n))
-        return np.where(distance <= radius, taps_1d[radius + np.minimum(distance, radius)], 0.0)
-
-    full = (toeplitz(taps.shape[1]) @ taps @ toeplitz(taps.shape[2]).T) ** 2
-    cut = full[:, radius - _EXTRA : -radius + _EXTRA, radius - _EXTRA : -radius + _EXTRA]
+    full = (_pixels(degree, taps.shape[1]) @ taps @ _pixels(degree, taps.shape[2]).T) ** 2
+    outside = (full.shape[1] - taps.shape[1]) // 2 - _EXTRA
+    cut = full[:, outside:-outside, outside:-outside]
     kept: Float = cut * (full.sum(axis=(1, 2)) / cut.sum(axis=(1, 2)))[:, None, None]
     return kept
+
+
+@lru_cache(maxsize=64)
+def _pixels(degree: int, number: int) -> Float:
+    """The matrix that applies the coefficient filter to a number of taps."""
+    taps = coefficient_filter((degree,))
+    radius = len(taps) // 2
+    distance = np.abs(np.arange(number + 2 * radius)[:, None] - radius - np.arange(number))
+    return np.where(distance <= radius, taps[radius + np.minimum(distance, radius)], 0.0)

@@ -10,13 +10,15 @@ from benchmarks.scene import Work, full_size
 from dcrflow.config import TemplateConfig
 from dcrflow.plan import plan_template
 from dcrflow.steps import make_template
+from dcrflow.steps.cells import kept_kernels
 from dcrflow.stores.templates import TemplateStore
 
 OURS = TemplateConfig(granularity="detector")
 
 
 def make(work: Work, folder: Path, tile: int = 1024, name: str = "out") -> None:
-    """From the local store to a written template."""
+    """From the local store to a written template; of a detector-visit that has not been seen before."""
+    kept_kernels.cache_clear()
     plan = plan_template(work.coadds, work.visit, OURS.model_copy(update={"tile": tile}))
     make_template(work.coadds, plan, TemplateStore.create_or_open(folder / f"{name}.zarr"))
 
