@@ -1,4 +1,9 @@
-"""Weighted means of overlapping pixels, taken one contributor after the other."""
+"""Weighted means of overlapping pixels, taken one contributor after the other.
+
+The usual pixel has one contributor. Rows without another are done array by array, in loops that LLVM vectorises, which
+it does not with more than a few arrays in a loop, nor where the pixels of a row may lie apart in memory: hence whole
+arrays and offsets, not views.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,10 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True, nogil=True)
-def merge_into(image, variance, mask, equal, to_image, to_variance, to_mask, to_weight):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True, error_model="numpy")
+def merge_into(  # type: ignore[no-untyped-def]
+    image, variance, mask, equal, y0, x0, to_image, to_variance, to_mask, to_weight
+):
     """Add one contributor to a running weighted mean.
 
     The weight is variance^-1/2, or 1 if `equal`. A pixel whose image is not finite, or whose variance is not finite
@@ -26,50 +33,82 @@ def merge_into(image, variance, mask, equal, to_image, to_variance, to_mask, to_
         Contributor.
     equal : bool
         Whether all contributors weigh the same.
-    to_image, to_variance, to_mask, to_weight : ndarray, shape (height, width)
+    y0, x0 : int
+        Pixel of the running means that the contributor's first pixel lies on.
+    to_image, to_variance, to_mask, to_weight : ndarray, at least of shape (y0 + height, x0 + width)
         The running means, the ORed masks, and the sum of the weights; updated. Start with NaN, NaN, 0 and 0.
     """
     height, width = image.shape
+    good = np.empty(width, np.bool_)
     for y in range(height):
+        row, end = y0 + y, x0 + width
+        values, variances, bits = image[y], variance[y], mask[y]
+        means, spreads = to_image[row, x0:end], to_variance[row, x0:end]
+        flags, weights = to_mask[row, x0:end], to_weight[row, x0:end]
+        taken = 0
         for x in range(width):
-            v = variance[y, x]
-            value = image[y, x]
-            if not np.isfinite(value):
-                continue
-            total = to_weight[y, x]
-            if not (np.isfinite(v) and v > 0):
-                if np.isnan(to_image[y, x]):
-                    to_image[y, x] = value
-                continue
-            weight = 1.0 if equal else 1.0 / np.sqrt(np.float64(v))
-            if total == 0.0:
-                to_image[y, x] = value
-                to_variance[y, x] = v
-                to_mask[y, x] |= mask[y, x]
-            else:
-                share = weight / (total + weight)
-                to_image[y, x] += (value - to_image[y, x]) * share
-                to_variance[y, x] += (v - to_variance[y, x]) * share
-                to_mask[y, x] |= mask[y, x]
-            to_weight[y, x] = total + weight
+            taken += weights[x] > 0
+        if taken:
+            _add_to_row(values, variances, bits, equal, means, spreads, flags, weights)
+            continue
+        for x in range(width):
+            good[x] = np.isfinite(values[x]) & (variances[x] > 0) & (variances[x] < np.inf)
+        for x in range(width):
+            keep = good[x] | (np.isnan(means[x]) & np.isfinite(values[x]))
+            means[x] = values[x] if keep else means[x]
+        for x in range(width):
+            spreads[x] = variances[x] if good[x] else spreads[x]
+        for x in range(width):
+            flags[x] |= bits[x] if good[x] else 0
+        if equal:
+            for x in range(width):
+                weights[x] = good[x]
+        else:
+            for x in range(width):
+                weights[x] = np.float32(1) / np.sqrt(variances[x]) if good[x] else np.float32(0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_to_row(values, variances, bits, equal, means, spreads, flags, weights):  # type: ignore[no-untyped-def]
+    """Add one contributor to a row of which some pixels have others."""
+    for x in range(len(values)):
+        v, value, total = variances[x], values[x], weights[x]
+        if not np.isfinite(value):
+            continue
+        if not (np.isfinite(v) and v > 0):
+            if np.isnan(means[x]):
+                means[x] = value
+            continue
+        weight = np.float32(1) if equal else np.float32(1) / np.sqrt(v)
+        if total == 0:
+            means[x], spreads[x] = value, v
+        else:
+            share = np.float64(weight) / (np.float64(total) + weight)
+            means[x] += (value - means[x]) * share
+            spreads[x] += (v - spreads[x]) * share
+        flags[x] |= bits[x]
+        weights[x] = total + weight
 
 
 @njit(cache=True, nogil=True)
-def settle(image, variance, weight, known, weighed):  # type: ignore[no-untyped-def]
+def settle(image, variance, weight, y0, y1, x0, x1, known, weighed):  # type: ignore[no-untyped-def]
     """Tell where a merged image has data.
 
     Parameters
     ----------
     image, variance, weight : ndarray, shape (height, width)
         From `merge_into`; the variance becomes zero where nothing has weight.
+    y0, y1, x0, x1 : int
+        The part that is looked at.
     known, weighed : ndarray of bool, shape (height, width)
         Filled: where the image is finite, and where something has weight.
     """
-    height, width = image.shape
-    for y in range(height):
-        for x in range(width):
-            known[y, x] = np.isfinite(image[y, x])
-            some = weight[y, x] > 0
-            weighed[y, x] = some
-            if not some:
-                variance[y, x] = 0
+    for y in range(y0, y1):
+        finite, some = known[y, x0:x1], weighed[y, x0:x1]
+        values, spreads, weights = image[y, x0:x1], variance[y, x0:x1], weight[y, x0:x1]
+        for x in range(x1 - x0):
+            finite[x] = np.isfinite(values[x])
+        for x in range(x1 - x0):
+            some[x] = weights[x] > 0
+        for x in range(x1 - x0):
+            spreads[x] = spreads[x] if weights[x] > 0 else np.float32(0)

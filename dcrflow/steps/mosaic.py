@@ -11,6 +11,7 @@ from dcrflow.kernels.merge import merge_into
 from dcrflow.masks import NO_DATA
 from dcrflow.pixels import Pixels
 from dcrflow.plan import TemplatePlan
+from dcrflow.scratch import scratch
 from dcrflow.steps.timing import timed
 
 
@@ -33,14 +34,13 @@ def mosaic_tracts(plan: TemplatePlan, box: Box, warped: Sequence[Pixels]) -> Pix
         Of the tile; where no tract has data, the fill value in image and variance, and in the mask NO_DATA beside what
         flagged the pixels that it would have been made from.
     """
-    image = np.full(box.shape, np.nan, np.float32)
-    variance = np.full(box.shape, np.nan, np.float32)
-    mask = np.zeros(box.shape, np.int32)
-    weight = np.zeros(box.shape, np.float32)
+    image, variance, weight = (scratch(f"mosaic {n}", box.shape, np.float32) for n in ("image", "variance", "weight"))
+    mask = scratch("mosaic mask", box.shape, np.int32)
+    for array, start in ((image, np.nan), (variance, np.nan), (mask, 0), (weight, 0)):
+        array.fill(start)
+    equal = plan.config.combine == "mean"
     for pixels in warped:
-        merge_into(
-            pixels.image, pixels.variance, pixels.mask, plan.config.combine == "mean", image, variance, mask, weight
-        )
+        merge_into(pixels.image, pixels.variance, pixels.mask, equal, 0, 0, image, variance, mask, weight)
     empty = weight == 0
     if empty.any():
         image[empty] = plan.config.fill

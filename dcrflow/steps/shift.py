@@ -75,6 +75,7 @@ def shift_subfilters(plan: TemplatePlan, part: TilePart, patches: Sequence[Patch
             weighed[pixels.box.intersection(box).slices(box)] = True
     if not weighed.all():
         mark_near_holes(weighed.view(np.uint8), footprint, 1 << plan.planes[NO_DATA], mask)
+    image = scratch("shifted image", part.region.shape, np.float32)
     if plan.merged_degrees:
         radius = FIR_RADIUS[plan.merged_degrees]
         wanted = (
@@ -86,17 +87,15 @@ def shift_subfilters(plan: TemplatePlan, part: TilePart, patches: Sequence[Patch
         coefficients = spline_coefficients(
             plan, merged.image, known, footprint, mask, plan.merged_degrees, (along_x, along_y)
         )
-        image = coefficients[part.region.slices(box.grown(-radius))].copy()
+        image[...] = coefficients[part.region.slices(box.grown(-radius))]
     else:
-        image = merged.image[part.region.slices(box)].astype(np.float32)
+        image[...] = merged.image[part.region.slices(box)]
         np.nan_to_num(image, copy=False, posinf=0.0, neginf=0.0)
     within = part.region.slices(box)
-    return Pixels(
-        part.region,
-        image,
-        merged.variance[within].copy(),
-        mask[within].copy(),
-    )
+    variance = scratch("shifted variance", part.region.shape, np.float32)
+    bits = scratch("shifted mask", part.region.shape, np.int32)
+    variance[...], bits[...] = merged.variance[within], mask[within]
+    return Pixels(part.region, image, variance, bits)
 
 
 def _taller(box: Box, margin: int) -> Box:
@@ -120,10 +119,10 @@ class _Merged:
             self.image[where] = self.variance[where] = np.nan
 
     def add(self, matched: Matched) -> None:
-        where = matched.box.slices(self.box)
+        y0, x0 = matched.box.y0 - self.box.y0, matched.box.x0 - self.box.x0
         merge_into(
-            matched.image, matched.variance, matched.mask, self.equal,
-            self.image[where], self.variance[where], self.mask[where], self.weight[where],
+            matched.image, matched.variance, matched.mask, self.equal, y0, x0,
+            self.image, self.variance, self.mask, self.weight,
         )  # fmt: skip
 
     def settle(self) -> tuple[Bool, Bool]:
@@ -132,8 +131,8 @@ class _Merged:
         known.fill(True)
         weighed.fill(True)
         for strip in self.strips:
-            where = strip.slices(self.box)
-            settle(self.image[where], self.variance[where], self.weight[where], known[where], weighed[where])
+            at = strip.moved(-self.box.x0, -self.box.y0)
+            settle(self.image, self.variance, self.weight, at.y0, at.y1, at.x0, at.x1, known, weighed)
         return known, weighed
 
 
@@ -209,7 +208,8 @@ def match_patch(plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, box: 
     matched = spline_coefficients(plan, padded, known, 0, marks, degrees).astype(np.float64)
     matched[marks[radius:-radius, radius:-radius] != 0] = np.nan
     within = inner.slices(out)
-    return Matched(inner, matched[within], variance[within], mask[within])
+    whole = np.ascontiguousarray
+    return Matched(inner, whole(matched[within]), whole(variance[within]), whole(mask[within]))
 
 
 def _spread(

@@ -10,6 +10,7 @@ from dcrflow.kernels.warp import warp_kernel, weight_table
 from dcrflow.masks import NO_DATA
 from dcrflow.pixels import Pixels
 from dcrflow.plan import TemplatePlan
+from dcrflow.scratch import scratch
 from dcrflow.steps.resample import resample
 from dcrflow.steps.timing import timed
 
@@ -38,8 +39,8 @@ def warp_tract(plan: TemplatePlan, tract: int, pixels: Pixels, box: Box) -> Pixe
     if kernel not in TAPS:
         return resample(kernel, plan.tracts[tract].pixel_map, pixels, box, 1 << plan.planes[NO_DATA])
     y, x, y0, x0 = plan.tracts[tract].pixel_map.nodes(box)
-    image, variance = np.empty(box.shape, np.float32), np.empty(box.shape, np.float32)
-    mask = np.empty(box.shape, np.int32)
+    image, variance = (scratch(f"{n} of tract {tract}", box.shape, np.float32) for n in ("image", "variance"))
+    mask = scratch(f"mask of tract {tract}", box.shape, np.int32)
     warp = warp_kernel(kernel)
     warp(
         pixels.image, pixels.variance, pixels.mask, y - pixels.box.y0, x - pixels.box.x0,

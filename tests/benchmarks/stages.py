@@ -78,5 +78,5 @@ def _merge(shape: tuple[int, int]) -> Row:
     """The merge of one patch alone, which is part of the shift."""
     ones = np.ones(shape, np.float32)
     into = np.zeros(shape), np.zeros(shape, np.float32), np.zeros(shape, np.int32), np.zeros(shape, np.float32)
-    seconds, _ = once(lambda: merge_into(ones.astype(float), ones, into[2].copy(), False, *into))
+    seconds, _ = once(lambda: merge_into(ones.astype(float), ones, into[2].copy(), False, 0, 0, *into))
     return {"step": "merge, a patch", "seconds": seconds, "pixels": ones.size, "bytes": ones.nbytes * 9}

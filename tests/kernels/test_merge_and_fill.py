@@ -23,7 +23,7 @@ def merged(
         np.zeros(shape, np.float32),
     )
     for image, variance, mask in zip(images, noise, masks, strict=True):
-        merge_into(image, variance, mask, equal, *out)
+        merge_into(image, variance, mask, equal, 0, 0, *out)
     return out
 
 
