@@ -113,24 +113,34 @@ def test_bytes_read_of_an_object_store(small: MemoryStore) -> None:
     assert SlowStore.read > 2 * together, "what tiles share is read again when each is made alone"
 
 
-def test_no_array_is_copied_in_vain(small: MemoryStore) -> None:
-    """The peak of a detector: its input, its output, and the work space of one tile (of which the merge is most)."""
-    coadds = open_coadds(small)
+def peak_of(store: MemoryStore) -> tuple[int, TemplatePlan]:
+    """Peak of what is allocated while a detector is made, bytes."""
+    coadds = open_coadds(store)
     plan = plan_template(coadds, detector_visit(SMALL), TemplateConfig(tile=256, granularity="detector"))
     make_region(coadds, plan, plan.bbox)  # compiles
     tracemalloc.start()
     make_region(coadds, plan, plan.bbox)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    boxes: dict[object, Box] = {}
-    for part in (part for tile in plan.tiles for part in tile.parts):
-        for patch, box in part.reads:
-            boxes[patch] = boxes.get(patch, box).union(box)
-    loaded = sum(20 * box.area for box in boxes.values())
+    return peak, plan
+
+
+def test_no_array_is_copied_in_vain(small: MemoryStore) -> None:
+    """The peak of a detector: its output, what a row of its tiles lies on, and the work space of one tile."""
+    peak, plan = peak_of(small)
     made = 12 * plan.bbox.area
     regions = [part.region.grown(plan.merge_margin) for tile in plan.tiles for part in tile.parts]
-    work = max(34 * box.area for box in regions) + max(3 * 12 * box.area for box in regions)
-    assert peak < 1.1 * (loaded + made + work)
+    work = max(34 * box.area for box in regions) + max((20 + 4 * 12) * box.area for box in regions)
+    under = BYTES_A_PIXEL * sum(box.area for box in chunks_under(plan))
+    assert peak < made + work + 0.75 * under, "a row of tiles lies on part of the input"
+
+
+def test_memory_does_not_grow_with_the_number_of_patches(small: MemoryStore) -> None:
+    many = MemoryStore()
+    write_coadds(many, inner=1000, split=2)
+    (few_peak, few), (many_peak, more) = peak_of(small), peak_of(many)
+    assert (len(few.patches), len(more.patches)) == (4, 12)
+    assert many_peak < 1.1 * few_peak
 
 
 def test_no_float64_leaves_a_step(small: MemoryStore) -> None:

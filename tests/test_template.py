@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from itertools import combinations
 
 import dask
 import numpy as np
@@ -78,13 +79,15 @@ def test_a_detector_in_one_task_is_the_same(store: DcrCoadds, settings: dict[str
     same(lazy.sel(part).compute(), tiles.sel(part))
 
 
-def test_a_detector_in_one_task_reads_each_patch_once() -> None:
+def test_a_detector_in_one_task_reads_each_pixel_once() -> None:
     counting = CountingCoadds(coadds(IMAGE))
     plan = plan_template(counting, visit(), TemplateConfig(tile=100, granularity="detector"))
     graph = TemplateGraph(counting, plan).written(TemplateStore.create_or_open(MemoryStore()))
     assert [key_split(key) for key in dict(graph.dask)] == ["make_template"]
     make_region(counting, plan, plan.bbox)
-    assert len(counting.reads) == len({patch for patch, _ in counting.reads}) == 4
+    assert {patch for patch, _ in counting.reads} == {0, 1, 2, 3}
+    pairs = combinations(counting.reads, 2)
+    assert not any(patch == other and box.overlaps(another) for (patch, box), (other, another) in pairs)
 
 
 @pytest.mark.parametrize("warp", ["spline5", "lanczos3"])

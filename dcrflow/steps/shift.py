@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +39,7 @@ class Matched(NamedTuple):
 
 
 @timed
-def shift_subfilters(plan: TemplatePlan, part: TilePart, patches: Sequence[PatchPixels]) -> Pixels:
+def shift_subfilters(plan: TemplatePlan, part: TilePart, patches: Iterable[PatchPixels]) -> Pixels:
     """Spread each subfilter's light by its DCR, add the subfilters, merge the patches of one tract.
 
     Parameters
@@ -48,7 +48,7 @@ def shift_subfilters(plan: TemplatePlan, part: TilePart, patches: Sequence[Patch
         The orders.
     part : TilePart
         Which tract, and which region of it.
-    patches : sequence of PatchPixels
+    patches : iterable of PatchPixels
         What was read, in the order of ``part.reads``.
 
     Returns
@@ -71,8 +71,8 @@ def shift_subfilters(plan: TemplatePlan, part: TilePart, patches: Sequence[Patch
         mask[~weighed] |= 1 << plan.planes[NO_DATA]
         merged.image[~weighed] = 0.0
         weighed = np.zeros(box.shape, np.bool_)
-        for pixels in patches:
-            weighed[pixels.box.intersection(box).slices(box)] = True
+        for _, region in part.reads:
+            weighed[region.intersection(box).slices(box)] = True
     if not weighed.all():
         mark_near_holes(weighed.view(np.uint8), footprint, 1 << plan.planes[NO_DATA], mask)
     image = scratch("shifted image", part.region.shape, np.float32)

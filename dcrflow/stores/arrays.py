@@ -127,6 +127,20 @@ def whole_chunks(strips: Sequence[Box], chunks: Sequence[int], bbox: Box, within
     within : Box
         Where the boxes must stay, within `bbox`.
     """
+    found: list[Box] = []
+    for row in chunk_rows(strips, chunks, bbox).values():
+        box = row.intersection(within)
+        if found and (found[-1].x0, found[-1].x1, found[-1].y1) == (box.x0, box.x1, box.y0):
+            box = found.pop().union(box)
+        found.append(box)
+    return [box for box in found if not box.is_empty]
+
+
+def chunk_rows(strips: Sequence[Box], chunks: Sequence[int], bbox: Box) -> dict[int, Box]:
+    """What some strips lie on of each row of chunks, as far as `bbox` goes; by number of the row, in order.
+
+    Parameters as `whole_chunks`.
+    """
     height, width = chunks[-2:]
     columns: dict[int, tuple[int, int]] = {}
     for strip in strips:
@@ -134,14 +148,8 @@ def whole_chunks(strips: Sequence[Box], chunks: Sequence[int], bbox: Box, within
         for row in range((strip.y0 - bbox.y0) // height, -(-(strip.y1 - bbox.y0) // height)):
             before = columns.get(row, (x0, x1))
             columns[row] = min(x0, before[0]), max(x1, before[1])
-    found: list[Box] = []
-    for row in sorted(columns):
-        x0, x1 = columns[row]
-        box = Box.from_bounds(x0, row * height, x1, (row + 1) * height).moved(bbox.x0, bbox.y0).intersection(within)
-        if found and (found[-1].x0, found[-1].x1, found[-1].y1) == (box.x0, box.x1, box.y0):
-            box = found.pop().union(box)
-        found.append(box)
-    return [box for box in found if not box.is_empty]
+    boxes = {row: Box.from_bounds(x0, row * height, x1, (row + 1) * height) for row, (x0, x1) in columns.items()}
+    return {row: boxes[row].moved(bbox.x0, bbox.y0).intersection(bbox) for row in sorted(boxes)}
 
 
 def header_cards(header: fits.Header) -> dict[str, Any]:

@@ -238,9 +238,8 @@ class DcrCoadds:
         if missing:
             raise ValueError(f"{where}: no bit is given for its mask planes {', '.join(missing)}")
         parts = whole_chunks(strips, info.chunks, info.bbox, box)
-        found = {
-            n: np.zeros((*arrays[n].shape[:-2], *box.shape), arrays[n].dtype) for n in ("image", "variance", "mask")
-        }
+        new = np.empty if sum(part.area for part in parts) == box.area else np.zeros
+        found = {n: new((*arrays[n].shape[:-2], *box.shape), arrays[n].dtype) for n in ("image", "variance", "mask")}
 
         async def one(name: str, part: Box) -> None:
             try:

@@ -20,7 +20,7 @@ from dcrflow.config import TemplateConfig
 from dcrflow.pixels import PatchPixels, Pixels
 from dcrflow.plan import TemplatePlan, plan_template
 from dcrflow.steps import make_region, mosaic_tracts, warp_tract
-from dcrflow.steps.region import load_patches
+from dcrflow.steps.slabs import Slabs
 from dcrflow.stores.arrays import write_array
 
 
@@ -121,12 +121,19 @@ def reproject_bicubic(work: Work, images: list[Path]) -> Callable[[], object]:
     return run
 
 
+def read_all(work: Work, plan: TemplatePlan) -> None:
+    """Read what a detector needs, as it is read when it is made."""
+    with Slabs(work.coadds, plan, plan.tiles) as slabs:
+        for number in range(len(plan.tiles)):
+            slabs.load(number)
+
+
 def floor(work: Work, plan: TemplatePlan, folder: Path) -> Callable[[], object]:
     """What nobody gets below: decompress the input's chunks, each once, compress the output; nothing in between."""
     made = make_region(work.coadds, plan, plan.bbox)
 
     def run() -> None:
-        load_patches(work.coadds, plan, plan.tiles)
+        read_all(work, plan)
         group = zarr.create_group(folder / "floor.zarr", overwrite=True)
         for name in ("image", "variance", "mask"):
             write_array(group, name, ("y", "x"), getattr(made, name))

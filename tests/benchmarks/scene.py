@@ -31,14 +31,17 @@ class Work:
     visit: DetectorVisit
 
 
-def tracts(inner: int = INNER, border: int = BORDER) -> tuple[Tract, Tract]:
-    """One tract of 2 x 2 patches, and one of 2 x 1 with its own tangent point; the detector overlaps all six."""
-    size = 2 * inner
-    first = Tract(1, tan(inner, inner, 0.0), Box(0, 0, size, size), (inner, inner), border, (2, 2))
-    second = Tract(
-        2, tan(-0.19 * inner, 1.28 * inner, 8.0, ra=53.3), Box(0, 0, size, inner), (inner, inner), border, (2, 1)
+def tracts(inner: int = INNER, border: int = BORDER, split: int = 1) -> tuple[Tract, Tract]:
+    """One tract of 2 x 2 patches, and one of 2 x 1 with its own tangent point; the detector overlaps all six.
+
+    With `split` each patch is as many by as many.
+    """
+    size, each = 2 * inner, (inner // split, inner // split)
+    second = tan(-0.19 * inner, 1.28 * inner, 8.0, ra=53.3)
+    return (
+        Tract(1, tan(inner, inner, 0.0), Box(0, 0, size, size), each, border, (2 * split, 2 * split)),
+        Tract(2, second, Box(0, 0, size, inner), each, border, (2 * split, split)),
     )
-    return first, second
 
 
 def detector_visit(box: Box = DETECTOR, rotation: float = 25.0, altitude: float = 45.0) -> DetectorVisit:
@@ -46,13 +49,13 @@ def detector_visit(box: Box = DETECTOR, rotation: float = 25.0, altitude: float 
     return visit(tan(0.53 * box.width, 0.48 * box.height, rotation), box, altitude=altitude)
 
 
-def write_coadds(store: object, inner: int = INNER, border: int = BORDER, number: int = 3) -> None:
+def write_coadds(store: object, inner: int = INNER, border: int = BORDER, number: int = 3, split: int = 1) -> None:
     """Write both tracts' patches: noise of variance 4 nJy^2, a star for every 30000 pixels, a few mask bits."""
     rng = np.random.default_rng(1)
     writer = create_coadds(store, "benchmark")
     y, x = np.mgrid[-20:21, -20:21]
     star = ((1 + (x**2 + y**2) / 2.9**2) ** -3.0).astype(np.float32)
-    for tract in tracts(inner, border):
+    for tract in tracts(inner, border, split):
         writer.write_tract(tract)
         for patch in tract.patches:
             shape = patch.bbox.shape

@@ -1,0 +1,102 @@
+"""The coadds of a region, read slab by slab: each pixel once, and kept while a tile still needs it.
+
+A slab is one row of a patch's chunks, or a few low ones, as wide as all tiles together need it. What is in memory at a
+time is what a row of tiles lies on, however many patches there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Self
+
+from dcrflow.geometry.box import Box
+from dcrflow.geometry.skymap import Patch
+from dcrflow.pixels import PatchPixels, Spent
+from dcrflow.plan import TemplatePlan, Tile, TilePart
+from dcrflow.scratch import scratch
+from dcrflow.steps.load import load_patch
+from dcrflow.stores.arrays import chunk_rows
+from dcrflow.stores.source import CoaddSource
+
+_AT_ONCE = 8  # slabs read at the same time: where the coadds are far away, their requests are in flight together
+_ROWS = 256  # of a slab, at least
+
+Slab = tuple[Patch, int]
+
+
+class Slabs:
+    """What tiles need of the coadds; use it in a ``with`` statement, tile by tile in the order given.
+
+    Parameters
+    ----------
+    coadds : CoaddSource
+        The subfilter coadds.
+    plan : TemplatePlan
+        The orders.
+    tiles : sequence of Tile
+        All of them, row by row.
+    """
+
+    def __init__(self, coadds: CoaddSource, plan: TemplatePlan, tiles: Sequence[Tile]) -> None:
+        self._coadds, self._plan, self._tiles = coadds, plan, tiles
+        self._boxes: dict[Slab, Box] = {}
+        self._needs = [self._lies_on(tile) for tile in tiles]
+        self._last = {slab: number for number, slabs in enumerate(self._needs) for slab in slabs}
+        self._read: dict[Slab, Future[PatchPixels]] = {}
+        self._pool = ThreadPoolExecutor(_AT_ONCE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def _lies_on(self, tile: Tile) -> set[Slab]:
+        """The slabs that a tile lies on, made wide enough for it."""
+        found = set()
+        for part in tile.parts:
+            for patch, region in part.reads:
+                height, width = self._coadds.info(patch.tract, patch.patch, self._plan.band).chunks[-2:]
+                strips = self._plan.strips_to_read(patch, region, part.footprint)
+                for row, box in chunk_rows(strips, (-(-_ROWS // height) * height, width), patch.bbox).items():
+                    self._boxes[patch, row] = self._boxes.get((patch, row), box).union(box)
+                    found.add((patch, row))
+        return found
+
+    def load(self, number: int) -> Spent:
+        """Have what tile `number` lies on, and forget what it and those after it do not; how long reading took."""
+        for slab in [slab for slab in self._read if self._last[slab] < number]:
+            del self._read[slab]
+        for tile, slabs in zip(self._tiles[number:], self._needs[number:], strict=True):
+            if tile.box.y0 != self._tiles[number].box.y0:
+                break
+            for slab in slabs - set(self._read):
+                self._read[slab] = self._pool.submit(load_patch, self._coadds, self._plan, slab[0], self._boxes[slab])
+        spent: dict[tuple[str, str, Box], float] = {}
+        for slab in self._needs[number]:
+            spent |= self._read[slab].result().spent
+        return spent
+
+    def patches(self, part: TilePart) -> Iterator[PatchPixels]:
+        """For `shift_subfilters`, what a part of the loaded tile lies on; each is `scratch`, good until the next."""
+        for patch, region in part.reads:
+            slabs = [s for s, box in self._boxes.items() if s[0] == patch and s in self._read and box.overlaps(region)]
+            if slabs:
+                yield _put_together(region, [self._read[slab].result() for slab in sorted(slabs, key=lambda s: s[1])])
+
+
+def _put_together(box: Box, slabs: Sequence[PatchPixels]) -> PatchPixels:
+    """The pixels of a box from slabs on top of each other; zero where there is none."""
+    found = {}
+    for name in ("image", "variance", "mask"):
+        first = getattr(slabs[0], name)
+        out = found[name] = scratch(f"{name} of a patch", (len(first), *box.shape), first.dtype)
+        done = 0
+        for slab in slabs:
+            y, x = slab.box.intersection(box).slices(box)
+            out[:, done : y.start] = out[:, y, : x.start] = out[:, y, x.stop :] = 0
+            out[:, y, x] = getattr(slab.part(slab.box.intersection(box)), name)
+            done = y.stop
+        out[:, done:] = 0
+    return PatchPixels(box, found["image"], found["variance"], found["mask"])
