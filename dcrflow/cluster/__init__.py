@@ -28,6 +28,7 @@ from dcrflow.cluster.description import (
     read_description,
 )
 from dcrflow.cluster.kubernetes import as_yaml, manifests, open_kubernetes
+from dcrflow.cluster.memory import AllocatorThresholds
 from dcrflow.cluster.scratch import check_scratch
 from dcrflow.cluster.tls import read_certificates
 from dcrflow.errors import ClusterError
@@ -119,6 +120,7 @@ def _running(address: str, directory: Any) -> Iterator[Client]:
         said = " ".join(str(error).split()) or type(error).__name__
         raise ClusterError(f"no dask scheduler answers at {address}: {said}") from None
     with client:
+        client.register_plugin(AllocatorThresholds())
         yield client
 
 
@@ -154,6 +156,7 @@ def _local(description: Local) -> Iterator[Client]:
 
 def _started(cluster: Any) -> Iterator[Client]:
     with cluster, Client(cluster) as client:
+        client.register_plugin(AllocatorThresholds())
         yield client
 
 

@@ -19,7 +19,7 @@ from dcrflow.steps.load import load_patch
 from dcrflow.stores.arrays import chunk_rows
 from dcrflow.stores.source import CoaddSource
 
-_AT_ONCE = 8  # slabs read at the same time: where the coadds are far away, their requests are in flight together
+_AT_ONCE = 4  # slabs read at the same time: where the coadds are far away, their requests are in flight together
 _ROWS = 256  # of a slab, at least
 
 Slab = tuple[Patch, int]

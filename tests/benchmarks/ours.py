@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from benchmarks.scene import Work, full_size
+from dcrflow.cluster.memory import set_thresholds
 from dcrflow.config import TemplateConfig
 from dcrflow.plan import plan_template
 from dcrflow.steps import make_template
@@ -14,6 +15,8 @@ from dcrflow.steps.cells import kept_kernels
 from dcrflow.stores.templates import TemplateStore
 
 OURS = TemplateConfig(granularity="detector")
+
+set_thresholds()  # as in every worker
 
 
 def make(work: Work, folder: Path, tile: int = 1024, name: str = "out") -> None:
