@@ -60,7 +60,7 @@ class Slabs:
                 height, width = self._coadds.info(patch.tract, patch.patch, self._plan.band).chunks[-2:]
                 strips = self._plan.strips_to_read(patch, region, part.footprint)
                 for row, box in chunk_rows(strips, (-(-_ROWS // height) * height, width), patch.bbox).items():
-                    self._boxes[patch, row] = self._boxes.get((patch, row), box).union(box)
+                    self._boxes[patch, row] = self._boxes.get((patch, row), box).union(box).intersection(patch.bbox)
                     found.add((patch, row))
         return found
 

@@ -137,7 +137,7 @@ def whole_chunks(strips: Sequence[Box], chunks: Sequence[int], bbox: Box, within
 
 
 def chunk_rows(strips: Sequence[Box], chunks: Sequence[int], bbox: Box) -> dict[int, Box]:
-    """What some strips lie on of each row of chunks, as far as `bbox` goes; by number of the row, in order.
+    """What some strips lie on of each row of chunks, whole chunks of it; by number of the row, in order.
 
     Parameters as `whole_chunks`.
     """
@@ -149,7 +149,7 @@ def chunk_rows(strips: Sequence[Box], chunks: Sequence[int], bbox: Box) -> dict[
             before = columns.get(row, (x0, x1))
             columns[row] = min(x0, before[0]), max(x1, before[1])
     boxes = {row: Box.from_bounds(x0, row * height, x1, (row + 1) * height) for row, (x0, x1) in columns.items()}
-    return {row: boxes[row].moved(bbox.x0, bbox.y0).intersection(bbox) for row in sorted(boxes)}
+    return {row: boxes[row].moved(bbox.x0, bbox.y0) for row in sorted(boxes)}
 
 
 def header_cards(header: fits.Header) -> dict[str, Any]:

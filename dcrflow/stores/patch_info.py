@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from zarr.api.asynchronous import open_group
 from zarr.core.sync import sync
 from zarr.storage import StorePath
 
-from dcrflow.errors import CoaddStoreError, WcsError
+from dcrflow.errors import CoaddStoreError, WcsError, brief
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
 from dcrflow.geometry.wcs import SkyWcs
@@ -39,6 +40,10 @@ _LAYOUT = {
 _OPTIONAL = ("psf",)
 _INTEGER = ("mask", "x", "y")
 _READ = ("x", "y", "subfilter_edges")
+_NAN = ("image", "variance", "psf")
+_MOST_SUBFILTERS, _MOST_OF_PSF = 64, 2048  # nodes of a PSF, and pixels a side
+_SMALL = 1 << 20  # entries
+_ZERO_POINT = 31.4  # AB magnitude of 1 nJy
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ def read_tract(root: zarr.Group, tract: int, url: str) -> Tract:
     where = f"{url}, tract {tract}"
     group = _group(root.store_path / str(tract), where)
     cards = attribute(group, where, "wcs", dict, CoaddStoreError)
-    numbers = {}
+    numbers: dict[str, list[int]] = {}
     for name, length in (("bbox", 4), ("patch_inner", 2), ("num_patches", 2)):
         value = attribute(group, where, name, list, CoaddStoreError)
         if len(value) != length or not all(isinstance(v, int) and (v > 0 or name == "bbox") for v in value):
@@ -122,6 +127,11 @@ def read_tract(root: zarr.Group, tract: int, url: str) -> Tract:
     if bbox.is_empty:
         raise CoaddStoreError(f"{where}: attribute 'bbox' is {bbox.as_list()}, expected a box with pixels in it")
     inner, count = numbers["patch_inner"], numbers["num_patches"]
+    if not all((n - 1) * w < size <= n * w for n, w, size in zip(count, inner, bbox.shape[::-1], strict=True)):
+        raise CoaddStoreError(
+            f"{where}: num_patches {brief(count)} of patch_inner {brief(inner)} do not cover bbox {bbox.as_list()} and "
+            "no more; one of the three is wrong"
+        )
     return Tract(tract, wcs, bbox, (inner[0], inner[1]), border, (count[0], count[1]))
 
 
@@ -141,7 +151,11 @@ def read_patch_info(root: zarr.Group, url: str, tract: Tract, patch: int, band: 
     """
     where = f"{url}, tract {tract.tract} patch {patch} band {band}"
     group = open_patch(root, tract.tract, patch, band, where)
-    arrays, values = _open_arrays(group, where)
+    try:
+        expected = tract.patch(patch).bbox
+    except LookupError as error:
+        raise CoaddStoreError(f"{where}: {error}") from None
+    arrays, values = _open_arrays(group, where, expected)
     for name in ("x", "y"):
         if len(values[name]) == 0 or np.any(np.diff(values[name]) != 1):
             raise CoaddStoreError(f"{where}: {name} must be pixel indices that increase by 1, one or more")
@@ -149,13 +163,13 @@ def read_patch_info(root: zarr.Group, url: str, tract: Tract, patch: int, band: 
     edges = check_edges(values["subfilter_edges"].astype(np.float64), where, CoaddStoreError)
     for name in ("image", "variance", "mask"):
         shape = arrays[name].shape
-        expected = (len(edges), *bbox.shape)[-len(shape) :]
-        if shape != expected:
-            raise CoaddStoreError(f"{where}: variable {name!r} has shape {shape}, expected {expected}")
+        whole = (len(edges), *bbox.shape)[-len(shape) :]
+        if shape != whole:
+            raise CoaddStoreError(f"{where}: variable {name!r} has shape {shape}, expected {whole}")
     psf = arrays["psf"].shape if "psf" in arrays else None
     if psf is not None and not (psf[0] > 0 and psf[1] % 2 and psf[2] % 2):
         raise CoaddStoreError(f"{where}: variable 'psf' has shape {psf}, expected nodes and odd sides")
-    _check_place(group, where, tract, patch, bbox)
+    _check_place(group, where, tract, patch, bbox, expected)
     try:
         planes = planes_from_attributes(dict(arrays["mask"].attrs))
     except ValueError as error:
@@ -163,8 +177,12 @@ def read_patch_info(root: zarr.Group, url: str, tract: Tract, patch: int, band: 
     numbers = {}
     for name in ("photometric_zero_point", "effective_wavelength", "bandwidth"):
         number = float(attribute(group, where, name, (int, float), CoaddStoreError))
-        if not np.isfinite(number) or (name != "photometric_zero_point" and number <= 0):
+        if not (np.isfinite(number) and number > 0):
             raise CoaddStoreError(f"{where}: attribute {name!r} is {number}, expected a positive number")
+        if name == "photometric_zero_point" and abs(number - _ZERO_POINT) > 0.01:
+            raise CoaddStoreError(
+                f"{where}: attribute {name!r} is {number}, expected {_ZERO_POINT}, that of nJy; calibrate the coadds"
+            )
         numbers[name] = number
     for name, wanted, remedy in (("units", "nJy", "calibrate the coadds"), ("band", band, "name the group after it")):
         found = attribute(group, where, name, str, CoaddStoreError)
@@ -204,8 +222,11 @@ def _group(path: StorePath, where: str) -> zarr.AsyncGroup:
         raise CoaddStoreError(f"{where}: cannot open the group: {words_of(error)}") from error
 
 
-def _open_arrays(group: zarr.AsyncGroup, where: str) -> tuple[Arrays, dict[str, NDArray[Any]]]:
-    """Open a patch's variables and read its coordinates and edges, all requests in flight together."""
+def _open_arrays(group: zarr.AsyncGroup, where: str, bbox: Box) -> tuple[Arrays, dict[str, NDArray[Any]]]:
+    """Open a patch's variables and read its coordinates and edges, all requests in flight together.
+
+    A pixel whose chunk is lost is NaN, whatever the fill value of a foreign store: what is not there is no data.
+    """
 
     async def one(name: str) -> tuple[zarr.AsyncArray[Any], Any] | None:
         try:
@@ -220,7 +241,9 @@ def _open_arrays(group: zarr.AsyncGroup, where: str) -> tuple[Arrays, dict[str, 
             raise CoaddStoreError(f"{where}: cannot open variable {name!r}: {words_of(error)}") from error
         if not isinstance(array, zarr.AsyncArray):
             raise CoaddStoreError(f"{where}: {name!r} is a group, expected a variable")
-        _check_array(array, name, where)
+        _check_array(array, name, where, bbox)
+        if name in _NAN:
+            array = zarr.AsyncArray(replace(array.metadata, fill_value=array.dtype.type(np.nan)), array.store_path)
         try:
             return array, (await array.getitem(...) if name in _READ else None)
         except Exception as error:
@@ -235,7 +258,8 @@ def _open_arrays(group: zarr.AsyncGroup, where: str) -> tuple[Arrays, dict[str, 
     return {n: a for n, (a, _) in found.items()}, {n: np.asarray(found[n][1]) for n in _READ}
 
 
-def _check_array(array: zarr.AsyncArray[Any], name: str, where: str) -> None:
+def _check_array(array: zarr.AsyncArray[Any], name: str, where: str, bbox: Box) -> None:
+    """Check what is declared, sizes first of all: nothing is allocated for what cannot be."""
     dims = tuple(str(d) for d in getattr(array.metadata, "dimension_names", None) or ())
     if dims not in _LAYOUT[name]:
         expected = " or ".join(str(d) for d in _LAYOUT[name])
@@ -243,6 +267,17 @@ def _check_array(array: zarr.AsyncArray[Any], name: str, where: str) -> None:
     kinds, expected = ("iu", "an integer") if name in _INTEGER else ("f", "a floating-point")
     if array.dtype.kind not in kinds:
         raise CoaddStoreError(f"{where}: variable {name!r} has dtype {array.dtype}, expected {expected} type")
+    most = {"y": bbox.height, "x": bbox.width, "subfilter": _MOST_SUBFILTERS, "edge": 2}
+    beyond = [d for d, n in zip(dims, array.shape, strict=True) if n > most.get(d, _MOST_OF_PSF)]
+    if beyond or math.prod(array.shape) > math.prod(most.get(d, _MOST_OF_PSF) for d in dims):
+        raise CoaddStoreError(
+            f"{where}: variable {name!r} has shape {array.shape}, expected at most "
+            f"{tuple(most.get(d, _MOST_OF_PSF) for d in dims)} of a patch of {bbox.width} x {bbox.height} pixels"
+        )
+    if math.prod(array.chunks) > max(4 * math.prod(array.shape), _SMALL):
+        raise CoaddStoreError(
+            f"{where}: variable {name!r} has chunks of {array.chunks}, expected none beyond its shape {array.shape}"
+        )
 
 
 def check_edges(edges: NDArray[np.float64], where: str, error: type[Exception]) -> NDArray[np.float64]:
@@ -255,16 +290,12 @@ def check_edges(edges: NDArray[np.float64], where: str, error: type[Exception]) 
     return edges
 
 
-def _check_place(group: zarr.AsyncGroup, where: str, tract: Tract, patch: int, bbox: Box) -> None:
+def _check_place(group: zarr.AsyncGroup, where: str, tract: Tract, patch: int, bbox: Box, expected: Box) -> None:
     """Check the patch's pixels, IDs and WCS against its tract's."""
     attributes: dict[str, Any] = dict(group.attrs)
     for name, number in (("tract", tract.tract), ("patch", patch)):
         if attributes.get(name, number) != number:
             raise CoaddStoreError(f"{where}: attribute {name!r} is {attributes[name]!r}, expected {number}")
-    try:
-        expected = tract.patch(patch).bbox
-    except LookupError as error:
-        raise CoaddStoreError(f"{where}: {error}") from None
     if bbox != expected:
         raise CoaddStoreError(f"{where}: its x and y say {bbox}, the tract's geometry {expected}; one of them is wrong")
     cards = attributes.get("wcs")

@@ -1,8 +1,10 @@
 """Reading DCR-coadd stores: those of plain xarray, all the ways to be wrong, and what is touched."""
 
+import json
 import pickle
 import shutil
 import threading
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from itertools import pairwise
@@ -324,7 +326,7 @@ def test_require_band(ours: MemoryStore) -> None:
         ({"patch_inner": [300.5, 2]}, r"attribute 'patch_inner' is"),
         ({"patch_border": True}, r"attribute 'patch_border' is True, expected int"),
         ({"num_patches": [0, 2]}, r"attribute 'num_patches' is \[0, 2\], expected 2 positive integers"),
-        ({"num_patches": [1, 1]}, r"patch too many: tract 7 has patches 0 to 0, not 3"),
+        ({"num_patches": [1, 1]}, r"num_patches \[1, 1\] of patch_inner \[300, 300\] do not cover bbox"),
     ],
 )
 def test_wrong_tract_attributes(change: dict[str, Any], message: str) -> None:
@@ -417,3 +419,61 @@ def test_a_lost_shard_reads_as_no_data() -> None:
     assert np.isnan(pixels.image).all()
     assert np.isnan(pixels.variance).all()
     assert (pixels.mask == 1 << STANDARD_PLANES["NO_DATA"]).all()
+
+
+@pytest.mark.parametrize("name", ["image", "variance"])
+def test_a_lost_chunk_of_a_foreign_store_is_no_data(name: str) -> None:
+    """Whatever the fill value says: 0 is a brightness like any other."""
+    store = foreign(MemoryStore())
+    key = f"7/3/g/{name}/zarr.json"
+    metadata = json.loads(store._store_dict[key].to_bytes()) | {"fill_value": 0.0}
+    store._store_dict[key] = type(store._store_dict[key]).from_bytes(json.dumps(metadata).encode())
+    lost = sorted(k for k in store._store_dict if k.startswith(f"7/3/g/{name}/c/"))[0]
+    store._store_dict.pop(lost)
+    read = open_coadds(store).read(7, 3, "g", BOX, dict(STANDARD_PLANES) | {"STREAK": 9})
+    assert np.isnan(getattr(read, name)[0, :50, :64]).all()
+    assert np.isfinite(getattr(read, name)[0, :50, 64:]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("x", [10**11], r"variable 'x' has shape \(100000000000,\), expected at most \(330,\)"),
+        ("subfilter_edges", [10**11, 2], r"variable 'subfilter_edges' has shape .*expected at most \(64, 2\)"),
+        ("image", [3, 10**6, 10**6], r"variable 'image' has shape .*expected at most \(64, 330, 330\)"),
+    ],
+)
+def test_nothing_is_allocated_for_what_cannot_be(name: str, shape: list[int], message: str) -> None:
+    store = foreign(MemoryStore())
+    key = f"7/3/g/{name}/zarr.json"
+    metadata = json.loads(store._store_dict[key].to_bytes()) | {"shape": shape}
+    metadata["chunk_grid"]["configuration"]["chunk_shape"] = shape
+    store._store_dict[key] = type(store._store_dict[key]).from_bytes(json.dumps(metadata).encode())
+    tracemalloc.start()
+    with pytest.raises(CoaddStoreError, match=message):
+        open_coadds(store).info(7, 3, "g")
+    assert tracemalloc.get_traced_memory()[1] < 2e6
+    tracemalloc.stop()
+
+
+def test_a_chunk_beyond_reason() -> None:
+    store = foreign(MemoryStore())
+    key = "7/3/g/image/zarr.json"
+    metadata = json.loads(store._store_dict[key].to_bytes())
+    metadata["chunk_grid"]["configuration"]["chunk_shape"] = [1, 330000, 330000]
+    store._store_dict[key] = type(store._store_dict[key]).from_bytes(json.dumps(metadata).encode())
+    with pytest.raises(CoaddStoreError, match=r"'image' has chunks of \(1, 330000, 330000\), expected none beyond"):
+        open_coadds(store).info(7, 3, "g")
+
+
+def test_more_patches_than_the_tract_has_room_for() -> None:
+    store = foreign(MemoryStore())
+    zarr.open_group(store, path="7").attrs["num_patches"] = [10**9, 10**9]
+    with pytest.raises(CoaddStoreError, match=r"num_patches \[1000000000, 1000000000\] .* do not cover bbox"):
+        open_coadds(store).patches(7, "g")
+
+
+def test_another_zero_point_than_its_unit_has() -> None:
+    store = coadds(stars(), photometric_zero_point=27.0)
+    with pytest.raises(CoaddStoreError, match=r"'photometric_zero_point' is 27.0, expected 31.4, that of nJy"):
+        open_coadds(store).info(7, 3, "g")
