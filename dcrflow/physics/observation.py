@@ -22,6 +22,11 @@ Float = NDArray[np.float64]
 iers.conf.auto_download = False  # the bundled tables do: 0.1" of direction is nothing here, a download is
 iers.conf.auto_max_age = None
 
+_RANGES = {
+    "ra": (-720, 720, "deg"), "dec": (-90, 90, "deg"), "parallactic_angle": (-720, 720, "deg"),
+    "rotation_angle": (-720, 720, "deg"), "latitude": (-90, 90, "deg"), "height": (-1000, 50000, "m"),
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -47,7 +52,7 @@ class Observation:
     Raises
     ------
     ObservationError
-        If the boresight is below the horizon or an angle is not finite.
+        If the boresight is below the horizon, or a number is not finite or is none that an observation can have.
     """
 
     ra: float
@@ -68,8 +73,12 @@ class Observation:
                 f"the boresight's altitude is {self.altitude:g} deg: below the horizon or past the zenith; "
                 "an observation lies within 0 and 90 deg"
             )
-        if not -90 <= self.dec <= 90:
-            raise ObservationError(f"the boresight's declination is {self.dec:g} deg; it lies within -90 and 90")
+        for name, (low, high, unit) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ObservationError(
+                    f"{name} of the observation is {value:g} {unit}; it lies within {low} and {high}"
+                )
 
     @cached_property
     def zenith(self) -> tuple[float, float]:

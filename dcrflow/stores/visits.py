@@ -16,7 +16,7 @@ from astropy import units as u
 from astropy.table import QTable, Table
 from astropy.time import Time
 
-from dcrflow.errors import DcrflowError, VisitTableError
+from dcrflow.errors import DcrflowError, VisitTableError, brief
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.physics.observation import Observation, altitude_and_parallactic_angle
@@ -33,6 +33,9 @@ _UNITS = {
 
 #: Where the site is not given (altitude and parallactic angle being there it hardly matters: 0.3 % of the refraction).
 _SITE = {"latitude": 45.0, "height_m": 0.0}
+
+_LONGEST_NAME = 200  # letters
+_MOST_PIXELS = 1 << 28  # of a detector
 
 
 @dataclass(frozen=True)
@@ -208,13 +211,21 @@ def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
     for name in ("width", "height"):
         if integers[name] < 1:
             raise ValueError(f"{name} is {integers[name]}, expected at least 1 pixel")
+    if integers["width"] * integers["height"] > _MOST_PIXELS:
+        raise ValueError(
+            f"width and height are {integers['width']} and {integers['height']}, expected {_MOST_PIXELS} pixels at most"
+        )
     for name in ("visit", "detector"):
         if integers[name] < 0:
             raise ValueError(f"{name} is {integers[name]}, expected an ID of 0 or more")
     numbers = {name: _number(name, row.get(name)) for name in _UNITS if name not in integers}
     band = str(row["band"])
     if not band or "/" in band:
-        raise ValueError(f"band is {band!r}, expected a name without '/'")
+        raise ValueError(f"band is {brief(band)}, expected a name without '/'")
+    for name in ("instrument", "band", "physical_filter"):
+        text = str(row.get(name) or "")
+        if len(text) > _LONGEST_NAME:
+            raise ValueError(f"{name} is {brief(text)} of {len(text)} letters, expected {_LONGEST_NAME} at most")
     mjd = numbers["mjd"]
     site = {name: numbers[name] for name in ("longitude", "latitude", "height_m")}
     height = site["height_m"] if site["height_m"] is not None else _SITE["height_m"]
@@ -271,7 +282,7 @@ def _integer(name: str, value: Any) -> int:
         if number != float(value):
             raise ValueError
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{name} is {value!r}, expected an integer") from None
+        raise ValueError(f"{name} is {brief(value)}, expected an integer") from None
     return number
 
 
@@ -281,7 +292,7 @@ def _number(name: str, value: Any) -> float | None:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"{name} is {value!r}, expected a number") from None
+        raise ValueError(f"{name} is {brief(value)}, expected a number") from None
     if math.isnan(number):
         return None
     if math.isinf(number):
@@ -316,7 +327,7 @@ def select(
             kept = frame.query(where, engine="python").index
         except Exception as error:
             raise VisitTableError(
-                f"cannot select detector-visits by {where!r}: {' '.join(str(error).split())}; "
+                f"cannot select detector-visits by {brief(where)}: {' '.join(str(error).split())}; "
                 f"compare any of {', '.join(names)}"
             ) from error
         rows = [rows[i] for i in kept]
