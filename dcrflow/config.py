@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
-from dcrflow.errors import ConfigError
+from dcrflow.errors import ConfigError, brief
 
 DcrMethod = Literal["spectral", "split", "midpoint"]
 Rotation = Literal["local", "boresight"]
@@ -107,7 +107,7 @@ class TemplateConfig(BaseModel):
         """
         try:
             values = yaml.safe_load(Path(path).read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
             raise ConfigError(f"cannot read the configuration file {path}: {' '.join(str(error).split())}") from error
         if values is None:
             values = {}
@@ -152,16 +152,16 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
-            raise ConfigError(f"{setting!r} is not of the form key=value")
+            raise ConfigError(f"{brief(setting)} is not of the form key=value")
         try:
             values[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"cannot read the value of {setting!r}: {' '.join(str(error).split())}") from error
+        except (yaml.YAMLError, RecursionError) as error:
+            raise ConfigError(f"cannot read the value of {brief(setting)}: {' '.join(str(error).split())}") from error
     return values
 
 
 def _explain(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"]) or "config"
     if error["type"] == "extra_forbidden":
-        return f"unknown key {where!r}; the keys are {', '.join(TemplateConfig.model_fields)}"
-    return f"{where} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+        return f"unknown key {brief(where)}; the keys are {', '.join(TemplateConfig.model_fields)}"
+    return f"{where} = {brief(error['input'])}: {error['msg'][0].lower()}{error['msg'][1:]}"

@@ -5,6 +5,19 @@ Every error derives from `DcrflowError` and from the built-in that a caller woul
 expected, where (store, tract, patch, visit, detector) and what to do about it.
 """
 
+from __future__ import annotations
+
+from reprlib import Repr
+
+_BRIEF = Repr()
+_BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 80
+_BRIEF.maxlevel, _BRIEF.maxlist, _BRIEF.maxdict = 2, 3, 3
+
+
+def brief(value: object) -> str:
+    """What a message quotes of a value that came from outside: its repr, at most some 80 characters a word."""
+    return _BRIEF.repr(value)
+
 
 class DcrflowError(Exception):
     """Base of every error that dcrflow raises on purpose."""

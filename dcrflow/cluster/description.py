@@ -9,7 +9,7 @@ import yaml
 from dask.utils import parse_bytes, parse_timedelta
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from dcrflow.errors import ClusterError
+from dcrflow.errors import ClusterError, brief
 
 
 class _Description(BaseModel):
@@ -183,8 +183,8 @@ def read_description(text: str, **changes: Any) -> Any:
         values = {"kind": "running", "address": text}
     else:
         raise ClusterError(
-            f"unknown cluster {text!r}: give {', '.join(KINDS)}, a YAML file, a scheduler file (.json), or the address "
-            "(tcp://host:port, tls://host:port) of a scheduler that runs already"
+            f"unknown cluster {brief(text)}: give {', '.join(KINDS)}, a YAML file, a scheduler file (.json), or the "
+            "address (tcp://host:port, tls://host:port) of a scheduler that runs already"
         )
     try:
         found = _ADAPTER.validate_python(values | fields)
@@ -200,7 +200,7 @@ def read_description(text: str, **changes: Any) -> Any:
 def _read_yaml(path: str) -> dict[str, Any]:
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ClusterError(f"cannot read the cluster description {path}: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict) or not isinstance(values.get("kind"), str):
         raise ClusterError(f"{path} is no cluster description: expected a mapping with a kind ({', '.join(KINDS)})")
