@@ -53,15 +53,18 @@ def export(
     out: Annotated[str, typer.Argument(help="Template store.", show_default=False)],
     directory: Annotated[Path, typer.Argument(help="Directory to write to.", show_default=False)],
     kind: Annotated[
-        Literal["fits", "lsst-images"], typer.Option("--format", help="FITS as LSST's, or lsst.images' own.")
+        Literal["fits", "lsst-images", "lsst-difference"],
+        typer.Option("--format", help="FITS as LSST's; lsst.images' MaskedImage; its DifferenceImage."),
     ] = "fits",
+    where: Annotated[str | None, typer.Option(help="Choose: an expression as `run --where` takes.")] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="How many at most.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write again what is there.")] = False,
 ) -> None:
     """Write complete templates as FITS files: image, mask with its planes by name, variance, PSF, provenance."""
     from dcrflow.lsst.export import export as write
 
-    if kind == "lsst-images":
-        require_lsst(ConfigError, "--format lsst-images")
+    if kind != "fits":
+        require_lsst(ConfigError, f"--format {kind}")
     with show.bar("exporting") as update:
-        number = write(out, directory, kind, overwrite=overwrite, progress=update)
+        number = write(out, directory, kind, where=where, limit=limit, overwrite=overwrite, progress=update)
     show.output.print(f"{number} files written to {escape(str(directory))}", soft_wrap=True)

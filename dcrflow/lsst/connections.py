@@ -43,6 +43,12 @@ class GetDcrTemplateConnections(  # type: ignore[call-arg]
         storageClass="ObservationInfo",
         dimensions=_DETECTOR,
     )
+    detector = cT.Input(
+        doc="Geometry and electronics of the detector; read for a DifferenceImage alone.",
+        name="{fakesType}calexp.detector",
+        storageClass="DetectorV2",
+        dimensions=_DETECTOR,
+    )
     coaddExposureRefs = cT.Input(  # noqa: N815
         doc="Subfilter coadds that may overlap the detector; regions of them are read.",
         name="{fakesType}dcrCoadd{warpTypeSuffix}",
@@ -60,6 +66,10 @@ class GetDcrTemplateConnections(  # type: ignore[call-arg]
 
     def __init__(self, *, config: GetDcrTemplateConfig | None = None) -> None:
         super().__init__(config=config)
+        if config is None or config.output != "DifferenceImage":
+            del self.detector
+        else:
+            self.template = dataclasses.replace(self.template, storageClass="DifferenceImage")
         if config is not None and config.storage == "afw":
             calexp = self.bbox.name.removesuffix(".bbox")
             for name, component, storage in (
@@ -143,6 +153,15 @@ class GetDcrTemplateConfig(  # type: ignore[call-arg]
         default="lsst.images",
     )
 
+    output = ChoiceField[str](
+        doc="Class of the template where the family is lsst.images.",
+        allowed={
+            "MaskedImage": "Image, mask and variance on the detector's projection.",
+            "DifferenceImage": "The same with detector, observation, a Gaussian PSF and the coadds that it is made of.",
+        },
+        default="MaskedImage",
+    )
+
     def validate(self) -> None:
         """Check what goes together.
 
@@ -157,6 +176,8 @@ class GetDcrTemplateConfig(  # type: ignore[call-arg]
                 raise self._unusable(name, f"{other} is set; set both or none")
         if self.effectiveWavelength is not None and self.bandwidth >= 2 * self.effectiveWavelength:
             raise self._unusable("bandwidth", f"{self.bandwidth} nm around {self.effectiveWavelength} nm")
+        if self.output == "DifferenceImage" and self.storage != "lsst.images":
+            raise self._unusable("output", f"a DifferenceImage is none of the family {self.storage}")
         if math.isinf(self.fill):
             raise self._unusable("fill", "it is infinite")
 

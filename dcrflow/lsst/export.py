@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dcrflow.errors import TemplateStoreError
+from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.fits_templates import write_fits
 from dcrflow.stores.templates import TemplateStore
+from dcrflow.stores.visits import chosen_entries
 
-Format = Literal["fits", "lsst-images"]
+Format = Literal["fits", "lsst-images", "lsst-difference"]
 
 
 def export(
@@ -20,6 +22,8 @@ def export(
     directory: str | Path,
     kind: Format = "fits",
     *,
+    where: str | None = None,
+    limit: int | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
@@ -31,8 +35,13 @@ def export(
         Where from.
     directory : str or path
         Where to; made if need be.
-    kind : {"fits", "lsst-images"}
-        LSST-style FITS (`dcrflow.lsst.fits_templates`), or a `lsst.images.MaskedImage`.
+    kind : {"fits", "lsst-images", "lsst-difference"}
+        LSST-style FITS (`dcrflow.lsst.fits_templates`); a `lsst.images.MaskedImage`; or a `lsst.images.DifferenceImage`
+        (`dcrflow.lsst.difference`), whose detector is a nominal one: the store knows its pixels alone.
+    where : str, optional
+        An expression in instrument, visit, detector, band and physical_filter, as `dcrflow.stores.visits.select` takes.
+    limit : int, optional
+        How many at most.
     overwrite : bool
         Write again what is there; it is left alone otherwise.
     progress : callable, optional
@@ -50,17 +59,17 @@ def export(
         raise TemplateStoreError(
             f"cannot write to {directory}: {error}; give a directory that can be written"
         ) from error
-    records = [r for r in store.records() if r.status == "complete"]
+    chosen = chosen_entries([e for e in store.entries() if e["status"] == "complete"], where, limit)
     written = 0
-    for done, record in enumerate(records, 1):
-        path = directory / f"template_{record.visit}_{record.detector}.fits"
+    for done, entry in enumerate(chosen, 1):
+        path = directory / f"template_{entry['visit']}_{entry['detector']}.fits"
         if overwrite or not path.exists():
-            template = store.read(record.visit, record.detector).load()
+            template = store.read(entry["visit"], entry["detector"]).load()
             template = template.assign_attrs(json.loads(json.dumps(template.attrs, default=_plain)))
-            write_fits(template, path) if kind == "fits" else _write_masked_image(template, path)
+            write_fits(template, path) if kind == "fits" else _write_archive(template, path, kind)
             written += 1
         if progress is not None:
-            progress(done, len(records))
+            progress(done, len(chosen))
     return written
 
 
@@ -68,13 +77,22 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else list(value)
 
 
-def _write_masked_image(template: Any, path: Path) -> None:
+def _write_archive(template: Any, path: Path, kind: Format) -> None:
     from lsst.images.serialization import write_archive
 
+    from dcrflow.lsst.difference import TemplateInput, difference_image, made_up_dataset
     from dcrflow.lsst.output import masked_image_of
+    from dcrflow.lsst.repository import nominal_detector, nominal_observation
 
     wcs = template.attrs.get("wcs")
     if wcs is None:
         raise TemplateStoreError(f"{path.stem}: its WCS is no FITS WCS; lsst.images cannot be given it")
+    made, about = masked_image_of(template, SkyWcs.from_header(wcs)), template.attrs
+    if kind == "lsst-difference":
+        url = str(about["inputs"])
+        inputs = [TemplateInput("", t, p, [made_up_dataset(url, t, p)]) for t, p in about["patches"]]
+        data_id = str(about["instrument"]), int(about["visit"]), int(about["detector"])
+        observation = nominal_observation(*data_id, str(about["physical_filter"] or about["band"]))
+        made = difference_image(made, template, nominal_detector(*data_id, Box(*about["bbox"])), observation, inputs)
     path.unlink(missing_ok=True)
-    write_archive(masked_image_of(template, SkyWcs.from_header(wcs)), str(path))
+    write_archive(made, str(path))

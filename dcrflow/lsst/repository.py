@@ -134,7 +134,7 @@ def put_visit(butler: Any, visit: DetectorVisit, longitude: float) -> None:
         sky_projection=projection_of(visit.wcs, frame, visit.bbox),
         obs_info=info,
         psf=GaussianPointSpreadFunction(1.6, bbox, 25),
-        detector=_detector(visit),
+        detector=nominal_detector(visit.instrument, visit.visit, visit.detector, visit.bbox),
         band=visit.band,
     )
     data_id = {"instrument": visit.instrument, "visit": visit.visit, "detector": visit.detector}
@@ -161,6 +161,16 @@ def observation_info(visit: DetectorVisit, longitude: float) -> Any:
         boresight_rotation_angle=Angle((seen.rotation_angle or 0.0) * u.deg), boresight_rotation_coord="sky",
         temperature=weather.temperature * u.deg_C, pressure=weather.pressure * u.Pa, relative_humidity=weather.humidity,
         observation_type="science", detector_num=visit.detector,
+    )  # fmt: skip
+
+
+def nominal_observation(instrument: str, visit: int, detector: int, physical_filter: str) -> Any:
+    """An `astro_metadata_translator.ObservationInfo` that tells which observation it was, and nothing of the sky."""
+    from astro_metadata_translator import ObservationInfo
+
+    return ObservationInfo.makeObservationInfo(
+        instrument=instrument, visit_id=visit, detector_num=detector, physical_filter=physical_filter,
+        observation_type="science",
     )  # fmt: skip
 
 
@@ -218,23 +228,23 @@ def _polygon(wcs: SkyWcs, box: Box) -> Any:
     return ConvexPolygon([UnitVector3d(LonLat.fromDegrees(a % 360.0, d)) for a, d in zip(ra, dec, strict=True)])
 
 
-def _detector(visit: DetectorVisit) -> Any:
+def nominal_detector(instrument: str, visit: int, detector: int, bbox: Box) -> Any:
     """A detector in a camera without optics: 10 micron pixels, 10 m focal length."""
     import starlink.Ast
     from lsst.images.cameras import CameraFrameSetSerializationModel, Detector, DetectorAttributes, Orientation
 
     frames = starlink.Ast.FrameSet(starlink.Ast.Frame(2, "Ident=FOCAL_PLANE,Unit(1)=mm,Unit(2)=mm"))
     frames.addframe(1, starlink.Ast.ZoomMap(2, 1e-4), starlink.Ast.Frame(2, "Ident=FIELD_ANGLE"))
-    frames.addframe(1, starlink.Ast.ZoomMap(2, 100.0), starlink.Ast.Frame(2, f"Ident=DETECTOR_{visit.detector:03d}"))
+    frames.addframe(1, starlink.Ast.ZoomMap(2, 100.0), starlink.Ast.Frame(2, f"Ident=DETECTOR_{detector:03d}"))
     sink = _Lines()
     starlink.Ast.Channel(None, sink).write(frames)
-    model = CameraFrameSetSerializationModel(instrument=visit.instrument, ast="\n".join(sink.lines))
+    model = CameraFrameSetSerializationModel(instrument=instrument, ast="\n".join(sink.lines))
     attributes = DetectorAttributes(
-        name=f"D{visit.detector:03d}", id=visit.detector, type="SCIENCE", serial="", bbox=lsst_box(visit.bbox),
+        name=f"D{detector:03d}", id=detector, type="SCIENCE", serial="", bbox=lsst_box(bbox),
         orientation=Orientation(focal_plane_x=0.0, focal_plane_y=0.0, focal_plane_z=0.0), pixel_size=0.01,
         physical_type="simulated",
     )  # fmt: skip
-    return Detector(attributes, [], model.deserialize(None), visit=visit.visit)
+    return Detector(attributes, [], model.deserialize(None), visit=visit)
 
 
 class _Lines:

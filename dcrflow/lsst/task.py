@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import xarray as xr
 from lsst.pipe.base import NoWorkFound, PipelineTask, Struct
 from lsst.utils.timer import timeMethod
 
@@ -18,6 +19,7 @@ from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Outline, overlapping_patches
 from dcrflow.lsst.connections import GetDcrTemplateConfig
 from dcrflow.lsst.convert import box_of, observation_row, wcs_of
+from dcrflow.lsst.difference import difference_image, inputs_of_plan
 from dcrflow.lsst.handles import HandleCoadds, SubfilterCoadd, Subfilters
 from dcrflow.lsst.matched import MatchedCoadd, already_matched, as_observed
 from dcrflow.lsst.output import lsst_template
@@ -66,6 +68,9 @@ class GetDcrTemplateTask(PipelineTask):
             wcs=inputs["wcs"],
             dataIds=found.dataIds,
             dataId=butlerQC.quantum.dataId,
+            detector=inputs.get("detector"),
+            visitInfo=inputs["visitInfo"],
+            coaddRefs=inputRefs.coaddExposureRefs,
         )
         butlerQC.put(outputs, outputRefs)
 
@@ -200,14 +205,17 @@ class GetDcrTemplateTask(PipelineTask):
         dataIds : sequence of data IDs, or mapping of int to sequence
             Tract and patch of each coadd.
         **kwargs
-            ``dataId``: that of the detector, for messages and provenance. Others are ignored.
+            ``dataId``: that of the detector, for messages and provenance. For ``output="DifferenceImage"`` also
+            ``detector`` and ``visitInfo``, components of the detector's image, and, if there are any, ``coaddRefs``,
+            the coadds' dataset references. Others are ignored.
 
         Returns
         -------
         lsst.pipe.base.Struct
-            ``outputExposure`` (and the same as ``template``): a `lsst.images.MaskedImage` in nJy, or, if `wcs` is one
-            of afw's, an ExposureF. ``psf``: the PSFs of the coadds combined, an xarray.DataArray of kernels (psf_node,
-            psf_y, psf_x) with their places; None where the coadds have none.
+            ``outputExposure`` (and the same as ``template``): a `lsst.images.MaskedImage` in nJy; a DifferenceImage if
+            the configuration says so; or, if `wcs` is one of afw's, an ExposureF. ``psf``: the PSFs of the coadds
+            combined, an xarray.DataArray of kernels (psf_node, psf_y, psf_x) with their places; None where the coadds
+            have none.
 
         Raises
         ------
@@ -250,7 +258,21 @@ class GetDcrTemplateTask(PipelineTask):
             dataset = assemble(plan, [make_tile(source, plan, tile.box) for tile in plan.tiles], psf)
         self._note(plan, float(coverage(dataset)))
         output = lsst_template(plan, dataset, wcs)
+        if self.config.output == "DifferenceImage":
+            output = self._difference_image(output, plan, dataset, ids, kwargs)
         return Struct(outputExposure=output, template=output, psf=None if psf is None else dataset["psf"])
+
+    def _difference_image(
+        self, masked: Any, plan: TemplatePlan, dataset: xr.Dataset, ids: Sequence[Any], given: Mapping[str, Any]
+    ) -> Any:
+        lacking = [name for name in ("detector", "visitInfo") if given.get(name) is None]
+        if lacking:
+            raise ValueError(f"output=DifferenceImage: run() wants {' and '.join(lacking)} of the detector's image")
+        datasets: dict[tuple[int, int], list[tuple[Any, str]]] = {}
+        for ref in given.get("coaddRefs") or ():
+            datasets.setdefault((ref.dataId["tract"], ref.dataId["patch"]), []).append((ref.id, ref.run))
+        inputs = inputs_of_plan(plan, str(_value(ids[0], "skymap", "")), datasets)
+        return difference_image(masked, dataset, given["detector"], given["visitInfo"], inputs)
 
     def getResourceConfig(self) -> None:  # noqa: N802
         """Resources that the task asks for: none of its own."""

@@ -34,6 +34,7 @@ _UNITS = {
 #: Where the site is not given (altitude and parallactic angle being there it hardly matters: 0.3 % of the refraction).
 _SITE = {"latitude": 45.0, "height_m": 0.0}
 
+_CHOSEN_BY = ("instrument", "visit", "detector", "band", "physical_filter")
 _LONGEST_NAME = 200  # letters
 _MOST_PIXELS = 1 << 28  # of a detector
 
@@ -320,18 +321,28 @@ def select(
     VisitTableError
         If the expression cannot be understood.
     """
-    if where is not None:
-        names = ("instrument", "visit", "detector", "band", "physical_filter")
-        frame = pd.DataFrame([[getattr(r, n, "") for n in names] for r in rows], columns=list(names))
-        try:
-            kept = frame.query(where, engine="python").index
-        except Exception as error:
-            raise VisitTableError(
-                f"cannot select detector-visits by {brief(where)}: {' '.join(str(error).split())}; "
-                f"compare any of {', '.join(names)}"
-            ) from error
-        rows = [rows[i] for i in kept]
-    return list(rows if limit is None else rows[:limit])
+    found = [{n: getattr(r, n, "") for n in _CHOSEN_BY} for r in rows]
+    return [rows[i] for i in _chosen(found, where)[:limit]]
+
+
+def chosen_entries(entries: Sequence[Mapping[str, Any]], where: str | None, limit: int | None) -> list[Any]:
+    """The same of what a template store says of templates, `TemplateStore.entries`."""
+    found = [{n: e.get(n, "") for n in _CHOSEN_BY} for e in entries]
+    return [entries[i] for i in _chosen(found, where)[:limit]]
+
+
+def _chosen(rows: Sequence[Mapping[str, Any]], where: str | None) -> list[int]:
+    """Which rows an expression holds for."""
+    if where is None:
+        return list(range(len(rows)))
+    frame = pd.DataFrame(rows, columns=list(_CHOSEN_BY))
+    try:
+        return [int(i) for i in frame.query(where, engine="python").index]
+    except Exception as error:
+        raise VisitTableError(
+            f"cannot select detector-visits by {brief(where)}: {' '.join(str(error).split())}; "
+            f"compare any of {', '.join(_CHOSEN_BY)}"
+        ) from error
 
 
 def write_visits(visits: Iterable[DetectorVisit], path: str | Path) -> None:
