@@ -9,21 +9,24 @@ from typing import Any
 from dcrflow.errors import ConfigError
 from dcrflow.lsst.handles import SubfilterCoadd, Subfilters
 
-#: Shortest and longest wavelength of the LSST bands, nm, as the Rubin instruments define their filters.
-BANDS: Mapping[str, tuple[float, float]] = {
-    "u": (324.0, 395.0),
-    "g": (405.0, 552.0),
-    "r": (552.0, 691.0),
-    "i": (691.0, 818.0),
-    "z": (818.0, 921.0),
-    "y": (922.0, 997.0),
+#: Effective, shortest and longest wavelength of the LSST bands, nm, as the Rubin instruments define their filters
+#: (obs_lsst; L. Jones 2010. There the limits of i and z are those of the next band; these are each band's own).
+BANDS: Mapping[str, tuple[float, float, float]] = {
+    "u": (364.59, 324.0, 395.0),
+    "g": (476.31, 405.0, 552.0),
+    "r": (619.42, 552.0, 691.0),
+    "i": (752.06, 691.0, 818.0),
+    "z": (866.85, 818.0, 921.0),
+    "y": (971.68, 922.0, 997.0),
 }
 
 _KEY = "dcrflow subfilters"  # of the metadata of a coadd that dcrflow wrote
 
 
 def subfilters_of_band(band: str, number: int) -> Subfilters:
-    """The subfilters of one of the `BANDS`, equally wide.
+    """The subfilters of one of the `BANDS`: equally wide, together as wide as it, around its effective wavelength.
+
+    That is how LSST cuts a band for its DCR coadds, so that the first begins 2 nm below the band, in g.
 
     Raises
     ------
@@ -34,8 +37,8 @@ def subfilters_of_band(band: str, number: int) -> Subfilters:
         raise ConfigError(
             f"nothing is known of band {band!r}; set effectiveWavelength and bandwidth (known are {', '.join(BANDS)})"
         )
-    low, high = BANDS[band]
-    return Subfilters.even(number, (low + high) / 2, high - low)
+    effective, low, high = BANDS[band]
+    return Subfilters.even(number, effective, high - low)
 
 
 def subfilters_to_metadata(subfilters: Subfilters) -> dict[str, str]:
@@ -70,7 +73,7 @@ def subfilters_of_coadd(coadd: SubfilterCoadd, number: int) -> Subfilters:
 def register_subfilters(butler: Any, number: int, bands: Iterable[str] = tuple(BANDS)) -> int:
     """Register the dimension records of subfilters 0 to `number` - 1 of some bands; those that are there stay.
 
-    Does what ``butler register-dcr-subfilters`` of the LSST stack does.
+    Does what ``butler register-dcr-subfilters REPO number band`` of the LSST stack does, for several bands at once.
 
     Returns
     -------
