@@ -9,10 +9,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
 from dcrflow.errors import ConfigError, brief
+from dcrflow.yamltext import parse_yaml, read_yaml
 
 DcrMethod = Literal["spectral", "split", "midpoint"]
 Rotation = Literal["local", "boresight"]
@@ -106,8 +106,8 @@ class TemplateConfig(BaseModel):
             If the file cannot be read, is no mapping, or holds an unknown key or unusable value.
         """
         try:
-            values = yaml.safe_load(Path(path).read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+            values = read_yaml(path)
+        except (OSError, ValueError) as error:
             raise ConfigError(f"cannot read the configuration file {path}: {' '.join(str(error).split())}") from error
         if values is None:
             values = {}
@@ -154,9 +154,9 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
         if not equals:
             raise ConfigError(f"{brief(setting)} is not of the form key=value")
         try:
-            values[key.strip()] = yaml.safe_load(text)
-        except (yaml.YAMLError, RecursionError) as error:
-            raise ConfigError(f"cannot read the value of {brief(setting)}: {' '.join(str(error).split())}") from error
+            values[key.strip()] = parse_yaml(text)
+        except ValueError as error:
+            raise ConfigError(f"cannot read the value of {brief(setting)}: {error}") from None
     return values
 
 

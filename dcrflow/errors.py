@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from reprlib import Repr
 
+_LONG_WORD, _LONG = 400, 2400  # letters; a path may be as long as the former
+
 _BRIEF = Repr()
 _BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 80
 _BRIEF.maxlevel, _BRIEF.maxlist, _BRIEF.maxdict = 2, 3, 3
@@ -19,8 +21,19 @@ def brief(value: object) -> str:
     return _BRIEF.repr(value)
 
 
+def shortened(text: str) -> str:
+    """A message without the middle of any word, and of the whole, that is too long for anybody to read."""
+    if len(text) <= _LONG_WORD:
+        return text
+    text = " ".join(w if len(w) <= _LONG_WORD else f"{w[:80]}...{w[-40:]}" for w in text.split(" "))
+    return text if len(text) <= _LONG else f"{text[: _LONG // 2]} ... {text[-_LONG // 4 :]}"
+
+
 class DcrflowError(Exception):
-    """Base of every error that dcrflow raises on purpose."""
+    """Base of every error that dcrflow raises on purpose; its words are `shortened`."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(shortened(a) if isinstance(a, str) else a for a in args))
 
 
 class ConfigError(DcrflowError, ValueError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -31,6 +31,8 @@ class PatchPixels:
         Bits of the planes that the reader was asked for; a first axis of 1 holds for each subfilter.
     spent : mapping
         How long it took to make them.
+    damage : frozenset of str
+        What of the coadds could not be read and is missing here: a line for each chunk.
     """
 
     box: Box
@@ -38,6 +40,7 @@ class PatchPixels:
     variance: NDArray[np.float32]
     mask: NDArray[np.int32]
     spent: Spent = field(default_factory=dict, compare=False, repr=False)
+    damage: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         num = self.image.shape[0]
@@ -49,7 +52,7 @@ class PatchPixels:
     def part(self, box: Box) -> PatchPixels:
         """A part of them; views, no copies."""
         where = (..., *box.slices(self.box))
-        return PatchPixels(box, self.image[where], self.variance[where], self.mask[where], self.spent)
+        return replace(self, box=box, image=self.image[where], variance=self.variance[where], mask=self.mask[where])
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class Pixels:
         nJy^2; NaN where there are no data.
     mask : ndarray of int32, shape box.shape
         Mask planes; NO_DATA where there are no data.
+    spent, damage
+        As of `PatchPixels`.
     """
 
     box: Box
@@ -73,6 +78,7 @@ class Pixels:
     variance: NDArray[np.float32]
     mask: NDArray[np.int32]
     spent: Spent = field(default_factory=dict, compare=False, repr=False)
+    damage: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         for name in ("image", "variance", "mask"):

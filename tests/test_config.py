@@ -23,7 +23,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     ("text", "message"),
     [
         (f"{BOMB}\nborder: *a8", r"border = \[+\.\.\.\]"),
-        (f"border: {DEEP}", "recursion"),
+        (f"border: {DEEP}", "it is nested too deep"),
         ("border: !!python/object/apply:os.system ['touch harmed']", "could not determine a constructor"),
         ("- border", "must hold `key: value` lines, found list"),
         ("bordr: 3", "unknown key 'bordr'; the keys are border, "),

@@ -66,6 +66,8 @@ class CampaignResult:
         Why it stopped before it had begun all of them; empty if it did not.
     lost : int
         Templates begun again because their workers died.
+    damaged : int
+        Those of the complete ones that lack what was unreadable of the coadds.
     """
 
     total: int
@@ -76,6 +78,7 @@ class CampaignResult:
     elapsed: float
     stopped: str = ""
     lost: int = 0
+    damaged: int = 0
 
     @property
     def ok(self) -> bool:

@@ -135,6 +135,7 @@ class _Campaign:
     lost: int = 0
     stopped: str = ""
     done: Counter[str] = field(default_factory=Counter)
+    damaged: int = 0
     failures: list[Failure] = field(default_factory=list)
     pending: dict[Future[Any], _InFlight] = field(default_factory=dict)
 
@@ -239,7 +240,8 @@ class _Campaign:
     def note(self, record: TemplateRecord, **more: Any) -> None:
         """Count how a detector-visit ended, and put it in the journal."""
         self.done[record.status] += 1
-        said = {"coverage": record.coverage, "error": record.error}
+        self.damaged += bool(record.damage)
+        said = {"coverage": record.coverage, "error": record.error, "damage": record.damage or None}
         self.journal.add(
             "ended", visit=record.visit, detector=record.detector, status=record.status,
             config_hash=record.config_hash, inputs=record.inputs,
@@ -267,6 +269,7 @@ class _Campaign:
             elapsed=time.monotonic() - self.began,
             stopped=self.stopped,
             lost=self.lost,
+            damaged=self.damaged,
         )
 
 

@@ -173,6 +173,12 @@ def result(ended: campaign.CampaignResult, url: str) -> None:
     output.print(
         f"{', '.join(parts)} of {ended.total} detector-visits in {ended.elapsed:.1f} s: {escape(url)}", soft_wrap=True
     )
+    if ended.damaged:
+        output.print(
+            f"[yellow]{ended.damaged} with NO_DATA in place of damaged coadds[/]: dcrflow status {escape(url)} says "
+            "which; restore them, then --overwrite",
+            soft_wrap=True,
+        )
     if ended.stopped:
         why = {"walltime": "the walltime is nearly up", "interrupted": "interrupted"}[ended.stopped]
         output.print(f"stopped before the end ({why}); the same command again finishes what is missing", soft_wrap=True)
@@ -246,6 +252,13 @@ def status(found: CampaignStatus, shown: int) -> None:
     covered = [r.coverage for r in found.records if r.coverage is not None]
     if covered:
         output.print(f"coverage: mean {sum(covered) / len(covered):.3f}, least {min(covered):.3f}")
+    damage = [(r, line) for r in found.records for line in r.damage]
+    for record, line in damage[:shown]:
+        output.print(
+            f"[yellow]damaged[/] visit {record.visit} detector {record.detector}: {escape(line)}", soft_wrap=True
+        )
+    if len(damage) > shown:
+        output.print(f"... and {len(damage) - shown} more chunks of coadds; --failures N shows N")
     rest = [r for r in found.records if r.status != "complete"]
     for record in sorted(rest, key=lambda r: r.status)[:shown]:
         error = record.error or {}

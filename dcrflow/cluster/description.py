@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from dask.utils import parse_bytes, parse_timedelta
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from dcrflow.errors import ClusterError, brief
+from dcrflow.yamltext import read_yaml
 
 
 class _Description(BaseModel):
@@ -199,8 +199,8 @@ def read_description(text: str, **changes: Any) -> Any:
 
 def _read_yaml(path: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        values = read_yaml(path)
+    except (OSError, ValueError) as error:
         raise ClusterError(f"cannot read the cluster description {path}: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict) or not isinstance(values.get("kind"), str):
         raise ClusterError(f"{path} is no cluster description: expected a mapping with a kind ({', '.join(KINDS)})")

@@ -22,6 +22,7 @@ from dcrflow.simulate.projection import detector_wcs, from_tangent_plane, pixel_
 from dcrflow.simulate.sky import Catalogue, random_sky
 from dcrflow.simulate.spectra import Band, lsst_band
 from dcrflow.visit import DetectorVisit
+from dcrflow.yamltext import read_yaml
 
 INSTRUMENT = "SimCam"
 SKYMAP = "simulated"
@@ -150,8 +151,8 @@ class SurveyConfig(BaseModel):
             If the file cannot be read or used.
         """
         try:
-            values = yaml.safe_load(Path(path).read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            values = read_yaml(path)
+        except (OSError, ValueError) as error:
             raise ConfigError(f"cannot read the survey configuration {path}: {' '.join(str(error).split())}") from error
         if not isinstance(values, Mapping):
             raise ConfigError(f"the survey configuration {path} must hold `key: value` lines")

@@ -49,9 +49,12 @@ def make_region(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Pixels:
     image, variance = np.empty(box.shape, np.float32), np.empty(box.shape, np.float32)
     mask = np.empty(box.shape, np.int32)
     spent: dict[tuple[str, str, Box], float] = {}
+    damage: frozenset[str] = frozenset()
     with kept_scratch(), Slabs(coadds, plan, tiles) as slabs:
         for number, tile in enumerate(tiles):
-            spent |= slabs.load(number)
+            reading, lost = slabs.load(number)
+            spent |= reading
+            damage |= lost
             warped = [
                 warp_tract(plan, part.tract, shift_subfilters(plan, part, slabs.patches(part)), tile.box)
                 for part in tile.parts
@@ -59,4 +62,4 @@ def make_region(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Pixels:
             made, where = mosaic_tracts(plan, tile.box, warped), tile.box.slices(box)
             spent |= made.spent
             image[where], variance[where], mask[where] = made.image, made.variance, made.mask
-    return Pixels(box, image, variance, mask, spent)
+    return Pixels(box, image, variance, mask, spent, damage)

@@ -64,8 +64,11 @@ class Slabs:
                     found.add((patch, row))
         return found
 
-    def load(self, number: int) -> Spent:
-        """Have what tile `number` lies on, and forget what it and those after it do not; how long reading took."""
+    def load(self, number: int) -> tuple[Spent, frozenset[str]]:
+        """Have what tile `number` lies on, and forget what it and those after it do not.
+
+        Returns how long reading took, and what could not be read.
+        """
         for slab in [slab for slab in self._read if self._last[slab] < number]:
             del self._read[slab]
         for tile, slabs in zip(self._tiles[number:], self._needs[number:], strict=True):
@@ -74,9 +77,10 @@ class Slabs:
             for slab in slabs - set(self._read):
                 self._read[slab] = self._pool.submit(load_patch, self._coadds, self._plan, slab[0], self._boxes[slab])
         spent: dict[tuple[str, str, Box], float] = {}
-        for slab in self._needs[number]:
-            spent |= self._read[slab].result().spent
-        return spent
+        loaded = [self._read[slab].result() for slab in self._needs[number]]
+        for pixels in loaded:
+            spent |= pixels.spent
+        return spent, frozenset().union(*(pixels.damage for pixels in loaded))
 
     def patches(self, part: TilePart) -> Iterator[PatchPixels]:
         """For `shift_subfilters`, what a part of the loaded tile lies on; each is `scratch`, good until the next."""

@@ -1,4 +1,4 @@
-"""How long each step took, carried along with the pixels that it made."""
+"""How long each step took, and what of the coadds was unreadable: carried along with the pixels that are made."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from functools import wraps
 from time import perf_counter
 from typing import Any
 
+from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Patch
 from dcrflow.pixels import PatchPixels, Pixels, Spent
 
+_PIXELS = (PatchPixels, Pixels)
+
 
 def timed[**P, R: (PatchPixels, Pixels)](step: Callable[P, R]) -> Callable[P, R]:
-    """Let a step's result say how long it took, beside what its inputs say; what two inputs share counts once."""
+    """Let a step's result say how long it took and what was unreadable, beside what its inputs say of both.
+
+    What two inputs share counts once.
+    """
 
     @wraps(step)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -22,23 +28,18 @@ def timed[**P, R: (PatchPixels, Pixels)](step: Callable[P, R]) -> Callable[P, R]
         result = step(*args, **kwargs)
         patch = next((f"{a.tract}/{a.patch}" for a in args if isinstance(a, Patch)), "")
         own = {(step.__name__, patch, result.box): perf_counter() - began}
-        return replace(result, spent=_merged(args) | own)
+        inputs = [p for a in args for p in (a if isinstance(a, list | tuple) else (a,)) if isinstance(p, _PIXELS)]
+        spent: dict[tuple[str, str, Box], float] = {}
+        for pixels in inputs:
+            spent |= pixels.spent
+        return replace(result, spent=spent | own, damage=result.damage.union(*(p.damage for p in inputs)))
 
     return run
 
 
-def _merged(args: Iterable[Any]) -> dict[tuple[str, str, Any], float]:
-    found: dict[tuple[str, str, Any], float] = {}
-    for arg in args:
-        for pixels in arg if isinstance(arg, list | tuple) else (arg,):
-            if isinstance(pixels, PatchPixels | Pixels):
-                found |= pixels.spent
-    return found
-
-
 def summary(tiles: Iterable[Pixels]) -> dict[str, Any]:
     """Seconds by step, and of reading each patch (``tract/patch``)."""
-    spent: dict[tuple[str, str, Any], float] = {}
+    spent: dict[tuple[str, str, Box], float] = {}
     for tile in tiles:
         spent |= tile.spent
     return {"steps": _totals(spent, 0), "patches": _totals({k: v for k, v in spent.items() if k[1]}, 1)}

@@ -31,7 +31,9 @@ def assemble(plan: TemplatePlan, tiles: Sequence[Pixels], psf: Psf | None = None
     """
     whole = Pixels.joined(plan.bbox, tiles)
     mask = flag_high_variance(plan, whole, map_variance(plan, [whole]))
-    return dataset.template_dataset(plan, whole.image, whole.variance, mask, psf)
+    template = dataset.template_dataset(plan, whole.image, whole.variance, mask, psf)
+    damage = sorted(frozenset().union(*(tile.damage for tile in tiles)))
+    return template.assign_attrs(damage=damage) if damage else template
 
 
 def write_template(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from itertools import product
 from typing import Any
 
+import numpy as np
 import zarr
 from astropy.io import fits
 from numpy.typing import NDArray
@@ -14,6 +18,10 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.core import codec_pipeline
 
 from dcrflow.geometry.box import Box
+from dcrflow.stores.access import words_of
+
+#: What decoding raises for a chunk that is damaged; what stores raise for one that cannot be had is none of them.
+UNDECODABLE = (ValueError, RuntimeError, zlib.error)
 
 CHUNK = 512  # pixels a side of an inner chunk: 1 MiB of float32
 GAP = 1 << 16  # bytes between two chunks of a shard that are read rather than asked around
@@ -45,12 +53,54 @@ def _default(key: str) -> Any:
     return found or None
 
 
+def without_fill(array: zarr.AsyncArray[Any]) -> zarr.AsyncArray[Any]:
+    """A floating-point array in which a chunk that is lost is NaN, whatever its metadata say."""
+    metadata: Any = replace(array.metadata, fill_value=array.dtype.type(np.nan))
+    return zarr.AsyncArray(metadata, array.store_path)
+
+
 async def read_into(array: zarr.AsyncArray[Any], selection: Any, out: NDArray[Any]) -> None:
     """Read part of an array (slices) into part of another; with no array in between if the pipeline is zarr's own."""
     if type(array.codec_pipeline).__module__.startswith("zarr."):
         await array.get_orthogonal_selection(selection, out=NDBuffer.from_ndarray_like(out))
     else:  # it may want contiguous arrays
         out[...] = await array.getitem(selection)
+
+
+async def read_chunks(
+    array: zarr.AsyncArray[Any], bbox: Box, part: Box, out: NDArray[Any], out_box: Box
+) -> list[tuple[Box, str]]:
+    """Read part of an array of images chunk by chunk; where one is damaged, it is passed over.
+
+    Parameters
+    ----------
+    array : zarr.AsyncArray
+        Last two dimensions y, x.
+    bbox, part : Box
+        All pixels of the array, and those to read.
+    out : ndarray
+        Where to, last two dimensions those of `out_box`.
+    out_box : Box
+        The pixels of `out`.
+
+    Returns
+    -------
+    list of (Box, str)
+        The chunks that are damaged, in any plane of the array, and in which way.
+    """
+    lost = []
+    for row in chunk_rows([part], array.chunks, bbox).values():
+        for x0 in range(row.x0, row.x1, array.chunks[-1]):
+            chunk = Box(x0, row.y0, array.chunks[-1], row.height).intersection(bbox)
+            here = chunk.intersection(part)
+            for first in product(*(range(0, n, c) for n, c in zip(out.shape[:-2], array.chunks, strict=False))):
+                planes = tuple(slice(n, n + c) for n, c in zip(first, array.chunks, strict=False))
+                there, place = (*planes, *here.slices(bbox)), (*planes, *here.slices(out_box))
+                try:
+                    await read_into(array, there, out[place])
+                except UNDECODABLE as error:
+                    lost.append((chunk, words_of(error)))
+    return lost
 
 
 def codecs() -> list[Any]:

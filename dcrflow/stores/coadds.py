@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from hashlib import blake2b
@@ -21,13 +22,14 @@ from dcrflow.masks import NO_DATA, translate
 from dcrflow.pixels import PatchPixels
 from dcrflow.sketch import card
 from dcrflow.stores.access import list_names, location, open_root, url_of, words_of
-from dcrflow.stores.arrays import read_into, whole_chunks
+from dcrflow.stores.arrays import UNDECODABLE, read_chunks, read_into, whole_chunks
 from dcrflow.stores.patch_info import Arrays, PatchInfo, open_patch, read_patch_info, read_tract
 from dcrflow.stores.patch_psf import PatchPsf, read_patch_psf
 from dcrflow.stores.source import CoaddSource
 
 __all__ = ["KIND", "VERSION", "DcrCoadds", "PatchInfo", "coadd_source", "open_coadds"]
 
+_LOG = logging.getLogger(__name__)
 _SKETCHED = 200  # patches of a tract that a sketch shows
 
 KIND, VERSION = "dcr-coadds", 1
@@ -214,12 +216,12 @@ class DcrCoadds:
         Returns
         -------
         PatchPixels
-            The image is NaN where the mask says NO_DATA.
+            The image is NaN where the mask says NO_DATA. A chunk that is damaged is NO_DATA, with a warning.
 
         Raises
         ------
         CoaddStoreError
-            If a chunk cannot be read or fails its checksum; names patch, variable and region.
+            If a chunk cannot be had from where it is; names patch, variable and region.
         ValueError
             If the box reaches outside the patch, or `planes` lacks one of its planes.
         """
@@ -230,7 +232,9 @@ class DcrCoadds:
     ) -> PatchPixels:
         """As `read`, but only the chunks under some strips of the box; the other pixels are zero, and take no memory.
 
-        All chunks are asked for at once, and decoded into place.
+        All chunks are asked for at once, and decoded into place; one by one where that fails. A chunk whose checksum
+        is wrong, or that is no longer what was compressed, is NO_DATA in all subfilters, and said in the result's
+        ``damage``; one that is not there is NaN, or its mask what the store's fill value says.
         """
         arrays, info = self._patch(tract, patch, band)
         where = f"{self.url}, tract {tract} patch {patch} band {band}"
@@ -241,9 +245,17 @@ class DcrCoadds:
         new = np.empty if sum(part.area for part in parts) == box.area else np.zeros
         found = {n: new((*arrays[n].shape[:-2], *box.shape), arrays[n].dtype) for n in ("image", "variance", "mask")}
 
+        damage: dict[str, list[Box]] = {}
+
         async def one(name: str, part: Box) -> None:
+            there, place = part.slices(info.bbox), part.slices(box)
             try:
-                await read_into(arrays[name], (..., *part.slices(info.bbox)), found[name][(..., *part.slices(box))])
+                try:
+                    await read_into(arrays[name], (..., *there), found[name][(..., *place)])
+                except UNDECODABLE:
+                    for chunk, words in await read_chunks(arrays[name], info.bbox, part, found[name], box):
+                        line = f"tract {tract} patch {patch} band {band}: {name} at {chunk}: {words}"
+                        damage.setdefault(line, []).append(chunk.intersection(part))
             except Exception as error:
                 raise CoaddStoreError(
                     f"{where}: cannot read {name} at {part}: {words_of(error)}; "
@@ -264,7 +276,12 @@ class DcrCoadds:
                 gone = (moved & np.int32(1 << planes[NO_DATA])) != 0
                 if gone.any():
                     image[at][np.broadcast_to(gone, image[at].shape)] = np.nan
-        return PatchPixels(box, image, variance, mask)
+        for line, places in damage.items():
+            _LOG.warning("%s, %s: NO_DATA in its place; restore the store, or make the coadd again", self.url, line)
+            for at in ((..., *place.slices(box)) for place in places):
+                image[at] = variance[at] = np.nan
+                mask[at] = 1 << planes[NO_DATA]
+        return PatchPixels(box, image, variance, mask, damage=frozenset(damage))
 
     def read_psf(self, tract: int, patch: int, band: str) -> PatchPsf | None:
         """Read the PSF of a patch; None if the store has none.

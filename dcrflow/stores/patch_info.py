@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from dcrflow.geometry.skymap import Tract
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.masks import planes_from_attributes
 from dcrflow.stores.access import attribute, words_of
-from dcrflow.stores.arrays import header_cards, reading
+from dcrflow.stores.arrays import header_cards, reading, without_fill
 
 Arrays = dict[str, zarr.AsyncArray[Any]]
 Transmission = tuple[tuple[float, ...], tuple[float, ...]]
@@ -40,7 +40,7 @@ _LAYOUT = {
 _OPTIONAL = ("psf",)
 _INTEGER = ("mask", "x", "y")
 _READ = ("x", "y", "subfilter_edges")
-_NAN = ("image", "variance", "psf")
+_NAN = ("image", "variance")
 _MOST_SUBFILTERS, _MOST_OF_PSF = 64, 2048  # nodes of a PSF, and pixels a side
 _SMALL = 1 << 20  # entries
 _ZERO_POINT = 31.4  # AB magnitude of 1 nJy
@@ -132,6 +132,8 @@ def read_tract(root: zarr.Group, tract: int, url: str) -> Tract:
             f"{where}: num_patches {brief(count)} of patch_inner {brief(inner)} do not cover bbox {bbox.as_list()} and "
             "no more; one of the three is wrong"
         )
+    if border < 0:
+        raise CoaddStoreError(f"{where}: attribute 'patch_border' is {brief(border)}, expected 0 or more")
     return Tract(tract, wcs, bbox, (inner[0], inner[1]), border, (count[0], count[1]))
 
 
@@ -243,7 +245,7 @@ def _open_arrays(group: zarr.AsyncGroup, where: str, bbox: Box) -> tuple[Arrays,
             raise CoaddStoreError(f"{where}: {name!r} is a group, expected a variable")
         _check_array(array, name, where, bbox)
         if name in _NAN:
-            array = zarr.AsyncArray(replace(array.metadata, fill_value=array.dtype.type(np.nan)), array.store_path)
+            array = without_fill(array)
         try:
             return array, (await array.getitem(...) if name in _READ else None)
         except Exception as error:

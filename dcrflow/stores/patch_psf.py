@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,12 @@ import zarr
 from numpy.typing import NDArray
 from zarr.core.sync import sync
 
-from dcrflow.errors import CoaddStoreError
+from dcrflow.errors import CoaddStoreError, brief
 from dcrflow.kernels.nodes import node_weights
 from dcrflow.stores.access import words_of
+from dcrflow.stores.arrays import without_fill
+
+_MOST = 1 << 26  # numbers in all kernels of a patch
 
 Float = NDArray[np.float64]
 
@@ -64,7 +68,12 @@ def read_patch_psf(group: zarr.AsyncGroup, where: str) -> PatchPsf | None:
     async def one(name: str) -> NDArray[Any]:
         try:
             array: Any = await group.getitem(name)
-            return np.asarray(await array.getitem(...), np.float64)
+            if array.dtype.kind != "f" or math.prod(array.shape) > _MOST or math.prod(array.chunks) > _MOST:
+                raise ValueError(
+                    f"it has dtype {array.dtype}, shape {brief(array.shape)} and chunks {brief(array.chunks)}, "
+                    f"expected at most {_MOST} floating-point numbers"
+                )
+            return np.asarray(await without_fill(array).getitem(...), np.float64)
         except KeyError:
             raise CoaddStoreError(f"{where} has a psf but no variable {name!r}; write the patch again") from None
         except Exception as error:

@@ -63,6 +63,8 @@ class TemplateRecord:
     took : mapping
         Seconds by step and patch, told to who had it made; kept in the journal, not with the template, whose bytes
         are the same whoever makes it.
+    damage : tuple of str
+        The chunks of the coadds that could not be read, and that the template has NO_DATA for.
     """
 
     visit: int
@@ -73,6 +75,7 @@ class TemplateRecord:
     inputs: str
     error: Mapping[str, str] | None
     took: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    damage: tuple[str, ...] = ()
 
     def matches(self, config_hash: str, inputs: str) -> bool:
         """Whether it was made under this configuration and from these coadds."""
@@ -409,4 +412,5 @@ def _record(visit: int, detector: int, attributes: Mapping[str, Any]) -> Templat
         config_hash=str(attributes.get("config_hash", "")),
         inputs=str(attributes.get("inputs", "")),
         error=attributes.get("error"),
+        damage=tuple(map(str, attributes.get("damage") or ())),
     )

@@ -37,6 +37,7 @@ _SITE = {"latitude": 45.0, "height_m": 0.0}
 _CHOSEN_BY = ("instrument", "visit", "detector", "band", "physical_filter")
 _LONGEST_NAME = 200  # letters
 _MOST_PIXELS = 1 << 28  # of a detector
+_FARTHEST = 1 << 31  # pixel from the origin
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _checked(where: str, read: Callable[[], Mapping[str, Any]], named: Mapping[s
     try:
         row = read()
         return detector_visit(row)
-    except (DcrflowError, ValueError) as error:
+    except (DcrflowError, ValueError, ArithmeticError) as error:
         known = {k: n for k in ("visit", "detector") if (n := _integer_or(row.get(k), -1)) != -1}
         label = f" ({' '.join(f'{k} {n}' for k, n in known.items())})" if known else ""
         wrapped = VisitTableError(f"{where}{label}: {' '.join(str(error).split())}")
@@ -163,6 +164,11 @@ def _table(source: Any) -> tuple[str, Table]:
 
 
 def _read_parquet(path: Path) -> Table:
+    from pyarrow.parquet import read_metadata
+
+    rows, size = read_metadata(path).num_rows, path.stat().st_size
+    if rows > size:  # run lengths make 10^11 equal rows of a kilobyte; detector-visits are all different
+        raise ValueError(f"it says that it has {rows} rows, in {size} bytes")
     try:
         return Table.read(path, format="parquet")
     except Exception:  # not one that astropy wrote
@@ -214,11 +220,15 @@ def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
             raise ValueError(f"{name} is {integers[name]}, expected at least 1 pixel")
     if integers["width"] * integers["height"] > _MOST_PIXELS:
         raise ValueError(
-            f"width and height are {integers['width']} and {integers['height']}, expected {_MOST_PIXELS} pixels at most"
+            f"width and height are {brief(integers['width'])} and {brief(integers['height'])}, "
+            f"expected {_MOST_PIXELS} pixels at most"
         )
     for name in ("visit", "detector"):
         if integers[name] < 0:
             raise ValueError(f"{name} is {integers[name]}, expected an ID of 0 or more")
+    for name in ("x0", "y0"):
+        if abs(integers[name]) > _FARTHEST:
+            raise ValueError(f"{name} is {brief(integers[name])}, expected -{_FARTHEST} to {_FARTHEST}")
     numbers = {name: _number(name, row.get(name)) for name in _UNITS if name not in integers}
     band = str(row["band"])
     if not band or "/" in band:
