@@ -1,0 +1,135 @@
+"""Object stores as they are: what they say is not there may be there.
+
+zarr takes a chunk that its store does not have for the fill value: no data. An overloaded object store that answers 404
+where it means "not now" would silently cost pixels. So a key counts as missing only if it is not listed either, and
+whatever else meets a 404 is tried again. Timeouts, 5xx and 429 the clients (obstore, s3fs) try again themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from zarr.abc.buffer import Buffer
+from zarr.abc.store import ByteRequest, Store
+from zarr.core.sync import sync
+from zarr.storage import LocalStore, MemoryStore, StorePath, WrapperStore, ZipStore
+from zarr.storage._common import make_store
+
+_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds between the tries
+
+
+class DependableStore(WrapperStore[Store]):
+    """A store whose "not found" has been checked.
+
+    Raises
+    ------
+    OSError
+        On reading what is listed but cannot be had, after 8 tries in 6 seconds.
+    """
+
+    def __str__(self) -> str:
+        return str(self._store)
+
+    async def get(self, key: str, prototype: Any, byte_range: ByteRequest | None = None) -> Any:
+        """As any store's; None only if the key is not listed."""
+        for wait in (*_WAITS, None):
+            found = await self._store.get(key, prototype, byte_range)
+            listed = None if found is not None else await self._listed(key)
+            if found is not None or listed is False:
+                return found
+            if wait is None:
+                break
+            await asyncio.sleep(wait)
+        if listed is None:  # this store cannot list; so often it says no
+            return None
+        raise OSError(
+            f"{key} is listed in {self}, but {len(_WAITS) + 1} requests for it found nothing; try again later"
+        )
+
+    async def get_partial_values(self, prototype: Any, key_ranges: Any) -> list[Any]:
+        """One `get` each."""
+        return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
+
+    def get_ranges(self, *args: Any, **kwargs: Any) -> Any:
+        """By `get`, as stores do that have no better way."""
+        return Store.get_ranges(self, *args, **kwargs)
+
+    async def exists(self, key: str) -> bool:
+        """Whether the key is there, or listed."""
+        return await self._store.exists(key) or bool(await self._listed(key))
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """As any store's."""
+        await _patiently(lambda: self._store.set(key, value))
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """As any store's."""
+        await _patiently(lambda: self._store.set_if_not_exists(key, value))
+
+    async def delete(self, key: str) -> None:
+        """Until it is no longer listed: deleting what is "not found" is no error to zarr."""
+        for wait in (*_WAITS, 0.0):
+            await self._store.delete(key)
+            if not await self._listed(key):
+                return
+            await asyncio.sleep(wait)
+        raise OSError(f"{key} of {self} is still listed after it was deleted {len(_WAITS) + 1} times; try again later")
+
+    async def delete_dir(self, prefix: str) -> None:
+        """Key by key."""
+        await Store.delete_dir(self, prefix)
+
+    async def is_empty(self, prefix: str) -> bool:
+        """Whether nothing is listed there."""
+        return await Store.is_empty(self, prefix)
+
+    async def list(self) -> AsyncIterator[str]:
+        """All keys."""
+        for key in await _patiently(lambda: _collected(self._store.list())):
+            yield key
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        """All keys that begin so."""
+        for key in await _patiently(lambda: _collected(self._store.list_prefix(prefix))):
+            yield key
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """The names directly below."""
+        for name in await _patiently(lambda: _collected(self._store.list_dir(prefix))):
+            yield name
+
+    async def _listed(self, key: str) -> bool | None:
+        """Whether a key is listed; None if that cannot be told."""
+        folder, _, name = key.rpartition("/")
+        try:
+            return name in [found async for found in self.list_dir(folder)]
+        except Exception:  # by HTTP alone nothing can be listed, and each client says so in its own way
+            return None
+
+
+def dependable(store: Any, mode: Any = None) -> Any:
+    """A `location`, its "not found" checked if it is far away; a path, and what is on this machine, as it is."""
+    if isinstance(store, StorePath):
+        return StorePath(dependable(store.store), store.path)
+    if isinstance(store, str) and "://" in store and not store.startswith("memory://"):
+        return DependableStore(sync(make_store(store, mode=mode)))
+    here = LocalStore | MemoryStore | ZipStore | DependableStore
+    return store if not isinstance(store, Store) or isinstance(store, here) else DependableStore(store)
+
+
+async def _collected(found: AsyncIterator[str]) -> list[str]:
+    return [key async for key in found]
+
+
+async def _patiently[T](request: Callable[[], Awaitable[T]]) -> T:
+    """Try again after a 404, which is none for what does not depend on anything being there."""
+    for wait in _WAITS:
+        try:
+            return await request()
+        except Exception as error:  # obstore has a class for a 404, but not where it lists
+            if not isinstance(error, FileNotFoundError) and "404 Not Found" not in str(error):
+                raise
+            await asyncio.sleep(wait)
+    return await request()
