@@ -78,7 +78,8 @@ def connect(cluster: str = "local", **changes: Any) -> Iterator[Client]:
         warning = check_scratch(description.local_directory)
         if warning:
             warnings.warn(warning, stacklevel=3)
-    with dask.config.set(SETTINGS):
+    ttl = {"distributed.scheduler.worker-ttl": description.worker_ttl} if isinstance(description, Workers) else {}
+    with dask.config.set(SETTINGS | ttl):
         match description:
             case Running(address=address, certificates=directory):
                 yield from _running(address, directory)

@@ -24,6 +24,9 @@ class Workers(_Description):
     memory: str = Field("auto", description="of a worker, as 4GiB; it spills at 70 % and is restarted at 95 % of it")
     adaptive: bool = Field(False, description="start and stop workers with the load instead of keeping their number")
     local_directory: Path | None = Field(None, description="fast scratch space of the workers' own node, for spilling")
+    worker_ttl: str = Field(
+        "5m", description="a worker that has not been heard of for so long is given up, and its work done elsewhere"
+    )
     dashboard: Annotated[int, Field(ge=0, le=65535)] = Field(8787, description="port of the dashboard, if it is free")
 
     @field_validator("memory")
@@ -31,6 +34,13 @@ class Workers(_Description):
     def _is_memory(cls, value: str) -> str:
         if value != "auto" and parse_bytes(value) < 2**27:
             raise ValueError(f"{value} of memory is too little for a worker: give 128MiB or more, as 4GiB")
+        return value
+
+    @field_validator("worker_ttl")
+    @classmethod
+    def _is_ttl(cls, value: str) -> str:
+        if seconds(value) < 5:
+            raise ValueError(f"a worker_ttl of {value} is too short, workers report every few seconds: give 5s or more")
         return value
 
 

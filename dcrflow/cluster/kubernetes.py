@@ -129,7 +129,7 @@ def open_kubernetes(description: Kubernetes) -> Any:
 
 
 def _container(description: Kubernetes, name: str, arguments: list[str], memory: str, **more: Any) -> dict[str, Any]:
-    environment = dict(description.environment)
+    environment = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": description.worker_ttl, **description.environment}
     if description.tls:
         prefix = "DASK_DISTRIBUTED__COMM__"
         environment |= {f"{prefix}TLS__CA_FILE": f"{_CERTIFICATES}/ca.pem", f"{prefix}REQUIRE_ENCRYPTION": "true"}
