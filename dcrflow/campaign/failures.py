@@ -40,6 +40,8 @@ def machine_trouble(client: Client, future: Future[Any]) -> VisitFailure | None:
     if future.status in ("cancelled", "lost"):
         return VisitFailure("WorkersLost", f"the task was {future.status}: the scheduler lost the workers that had it")
     error = future.exception()
+    if error is None:
+        return VisitFailure("WorkersLost", "it was finished, and the worker lost before it could say so")
     if not isinstance(error, KilledWorker):
         return None
     address = str(error.last_worker.address)

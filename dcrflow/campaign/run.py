@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from asyncio import CancelledError
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from dcrflow.campaign.outcome import CampaignResult, Failure, Progress
 from dcrflow.campaign.reports import PerformanceReports
 from dcrflow.campaign.stopping import Stop
 from dcrflow.config import TemplateConfig
-from dcrflow.errors import DcrflowError, NoOverlapError
+from dcrflow.errors import DcrflowError, NoOverlapError, TemplateStoreError
 from dcrflow.graph import write_task
 from dcrflow.plan import TemplatePlan, plan_template
 from dcrflow.stores.coadds import coadd_source
@@ -187,11 +188,7 @@ class _Campaign:
         try:
             plan = plan_template(self.coadds, visit, self.config)
         except NoOverlapError as error:
-            failure = VisitFailure.of(error)
-            record = self.store.write_status(
-                visit.visit, visit.detector, "no-overlap", self.provenance(visit), error=failure.as_attribute()
-            )
-            self.note(record)
+            self.end_without_overlap(visit, VisitFailure.of(error))
             return None
         except DcrflowError as error:
             self.fail(visit, VisitFailure.of(error))
@@ -210,10 +207,11 @@ class _Campaign:
         """Write down how one template ended; gives its new future if it is begun again."""
         template = self.pending.pop(future)
         elapsed = time.monotonic() - template.since
-        if future.status == "finished":
+        record = _result(future)
+        if record is not None:
             if self.stop.deadline is not None:
                 self.stop.deadline.took(elapsed)
-            self.note(future.result(), seconds=round(elapsed, 3))
+            self.note(record, seconds=round(elapsed, 3))
             return None
         trouble = machine_trouble(self.client, future)
         if trouble is None:
@@ -229,10 +227,24 @@ class _Campaign:
         future.release()
         return self.submit(template)
 
+    def end_without_overlap(self, visit: DetectorVisit, failure: VisitFailure) -> None:
+        try:
+            record = self.store.write_status(
+                visit.visit, visit.detector, "no-overlap", self.provenance(visit), error=failure.as_attribute()
+            )
+        except TemplateStoreError as error:
+            self.fail(visit, VisitFailure.of(error))
+        else:
+            self.note(record)
+
     def fail(self, visit: Row, failure: VisitFailure) -> None:
-        record = self.store.write_status(
-            visit.visit, visit.detector, "failed", self.provenance(visit), error=failure.as_attribute()
-        )
+        provenance, error = self.provenance(visit), failure.as_attribute()
+        try:
+            record = self.store.write_status(visit.visit, visit.detector, "failed", provenance, error=error)
+        except TemplateStoreError:  # a full disk: it has no status, and the next run begins it again
+            record = TemplateRecord(
+                visit.visit, visit.detector, "failed", None, self.config.digest, self.coadds.url, error
+            )
         if record.status == "failed":
             self.failures.append(Failure(visit.visit, visit.detector, failure.kind, failure.message))
         self.note(record)
@@ -271,6 +283,17 @@ class _Campaign:
             lost=self.lost,
             damaged=self.damaged,
         )
+
+
+def _result(future: Future[Any]) -> TemplateRecord | None:
+    """What a task gave; None if it failed, or its worker died with the result and those that made it again."""
+    if future.status != "finished":
+        return None
+    try:
+        record: TemplateRecord = future.result()
+    except (Exception, CancelledError):
+        return None
+    return record
 
 
 def _by_visit(rows: Sequence[Row]) -> Mapping[str, list[int]]:

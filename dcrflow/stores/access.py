@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import zipfile
@@ -16,6 +17,8 @@ from zarr.buffer.cpu import buffer_prototype
 from zarr.core.sync import sync
 from zarr.errors import ContainsArrayError, GroupNotFoundError, NodeTypeValidationError
 from zarr.storage import LocalStore, MemoryStore, StorePath, ZipStore
+
+from dcrflow.stores.remote import dependable
 
 _AT_ONCE = 64  # requests in flight while listing; object stores throttle those who ask for thousands
 
@@ -63,6 +66,16 @@ def words_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
+def remedy(error: BaseException) -> str:
+    """What to do about a store that cannot be written, to end a message with; empty where nobody knows."""
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "; free space there, then run again with --retry-failed"
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "; let yourself write there, then run again with --retry-failed"
+    return ""
+
+
 def open_root(
     store: Any, kind: str, version: int, error: type[Exception], mode: Literal["r", "r+"] = "r"
 ) -> zarr.Group:
@@ -89,7 +102,7 @@ def open_root(
     try:
         if is_path(store) and os.path.isfile(store):
             store = ZipStore(store, mode="r")
-        root = zarr.open_group(store, mode=mode, zarr_format=3, use_consolidated=False)
+        root = zarr.open_group(dependable(store, mode), mode=mode, zarr_format=3, use_consolidated=False)
         marks: Any = root.attrs.asdict().get("dcrflow")
     except (GroupNotFoundError, NodeTypeValidationError, ContainsArrayError, FileNotFoundError) as e:
         raise error(f"{url} is not a zarr (format 3) group; expected a store of kind {kind!r}") from e
@@ -114,6 +127,7 @@ def is_occupied(store: Any) -> bool:
             return os.path.lexists(store)
         with os.scandir(store) as entries:
             return any(True for _ in entries)
+    store = dependable(store)
     if isinstance(store, StorePath):
         return not sync(store.is_empty())
     if isinstance(store, Store):

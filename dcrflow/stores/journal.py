@@ -6,8 +6,11 @@ keeps one growing file a run, ``.dcrflow/<run>.jsonl``; an object store, where n
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +21,8 @@ import zarr
 from zarr.buffer.cpu import Buffer, buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
+
+from dcrflow.stores.access import url_of, words_of
 
 FOLDER = ".dcrflow"
 _BATCH, _SECONDS = 500, 5.0  # an object store gets an object when so many lines are waiting, or for so long
@@ -33,63 +38,94 @@ class Journal:
     """
 
     def __init__(self, root: zarr.Group) -> None:
-        started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        started = datetime.fromtimestamp(time.time(), UTC).strftime("%Y%m%dT%H%M%S")
         self.run = f"{started}-{uuid4().hex[:8]}"
         self._root = root
         self._waiting: list[str] = []
         self._flushed = time.monotonic()
         self._batches = 0
+        self.lost: OSError | None = None  #: why lines are still waiting that should be written
 
     def __enter__(self) -> Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.flush()
+        if self.lost is not None:
+            warnings.warn(
+                f"{len(self._waiting)} lines of the journal could not be written to {url_of(self._root.store_path)}: "
+                f"{words_of(self.lost)}; the templates are as they are: `dcrflow status --scan` looks at each",
+                stacklevel=2,
+            )
 
     def add(self, event: str, **entry: Any) -> None:
         """Write one line down: what happened, when (UTC), and whatever else there is to say."""
-        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **entry}
+        line = {
+            "time": datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds"),
+            "event": event,
+            **entry,
+        }
         self._waiting.append(json.dumps(line, separators=(",", ":")))
         local = isinstance(self._root.store, LocalStore)
         if local or len(self._waiting) >= _BATCH or time.monotonic() - self._flushed > _SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Get the waiting lines into the store."""
+        """Get the waiting lines into the store; where it cannot be written (a full disk), they wait on.
+
+        A run does not end for its log.
+        """
         if not self._waiting:
             return
-        text = "\n".join(self._waiting) + "\n"
-        store = self._root.store
-        if isinstance(store, LocalStore):
-            path = Path(store.root) / _key(self._root, f"{self.run}.jsonl")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8") as file:
-                file.write(text)
-        else:
-            key = _key(self._root, f"{self.run}-{self._batches:06d}.jsonl")
-            sync(store.set(key, Buffer.from_bytes(text.encode())))
-            self._batches += 1
-        self._waiting.clear()
         self._flushed = time.monotonic()
+        try:
+            self._write(("\n".join(self._waiting) + "\n").encode())
+        except OSError as error:
+            self.lost = error
+            return
+        self.lost = None
+        self._waiting.clear()
+
+    def _write(self, text: bytes) -> None:
+        store = self._root.store
+        if not isinstance(store, LocalStore):
+            key = _key(self._root, f"{self.run}-{self._batches:06d}.jsonl")
+            sync(store.set(key, Buffer.from_bytes(text)))
+            self._batches += 1
+            return
+        path = Path(store.root) / _key(self._root, f"{self.run}.jsonl")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                written = file.write(text)
+                if written < len(text):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            except OSError:
+                file.truncate(before)  # no half lines: they are all written again
+                raise
 
 
 def entries(root: zarr.Group) -> Iterator[Mapping[str, Any]]:
-    """All lines, run by run in the order in which they began; a line cut short by a crash is passed over."""
+    """All lines, each with its ``run``, in order; one cut short by a crash is passed over.
 
-    async def texts() -> list[bytes]:
+    Which of two runs was later is for nobody's clock to say.
+    """
+
+    async def texts() -> list[tuple[str, bytes]]:
         folder = _key(root, "")
         names = sorted([n async for n in root.store.list_dir(folder.rstrip("/")) if n.endswith(".jsonl")])
         found = [await root.store.get(f"{folder.rstrip('/')}/{n}", prototype=buffer_prototype) for n in names]
-        return [f.to_bytes() for f in found if f is not None]
+        return [("-".join(n.split("-")[:2]), f.to_bytes()) for n, f in zip(names, found, strict=True) if f is not None]
 
-    for text in sync(texts()):
+    for run, text in sync(texts()):
         for line in text.splitlines():
             try:
                 entry = json.loads(line)
             except ValueError:
                 continue
             if isinstance(entry, dict):
-                yield entry
+                yield {**entry, "run": run.removesuffix(".jsonl")}
 
 
 def _key(root: zarr.Group, name: str) -> str:

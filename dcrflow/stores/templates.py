@@ -33,12 +33,14 @@ from dcrflow.stores.access import (
     location,
     open_root,
     refuse_zip,
+    remedy,
     url_of,
     words_of,
 )
 from dcrflow.stores.arrays import write_array
 from dcrflow.stores.journal import Journal, entries
 from dcrflow.stores.locks import locked
+from dcrflow.stores.remote import dependable
 
 KIND, VERSION = "templates", 1
 STATUSES = ("complete", "no-overlap", "failed")
@@ -125,7 +127,7 @@ class TemplateStore:
         try:
             if not is_occupied(where):
                 attributes: dict[str, Any] = {"dcrflow": {"kind": KIND, "version": VERSION}}
-                zarr.create_group(where, zarr_format=3, attributes=attributes)
+                zarr.create_group(dependable(where), zarr_format=3, attributes=attributes)
         except Exception as error:
             raise TemplateStoreError(
                 f"cannot write templates to {url_of(where)}: {words_of(error)}; give a place that is writable and "
@@ -190,7 +192,7 @@ class TemplateStore:
                 renew()
                 return _finish(group, visit, detector, {**template.attrs, "crc32": digests, "status": "complete"})
         except OSError as error:
-            raise TemplateStoreError(f"{where}: {words_of(error)}") from error
+            raise TemplateStoreError(f"{where}: {words_of(error)}{remedy(error)}") from error
 
     def write_status(
         self,
@@ -233,7 +235,7 @@ class TemplateStore:
                 return _finish(self._fresh(visit, detector), visit, detector, attributes)
         except OSError as error:
             raise TemplateStoreError(
-                f"{self.url}: cannot write the status of {_label(attributes)}: {words_of(error)}"
+                f"{self.url}: cannot write the status of {_label(attributes)}: {words_of(error)}{remedy(error)}"
             ) from error
 
     def _fresh(self, visit: int, detector: int) -> zarr.Group:
@@ -250,9 +252,11 @@ class TemplateStore:
     def journalled(self) -> tuple[dict[tuple[int, int], TemplateRecord], set[tuple[int, int]]]:
         """What the journals say: the last record of each (visit, detector), and all that any run was asked for.
 
-        A template that was finished after its run had died is in the store and not in the journal.
+        A template that was finished after its run had died is in the store and not in the journal. One of which two
+        runs say different things is left out too: clocks do not tell which was later, the store does.
         """
         last: dict[tuple[int, int], tuple[str, TemplateRecord]] = {}
+        unclear: set[tuple[int, int]] = set()
         requested: set[tuple[int, int]] = set()
         for entry in entries(self._root):
             if entry.get("event") == "requested":
@@ -260,10 +264,13 @@ class TemplateStore:
                     requested.update((int(visit), int(d)) for d in detectors)
             elif entry.get("event") == "ended":
                 data_id = int(entry["visit"]), int(entry["detector"])
-                record, when = _record(*data_id, entry), str(entry.get("time", ""))
-                if record is not None and (data_id not in last or when >= last[data_id][0]):
-                    last[data_id] = when, record
-        return {data_id: record for data_id, (_, record) in last.items()}, requested
+                record, run = _record(*data_id, entry), str(entry["run"])
+                if record is None:
+                    continue
+                if data_id in last and last[data_id][0] != run and last[data_id][1] != record:
+                    unclear.add(data_id)
+                last[data_id] = run, record
+        return {data_id: record for data_id, (_, record) in last.items() if data_id not in unclear}, requested
 
     def timings(self) -> dict[tuple[int, int], dict[str, Any]]:
         """How long each (visit, detector) that a run made took, as the journals have it.

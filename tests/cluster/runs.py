@@ -26,10 +26,12 @@ def arguments(survey: Path, out: Path, *more: str) -> list[str]:
     return ["run", str(survey / "coadds.zarr"), str(survey / "visits.ecsv"), str(out), *more]
 
 
-def start(survey: Path, out: Path, *more: str, **environment: str) -> subprocess.Popen[str]:
-    """Begin `dcrflow run` in a process group of its own."""
+def start(
+    survey: Path, out: Path, *more: str, before: tuple[str, ...] = (), **environment: str
+) -> subprocess.Popen[str]:
+    """Begin `dcrflow run` in a process group of its own; `before` are words before the command."""
     return subprocess.Popen(
-        [sys.executable, "-m", "dcrflow", *arguments(survey, out, *more)],
+        [*before, sys.executable, "-m", "dcrflow", *arguments(survey, out, *more)],
         env=os.environ | {"COLUMNS": "200"} | environment, start_new_session=True, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
