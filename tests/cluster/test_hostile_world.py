@@ -1,0 +1,169 @@
+"""Full disks, lost permissions, hung workers and jumping clocks, each on a real cluster: nothing is lost or wrong."""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from runs import complete, contents, ended, make_survey, start, wait_for, workers_of
+
+from dcrflow.report import campaign_status
+from dcrflow.verify import verify
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+NUMBER = 12
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_survey(tmp_path_factory.mktemp("survey"), NUMBER)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(survey: Path) -> dict[str, bytes]:
+    status, said = ended(start(survey, survey / "undisturbed.zarr", "--workers", "2"))
+    assert status == 0, said
+    return contents(survey / "undisturbed.zarr")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with room for a few templates."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], capture_output=True).returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def is_as_if_nothing_had_happened(out: Path, undisturbed: dict[str, bytes]) -> None:
+    """The same bytes, no lock or temporary file left, every template sound, and a status that says so."""
+    assert contents(out) == undisturbed
+    locks = out / ".dcrflow" / "locks"
+    assert not locks.exists() or not list(locks.iterdir())
+    verdicts = list(verify(out))
+    assert len(verdicts) == NUMBER
+    assert [v for v in verdicts if v.problems] == []
+    status = campaign_status(out)
+    assert (status.count("complete"), status.missing) == (NUMBER, ())
+
+
+def test_a_full_disk(survey: Path, undisturbed: dict[str, bytes], small_disk: Path) -> None:
+    """What does not fit fails with what to do; once there is room, the same command with --retry-failed finishes."""
+    out = small_disk / "out.zarr"
+    status, said = ended(start(survey, out, "--workers", "2"))
+    assert status == 1, said
+    assert "No space left on device" in said
+    assert "free space there, then run again with --retry-failed" in " ".join(said.split())
+    assert "Traceback (most" not in said
+    done = complete(out)
+    assert 0 < len(done) < NUMBER
+    assert [v for v in verify(out) if v.problems] == []
+    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+    status, said = ended(start(survey, out, "--workers", "2", "--retry-failed"))
+    assert status == 0, said
+    assert {k: complete(out)[k] for k in done} == done
+    is_as_if_nothing_had_happened(out, undisturbed)
+
+
+def test_the_disk_becomes_read_only(survey: Path, undisturbed: dict[str, bytes], small_disk: Path) -> None:
+    """As Linux makes a disk with errors; first in the middle of a run, then before one."""
+    out = small_disk / "out.zarr"
+    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+    process = start(survey, out, "--workers", "2", "--window", "2")
+    wait_for(out, 3, process)
+    while subprocess.run(["mount", "-o", "remount,ro", small_disk], capture_output=True).returncode:
+        assert process.poll() is None  # busy: a file is being written right now
+    status, said = ended(process)
+    assert status == 1, said
+    assert "Read-only file system" in said
+    assert "let yourself write there, then run again" in " ".join(said.split())
+    assert "Traceback (most" not in said
+    status, said = ended(start(survey, out, "--workers", "2"))
+    assert status != 0, said
+    assert "Read-only file system" in " ".join(said.split())
+    assert "Traceback (most" not in said
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    status, said = ended(start(survey, out, "--workers", "2", "--retry-failed"))
+    assert status == 0, said
+    is_as_if_nothing_had_happened(out, undisturbed)
+
+
+def test_permission_is_lost(survey: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    """In the middle of a run; root is without the capability to pass over permissions."""
+    powers = "-dac_override,-dac_read_search"
+    as_others = ("setpriv", f"--bounding-set={powers}", f"--inh-caps={powers}") if os.getuid() == 0 else ()
+    if as_others and shutil.which("setpriv") is None:
+        pytest.skip("root can write anywhere, and there is no setpriv to change that")
+    out = tmp_path / "out.zarr"
+    process = start(survey, out, "--workers", "2", "--window", "2", before=as_others)
+    wait_for(out, 3, process)
+    _allow(out, 0o555)
+    status, said = ended(process)
+    assert status == 1, said
+    assert "let yourself write there, then run again with --retry-failed" in " ".join(said.split())
+    assert "Traceback (most" not in said
+    _allow(out, 0o755)
+    status, said = ended(start(survey, out, "--workers", "2", "--retry-failed", before=as_others))
+    assert status == 0, said
+    is_as_if_nothing_had_happened(out, undisturbed)
+
+
+def _allow(out: Path, mode: int) -> None:
+    """Of all folders that are there; new ones may appear meanwhile, in the last that is not yet done."""
+    out.chmod(mode)
+    for path in out.rglob("*"):
+        if path.is_dir():
+            path.chmod(mode)
+
+
+def test_a_worker_hangs(survey: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    """It lives and holds its lock, but does nothing any more: after `worker_ttl` its work is done elsewhere."""
+    out, description = tmp_path / "out.zarr", tmp_path / "cluster.yaml"
+    description.write_text("kind: local\nworkers: 2\nworker_ttl: 5s\n")
+    process = start(survey, out, "--cluster", str(description))
+    wait_for(out, 2, process)
+    workers_of(process)[0].send_signal(signal.SIGSTOP)
+    status, said = ended(process)
+    assert status == 0, said
+    is_as_if_nothing_had_happened(out, undisturbed)
+
+
+CLOCK = """
+import os, time
+def faked(plain, unit):
+    def now():
+        try:
+            with open(os.environ["CLOCK_OFFSET"]) as file:
+                return plain() + int(file.read() or 0) * unit
+        except OSError:
+            return plain()
+    return now
+time.time, time.time_ns = faked(time.time, 1), faked(time.time_ns, 10**9)
+"""
+
+
+def test_clocks_jump(survey: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    """By a day ahead, then two back, under client, scheduler and workers; and the next run is before the first."""
+    out, offset, day = tmp_path / "out.zarr", tmp_path / "offset", 86400
+    (tmp_path / "sitecustomize.py").write_text(CLOCK)
+    faked = {"CLOCK_OFFSET": str(offset), "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    offset.write_text("0")
+    process = start(survey, out, "--workers", "2", "--window", "2", **faked)
+    for number, jump in ((2, day), (6, -day)):
+        wait_for(out, number, process)
+        offset.write_text(str(jump))
+    status, said = ended(process)
+    assert status == 0, said
+    is_as_if_nothing_had_happened(out, undisturbed)
+    offset.write_text(str(-30 * day))
+    status, said = ended(start(survey, out, "--workers", "2", "--overwrite", "--limit", "2", **faked))
+    assert status == 0, said
+    is_as_if_nothing_had_happened(out, undisturbed)
+    journals = [path.read_text() for path in (out / ".dcrflow").glob("*.jsonl")]
+    assert len({line[9:19] for text in journals for line in text.splitlines()}) >= 3  # days
