@@ -327,7 +327,7 @@ def plan_template(coadds: CoaddSource, visit: DetectorVisit, config: TemplateCon
     MissingSubfilterError
         If an overlapping patch does not have exactly ``config.num_subfilters`` subfilters.
     InconsistentCoaddsError
-        If the overlapping patches differ in subfilters, calibration or units.
+        If the overlapping patches differ in subfilters, calibration or units, or have too many mask planes together.
     CoaddStoreError
         If the store has no such band.
     ConfigError
@@ -364,6 +364,10 @@ def plan_template(coadds: CoaddSource, visit: DetectorVisit, config: TemplateCon
         )
     except ValueError as error:
         raise ConfigError(f"{visit.label}: {error}") from error
+    try:
+        planes = merged_planes(i.planes for i in infos)
+    except ValueError as error:
+        raise InconsistentCoaddsError(f"{visit.label}: {error}") from error
     tracts = []
     for tract, patches in overlap:
         pixel_map = PixelMap.measured(visit.wcs, tract.wcs, bbox)
@@ -375,7 +379,7 @@ def plan_template(coadds: CoaddSource, visit: DetectorVisit, config: TemplateCon
         band=band,
         tracts=tuple(tracts),
         model=model,
-        planes=merged_planes(i.planes for i in infos),
+        planes=planes,
         info=info,
         url=coadds.url,
         applied=_describe_dcr(visit, tracts[0], model, bandpass.shares(info.subfilter_edges), config),

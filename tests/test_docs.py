@@ -27,6 +27,7 @@ PAGES = [
 ELSEWHERE = {
     "pip install uv": "installs",
     "uv run pytest": "the tests themselves",
+    "uv run python tests/hostile": "takes a minute; tests/hostile compare its table with the page",
     "uv run python tests/benchmarks": "takes minutes; tests/benchmarks run its parts",
     "pipetask run": "tests/lsst; wants the extra lsst",
     'dcrflow run "butler:': "tests/lsst; wants the extra lsst",
@@ -95,7 +96,7 @@ def test_they_show_commands() -> None:
 
 def test_options_and_keys_that_are_named_exist() -> None:
     """Words like `--retry-failed` and `warp=lanczos3` in the running text."""
-    known: set[str] = {"--help", "--extra"}
+    known: set[str] = {"--help", "--extra", "--write"}
 
     def collect(command: object) -> None:
         for one in getattr(command, "commands", {}).values():

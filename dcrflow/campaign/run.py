@@ -17,7 +17,7 @@ from dcrflow.campaign.outcome import CampaignResult, Failure, Progress
 from dcrflow.campaign.reports import PerformanceReports
 from dcrflow.campaign.stopping import Stop
 from dcrflow.config import TemplateConfig
-from dcrflow.errors import DcrflowError, NoOverlapError, TemplateStoreError
+from dcrflow.errors import NoOverlapError, TemplateStoreError
 from dcrflow.graph import write_task
 from dcrflow.plan import TemplatePlan, plan_template
 from dcrflow.stores.coadds import coadd_source
@@ -190,7 +190,7 @@ class _Campaign:
         except NoOverlapError as error:
             self.end_without_overlap(visit, VisitFailure.of(error))
             return None
-        except DcrflowError as error:
+        except Exception as error:  # whatever it is, it is this detector-visit's alone
             self.fail(visit, VisitFailure.of(error))
             return None
         return self.submit(_InFlight(visit, plan, time.monotonic()))

@@ -24,7 +24,7 @@ from astropy.wcs import WCS, FITSFixedWarning, NoConvergence
 from astropy.wcs.utils import wcs_to_celestial_frame
 from numpy.typing import ArrayLike, NDArray
 
-from dcrflow.errors import WcsError
+from dcrflow.errors import WcsError, brief
 
 Float = NDArray[np.float64]
 
@@ -95,6 +95,10 @@ class SkyWcs:
                 raise WcsError(f"unusable WCS, its CD matrix is singular: {matrix}")
         made = cls(header.tostring(sep="", endcard=False, padding=False))
         made._object()
+        for key in ("CRVAL1", "CRVAL2"):  # astropy takes 0 for a word
+            value = header.get(key, 0.0)
+            if not isinstance(value, int | float) or not np.isfinite(value):
+                raise WcsError(f"unusable WCS, its {key} is {brief(value)}, expected degrees")
         return made
 
     @classmethod

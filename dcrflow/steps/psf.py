@@ -41,8 +41,8 @@ def warp_psf(coadds: CoaddSource, plan: TemplatePlan, psf: PsfPlan) -> NDArray[n
             kernel = of_patch.at(share.x, share.y)
             total[share.node] += _warped(kernel, share, psf.size, plan.config.warp)
             number[share.node] += 1
-    with np.errstate(invalid="ignore"):
-        return (total / number[:, None, None]).astype(np.float32)
+    total[number == 0] = np.nan  # not 0 / 0, which has another sign: stores do not keep it
+    return (total / np.maximum(number, 1)[:, None, None]).astype(np.float32)
 
 
 def _warped(kernel: NDArray[np.float64], share: PsfShare, size: int, warp: str) -> NDArray[np.float64]:

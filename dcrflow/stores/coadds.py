@@ -23,6 +23,7 @@ from dcrflow.pixels import PatchPixels
 from dcrflow.sketch import card
 from dcrflow.stores.access import list_names, location, open_root, url_of, words_of
 from dcrflow.stores.arrays import UNDECODABLE, read_chunks, read_into, whole_chunks
+from dcrflow.stores.lost import lost_files
 from dcrflow.stores.patch_info import Arrays, PatchInfo, open_patch, read_patch_info, read_tract
 from dcrflow.stores.patch_psf import PatchPsf, read_patch_psf
 from dcrflow.stores.source import CoaddSource
@@ -234,7 +235,7 @@ class DcrCoadds:
 
         All chunks are asked for at once, and decoded into place; one by one where that fails. A chunk whose checksum
         is wrong, or that is no longer what was compressed, is NO_DATA in all subfilters, and said in the result's
-        ``damage``; one that is not there is NaN, or its mask what the store's fill value says.
+        ``damage``; so is one that is not there, nor a second later, if other variables have data there.
         """
         arrays, info = self._patch(tract, patch, band)
         where = f"{self.url}, tract {tract} patch {patch} band {band}"
@@ -264,6 +265,13 @@ class DcrCoadds:
 
         async def every() -> None:
             await asyncio.gather(*(one(name, part) for name in found for part in parts))
+            no_data = 1 << info.planes[NO_DATA] if NO_DATA in info.planes else 0
+            for part in parts if not damage else ():
+                for file in await lost_files(arrays, found, info.bbox, part, box, no_data):
+                    line = (
+                        f"tract {tract} patch {patch} band {band}: {file.name} at {file.box}: {file.key} is not there"
+                    )
+                    damage.setdefault(line, []).append(file.box.intersection(part))
 
         sync(every())
         image, variance, mask = (_stack(found[n], t) for n, t in (("image", "f4"), ("variance", "f4"), ("mask", "i4")))

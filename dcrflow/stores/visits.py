@@ -17,6 +17,7 @@ from astropy.table import QTable, Table
 from astropy.time import Time
 
 from dcrflow.errors import DcrflowError, VisitTableError, brief
+from dcrflow.geometry import sphere
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.physics.observation import Observation, altitude_and_parallactic_angle
@@ -38,6 +39,7 @@ _CHOSEN_BY = ("instrument", "visit", "detector", "band", "physical_filter")
 _LONGEST_NAME = 200  # letters
 _MOST_PIXELS = 1 << 28  # of a detector
 _FARTHEST = 1 << 31  # pixel from the origin
+_WIDEST = 30.0  # degrees from the boresight to any detector's middle
 
 
 @dataclass(frozen=True)
@@ -267,13 +269,19 @@ def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
         height=height,
         rotation_angle=numbers["rotation_angle"],
     )
+    wcs, box = SkyWcs.from_any(row["wcs"]), Box(*(integers[n] for n in ("x0", "y0", "width", "height")))
+    off = float(sphere.separation(ra, dec, *wcs.pixel_to_sky(box.x0 + box.width / 2, box.y0 + box.height / 2)))
+    if off > _WIDEST:  # NaN where the projection ends: the plan says so
+        raise ValueError(
+            f"the wcs has the detector {off:.1f} deg from ra, dec, expected {_WIDEST} at most: one is wrong"
+        )
     return DetectorVisit(
         instrument=str(row["instrument"]),
         visit=integers["visit"],
         detector=integers["detector"],
         band=band,
-        bbox=Box(integers["x0"], integers["y0"], integers["width"], integers["height"]),
-        wcs=SkyWcs.from_any(row["wcs"]),
+        bbox=box,
+        wcs=wcs,
         observation=observation,
         physical_filter=str(row.get("physical_filter") or ""),
         mjd=mjd,

@@ -1,0 +1,48 @@
+"""Pixels that are no light of the sky, and masks of other programs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hostile.spoil import Case, Spoil, all_of, attributes, pixels, put
+from hostile.survey import PATCH, Place
+
+_CORNER = np.s_[..., 100:160, 100:160]
+_BITS = {"DETECTED": 0, "NO_DATA": 3, "STREAK": 5}
+
+
+def _variance(value: float, where: object = _CORNER) -> Spoil:
+    return pixels("variance", put(where, value))
+
+
+def _renumbered(place: Place) -> None:
+    """The same planes at other bits, and the mask accordingly."""
+    pixels("mask", lambda mask: np.where(mask & (1 << 5), 1 << 0, 0).astype(np.int32))(place)
+    flags = {"flag_masks": [1 << bit for bit in _BITS.values()], "flag_meanings": " ".join(_BITS)}
+    attributes(f"{PATCH}/mask", **flags)(place)
+
+
+CASES = (
+    Case("image not a number, a part", pixels("image", put(_CORNER, np.nan))),
+    Case("image not a number, a part of one subfilter", pixels("image", put((1, *_CORNER[1:]), np.nan))),
+    Case("image not a number, all of it", pixels("image", put(..., np.nan))),
+    Case("image infinite, a part", pixels("image", put(_CORNER, np.inf))),
+    Case("image -infinite, one pixel of one subfilter", pixels("image", put((0, 130, 130), -np.inf))),
+    Case("image 10^38, one pixel", pixels("image", put((0, 130, 130), 1e38)), changes=True),
+    Case("variance 0, a part", _variance(0.0)),
+    Case("variance 0, all of it", _variance(0.0, ...)),
+    Case("variance negative, a part", _variance(-1.0)),
+    Case("variance infinite, a part", _variance(np.inf)),
+    Case("variance not a number, a part", _variance(np.nan)),
+    Case("variance not a number, all of it", _variance(np.nan, ...)),
+    Case("mask NO_DATA, a part", pixels("mask", put(_CORNER, 1 << 8))),
+    Case("mask NO_DATA, all of it", pixels("mask", put(..., 1 << 8))),
+    Case("mask -1: all planes, and bits without a name", pixels("mask", put(_CORNER, -1))),
+    Case("mask of planes that nobody knows", attributes(f"{PATCH}/mask", flag_masks=[1, 2], flag_meanings="FOO BAR")),
+    Case("mask of planes at other bits", _renumbered),
+    Case("mask without planes", attributes(f"{PATCH}/mask", flag_masks=None, flag_meanings=None)),
+    Case("psf not a number", pixels("psf", put(..., np.nan))),
+    Case("psf 0", pixels("psf", put(..., 0.0))),
+    Case("psf negative", pixels("psf", put(..., -1.0))),
+    Case("psf at no place", all_of(pixels("psf_node_x", put(..., np.nan)))),
+)  # fmt: skip
