@@ -118,12 +118,24 @@ def _checked(where: str, read: Callable[[], Mapping[str, Any]], named: Mapping[s
     row: Mapping[str, Any] = named
     try:
         row = read()
-        return detector_visit(row)
+        return _pointed(detector_visit(row))
     except (DcrflowError, ValueError, ArithmeticError) as error:
         known = {k: n for k in ("visit", "detector") if (n := _integer_or(row.get(k), -1)) != -1}
         label = f" ({' '.join(f'{k} {n}' for k, n in known.items())})" if known else ""
         wrapped = VisitTableError(f"{where}{label}: {' '.join(str(error).split())}")
         return BadVisit(known.get("visit", -1), known.get("detector", -1), wrapped)
+
+
+def _pointed(visit: DetectorVisit) -> DetectorVisit:
+    """The detector-visit, if its WCS has it where the telescope looked."""
+    box, seen = visit.bbox, visit.observation
+    middle = visit.wcs.pixel_to_sky(box.x0 + box.width / 2, box.y0 + box.height / 2)
+    off = float(sphere.separation(seen.ra, seen.dec, *middle))
+    if off > _WIDEST:  # NaN where the projection ends: the plan says so
+        raise ValueError(
+            f"the wcs has the detector {off:.1f} deg from ra, dec, expected {_WIDEST} at most: one is wrong"
+        )
+    return visit
 
 
 def _unique(name: str, rows: list[DetectorVisit | BadVisit]) -> list[DetectorVisit | BadVisit]:
@@ -270,11 +282,6 @@ def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
         rotation_angle=numbers["rotation_angle"],
     )
     wcs, box = SkyWcs.from_any(row["wcs"]), Box(*(integers[n] for n in ("x0", "y0", "width", "height")))
-    off = float(sphere.separation(ra, dec, *wcs.pixel_to_sky(box.x0 + box.width / 2, box.y0 + box.height / 2)))
-    if off > _WIDEST:  # NaN where the projection ends: the plan says so
-        raise ValueError(
-            f"the wcs has the detector {off:.1f} deg from ra, dec, expected {_WIDEST} at most: one is wrong"
-        )
     return DetectorVisit(
         instrument=str(row["instrument"]),
         visit=integers["visit"],
