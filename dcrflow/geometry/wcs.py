@@ -76,8 +76,17 @@ class SkyWcs:
         Raises
         ------
         WcsError
-            If there is no celestial WCS in it, or it is singular.
+            If there is no celestial WCS in it, it is singular, or a card is none that FITS can have.
         """
+        try:
+            return cls._from_cards_of(header)
+        except WcsError:
+            raise
+        except Exception as error:  # of many kinds, from words for numbers, numbers for words, infinities
+            raise WcsError(f"unusable FITS cards of a WCS: {type(error).__name__}: {brief(str(error))}") from error
+
+    @classmethod
+    def _from_cards_of(cls, header: fits.Header | dict[str, Any]) -> Self:
         if not isinstance(header, fits.Header):
             clean = fits.Header()
             for key, value in header.items():

@@ -150,7 +150,7 @@ class FitsCoadd(SubfilterCoadd):
             with fits.open(self.data, memmap=False, lazy_load_hdus=True) as file:
                 header: fits.Header = _plane(file, 1, "IMAGE").header.copy()
                 return header
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, fits.VerifyError) as error:
             raise CoaddStoreError(f"cannot read {self.label}: {' '.join(str(error).split())}") from error
 
     @cached_property

@@ -58,7 +58,7 @@ class Bandpass:
     @classmethod
     def from_curve(cls, wavelength: ArrayLike, throughput: ArrayLike) -> Bandpass:
         """From two arrays; points are sorted, and dark ends cut to one zero each."""
-        w, t = np.asarray(wavelength, np.float64), np.asarray(throughput, np.float64)
+        w, t = (np.atleast_1d(np.asarray(values, np.float64)) for values in (wavelength, throughput))
         if w.shape == t.shape and w.ndim == 1 and len(w) > 1:
             order = np.argsort(w, kind="stable")
             w, t = w[order], t[order]
@@ -94,7 +94,7 @@ class Bandpass:
             raise ConfigError(
                 f"cannot read a transmission curve from {path}: {' '.join(str(error).split())}"
             ) from error
-        if np.max(wavelength) > 3000:
+        if np.max(wavelength, initial=0.0) > 3000:
             wavelength = np.asarray(wavelength) / 10
         try:
             return cls.from_curve(wavelength, throughput)

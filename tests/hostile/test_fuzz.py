@@ -1,0 +1,72 @@
+"""Hypothesis against everything that is read: a message or success, in bounded memory, and nothing is executed."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from hostile.readers import READERS, mutated, tried
+
+PHASES = (Phase.explicit, Phase.generate)  # what fails is shown as it is: making it shorter takes minutes
+#: Examples of each reader; DCRFLOW_FUZZ=1000 looks longer.
+NUMBER = int(os.environ.get("DCRFLOW_FUZZ", "12"))
+_SPARE = 48_000_000  # bytes that a reader may take whatever the length of what it reads
+
+
+@pytest.fixture(autouse=True)
+def _no_hang() -> Iterator[None]:
+    faulthandler.dump_traceback_later(300, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+def check(name: str, content: bytes) -> None:
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    message = tried(READERS[name].read, content)
+    assert tracemalloc.get_traced_memory()[1] - before < _SPARE + 2000 * len(content)
+    assert len(message) < 3000
+    assert not Path("harmed").exists()
+
+
+@pytest.fixture(autouse=True)
+def _memory() -> Iterator[None]:
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", READERS)
+def test_what_is_good_is_read(name: str) -> None:
+    reader = READERS[name]
+    assert tried(reader.read, reader.good(lambda low, high: low)) == ""
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", READERS)
+@settings(max_examples=NUMBER, suppress_health_check=list(HealthCheck), database=None, deadline=None, phases=PHASES)
+@given(data=st.data())
+def test_what_was_good(name: str, data: st.DataObject) -> None:
+    def choose(low: int, high: int) -> int:
+        return data.draw(st.integers(low, high))
+
+    check(name, mutated(READERS[name].good(choose), choose))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", READERS)
+@settings(
+    max_examples=NUMBER // 2, suppress_health_check=list(HealthCheck), database=None, deadline=None, phases=PHASES
+)
+@given(content=st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
+def test_what_was_never_good(name: str, content: bytes) -> None:
+    READERS[name].good(lambda low, high: low)
+    check(name, content)
