@@ -139,7 +139,7 @@ def plan(
 ) -> None:
     """Show what a run would read, compute and write."""
     from dcrflow.report import plan_campaign
-    from dcrflow.stores.visits import select
+    from dcrflow.stores.choice import select
 
     store = coadds_of(coadds)
     rows = select(visits_of(visits), where, limit)
@@ -184,8 +184,8 @@ def run(
     from dcrflow.campaign import run_campaign
     from dcrflow.campaign.stopping import Stop
     from dcrflow.cluster import connect
+    from dcrflow.stores.choice import select
     from dcrflow.stores.templates import TemplateStore
-    from dcrflow.stores.visits import select
 
     chosen = _config(config, settings)
     store = coadds_of(coadds)

@@ -11,8 +11,8 @@ from dcrflow.errors import TemplateStoreError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.fits_templates import write_fits
+from dcrflow.stores.choice import select
 from dcrflow.stores.templates import TemplateStore
-from dcrflow.stores.visits import chosen_entries
 
 Format = Literal["fits", "lsst-images", "lsst-difference"]
 
@@ -39,7 +39,7 @@ def export(
         LSST-style FITS (`dcrflow.lsst.fits_templates`); a `lsst.images.MaskedImage`; or a `lsst.images.DifferenceImage`
         (`dcrflow.lsst.difference`), whose detector is a nominal one: the store knows its pixels alone.
     where : str, optional
-        An expression in instrument, visit, detector, band and physical_filter, as `dcrflow.stores.visits.select` takes.
+        An expression in instrument, visit, detector, band and physical_filter, as `dcrflow.stores.choice.select` takes.
     limit : int, optional
         How many at most.
     overwrite : bool
@@ -59,7 +59,7 @@ def export(
         raise TemplateStoreError(
             f"cannot write to {directory}: {error}; give a directory that can be written"
         ) from error
-    chosen = chosen_entries([e for e in store.entries() if e["status"] == "complete"], where, limit)
+    chosen = select([e for e in store.entries() if e["status"] == "complete"], where, limit)
     written = 0
     for done, entry in enumerate(chosen, 1):
         path = directory / f"template_{entry['visit']}_{entry['detector']}.fits"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import pandas as pd
 from astropy import units as u
 from astropy.table import QTable, Table
 from astropy.time import Time
@@ -35,7 +34,6 @@ _UNITS = {
 #: Where the site is not given (altitude and parallactic angle being there it hardly matters: 0.3 % of the refraction).
 _SITE = {"latitude": 45.0, "height_m": 0.0}
 
-_CHOSEN_BY = ("instrument", "visit", "detector", "band", "physical_filter")
 _LONGEST_NAME = 200  # letters
 _MOST_PIXELS = 1 << 28  # of a detector
 _FARTHEST = 1 << 31  # pixel from the origin
@@ -324,50 +322,6 @@ def _number(name: str, value: Any) -> float | None:
     if math.isinf(number):
         raise ValueError(f"{name} is {number}, expected a finite number")
     return number
-
-
-def select(
-    rows: Sequence[DetectorVisit | BadVisit], where: str | None, limit: int | None = None
-) -> list[DetectorVisit | BadVisit]:
-    """The rows for which an expression holds, at most `limit` of them.
-
-    Parameters
-    ----------
-    rows : sequence
-        From `read_visit_rows`.
-    where : str, optional
-        An expression in instrument, visit, detector, band and physical_filter, as `pandas.DataFrame.query` has them;
-        for a bad row only its visit and detector are known.
-    limit : int, optional
-        How many at most.
-
-    Raises
-    ------
-    VisitTableError
-        If the expression cannot be understood.
-    """
-    found = [{n: getattr(r, n, "") for n in _CHOSEN_BY} for r in rows]
-    return [rows[i] for i in _chosen(found, where)[:limit]]
-
-
-def chosen_entries(entries: Sequence[Mapping[str, Any]], where: str | None, limit: int | None) -> list[Any]:
-    """The same of what a template store says of templates, `TemplateStore.entries`."""
-    found = [{n: e.get(n, "") for n in _CHOSEN_BY} for e in entries]
-    return [entries[i] for i in _chosen(found, where)[:limit]]
-
-
-def _chosen(rows: Sequence[Mapping[str, Any]], where: str | None) -> list[int]:
-    """Which rows an expression holds for."""
-    if where is None:
-        return list(range(len(rows)))
-    frame = pd.DataFrame(rows, columns=list(_CHOSEN_BY))
-    try:
-        return [int(i) for i in frame.query(where, engine="python").index]
-    except Exception as error:
-        raise VisitTableError(
-            f"cannot select detector-visits by {brief(where)}: {' '.join(str(error).split())}; "
-            f"compare any of {', '.join(_CHOSEN_BY)}"
-        ) from error
 
 
 def write_visits(visits: Iterable[DetectorVisit], path: str | Path) -> None:

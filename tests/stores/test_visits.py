@@ -17,7 +17,8 @@ from dcrflow.errors import VisitTableError
 from dcrflow.geometry.box import Box
 from dcrflow.physics.observation import Observation, altitude_and_parallactic_angle
 from dcrflow.physics.refraction import Weather
-from dcrflow.stores.visits import BadVisit, read_visit_rows, read_visits, select, write_visits
+from dcrflow.stores.choice import select
+from dcrflow.stores.visits import BadVisit, read_visit_rows, read_visits, write_visits
 from dcrflow.visit import DetectorVisit
 
 VISITS = [
