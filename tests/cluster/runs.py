@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -38,8 +39,13 @@ def start(
 
 
 def ended(process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, str]:
-    """Exit status and output."""
-    said, _ = process.communicate(timeout=timeout)
+    """Exit status and output; one that does not end is killed, with all that it started."""
+    try:
+        said, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        said, _ = process.communicate()
+        raise AssertionError(f"it did not end within {timeout} s: {said[-2000:]}") from None
     return process.returncode, said
 
 
