@@ -85,6 +85,11 @@ class Pixels:
             if getattr(self, name).shape != self.box.shape:
                 raise ValueError(f"{name} of shape {getattr(self, name).shape} does not fit {self.box}")
 
+    def part(self, box: Box) -> Pixels:
+        """A part of them; views, no copies."""
+        where = box.slices(self.box)
+        return replace(self, box=box, image=self.image[where], variance=self.variance[where], mask=self.mask[where])
+
     @classmethod
     def joined(cls, box: Box, tiles: Sequence[Self]) -> Self:
         """The tiles of a region as one; the tile itself where there is but one."""

@@ -44,10 +44,10 @@ def preview(template: xr.Dataset) -> dict[str, Any]:
     template = template.sel(x=slice(x0, x0 + width - 1), y=slice(y0, y0 + height - 1))
     image, variance = template["image"].values, template["variance"].values
     bit = planes_from_attributes(template["mask"].attrs)[NO_DATA]
-    known = ((template["mask"].values >> bit) & 1) == 0
     step = max(1, max(image.shape) // (SIDE * _SAMPLES))
     some = np.s_[::step, ::step]
-    known, image, variance = known[some], image[some], variance[some]
+    known = ((template["mask"].values[some] >> bit) & 1) == 0
+    image, variance = image[some], variance[some]
     noise, coverage = _coarse(variance, known)
     return {
         "image": _thumbnail(np.where(known, image, np.nan)),

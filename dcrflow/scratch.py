@@ -30,9 +30,9 @@ def kept_scratch() -> Iterator[None]:
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """An array with anything in it, good until the next of that name is asked for."""
+    """An array with anything in it, good until the next of that name is asked for; zeros where memory is not kept."""
     if _KEPT.buffers is None:
-        return np.empty(shape, dtype)
+        return np.zeros(shape, dtype)  # what is not touched takes no memory, and results depend on nothing before
     size = math.prod(shape) * np.dtype(dtype).itemsize
     kept = _KEPT.buffers.get(name)
     if kept is None or kept.size < size:

@@ -91,6 +91,19 @@ def _add_to_row(values, variances, bits, equal, means, spreads, flags, weights):
 
 
 @njit(cache=True, nogil=True)
+def is_whole(image, weight, y0, y1, x0, x1):  # type: ignore[no-untyped-def]
+    """Whether part of a merged image, rows y0 to y1 and columns x0 to x1, is finite and has weight everywhere."""
+    for y in range(y0, y1):
+        values, weights = image[y, x0:x1], weight[y, x0:x1]
+        missing = 0
+        for x in range(x1 - x0):
+            missing += (weights[x] == 0) | ~np.isfinite(values[x])
+        if missing:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
 def settle(image, variance, weight, y0, y1, x0, x1, known, weighed):  # type: ignore[no-untyped-def]
     """Tell where a merged image has data.
 

@@ -66,7 +66,8 @@ class MatchedCoadd:
         plan = plan_template(one, visit, self.config.model_copy(update={"border": 0, "warp": "lanczos3"}))
         patch = plan.tracts[0].patches[0]
         read = load_patch(one, plan, patch, box)
-        made = shift_subfilters(plan, TilePart(0, box, Footprint.of(*box.outline()), ((patch, box),)), [read])
+        whole = TilePart(0, box, Footprint.of(*box.outline()), ((patch, box),))
+        made = shift_subfilters(plan, whole, [read]).part(box)
         gone = (made.mask & np.int32(1 << plan.planes[NO_DATA])) != 0
         image, variance = (np.where(gone, np.float32(np.nan), v) for v in (made.image, made.variance))
         return ExposureArrays(box, image, variance, made.mask, plan.planes)

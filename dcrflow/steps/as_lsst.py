@@ -58,10 +58,14 @@ def add_shifted(plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, box: 
 def _mirrored_coefficients(plan: TemplatePlan, image: NDArray[np.float32], margin: int) -> Float:
     """Coefficients of an image continued by its mirror image, NaN where a hole spoils them; shape grown by `margin`."""
     degrees = (plan.model.degree,)
-    padded = np.pad(image.astype(np.float64), FIR_RADIUS[degrees] + margin, mode="reflect")
+    radius = FIR_RADIUS[degrees]
+    padded, inside = (
+        np.pad(image.astype(np.float64), radius + margin, mode="reflect"),
+        np.s_[radius:-radius, radius:-radius],
+    )
     spoilt = np.zeros(padded.shape, np.int32)
-    found = spline_coefficients(plan, padded, np.isfinite(padded), 0, spoilt, degrees).astype(np.float64)
-    found[spoilt[FIR_RADIUS[degrees] : -FIR_RADIUS[degrees], FIR_RADIUS[degrees] : -FIR_RADIUS[degrees]] != 0] = np.nan
+    found = spline_coefficients(plan, padded, np.isfinite(padded), 0, spoilt, degrees)[inside].astype(np.float64)
+    found[spoilt[inside] != 0] = np.nan
     return found
 
 

@@ -24,7 +24,7 @@ TRACE = 10  # pixels from a hole within which it is above 1e-4 of what it was fi
 def spline_coefficients(
     plan: TemplatePlan,
     image: NDArray[np.float64],
-    known: NDArray[np.bool_],
+    known: NDArray[np.bool_] | None,
     footprint: int,
     mask: NDArray[np.int32],
     degrees: tuple[int, ...],
@@ -38,8 +38,8 @@ def spline_coefficients(
         Gives the mask planes.
     image : ndarray of float64, shape (y, x)
         With a margin of ``FIR_RADIUS[degrees]``; changed where not known.
-    known : ndarray of bool, shape (y, x)
-        Where the image has data.
+    known : ndarray of bool, shape (y, x), or None
+        Where the image has data; everywhere if None.
     footprint : int
         How far from its centre the kernel that will evaluate the coefficients reaches, pixels.
     mask : ndarray of int32, shape (y, x)
@@ -53,22 +53,19 @@ def spline_coefficients(
     Returns
     -------
     ndarray of float32
-        Of the image without its margin; zero where not wanted. It is `scratch`.
+        Shape of the image; anything in its margin and where not wanted. It is `scratch`.
     """
-    radius = FIR_RADIUS[degrees]
-    height, width = image.shape[0] - 2 * radius, image.shape[1] - 2 * radius
-    if not known.all():
+    radius, (height, width) = FIR_RADIUS[degrees], image.shape
+    if known is not None and not known.all():
         fill_holes(image, known.view(np.uint8), FILL_REACH)
         for reach, plane in ((LEAK, NO_DATA), (TRACE, "INTRP")):
             mark_near_holes(known.view(np.uint8), footprint + reach, 1 << plan.planes[plane], mask)
     taps = coefficient_filter(degrees)
-    rows = scratch("rows", (image.shape[0], width), np.float64)
-    out = scratch("coefficients", (height, width), np.float32)
-    out.fill(0)
-    of_rows, of_out = Box(radius, 0, width, image.shape[0]), Box(radius, radius, width, height)
-    along_x, along_y = wanted or ([of_rows], [of_out])
+    rows, out = scratch("rows", image.shape, np.float64), scratch("coefficients", image.shape, np.float32)
+    whole, inner = Box(0, 0, width, height), Box(radius, radius, width - 2 * radius, height - 2 * radius)
+    along_x, along_y = wanted or ([Box(radius, 0, inner.width, height)], [inner])
     for strip in along_x:
-        convolve(image, taps[None], strip.y0, strip.x0 + radius, rows[strip.slices(of_rows)])
+        convolve(image, taps[None], strip.y0, strip.x0 + radius, rows[strip.slices(whole)])
     for strip in along_y:
-        convolve(rows, taps[:, None], strip.y0 + radius, strip.x0 - radius, out[strip.slices(of_out)])
+        convolve(rows, taps[:, None], strip.y0 + radius, strip.x0, out[strip.slices(whole)])
     return out

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from dcrflow.geometry.box import Box
 from dcrflow.kernels.convolve import convolve_sum, or_footprint
 from dcrflow.kernels.fill import mark_near_holes
-from dcrflow.kernels.footprint import FIR_RADIUS, SUPPORT
-from dcrflow.kernels.merge import merge_into, settle
+from dcrflow.kernels.footprint import FIR_RADIUS, SUPPORT, TAPS
+from dcrflow.kernels.merge import is_whole, merge_into, settle
 from dcrflow.masks import NO_DATA
 from dcrflow.pixels import PatchPixels, Pixels
 from dcrflow.plan import FILL_MARGIN, TemplatePlan, TilePart, TractPlan
@@ -54,48 +54,58 @@ def shift_subfilters(plan: TemplatePlan, part: TilePart, patches: Iterable[Patch
     Returns
     -------
     Pixels
-        On ``part.region``: for a spline warp the image holds B-spline coefficients, otherwise pixels. It is finite
-        everywhere; the mask has NO_DATA where a kernel must not go, and INTRP around such places.
+        On ``part.region`` and ``plan.merge_margin`` around it; good where the warp of the tile looks, anything outside.
+        For a spline warp the image holds B-spline coefficients, otherwise pixels. It is finite; the mask has NO_DATA
+        where a kernel must not go, and INTRP around such places.
     """
     tract = plan.tracts[part.tract]
     box = part.region.grown(plan.merge_margin)
-    strips = part.footprint.strips(box, _ROWS, plan.warp_margin + plan.merge_margin)
-    merged = _Merged(plan, box, strips)
+    merged = _Merged(plan, box, strips_of(plan, part))
     for pixels in patches:
-        for matched in _matched(plan, tract, pixels, box, strips):
+        for matched in _matched(plan, tract, pixels, box, merged.strips):
             merged.add(matched)
-    known, weighed = merged.settle()
     mask = merged.mask
     footprint = SUPPORT[plan.config.warp] // 2 - 1
+    known, weighed = merged.settle() or (None, None)
+    if plan.config.warp not in TAPS or not plan.merged_degrees:
+        merged.clear_outside()
     if plan.lsst_edges:  # LSST's warp goes over pixels that weigh nothing, as zeros, but not beyond the patches
-        mask[~weighed] |= 1 << plan.planes[NO_DATA]
-        merged.image[~weighed] = 0.0
+        if weighed is not None:
+            mask[~weighed] |= 1 << plan.planes[NO_DATA]
+            merged.image[~weighed] = 0.0
         weighed = np.zeros(box.shape, np.bool_)
         for _, region in part.reads:
             weighed[region.intersection(box).slices(box)] = True
-    if not weighed.all():
+    if weighed is not None:
         mark_near_holes(weighed.view(np.uint8), footprint, 1 << plan.planes[NO_DATA], mask)
-    image = scratch("shifted image", part.region.shape, np.float32)
     if plan.merged_degrees:
         radius = FIR_RADIUS[plan.merged_degrees]
         wanted = (
             part.footprint.strips(_taller(part.region, radius), _ROWS, plan.warp_margin + radius),
             part.footprint.strips(part.region, _ROWS, plan.warp_margin),
         )
-        on_image = ([s.moved(-box.x0, -box.y0) for s in strips] for strips in wanted)
-        along_x, along_y = on_image
-        coefficients = spline_coefficients(
-            plan, merged.image, known, footprint, mask, plan.merged_degrees, (along_x, along_y)
-        )
-        image[...] = coefficients[part.region.slices(box.grown(-radius))]
+        along_x, along_y = ([s.moved(-box.x0, -box.y0) for s in strips] for strips in wanted)
+        image = spline_coefficients(plan, merged.image, known, footprint, mask, plan.merged_degrees, (along_x, along_y))
     else:
-        image[...] = merged.image[part.region.slices(box)]
+        image = scratch("coefficients", box.shape, np.float32)
+        image[...] = merged.image
         np.nan_to_num(image, copy=False, posinf=0.0, neginf=0.0)
-    within = part.region.slices(box)
-    variance = scratch("shifted variance", part.region.shape, np.float32)
-    bits = scratch("shifted mask", part.region.shape, np.int32)
-    variance[...], bits[...] = merged.variance[within], mask[within]
-    return Pixels(part.region, image, variance, bits)
+    return Pixels(box, image, merged.variance, mask)
+
+
+def strips_of(plan: TemplatePlan, part: TilePart) -> list[Box]:
+    """What is made of a tile's part of a tract, before the coefficient filter: strips that follow the turned tile."""
+    box = part.region.grown(plan.merge_margin)
+    return part.footprint.strips(box, _ROWS, plan.warp_margin + plan.merge_margin)
+
+
+def read_by(plan: TemplatePlan, part: TilePart, box: Box) -> list[Box]:
+    """Which pixels of a box of a patch `shift_subfilters` looks at for a part; the boxes overlap."""
+    if plan.patch_degrees:
+        return [box]
+    reach = plan.tracts[part.tract].reach
+    wanted = (reach.source(strip).intersection(box) for strip in strips_of(plan, part))
+    return [strip for strip in wanted if not strip.is_empty]
 
 
 def _taller(box: Box, margin: int) -> Box:
@@ -103,7 +113,7 @@ def _taller(box: Box, margin: int) -> Box:
 
 
 class _Merged:
-    """The running mean of the patches of a tract; zero, and not missing, outside the strips that are wanted."""
+    """The running mean of the patches of a tract on the strips that are wanted; anything outside them."""
 
     def __init__(self, plan: TemplatePlan, box: Box, strips: Sequence[Box]) -> None:
         self.box, self.strips = box, strips
@@ -112,11 +122,10 @@ class _Merged:
         self.variance = scratch("merged variance", box.shape, np.float32)
         self.mask = scratch("merged mask", box.shape, np.int32)
         self.weight = scratch("merged weight", box.shape, np.float32)
-        for array in (self.image, self.variance, self.mask, self.weight):
-            array.fill(0)
         for strip in strips:
             where = strip.slices(box)
-            self.image[where] = self.variance[where] = np.nan
+            self.image[where] = np.nan
+            self.mask[where] = self.weight[where] = 0
 
     def add(self, matched: Matched) -> None:
         y0, x0 = matched.box.y0 - self.box.y0, matched.box.x0 - self.box.x0
@@ -125,15 +134,34 @@ class _Merged:
             self.image, self.variance, self.mask, self.weight,
         )  # fmt: skip
 
-    def settle(self) -> tuple[Bool, Bool]:
-        """Where the image is known, and where something has weight; the variance becomes zero where nothing has."""
+    def settle(self) -> tuple[Bool, Bool] | None:
+        """Where the image is known, and where something has weight: None if everywhere.
+
+        If not everywhere, all arrays become zero outside the strips, and the variance where nothing has weight.
+        """
+        within = self._within()
+        if all(is_whole(self.image, self.weight, at.y0, at.y1, at.x0, at.x1) for at in within):
+            return None
         known, weighed = (scratch(name, self.box.shape, np.bool_) for name in ("known", "weighed"))
         known.fill(True)
         weighed.fill(True)
-        for strip in self.strips:
-            at = strip.moved(-self.box.x0, -self.box.y0)
+        self.clear_outside()
+        for at in within:
             settle(self.image, self.variance, self.weight, at.y0, at.y1, at.x0, at.x1, known, weighed)
         return known, weighed
+
+    def clear_outside(self) -> None:
+        """Make all arrays zero outside the strips."""
+        for array in (self.image, self.variance, self.mask):
+            done = 0
+            for at in self._within():
+                array[done : at.y0] = 0
+                array[at.y0 : at.y1, : at.x0] = array[at.y0 : at.y1, at.x1 :] = 0
+                done = at.y1
+            array[done:] = 0
+
+    def _within(self) -> list[Box]:
+        return [strip.moved(-self.box.x0, -self.box.y0) for strip in self.strips]
 
 
 def _matched(
@@ -205,8 +233,9 @@ def match_patch(plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, box: 
     padded = np.pad(image, radius, constant_values=np.nan)  # beyond the patch's edge there is nothing
     known = np.isfinite(padded)
     marks = np.zeros(padded.shape, np.int32)
-    matched = spline_coefficients(plan, padded, known, 0, marks, degrees).astype(np.float64)
-    matched[marks[radius:-radius, radius:-radius] != 0] = np.nan
+    inside = np.s_[radius:-radius, radius:-radius]
+    matched = spline_coefficients(plan, padded, known, 0, marks, degrees)[inside].astype(np.float64)
+    matched[marks[inside] != 0] = np.nan
     within = inner.slices(out)
     whole = np.ascontiguousarray
     return Matched(inner, whole(matched[within]), whole(variance[within]), whole(mask[within]))

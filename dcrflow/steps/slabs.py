@@ -16,6 +16,7 @@ from dcrflow.pixels import PatchPixels, Spent
 from dcrflow.plan import TemplatePlan, Tile, TilePart
 from dcrflow.scratch import scratch
 from dcrflow.steps.load import load_patch
+from dcrflow.steps.shift import read_by
 from dcrflow.stores.arrays import chunk_rows
 from dcrflow.stores.source import CoaddSource
 
@@ -87,20 +88,20 @@ class Slabs:
         for patch, region in part.reads:
             slabs = [s for s, box in self._boxes.items() if s[0] == patch and s in self._read and box.overlaps(region)]
             if slabs:
-                yield _put_together(region, [self._read[slab].result() for slab in sorted(slabs, key=lambda s: s[1])])
+                loaded = [self._read[slab].result() for slab in slabs]
+                yield _put_together(region, loaded, read_by(self._plan, part, region))
 
 
-def _put_together(box: Box, slabs: Sequence[PatchPixels]) -> PatchPixels:
-    """The pixels of a box from slabs on top of each other; zero where there is none."""
+def _put_together(box: Box, slabs: Sequence[PatchPixels], wanted: Sequence[Box]) -> PatchPixels:
+    """The wanted parts of a box from slabs on top of each other: zero where none has them, anything elsewhere."""
     found = {}
     for name in ("image", "variance", "mask"):
         first = getattr(slabs[0], name)
         out = found[name] = scratch(f"{name} of a patch", (len(first), *box.shape), first.dtype)
-        done = 0
-        for slab in slabs:
-            y, x = slab.box.intersection(box).slices(box)
-            out[:, done : y.start] = out[:, y, : x.start] = out[:, y, x.stop :] = 0
-            out[:, y, x] = getattr(slab.part(slab.box.intersection(box)), name)
-            done = y.stop
-        out[:, done:] = 0
+        for part in wanted:
+            there = [(slab, slab.box.intersection(part)) for slab in slabs if slab.box.overlaps(part)]
+            if sum(common.area for _, common in there) < part.area:
+                out[(..., *part.slices(box))] = 0
+            for slab, common in there:
+                out[(..., *common.slices(box))] = getattr(slab, name)[(..., *common.slices(slab.box))]
     return PatchPixels(box, found["image"], found["variance"], found["mask"])
