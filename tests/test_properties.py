@@ -185,7 +185,7 @@ def warped(kernel: str, image: np.ndarray, matrix: np.ndarray, offset: np.ndarra
     out = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.int32)
     flat, mask = np.ones_like(image), np.zeros(image.shape, np.int32)
     bit = 1 << STANDARD_PLANES[NO_DATA]
-    warp_kernel(kernel)(image, flat, mask, grid[0], grid[1], step, 0, 0, weight_table(kernel), bit, *out)
+    warp_kernel(kernel)(image, flat, mask, grid[0], grid[1], step, 0, 0, 0, 0, weight_table(kernel), bit, *out)
     return out[0]
 
 

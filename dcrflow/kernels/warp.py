@@ -179,19 +179,22 @@ def _weighted_sums(taps: int) -> Any:
 def warp_kernel(kernel: str) -> Callable[..., Any]:
     """Compile `warp` for a kernel.
 
-    The compiled function is called as ``warp(image, variance, mask, grid_y, grid_x, step, y0, x0, table, no_data,
-    out_image, out_variance, out_mask)``:
+    The compiled function is called as ``warp(image, variance, mask, grid_y, grid_x, step, y0, x0, origin_y, origin_x,
+    table, no_data, out_image, out_variance, out_mask)``:
 
     image : ndarray of float32, shape (h, w)
         Pixels, or spline coefficients; finite.
     variance, mask : ndarray of float32 and int32, shape (h, w)
         Of the same pixels.
     grid_y, grid_x : ndarray of float64, shape (ny, nx)
-        Input pixel coordinates (relative to the input arrays' first pixel) of every `step`-th output pixel.
+        Input pixel coordinates of every `step`-th output pixel.
     step : int
         Output pixels between nodes.
     y0, x0 : int
         Output pixel (0, 0), counted from the grid's first node.
+    origin_y, origin_x : int
+        Coordinates of the input arrays' first pixel. (Taken off whole pixels, not off coordinates: so what is between
+        pixels does not depend, to the last bit, on where the arrays begin.)
     table : ndarray of float32, shape (2049, 2, lanes)
         `weight_table` of the kernel.
     no_data : int
@@ -211,16 +214,24 @@ def _compiled(taps: int) -> Callable[..., Any]:
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def warp(  # type: ignore[no-untyped-def]
-        image, variance, mask, grid_y, grid_x, step, y0, x0, table, no_data, out_image, out_variance, out_mask
-    ):
+        image, variance, mask, grid_y, grid_x, step, y0, x0, origin_y, origin_x, table, no_data,
+        out_image, out_variance, out_mask
+    ):  # fmt: skip
         h, w = image.shape
         height, width = out_image.shape
         nan = np.float32(np.nan)
         share = 1.0 / step
+        low_x, high_x = np.float64(origin_x + margin), np.float64(origin_x + w - margin - 1)
+        low_y, high_y = np.float64(origin_y + margin), np.float64(origin_y + h - margin - 1)
+        column_of, row_of = np.empty(_COLUMNS, np.int32), np.empty(_COLUMNS, np.int32)
+        step_x, step_y = np.empty(_COLUMNS, np.int32), np.empty(_COLUMNS, np.int32)
+        rest_x, rest_y = np.empty(_COLUMNS, np.float32), np.empty(_COLUMNS, np.float32)
+        scale = np.empty(_COLUMNS, np.float32)
         x = 0
         while x < width:  # columns of a grid cell's width at most, narrow enough that their input stays in the cache
             gx = (x0 + x) // step
-            stop = min(width, (gx + 1) * step - x0, x + _COLUMNS)
+            number = min(width, (gx + 1) * step - x0, x + _COLUMNS) - x
+            start = x0 + x - gx * step
             for y in range(height):
                 gy = (y0 + y) // step
                 ty = (y0 + y - gy * step) * share
@@ -233,30 +244,51 @@ def _compiled(taps: int) -> Callable[..., Any]:
                 along_y = (grid_y[gy, gx + 1] + ty * right_y - first_y) * share
                 area = (along_x * left_y - along_y * left_x) * share  # linear along the row
                 more_area = (along_x * (right_y - left_y) - along_y * (right_x - left_x)) * share * share
-                image_row, variance_row, mask_row = out_image[y], out_variance[y], out_mask[y]
-                for column in range(x, stop):
-                    out = np.uint64(column)
-                    n = x0 + column - gx * step
+                begin, end = 0, number  # of the pixels whose kernels are within the input: coordinates are linear
+                while begin < end:
+                    u, v = first_x + along_x * (start + begin), first_y + along_y * (start + begin)
+                    if low_x <= u < high_x and low_y <= v < high_y:
+                        break
+                    begin += 1
+                while begin < end:
+                    u, v = first_x + along_x * (start + end - 1), first_y + along_y * (start + end - 1)
+                    if low_x <= u < high_x and low_y <= v < high_y:
+                        break
+                    end -= 1
+                first = np.float64(start + begin)
+                for k in range(end - begin):  # vectorised
+                    i = np.uint64(begin + k)
+                    n = first + k
                     u, v = first_x + along_x * n, first_y + along_y * n
-                    if not (margin <= u < w - margin - 1 and margin <= v < h - margin - 1):
-                        image_row[out], variance_row[out], mask_row[out] = nan, nan, no_data
-                        continue
-                    iu, iv = int(u), int(v)
-                    near, far = np.uint64(iu), np.uint64(iu + 1)
-                    above, below = mask[np.uint64(iv)], mask[np.uint64(iv + 1)]
+                    whole_u, whole_v = np.floor(u), np.floor(v)
+                    column_of[i] = np.int32(np.int32(whole_u) - origin_x)
+                    row_of[i] = np.int32(np.int32(whole_v) - origin_y)
+                    u, v = (u - whole_u) * _STEPS, (v - whole_v) * _STEPS
+                    whole_u, whole_v = np.floor(u), np.floor(v)
+                    step_x[i], step_y[i] = np.int32(whole_u), np.int32(whole_v)
+                    rest_x[i], rest_y[i] = np.float32(u - whole_u), np.float32(v - whole_v)
+                    scale[i] = np.float32(abs(area + more_area * n))
+                image_row, variance_row, mask_row = out_image[y, x:], out_variance[y, x:], out_mask[y, x:]
+                for i in range(begin):
+                    image_row[i], variance_row[i], mask_row[i] = nan, nan, no_data
+                for i in range(end, number):
+                    image_row[i], variance_row[i], mask_row[i] = nan, nan, no_data
+                for k in range(end - begin):
+                    i = np.uint64(begin + k)
+                    column, row = np.int64(column_of[i]), np.int64(row_of[i])
+                    near, far = np.uint64(column), np.uint64(column + 1)
+                    above, below = mask[np.uint64(row)], mask[np.uint64(row + 1)]
                     bits = above[near] | above[far] | below[near] | below[far]
+                    mask_row[i] = bits
                     if bits & no_data:
-                        image_row[out], variance_row[out], mask_row[out] = nan, nan, bits
+                        image_row[i], variance_row[i] = nan, nan
                         continue
-                    fu, fv = (u - iu) * _STEPS, (v - iv) * _STEPS
-                    ju, jv = int(fu), int(fv)
                     total, spread = sums(
-                        image, variance, iv - margin, iu - margin, table,
-                        jv, np.float32(fv - jv), ju, np.float32(fu - ju),
+                        image, variance, row - margin, column - margin, table,
+                        step_y[i], rest_y[i], step_x[i], rest_x[i],
                     )  # fmt: skip
-                    scale = np.float32(abs(area + more_area * n))
-                    image_row[out], variance_row[out], mask_row[out] = scale * total, scale * scale * spread, bits
-            x = stop
+                    image_row[i], variance_row[i] = scale[i] * total, scale[i] * scale[i] * spread
+            x += number
 
     compiled: Callable[..., Any] = warp
     return compiled

@@ -43,8 +43,7 @@ def warp_tract(plan: TemplatePlan, tract: int, pixels: Pixels, box: Box) -> Pixe
     mask = scratch(f"mask of tract {tract}", box.shape, np.int32)
     warp = warp_kernel(kernel)
     warp(
-        pixels.image, pixels.variance, pixels.mask, y - pixels.box.y0, x - pixels.box.x0,
-        plan.tracts[tract].pixel_map.step, y0, x0, weight_table(kernel),
-        1 << plan.planes[NO_DATA], image, variance, mask,
+        pixels.image, pixels.variance, pixels.mask, y, x, plan.tracts[tract].pixel_map.step, y0, x0,
+        pixels.box.y0, pixels.box.x0, weight_table(kernel), 1 << plan.planes[NO_DATA], image, variance, mask,
     )  # fmt: skip
     return Pixels(box, image, variance, mask)

@@ -15,7 +15,7 @@ def run(kernel, image, variance, mask, matrix, offset, shape, step=16):
     grid_y = matrix[0][0] * gy + matrix[0][1] * gx + offset[0]
     grid_x = matrix[1][0] * gy + matrix[1][1] * gx + offset[1]
     out = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.int32)
-    warp_kernel(kernel)(image, variance, mask, grid_y, grid_x, step, 0, 0, weight_table(kernel), 256, *out)
+    warp_kernel(kernel)(image, variance, mask, grid_y, grid_x, step, 0, 0, 0, 0, weight_table(kernel), 256, *out)
     return out
 
 
