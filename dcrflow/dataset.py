@@ -119,4 +119,4 @@ def coverage(template: xr.Dataset) -> float:
     own = template["mask"].sel(x=slice(x0, x0 + width - 1), y=slice(y0, y0 + height - 1))
     names = str(own.attrs["flag_meanings"]).split()
     flag = np.atleast_1d(own.attrs["flag_masks"])[names.index(NO_DATA)]
-    return float(((own & int(flag)) == 0).mean())
+    return 1 - float(np.count_nonzero(own.values & int(flag)) / own.size)

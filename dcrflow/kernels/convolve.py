@@ -191,7 +191,7 @@ def convolve(image, taps, y0, x0, out):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def or_footprint(stack, wanted, low_y, high_y, low_x, high_x, y0, x0, out):  # type: ignore[no-untyped-def]
-    """OR of masks over the boxes that their light may have come from.
+    """OR of masks over the boxes that their light may have come from; zero where none of them is set.
 
     Parameters
     ----------
@@ -204,11 +204,12 @@ def or_footprint(stack, wanted, low_y, high_y, low_x, high_x, y0, x0, out):  # t
     y0, x0 : int
         Pixel of the stack that output pixel (0, 0) lies on; displaced pixels outside the stack are passed over.
     out : ndarray of int32, shape (block_height, block_width)
-        ORed into.
+        Filled.
     """
     n, h, w = stack.shape
     height, width = out.shape
     row = np.empty(width, np.int32)
+    out[:] = 0
     for k in range(n):
         for sy in range(max(0, y0 - high_y[k]), min(h, y0 + height - low_y[k])):
             some = 0

@@ -29,20 +29,25 @@ def fill_holes(image, known, reach):  # type: ignore[no-untyped-def]
     """
     height, width = image.shape
     ring = np.zeros((height, width), np.int32)
-    holes = 0
+    holes_of, holes = np.empty(height, np.int64), 0  # rows without holes are as good as all of many an image
     for y in range(height):
+        row, number = known[y], 0
         for x in range(width):
-            if known[y, x] == 0:
-                image[y, x] = 0
-                ring[y, x] = -1
-                holes += 1
+            number += row[x] == 0
+        holes_of[y] = number
+        holes += number
+        if number:
+            for x in range(width):
+                if row[x] == 0:
+                    image[y, x] = 0
+                    ring[y, x] = -1
     if holes == 0 or holes == height * width:
         return holes
     current = np.empty((holes, 2), np.int32)
     following = np.empty((holes, 2), np.int32)
     count = 0
     for y in range(height):
-        for x in range(width):
+        for x in range(width if holes_of[y] else 0):
             if ring[y, x] == -1 and _touches(ring, y, x, 0):
                 current[count, 0], current[count, 1] = y, x
                 count += 1
@@ -102,20 +107,21 @@ def mark_near_holes(known, radius, bit, mask):  # type: ignore[no-untyped-def]
     height, width = known.shape
     near = np.zeros(width, np.uint8)
     for y in range(height):
+        row, number = known[y], 0
+        for x in range(width):
+            number += row[x] == 0
+        if number == 0:
+            continue
         last = -radius - 1  # nearest hole to the left, then to the right
         near[:] = 0
-        some = False
         for x in range(width):
-            if known[y, x] == 0:
+            if row[x] == 0:
                 last = x
-                some = True
             if x - last <= radius:
                 near[x] = 1
-        if not some:
-            continue
         last = width + radius
         for x in range(width - 1, -1, -1):
-            if known[y, x] == 0:
+            if row[x] == 0:
                 last = x
             if last - x <= radius:
                 near[x] = 1

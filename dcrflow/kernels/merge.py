@@ -91,6 +91,20 @@ def _add_to_row(values, variances, bits, equal, means, spreads, flags, weights):
 
 
 @njit(cache=True, nogil=True)
+def is_positive(stack, y0, y1, x0, x1):  # type: ignore[no-untyped-def]
+    """Whether all images of a stack are finite and above zero in rows y0 to y1 and columns x0 to x1."""
+    for k in range(len(stack)):
+        for y in range(y0, y1):
+            values = stack[k, y, x0:x1]
+            bad = 0
+            for x in range(x1 - x0):
+                bad += ~((values[x] > 0) & (values[x] < np.inf))
+            if bad:
+                return False
+    return True
+
+
+@njit(cache=True, nogil=True)
 def is_whole(image, weight, y0, y1, x0, x1):  # type: ignore[no-untyped-def]
     """Whether part of a merged image, rows y0 to y1 and columns x0 to x1, is finite and has weight everywhere."""
     for y in range(y0, y1):

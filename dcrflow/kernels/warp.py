@@ -269,10 +269,14 @@ def _compiled(taps: int) -> Callable[..., Any]:
                     rest_x[i], rest_y[i] = np.float32(u - whole_u), np.float32(v - whole_v)
                     scale[i] = np.float32(abs(area + more_area * n))
                 image_row, variance_row, mask_row = out_image[y, x:], out_variance[y, x:], out_mask[y, x:]
-                for i in range(begin):
-                    image_row[i], variance_row[i], mask_row[i] = nan, nan, no_data
-                for i in range(end, number):
-                    image_row[i], variance_row[i], mask_row[i] = nan, nan, no_data
+                for outside in (
+                    image_row[:begin],
+                    image_row[end:number],
+                    variance_row[:begin],
+                    variance_row[end:number],
+                ):
+                    outside[:] = nan
+                mask_row[:begin] = mask_row[end:number] = no_data
                 for k in range(end - begin):
                     i = np.uint64(begin + k)
                     column, row = np.int64(column_of[i]), np.int64(row_of[i])

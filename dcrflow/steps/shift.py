@@ -12,7 +12,7 @@ from dcrflow.geometry.box import Box
 from dcrflow.kernels.convolve import convolve_sum, or_footprint
 from dcrflow.kernels.fill import mark_near_holes
 from dcrflow.kernels.footprint import FIR_RADIUS, SUPPORT, TAPS
-from dcrflow.kernels.merge import is_whole, merge_into, settle
+from dcrflow.kernels.merge import is_positive, is_whole, merge_into, settle
 from dcrflow.masks import NO_DATA
 from dcrflow.pixels import PatchPixels, Pixels
 from dcrflow.plan import FILL_MARGIN, TemplatePlan, TilePart, TractPlan
@@ -187,7 +187,6 @@ def _pieces(plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, pieces: S
     for piece, kernel in zip(pieces, kernels, strict=True):
         y0, x0 = piece.y0 - pixels.box.y0, piece.x0 - pixels.box.x0
         image, mask = scratch("image", piece.shape, np.float64), scratch("mask", piece.shape, np.int32)
-        mask.fill(0)
         convolve_sum(pixels.image, kernel.taps, kernel.y_low, kernel.x_low, y0, x0, image)
         or_footprint(pixels.mask, planes, *kernel.light, y0, x0, mask)
         yield Matched(piece, image, _spread(pixels.variance, kernel, y0, x0, piece.shape), mask)
@@ -252,11 +251,12 @@ def _spread(
     taps, y_low, x_low = kernel.variance_taps, kernel.variance_y_low, kernel.variance_x_low
     out = scratch("variance", shape, np.float32)
     y_first, x_first = y0 - int(y_low.max()) - taps.shape[1] + 1, x0 - int(x_low.max()) - taps.shape[2] + 1
-    window = stack[:, y_first : y0 - int(y_low.min()) + shape[0], x_first : x0 - int(x_low.min()) + shape[1]]
-    good = (window > 0) & (window < np.inf)
-    if good.all():
+    y_end, x_end = y0 - int(y_low.min()) + shape[0], x0 - int(x_low.min()) + shape[1]
+    if is_positive(stack, y_first, y_end, x_first, x_end):
         convolve_sum(stack, taps, y_low, x_low, y0, x0, out)
         return out
+    window = stack[:, y_first:y_end, x_first:x_end]
+    good = (window > 0) & (window < np.inf)
     y0, x0 = y0 - y_first, x0 - x_first
     convolve_sum(np.where(good, window, np.float32(0)), taps, y_low, x_low, y0, x0, out)
     covered = np.empty_like(out)
