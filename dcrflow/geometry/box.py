@@ -101,11 +101,12 @@ class Box:
 
     def overlaps(self, other: Box) -> bool:
         """Whether the two share a pixel."""
-        return not self.intersection(other).is_empty
+        return max(self.x0, other.x0) < min(self.x1, other.x1) and max(self.y0, other.y0) < min(self.y1, other.y1)
 
     def contains(self, other: Box) -> bool:
         """Whether every pixel of `other` is in this box."""
-        return self.intersection(other) == other or other.is_empty
+        inside = self.x0 <= other.x0 and self.y0 <= other.y0 and other.x1 <= self.x1 and other.y1 <= self.y1
+        return inside or other.is_empty
 
     def slices(self, within: Box) -> tuple[slice, slice]:
         """The ``[y, x]`` slices of this box in an array that covers `within`.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +90,25 @@ def kernels_of(
         made = _kernels(plan.model, distance * dy[:, None], distance * dx[:, None], one_variance, one_mask, lsst)
         known.update(zip(missing, made, strict=True))
     return [known[place] for place in places]
+
+
+def tabulated(kernels: Sequence[CellKernels]) -> tuple[NDArray[Any], ...]:
+    """Kernels as `match_pieces` takes them: which of the different ones each is, and those in a row."""
+    number = {id(kernel): n for n, kernel in enumerate({id(k): k for k in kernels}.values())}
+    different = list({id(k): k for k in kernels}.values())
+
+    def row(arrays: list[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
+        """The taps one after the other, where each begins, and how many each has along y and x."""
+        at = np.cumsum([0, *(a.size for a in arrays)])
+        return np.concatenate([a.ravel() for a in arrays]), at, np.array([a.shape[1:] for a in arrays])
+
+    return (
+        np.array([number[id(k)] for k in kernels]),
+        *row([k.taps for k in different]), np.array([(k.y_low, k.x_low) for k in different]),
+        *row([k.variance_taps for k in different]),
+        np.array([(k.variance_y_low, k.variance_x_low) for k in different]),
+        np.array([k.light for k in different]),
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=8)

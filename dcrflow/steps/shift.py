@@ -12,13 +12,14 @@ from dcrflow.geometry.box import Box
 from dcrflow.kernels.convolve import convolve_sum, or_footprint
 from dcrflow.kernels.fill import mark_near_holes
 from dcrflow.kernels.footprint import FIR_RADIUS, SUPPORT, TAPS
+from dcrflow.kernels.match import match_pieces
 from dcrflow.kernels.merge import is_positive, is_whole, merge_into, settle
 from dcrflow.masks import NO_DATA
 from dcrflow.pixels import PatchPixels, Pixels
 from dcrflow.plan import FILL_MARGIN, TemplatePlan, TilePart, TractPlan
 from dcrflow.scratch import scratch
 from dcrflow.steps.as_lsst import add_shifted
-from dcrflow.steps.cells import CellKernels, cells_of, kernels_of
+from dcrflow.steps.cells import CellKernels, cells_of, kernels_of, tabulated
 from dcrflow.steps.coefficients import spline_coefficients
 from dcrflow.steps.timing import timed
 
@@ -62,8 +63,7 @@ def shift_subfilters(plan: TemplatePlan, part: TilePart, patches: Iterable[Patch
     box = part.region.grown(plan.merge_margin)
     merged = _Merged(plan, box, strips_of(plan, part))
     for pixels in patches:
-        for matched in _matched(plan, tract, pixels, box, merged.strips):
-            merged.add(matched)
+        merged.add_patch(tract, pixels)
     mask = merged.mask
     footprint = SUPPORT[plan.config.warp] // 2 - 1
     known, weighed = merged.settle() or (None, None)
@@ -116,7 +116,7 @@ class _Merged:
     """The running mean of the patches of a tract on the strips that are wanted; anything outside them."""
 
     def __init__(self, plan: TemplatePlan, box: Box, strips: Sequence[Box]) -> None:
-        self.box, self.strips = box, strips
+        self.plan, self.box, self.strips = plan, box, strips
         self.equal = plan.config.combine == "mean"
         self.image = scratch("merged image", box.shape, np.float64)
         self.variance = scratch("merged variance", box.shape, np.float32)
@@ -127,7 +127,29 @@ class _Merged:
             self.image[where] = np.nan
             self.mask[where] = self.weight[where] = 0
 
-    def add(self, matched: Matched) -> None:
+    def add_patch(self, tract: TractPlan, pixels: PatchPixels) -> None:
+        """DCR-match a patch where it reaches the strips, and merge it."""
+        if self.plan.patch_degrees:
+            whole = match_patch(self.plan, tract, pixels, self.box)
+            if whole is not None:
+                self._add(whole)
+            return
+        reached = tract.reach.reached(pixels.box)
+        within = [strip.intersection(reached) for strip in self.strips]
+        pieces = [cell for strip in within if not strip.is_empty for cell in cells_of(strip)]
+        if not pieces:
+            return
+        kernels = kernels_of(self.plan, tract, pieces, len(pixels.variance) == 1, len(pixels.mask) == 1)
+        y0, x0 = pixels.box.y0, pixels.box.x0
+        left = match_pieces(  # type: ignore[call-arg]
+            pixels.image, pixels.variance, pixels.mask, _planes(self.plan),
+            np.array([(p.y0 - y0, p.x0 - x0, p.height, p.width) for p in pieces]), *tabulated(kernels),
+            self.equal, y0 - self.box.y0, x0 - self.box.x0, self.image, self.variance, self.mask, self.weight,
+        )  # fmt: skip
+        for matched in _pieces(self.plan, tract, pixels, [pieces[i] for i in np.flatnonzero(left)]):
+            self._add(matched)
+
+    def _add(self, matched: Matched) -> None:
         y0, x0 = matched.box.y0 - self.box.y0, matched.box.x0 - self.box.x0
         merge_into(
             matched.image, matched.variance, matched.mask, self.equal, y0, x0,
@@ -164,26 +186,15 @@ class _Merged:
         return [strip.moved(-self.box.x0, -self.box.y0) for strip in self.strips]
 
 
-def _matched(
-    plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, box: Box, strips: Sequence[Box]
-) -> Iterator[Matched]:
-    """DCR-match one patch piece by piece, where it reaches the strips."""
-    if plan.patch_degrees:
-        whole = match_patch(plan, tract, pixels, box)
-        if whole is not None:
-            yield whole
-        return
-    reached = tract.reach.reached(pixels.box)
-    within = [strip.intersection(reached) for strip in strips]
-    pieces = [cell for strip in within if not strip.is_empty for cell in cells_of(strip)]
-    if pieces:
-        yield from _pieces(plan, tract, pixels, pieces)
+def _planes(plan: TemplatePlan) -> np.int32:
+    """The mask planes that light takes along: all but NO_DATA."""
+    return ~np.int32(1 << plan.planes[NO_DATA])
 
 
 def _pieces(plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, pieces: Sequence[Box]) -> Iterator[Matched]:
     """Convolve the subfilters of a patch with their kernels and add them, on pieces each within one DCR cell."""
     kernels = kernels_of(plan, tract, pieces, len(pixels.variance) == 1, len(pixels.mask) == 1)
-    planes = ~np.int32(1 << plan.planes[NO_DATA])
+    planes = _planes(plan)
     for piece, kernel in zip(pieces, kernels, strict=True):
         y0, x0 = piece.y0 - pixels.box.y0, piece.x0 - pixels.box.x0
         image, mask = scratch("image", piece.shape, np.float64), scratch("mask", piece.shape, np.int32)

@@ -20,7 +20,7 @@ from dcrflow.steps.shift import read_by
 from dcrflow.stores.arrays import chunk_rows
 from dcrflow.stores.source import CoaddSource
 
-_AT_ONCE = 4  # slabs read at the same time: where the coadds are far away, their requests are in flight together
+_AT_ONCE = 6  # slabs read at the same time: where the coadds are far away, their requests are in flight together
 _ROWS = 256  # of a slab, at least
 
 Slab = tuple[Patch, int]
@@ -87,21 +87,35 @@ class Slabs:
         """For `shift_subfilters`, what a part of the loaded tile lies on; each is `scratch`, good until the next."""
         for patch, region in part.reads:
             slabs = [s for s, box in self._boxes.items() if s[0] == patch and s in self._read and box.overlaps(region)]
-            if slabs:
-                loaded = [self._read[slab].result() for slab in slabs]
-                yield _put_together(region, loaded, read_by(self._plan, part, region))
+            wanted = read_by(self._plan, part, region)
+            if slabs and wanted:
+                yield _put_together(region, [self._read[slab].result() for slab in slabs], wanted)
 
 
 def _put_together(box: Box, slabs: Sequence[PatchPixels], wanted: Sequence[Box]) -> PatchPixels:
     """The wanted parts of a box from slabs on top of each other: zero where none has them, anything elsewhere."""
+    done, top = min(part.y0 for part in wanted), max(part.y1 for part in wanted)
+    empty: list[Box] = []
+    filled: list[tuple[PatchPixels, Box]] = []
+    for slab in sorted(slabs, key=lambda s: s.box.y0):
+        rows = Box.from_bounds(box.x0, max(done, slab.box.y0), box.x1, min(top, slab.box.y1))
+        here = [part for part in wanted if part.overlaps(rows)]
+        if not here:
+            continue
+        x0, x1 = min(part.x0 for part in here), max(part.x1 for part in here)
+        common = Box.from_bounds(max(x0, slab.box.x0), rows.y0, min(x1, slab.box.x1), rows.y1)
+        empty.append(Box.from_bounds(box.x0, done, box.x1, rows.y0))
+        empty.append(Box.from_bounds(x0, rows.y0, min(x1, common.x0), rows.y1))
+        empty.append(Box.from_bounds(max(x0, common.x1), rows.y0, x1, rows.y1))
+        filled.append((slab, common))
+        done = rows.y1
+    empty.append(Box.from_bounds(box.x0, done, box.x1, top))
     found = {}
     for name in ("image", "variance", "mask"):
         first = getattr(slabs[0], name)
         out = found[name] = scratch(f"{name} of a patch", (len(first), *box.shape), first.dtype)
-        for part in wanted:
-            there = [(slab, slab.box.intersection(part)) for slab in slabs if slab.box.overlaps(part)]
-            if sum(common.area for _, common in there) < part.area:
-                out[(..., *part.slices(box))] = 0
-            for slab, common in there:
-                out[(..., *common.slices(box))] = getattr(slab, name)[(..., *common.slices(slab.box))]
+        for part in empty:
+            out[(..., *part.slices(box))] = 0
+        for slab, part in filled:
+            out[(..., *part.slices(box))] = getattr(slab, name)[(..., *part.slices(slab.box))]
     return PatchPixels(box, found["image"], found["variance"], found["mask"])
