@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from dcrflow.geometry.box import Box
 
-#: Seconds that steps took to make some pixels: by step, patch (``tract/patch``, or empty) and region.
-Spent = Mapping[tuple[str, str, Box], float]
+#: Seconds that steps took to make some pixels: by step, patch (``tract/patch``, or empty), number of the tract in the
+#: plan (-1 for all) and region.
+Spent = Mapping[tuple[str, str, int, Box], float]
 
 
 @dataclass(frozen=True, slots=True)

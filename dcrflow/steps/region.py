@@ -48,7 +48,7 @@ def make_region(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Pixels:
     tiles = [plan.tile(tile_box) for tile_box in box.tiles(plan.config.tile)]
     image, variance = np.empty(box.shape, np.float32), np.empty(box.shape, np.float32)
     mask = np.empty(box.shape, np.int32)
-    spent: dict[tuple[str, str, Box], float] = {}
+    spent: dict[tuple[str, str, int, Box], float] = {}
     damage: frozenset[str] = frozenset()
     with kept_scratch(), Slabs(coadds, plan, tiles) as slabs:
         for number, tile in enumerate(tiles):

@@ -77,7 +77,7 @@ class Slabs:
                 break
             for slab in slabs - set(self._read):
                 self._read[slab] = self._pool.submit(load_patch, self._coadds, self._plan, slab[0], self._boxes[slab])
-        spent: dict[tuple[str, str, Box], float] = {}
+        spent: dict[tuple[str, str, int, Box], float] = {}
         loaded = [self._read[slab].result() for slab in self._needs[number]]
         for pixels in loaded:
             spent |= pixels.spent

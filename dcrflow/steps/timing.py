@@ -12,6 +12,7 @@ from typing import Any
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Patch
 from dcrflow.pixels import PatchPixels, Pixels, Spent
+from dcrflow.plan import TilePart
 
 _PIXELS = (PatchPixels, Pixels)
 
@@ -27,9 +28,10 @@ def timed[**P, R: (PatchPixels, Pixels)](step: Callable[P, R]) -> Callable[P, R]
         began = perf_counter()
         result = step(*args, **kwargs)
         patch = next((f"{a.tract}/{a.patch}" for a in args if isinstance(a, Patch)), "")
-        own = {(step.__name__, patch, result.box): perf_counter() - began}
+        tract = next((a.tract if isinstance(a, TilePart) else a for a in args if isinstance(a, TilePart | int)), -1)
+        own = {(step.__name__, patch, tract, result.box): perf_counter() - began}
         inputs = [p for a in args for p in (a if isinstance(a, list | tuple) else (a,)) if isinstance(p, _PIXELS)]
-        spent: dict[tuple[str, str, Box], float] = {}
+        spent: dict[tuple[str, str, int, Box], float] = {}
         for pixels in inputs:
             spent |= pixels.spent
         return replace(result, spent=spent | own, damage=result.damage.union(*(p.damage for p in inputs)))
@@ -39,7 +41,7 @@ def timed[**P, R: (PatchPixels, Pixels)](step: Callable[P, R]) -> Callable[P, R]
 
 def summary(tiles: Iterable[Pixels]) -> dict[str, Any]:
     """Seconds by step, and of reading each patch (``tract/patch``)."""
-    spent: dict[tuple[str, str, Box], float] = {}
+    spent: dict[tuple[str, str, int, Box], float] = {}
     for tile in tiles:
         spent |= tile.spent
     return {"steps": _totals(spent, 0), "patches": _totals({k: v for k, v in spent.items() if k[1]}, 1)}

@@ -1,0 +1,26 @@
+"""What a template says of how long its steps took."""
+
+from scenes import IMAGE, TRACT, coadds, tan, visit
+
+from dcrflow.geometry.box import Box
+from dcrflow.geometry.skymap import Tract
+from dcrflow.plan import plan_template
+from dcrflow.steps import make_region, make_tile
+from dcrflow.steps.timing import summary
+from dcrflow.stores.coadds import open_coadds
+
+
+def test_every_tract_counts() -> None:
+    """Two tracts on a tile are two warps of it, and both are in the sum."""
+    other = Tract(8, tan(300.0, 300.0, 0.0), TRACT.bbox, TRACT.patch_inner, TRACT.patch_border, TRACT.num_patches)
+    source = open_coadds(coadds(IMAGE, tracts=(TRACT, other)))
+    plan = plan_template(source, visit(tan(100.0, 90.0, 25.0), Box(0, 0, 200, 180)))
+    make_tile(source, plan, plan.bbox)  # compiles
+    for make in (make_tile, make_region):
+        made = make(source, plan, plan.bbox)
+        warps = [key for key in made.spent if key[0] == "warp_tract"]
+        assert sorted(key[2] for key in warps) == [0, 1]
+        took = summary([made])
+        assert took["steps"].keys() == {"load_patch", "shift_subfilters", "warp_tract", "mosaic_tracts"}
+        assert abs(took["steps"]["warp_tract"] - sum(made.spent[key] for key in warps)) < 1e-3
+        assert took["patches"].keys() == {f"{t}/{p}" for t in (7, 8) for p in range(4)}
