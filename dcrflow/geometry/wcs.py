@@ -8,9 +8,11 @@ and comparable.
 from __future__ import annotations
 
 import pickle
+import re
 import threading
 import warnings
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -20,6 +22,7 @@ import numpy as np
 from astropy import units as u
 from astropy.coordinates import ICRS, SkyCoord
 from astropy.io import fits
+from astropy.io.fits.verify import VerifyError
 from astropy.wcs import WCS, FITSFixedWarning, NoConvergence
 from astropy.wcs.utils import wcs_to_celestial_frame
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +35,13 @@ _THREAD = threading.local()
 _KEEP = 64  # live WCS objects a thread; a detector-visit needs a handful
 
 _SKIP_CARDS = ("NAXIS", "NAXIS1", "NAXIS2", "SIMPLE", "BITPIX", "XTENSION", "PCOUNT", "GCOUNT", "EXTEND", "")
+#: Cards of numbers. Where one is none, such as a text, astropy takes a default (0 for a reference pixel), unsaid.
+_NUMBERS = re.compile(
+    r"(CRPIX|CRVAL|CDELT|CROTA)[12]|(CD|PC)[12]_[12]|PV[12]_\d+|[AB]P?_\d_\d|(LON|LAT)POLE|[AB]P?_ORDER|WCSAXES"
+)
+_NEEDED = "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"
+#: The largest that each may be: astropy makes tables of that size before it looks for what is in them.
+_LARGEST = {"WCSAXES": 9} | {f"{name}_ORDER": 9 for name in ("A", "B", "AP", "BP")}
 
 
 @dataclass(frozen=True)
@@ -86,13 +96,11 @@ class SkyWcs:
             raise WcsError(f"unusable FITS cards of a WCS: {type(error).__name__}: {brief(str(error))}") from error
 
     @classmethod
-    def _from_cards_of(cls, header: fits.Header | dict[str, Any]) -> Self:
-        if not isinstance(header, fits.Header):
-            clean = fits.Header()
-            for key, value in header.items():
-                clean[key] = value
-            header = clean
-        header = header.copy()
+    def _from_cards_of(cls, cards: fits.Header | dict[str, Any]) -> Self:
+        if not isinstance(cards, Mapping):  # as a fits.Header is
+            raise WcsError(f"expected FITS keyword -> value, found a {type(cards).__name__}: {brief(cards)}")
+        _check_numbers(cards)
+        header = cards.copy() if isinstance(cards, fits.Header) else _header_of(cards)
         for key in _SKIP_CARDS:
             header.remove(key, ignore_missing=True, remove_all=True)
         if not len(header):
@@ -104,10 +112,9 @@ class SkyWcs:
                 raise WcsError(f"unusable WCS, its CD matrix is singular: {matrix}")
         made = cls(header.tostring(sep="", endcard=False, padding=False))
         made._object()
-        for key in ("CRVAL1", "CRVAL2"):  # astropy takes 0 for a word
-            value = header.get(key, 0.0)
-            if not isinstance(value, int | float) or not np.isfinite(value):
-                raise WcsError(f"unusable WCS, its {key} is {brief(value)}, expected degrees")
+        missing = [key for key in _NEEDED if key not in header]
+        if missing:  # 0 is what FITS takes, and never what is meant
+            raise WcsError(f"unusable WCS, it lacks {', '.join(missing)}")
         return made
 
     @classmethod
@@ -200,6 +207,36 @@ class SkyWcs:
         cosdec = np.cos(np.deg2rad(dec[0]))
         area = cosdec * abs(dx[1] * (dec[2] - dec[0]) - dx[2] * (dec[1] - dec[0]))
         return float(np.sqrt(area) * 3600.0)
+
+
+def _header_of(cards: Mapping[Any, Any]) -> fits.Header:
+    """FITS keyword to value as a header."""
+    header = fits.Header()
+    for key, value in cards.items():
+        try:
+            header[key] = value
+        except Exception as error:
+            raise WcsError(f"its {brief(key)} is {brief(value)}, expected what a FITS card can hold") from error
+    return header
+
+
+def _check_numbers(cards: Mapping[Any, Any]) -> None:
+    """Check that the cards that ought to be finite numbers are, and that none asks for more than any sky needs."""
+    for key in cards:
+        if not isinstance(key, str) or not _NUMBERS.fullmatch(key.upper()):
+            continue
+        try:
+            value = cards[key]
+        except VerifyError:  # of a header: NaN, which FITS does not have, or 1,5
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it says that it makes a text of it
+                value = cards.copy().cards[key].image.partition("=")[2].strip("' ")  # type: ignore[attr-defined]
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value):
+            expected = "degrees" if key.upper().startswith("CRVAL") else "a finite number"
+            raise WcsError(f"unusable WCS, its {key} is {brief(value)}, expected {expected}")
+        largest = _LARGEST.get(key.upper())
+        if largest is not None and not (0 <= value <= largest and value == int(value)):
+            raise WcsError(f"unusable WCS, its {key} is {brief(value)}, expected an integer from 0 to {largest}")
 
 
 class _Transform:

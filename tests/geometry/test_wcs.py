@@ -117,6 +117,7 @@ def test_pixel_scale() -> None:
         (fits.Header(TAN | {"CTYPE1": "LINEAR", "CTYPE2": "LINEAR"}).tostring(sep=""), "celestial"),
         (fits.Header(TAN | {"CD1_1": 0.0, "CD1_2": 0.0}).tostring(sep="\n"), "singular"),
         (fits.Header(TAN | {"CD1_1": 0.0, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 0.0}).tostring(sep=""), "singular"),
+        (fits.Header(TAN).tostring(sep="\n").replace("501.0", "  NaN"), "CRPIX1 is 'NaN', expected a finite number"),
     ],
 )
 def test_unusable(text: str, message: str) -> None:
@@ -127,3 +128,34 @@ def test_unusable(text: str, message: str) -> None:
 def test_not_a_wcs() -> None:
     with pytest.raises(WcsError, match="not a WCS: int"):
         SkyWcs.from_any(3)
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        ({"CRPIX1": "501.0"}, "its CRPIX1 is '501.0', expected a finite number"),
+        ({"CRPIX2": True}, "its CRPIX2 is True, expected a finite number"),
+        ({"CRVAL1": float("nan")}, "its CRVAL1 is nan, expected degrees"),
+        ({"CD1_2": float("inf")}, "its CD1_2 is inf, expected a finite number"),
+        ({"CD1_1": [1]}, r"its CD1_1 is \[1\], expected a finite number"),
+        ({"LONPOLE": "north"}, "its LONPOLE is 'north', expected a finite number"),
+        ({"REMARK": [1]}, r"its 'REMARK' is \[1\], expected what a FITS card can hold"),
+        ({"A_ORDER": 100_000}, "its A_ORDER is 100000, expected an integer from 0 to 9"),
+        ({"WCSAXES": 1_000_000}, "its WCSAXES is 1000000, expected an integer from 0 to 9"),
+    ],
+)
+def test_a_card_that_no_wcs_can_have(card: dict[str, object], message: str) -> None:
+    """Astropy takes a default for some of these, and says nothing."""
+    with pytest.raises(WcsError, match=message):
+        SkyWcs.from_header(SIP | card)
+
+
+def test_cards_that_are_no_mapping() -> None:
+    with pytest.raises(WcsError, match=r"expected FITS keyword -> value, found a list: \[1, 2\]"):
+        SkyWcs.from_header([1, 2])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("key", ["CRVAL1", "CRPIX2"])
+def test_a_card_that_is_missing(key: str) -> None:
+    with pytest.raises(WcsError, match=f"it lacks {key}"):
+        SkyWcs.from_header({k: v for k, v in TAN.items() if k != key})
