@@ -336,7 +336,10 @@ def _observation(visit_info: Any) -> Observation:
     return detector_visit(observation_row(visit_info) | row).observation
 
 
-_ANYWHERE = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -1e-4, "CDELT2": 1e-4}
+_ANYWHERE = {
+    "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -1e-4, "CDELT2": 1e-4,
+    "CRPIX1": 1.0, "CRPIX2": 1.0, "CRVAL1": 0.0, "CRVAL2": 0.0,
+}  # fmt: skip
 
 
 def _patch_and_subfilter(entry: Any) -> tuple[int, int | None]:
