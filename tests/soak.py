@@ -57,7 +57,11 @@ def make_survey(folder: Path, visits: int) -> tuple[Path, list[dcrflow.DetectorV
 
 
 class FailingDisk(WorkerPlugin):
-    """Reads and writes of the stores fail at random in the workers; each leaves a byte in a file."""
+    """Reads and writes of the stores fail at random in the workers; each leaves a byte in a file.
+
+    A worker that has begun to work writes its process ID beside it: what is killed before is, for dask, a worker that
+    cannot be started, and is not started again.
+    """
 
     name = "failing-disk"
 
@@ -66,6 +70,8 @@ class FailingDisk(WorkerPlugin):
 
     def setup(self, worker: Any) -> None:
         dice = random.Random(worker.address)
+        with self.log.with_suffix(".pids").open("a") as file:
+            file.write(f"{os.getpid()}\n")
         for name in ("_ensure_open", "_ensure_open_sync"):
             setattr(LocalStore, name, self._failing(getattr(LocalStore, name), dice))
 
@@ -140,7 +146,9 @@ def run(
 
         def kill() -> None:
             while not over.wait(kill_every):
-                victims = _workers(nannies)
+                begun = log.with_suffix(".pids")
+                pids = set(map(int, begun.read_text().split())) if begun.exists() else set()
+                victims = [worker for worker in _workers(nannies) if worker.pid in pids]
                 if victims and found.done > found.done_at_kill:  # none lives too short a time for any work to be done
                     dice.choice(victims).kill()
                     found.done_at_kill = found.done
