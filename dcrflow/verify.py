@@ -19,6 +19,7 @@ from dcrflow.stores.templates import TemplateRecord, TemplateStore
 ATTRIBUTES = (
     "instrument", "visit", "detector", "band", "physical_filter", "units", "bbox", "coverage", "patches", "dcr",
     "config", "config_hash", "software", "inputs", "status",
+    "crc32",
 )  # fmt: skip
 
 
@@ -71,7 +72,8 @@ def _problems(store: TemplateStore, record: TemplateRecord) -> Iterator[str]:
         yield f"it cannot be opened: {type(error).__name__}: {' '.join(str(error).split())}"
         return
     for name in damaged:
-        yield f"{name} is not what was written: its checksum differs, or it cannot be read"
+        which = "one of its attributes" if name == "attributes" else name
+        yield f"{which} is not what was written: its checksum differs, or it cannot be read"
     missing = [n for n in ATTRIBUTES if n not in template.attrs]
     if missing:
         yield f"it lacks the attributes {', '.join(missing)}"
@@ -81,8 +83,11 @@ def _problems(store: TemplateStore, record: TemplateRecord) -> Iterator[str]:
     lacking = [n for n in ("image", "variance", "mask", "x", "y") if n not in template.variables]
     if lacking:
         yield f"it lacks {', '.join(lacking)}"
-    elif not damaged:
-        yield from _of_pixels(template.compute())
+    elif set(damaged) <= {"attributes"}:
+        try:
+            yield from _of_pixels(template.compute())
+        except Exception as error:  # of attributes that are no longer of their kind
+            yield f"its attributes do not describe its pixels: {type(error).__name__}: {' '.join(str(error).split())}"
     yield from _of_wcs(template)
 
 

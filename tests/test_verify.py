@@ -65,6 +65,22 @@ def attribute(name: str, value: object) -> Callable[[Path], None]:
     return spoil
 
 
+def digit(tmp_path: Path) -> None:
+    """The WCS still leads there and back."""
+    group = template(tmp_path)
+    group.attrs["wcs"] = group.attrs["wcs"] | {"CRVAL1": 57.0}
+
+
+def plane(tmp_path: Path) -> None:
+    mask = template(tmp_path)["mask"]
+    mask.attrs["flag_meanings"] = mask.attrs["flag_meanings"].replace("SAT", "SAD")
+
+
+def planes_of_words(tmp_path: Path) -> None:
+    mask = template(tmp_path)["mask"]
+    mask.attrs["flag_masks"] = ["a"] * len(mask.attrs["flag_masks"])
+
+
 CASES = {
     "a flipped bit": (flip, "image is not what was written: its checksum differs, or it cannot be read"),
     "a lost chunk": (lose, "variance is not what was written"),
@@ -76,6 +92,10 @@ CASES = {
     ),
     "another coverage": (attribute("coverage", 0.5), "its coverage is 1.000000, and it says 0.500000"),
     "no provenance": (attribute("inputs", None), "it lacks the attributes inputs"),
+    "no checksums": (attribute("crc32", None), "it lacks the attributes crc32"),
+    "a digit of the WCS": (digit, "one of its attributes is not what was written"),
+    "a plane of another name": (plane, "one of its attributes is not what was written"),
+    "planes that are none": (planes_of_words, "its attributes do not describe its pixels: ValueError"),
     "another's pixels": (attribute("visit", 7), "it says that it is visit 7 detector 3"),
     "no WCS to speak of": (attribute("wcs", {"CTYPE1": "RA---TAN"}), "its WCS is unusable"),
     "columns out of order": (written("x", lambda a: a.__setitem__(3, 77)), "its x does not count pixels one by one"),

@@ -7,6 +7,7 @@ after a crash anywhere in between. Writers of the same template take turns (`dcr
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -180,17 +181,19 @@ class TemplateStore:
         visit, detector = int(template.attrs["visit"]), int(template.attrs["detector"])
         try:
             with locked(self._root, f"{visit}.{detector}") as renew:
-                group, digests = self._fresh(visit, detector), {}
+                group, digests, said = self._fresh(visit, detector), {}, {}
                 for name, variable in template.variables.items():
                     renew()
                     values = np.asarray(variable.values)
                     digests[str(name)] = _digest(values)
                     fill = 1 << planes[NO_DATA] if name == "mask" else np.nan if values.dtype.kind == "f" else 0
                     dims = tuple(str(d) for d in variable.dims)
-                    attributes = {**variable.attrs, **_coordinates(template, str(name))}
-                    write_array(group, str(name), dims, values, fill=fill, attributes=attributes)
+                    said[str(name)] = {**variable.attrs, **_coordinates(template, str(name))}
+                    write_array(group, str(name), dims, values, fill=fill, attributes=said[str(name)])
                 renew()
-                return _finish(group, visit, detector, {**template.attrs, "crc32": digests, "status": "complete"})
+                about = {**template.attrs, "crc32": digests, "status": "complete"}
+                about["attributes_crc32"] = _digest_of_words(about, said)
+                return _finish(group, visit, detector, about)
         except OSError as error:
             raise TemplateStoreError(f"{where}: {words_of(error)}{remedy(error)}") from error
 
@@ -340,13 +343,20 @@ class TemplateStore:
     def damaged(self, visit: int, detector: int) -> tuple[str, ...]:
         """Names of the variables of a complete template that are not, byte for byte, what was written.
 
+        Among them is ``attributes`` if those of the template, or of one of its variables, are not.
+
         Raises
         ------
         TemplateStoreError
             If there is no complete template.
         """
         digests = self.read(visit, detector).attrs.get("crc32", {})
-        return tuple(name for name, digest in digests.items() if self._digest_of(visit, detector, name) != digest)
+        found = tuple(name for name, digest in digests.items() if self._digest_of(visit, detector, name) != digest)
+        group = self._root[f"{visit}/{detector}"]
+        about = group.attrs.asdict()
+        said = {name: array.attrs.asdict() for name, array in group.members()}
+        written = about.get("attributes_crc32")
+        return found if written in (None, _digest_of_words(about, said)) else (*found, "attributes")
 
     def _digest_of(self, visit: int, detector: int, name: str) -> int | None:
         """The digest of what is in the store; None if it cannot be read."""
@@ -392,6 +402,12 @@ def _coordinates(template: xr.Dataset, name: str) -> dict[str, str]:
 
 def _digest(values: NDArray[Any]) -> int:
     return crc32(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+
+
+def _digest_of_words(about: Mapping[str, Any], of_variables: Mapping[str, Mapping[str, Any]]) -> int:
+    """Of the attributes of a template and of its variables, whatever their order."""
+    words = [{k: v for k, v in about.items() if k != "attributes_crc32"}, dict(of_variables)]
+    return crc32(json.dumps(words, sort_keys=True).encode())
 
 
 def _finish(group: zarr.Group, visit: int, detector: int, attributes: Mapping[str, Any]) -> TemplateRecord:

@@ -76,6 +76,7 @@ def test_the_layout_is_the_contracts(side: int, tmp_path: Path) -> None:
         attributes = dict(found.attrs)
         assert attributes.pop("status") == "complete"
         assert set(attributes.pop("crc32")) == set(made.variables)
+        assert attributes.pop("attributes_crc32") > 0
         assert attributes == made.attrs
     for name in ("image", "variance", "mask"):
         array = root[f"12/3/{name}"]
