@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from time import perf_counter
 
@@ -32,8 +32,18 @@ def assemble(plan: TemplatePlan, tiles: Sequence[Pixels], psf: Psf | None = None
     whole = Pixels.joined(plan.bbox, tiles)
     mask = flag_high_variance(plan, whole, map_variance(plan, [whole]))
     template = dataset.template_dataset(plan, whole.image, whole.variance, mask, psf)
-    damage = sorted(frozenset().union(*(tile.damage for tile in tiles)))
+    damage = sorted(frozenset(_without_psf(plan, psf)).union(*(tile.damage for tile in tiles)))
     return template.assign_attrs(damage=damage) if damage else template
+
+
+def _without_psf(plan: TemplatePlan, psf: Psf | None) -> Iterator[str]:
+    """A line for each patch that says that it has a PSF, at nodes where none came of it."""
+    if psf is None:
+        return
+    nodes, kernels = psf
+    lost = set(np.flatnonzero(np.isnan(kernels).all(axis=(1, 2))).tolist())
+    for tract, patch in sorted({(s.patch.tract, s.patch.patch) for s in nodes.shares if s.node in lost}):
+        yield f"tract {tract} patch {patch} band {plan.band}: psf: no kernel is usable, or its chunk is damaged or gone"
 
 
 def write_template(

@@ -15,7 +15,7 @@ from zarr.core.sync import sync
 from dcrflow.errors import CoaddStoreError, brief
 from dcrflow.kernels.nodes import node_weights
 from dcrflow.stores.access import words_of
-from dcrflow.stores.arrays import without_fill
+from dcrflow.stores.arrays import UNDECODABLE, without_fill
 
 _MOST = 1 << 26  # numbers in all kernels of a patch
 
@@ -57,7 +57,7 @@ def read_patch_psf(group: zarr.AsyncGroup, where: str) -> PatchPsf | None:
     Returns
     -------
     PatchPsf or None
-        Without nodes whose kernel is not finite or has no flux; None if no node is left.
+        Without nodes whose kernel is not finite or has no flux; None if no node is left, or its chunk is damaged.
 
     Raises
     ------
@@ -73,7 +73,10 @@ def read_patch_psf(group: zarr.AsyncGroup, where: str) -> PatchPsf | None:
                     f"it has dtype {array.dtype}, shape {brief(array.shape)} and chunks {brief(array.chunks)}, "
                     f"expected at most {_MOST} floating-point numbers"
                 )
-            return np.asarray(await without_fill(array).getitem(...), np.float64)
+            try:
+                return np.asarray(await without_fill(array).getitem(...), np.float64)
+            except UNDECODABLE:
+                return np.full(array.shape, np.nan)
         except KeyError:
             raise CoaddStoreError(f"{where} has a psf but no variable {name!r}; write the patch again") from None
         except Exception as error:
