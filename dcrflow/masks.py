@@ -114,16 +114,19 @@ def planes_from_attributes(attributes: Mapping[str, Any]) -> dict[str, int]:
     return {name: value.bit_length() - 1 for name, value in zip(names, values, strict=True)}
 
 
+def named_bits(planes: Mapping[str, int]) -> int:
+    """The bits of all planes."""
+    return sum(1 << bit for bit in set(planes.values()))
+
+
 def translate(mask: NDArray[np.int32], found: Mapping[str, int], wanted: Mapping[str, int]) -> NDArray[np.int32]:
     """Move the planes of a mask to the bits of another table; the array itself where nothing moves.
 
     Bits without a name are dropped.
     """
     if all(wanted.get(name) == bit for name, bit in found.items()):
-        named = 0
-        for bit in found.values():
-            named |= 1 << bit
-        return mask if not np.any(mask & ~np.int32(named)) else mask & np.int32(named)
+        named = np.int32(named_bits(found))
+        return mask if not np.any(mask & ~named) else mask & named
     out = np.zeros_like(mask)
     for name, bit in found.items():
         out |= ((mask >> bit) & 1) << wanted[name]

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from hashlib import blake2b
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
@@ -18,7 +19,7 @@ from zarr.core.sync import sync
 from dcrflow.errors import CoaddStoreError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Patch, Tract, sketched
-from dcrflow.masks import NO_DATA, translate
+from dcrflow.masks import NO_DATA, named_bits, translate
 from dcrflow.pixels import PatchPixels
 from dcrflow.sketch import card
 from dcrflow.stores.access import list_names, location, open_root, url_of, words_of
@@ -274,6 +275,12 @@ class DcrCoadds:
                     damage.setdefault(line, []).append(file.box.intersection(part))
 
         sync(every())
+        for place in chain.from_iterable(damage.values()):
+            found["mask"][(..., *place.slices(box))] = 0  # not what happens to lie there
+        stray = 0
+        for part in parts:
+            here = found["mask"][(..., *part.slices(box))]
+            stray |= int(np.bitwise_or.reduce(here, axis=None)) & ~named_bits(info.planes)
         image, variance, mask = (_stack(found[n], t) for n, t in (("image", "f4"), ("variance", "f4"), ("mask", "i4")))
         for part in parts:
             at = (..., *part.slices(box))
@@ -289,7 +296,8 @@ class DcrCoadds:
             for at in ((..., *place.slices(box)) for place in places):
                 image[at] = variance[at] = np.nan
                 mask[at] = 1 << planes[NO_DATA]
-        return PatchPixels(box, image, variance, mask, damage=frozenset(damage))
+        said = frozenset({f"tract {tract} patch {patch} band {band}: mask: {_of_stray_bits(stray)}"} if stray else ())
+        return PatchPixels(box, image, variance, mask, damage=said.union(damage))
 
     def read_psf(self, tract: int, patch: int, band: str) -> PatchPsf | None:
         """Read the PSF of a patch; None if the store has none.
@@ -309,9 +317,15 @@ def _numbers(names: list[str]) -> list[int]:
     return sorted(int(n) for n in names if n.isdecimal())
 
 
+def _of_stray_bits(bits: int) -> str:
+    found = ", ".join(str(n) for n in range(64) if bits >> n & 1)
+    return f"bits without a name in flag_meanings are set, and dropped: {found}"
+
+
 def _stack(values: Any, dtype: str) -> NDArray[Any]:
     """Values as a C-contiguous, writeable array of `dtype` with a leading subfilter axis; a copy only if need be."""
-    array = np.require(values, dtype, ["C", "W"])
+    with np.errstate(over="ignore"):  # what no float32 can hold is infinite, and so no data
+        array = np.require(values, dtype, ["C", "W"])
     return array if array.ndim == 3 else array[None]
 
 
