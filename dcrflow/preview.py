@@ -74,7 +74,7 @@ def _coarse(variance: NDArray[Any], known: NDArray[np.bool_]) -> tuple[list[list
         coverage.append([])
         for column in columns:
             where = np.ix_(row, column)
-            good = variance[where][known[where]]
+            good = variance[where][known[where]].astype(np.float64)
             noise[-1].append(float(f"{np.sqrt(np.median(good)):.4g}") if good.size else None)
             coverage[-1].append(round(100 * good.size / max(1, known[where].size)))
     return noise, coverage

@@ -22,7 +22,7 @@ import numpy as np
 from astropy import units as u
 from astropy.coordinates import ICRS, SkyCoord
 from astropy.io import fits
-from astropy.io.fits.verify import VerifyError
+from astropy.io.fits.verify import VerifyError, VerifyWarning
 from astropy.wcs import WCS, FITSFixedWarning, NoConvergence
 from astropy.wcs.utils import wcs_to_celestial_frame
 from numpy.typing import ArrayLike, NDArray
@@ -39,6 +39,7 @@ _SKIP_CARDS = ("NAXIS", "NAXIS1", "NAXIS2", "SIMPLE", "BITPIX", "XTENSION", "PCO
 _NUMBERS = re.compile(
     r"(CRPIX|CRVAL|CDELT|CROTA)[12]|(CD|PC)[12]_[12]|PV[12]_\d+|[AB]P?_\d_\d|(LON|LAT)POLE|[AB]P?_ORDER|WCSAXES"
 )
+_MOST = 1e15  # in any card, in whatever unit
 _NEEDED = "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"
 #: The largest that each may be: astropy makes tables of that size before it looks for what is in them.
 _LARGEST = {"WCSAXES": 9} | {f"{name}_ORDER": 9 for name in ("A", "B", "AP", "BP")}
@@ -89,7 +90,9 @@ class SkyWcs:
             If there is no celestial WCS in it, it is singular, or a card is none that FITS can have.
         """
         try:
-            return cls._from_cards_of(header)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", VerifyWarning)  # what it mends in a card is refused, or not of a WCS
+                return cls._from_cards_of(header)
         except WcsError:
             raise
         except Exception as error:  # of many kinds, from words for numbers, numbers for words, infinities
@@ -231,7 +234,8 @@ def _check_numbers(cards: Mapping[Any, Any]) -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it says that it makes a text of it
                 value = cards.copy().cards[key].image.partition("=")[2].strip("' ")  # type: ignore[attr-defined]
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value):
+        is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+        if not is_number or not abs(value) < _MOST:
             expected = "degrees" if key.upper().startswith("CRVAL") else "a finite number"
             raise WcsError(f"unusable WCS, its {key} is {brief(value)}, expected {expected}")
         largest = _LARGEST.get(key.upper())

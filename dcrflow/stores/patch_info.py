@@ -43,6 +43,8 @@ _READ = ("x", "y", "subfilter_edges")
 _NAN = ("image", "variance")
 _MOST_SUBFILTERS, _MOST_OF_PSF = 64, 2048  # nodes of a PSF, and pixels a side
 _SMALL = 1 << 20  # entries
+_NARROWEST = 0.1  # nm, of a subfilter
+_LARGEST_NUMBER = 1e6  # nm or magnitudes
 _ZERO_POINT = 31.4  # AB magnitude of 1 nJy
 
 
@@ -133,8 +135,10 @@ def read_tract(root: zarr.Group, tract: int, url: str) -> Tract:
             f"{where}: num_patches {brief(count)} of patch_inner {brief(inner)} do not cover bbox {bbox.as_list()} and "
             "no more; one of the three is wrong"
         )
-    if border < 0:
-        raise CoaddStoreError(f"{where}: attribute 'patch_border' is {brief(border)}, expected 0 or more")
+    if not 0 <= border <= max(bbox.shape):
+        raise CoaddStoreError(
+            f"{where}: attribute 'patch_border' is {brief(border)}, expected 0 to {max(bbox.shape)}, the tract's side"
+        )
     return Tract(tract, wcs, bbox, (inner[0], inner[1]), border, (count[0], count[1]))
 
 
@@ -177,11 +181,16 @@ def read_patch_info(root: zarr.Group, url: str, tract: Tract, patch: int, band: 
         planes = planes_from_attributes(dict(arrays["mask"].attrs))
     except ValueError as error:
         raise CoaddStoreError(f"{where}: variable 'mask': {error}") from error
+    kind = arrays["mask"].dtype
+    beyond = sorted(name for name, bit in planes.items() if 1 << bit > np.iinfo(kind).max)
+    if beyond:
+        raise CoaddStoreError(f"{where}: variable 'mask' is of {kind}, which has no bits for {', '.join(beyond)}")
     numbers = {}
     for name in ("photometric_zero_point", "effective_wavelength", "bandwidth"):
-        number = float(attribute(group, where, name, (int, float), CoaddStoreError))
-        if not (np.isfinite(number) and number > 0):
-            raise CoaddStoreError(f"{where}: attribute {name!r} is {number}, expected a positive number")
+        found = attribute(group, where, name, (int, float), CoaddStoreError)
+        if not 0 < found < _LARGEST_NUMBER:
+            raise CoaddStoreError(f"{where}: attribute {name!r} is {brief(found)}, expected a positive number")
+        number = float(found)
         if name == "photometric_zero_point" and abs(number - _ZERO_POINT) > 0.01:
             raise CoaddStoreError(
                 f"{where}: attribute {name!r} is {number}, expected {_ZERO_POINT}, that of nJy; calibrate the coadds"
@@ -290,6 +299,8 @@ def check_edges(edges: NDArray[np.float64], where: str, error: type[Exception]) 
         raise error(
             f"{where}: subfilter_edges are {edges.tolist()}, expected increasing (low, high) pairs that share edges"
         )
+    if np.any(edges[:, 1] - edges[:, 0] < _NARROWEST):
+        raise error(f"{where}: subfilter_edges are {edges.tolist()}, expected subfilters of {_NARROWEST} nm or more")
     return edges
 
 

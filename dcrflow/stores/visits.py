@@ -35,6 +35,7 @@ _UNITS = {
 _SITE = {"latitude": 45.0, "height_m": 0.0}
 
 _LONGEST_NAME = 200  # letters
+_LARGEST_ID = (1 << 63) - 1  # that tables can have
 _MOST_PIXELS = 1 << 28  # of a detector
 _FARTHEST = 1 << 31  # pixel from the origin
 _WIDEST = 30.0  # degrees from the boresight to any detector's middle
@@ -200,7 +201,7 @@ def _values(name: str, column: str, values: Any) -> list[Any]:
     if wanted is not None and unit not in (None, wanted, u.dimensionless_unscaled):
         try:
             values = u.Quantity(values).to_value(wanted, equivalencies=u.temperature())
-        except (u.UnitConversionError, TypeError) as error:
+        except (TypeError, ValueError) as error:  # of another kind, or nobody knows it
             raise VisitTableError(f"{name}: column {column} has unit {unit}, expected {wanted}") from error
     data = [_plain(v) for v in getattr(values, "value", values)]
     return [
@@ -236,8 +237,8 @@ def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
             f"expected {_MOST_PIXELS} pixels at most"
         )
     for name in ("visit", "detector"):
-        if integers[name] < 0:
-            raise ValueError(f"{name} is {integers[name]}, expected an ID of 0 or more")
+        if not 0 <= integers[name] <= _LARGEST_ID:
+            raise ValueError(f"{name} is {brief(integers[name])}, expected an ID of 0 to {_LARGEST_ID}")
     for name in ("x0", "y0"):
         if abs(integers[name]) > _FARTHEST:
             raise ValueError(f"{name} is {brief(integers[name])}, expected -{_FARTHEST} to {_FARTHEST}")
@@ -255,8 +256,8 @@ def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
     latitude = site["latitude"] if site["latitude"] is not None else _SITE["latitude"]
     altitude, parallactic = numbers["altitude"], numbers["parallactic_angle"]
     ra, dec = numbers["ra"], numbers["dec"]
-    assert ra is not None
-    assert dec is not None
+    if ra is None or dec is None:
+        raise ValueError(f"{'ra' if ra is None else 'dec'} is missing")
     if altitude is None or parallactic is None:
         if mjd is None or site["longitude"] is None or site["latitude"] is None:
             raise ValueError("neither altitude and parallactic_angle nor mjd, longitude and latitude are there")
@@ -315,7 +316,7 @@ def _number(name: str, value: Any) -> float | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} is {brief(value)}, expected a number") from None
     if math.isnan(number):
         return None
