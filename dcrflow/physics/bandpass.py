@@ -12,9 +12,12 @@ from astropy.table import QTable
 from numpy.typing import ArrayLike, NDArray
 
 from dcrflow.errors import ConfigError
+from dcrflow.yamltext import read_text
 
 Float = NDArray[np.float64]
 Edges = tuple[tuple[float, float], ...]
+
+_LARGEST = 1 << 24  # bytes of a plain table
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ class Bandpass:
                 wavelength = w.to_value(u.nm) if w.unit not in (None, u.dimensionless_unscaled) else w.value
                 throughput = t.to_value(u.dimensionless_unscaled)
             else:
-                wavelength, throughput = np.loadtxt(path, comments="#", usecols=(0, 1), unpack=True, delimiter=None)
+                lines = read_text(path, _LARGEST).splitlines()
+                wavelength, throughput = np.loadtxt(lines, comments="#", usecols=(0, 1), unpack=True, delimiter=None)
         except Exception as error:
             raise ConfigError(
                 f"cannot read a transmission curve from {path}: {' '.join(str(error).split())}"
