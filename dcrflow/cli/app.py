@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from dcrflow.cli import cluster as cluster_commands
 from dcrflow.cli import files, rubin, show
-from dcrflow.cli.inputs import coadds_of, visits_of
+from dcrflow.cli.inputs import coadds_of, refuse_within, visits_of
 from dcrflow.cli.report import report
 from dcrflow.cli.verify import verify
 from dcrflow.config import TemplateConfig, parse_settings
@@ -190,6 +190,7 @@ def run(
     chosen = _config(config, settings)
     store = coadds_of(coadds)
     rows = select(visits_of(visits), where, limit)
+    refuse_within(out, coadds)
     target = TemplateStore.create_or_open(out)
     changes = {"workers": workers, "memory": memory, "adaptive": adaptive or None}
     stop = Stop(None if walltime is None else _seconds(walltime))

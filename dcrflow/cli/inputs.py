@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from dcrflow.errors import CoaddStoreError, VisitTableError
+from dcrflow.errors import CoaddStoreError, TemplateStoreError, VisitTableError
 
 _BUTLER = "butler:"
 
@@ -31,6 +32,19 @@ def visits_of(source: str) -> Any:
     from dcrflow.stores.visits import read_visit_rows
 
     return read_visit_rows(source)
+
+
+def refuse_within(out: str, coadds: str) -> None:
+    """Raise where templates would be written among the files of the coadds, which are left as they are."""
+    if any(map(_is_elsewhere, (out, coadds))):
+        return
+    place, within = Path(out).resolve(), Path(coadds).resolve()
+    if place != within and place.is_relative_to(within):
+        raise TemplateStoreError(f"{out} lies within the coadds {coadds}; give a place outside them")
+
+
+def _is_elsewhere(source: str) -> bool:
+    return source.startswith(_BUTLER) or "://" in source
 
 
 def require_lsst(error: type[Exception], what: str) -> None:

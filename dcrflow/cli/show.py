@@ -173,10 +173,12 @@ def result(ended: campaign.CampaignResult, url: str) -> None:
     output.print(
         f"{', '.join(parts)} of {ended.total} detector-visits in {ended.elapsed:.1f} s: {escape(url)}", soft_wrap=True
     )
+    if not ended.total:
+        output.print("[yellow]nothing to do[/]: the table has no rows, or --where and --limit leave none of them")
     if ended.damaged:
         output.print(
-            f"[yellow]{ended.damaged} with NO_DATA in place of damaged coadds[/]: dcrflow status {escape(url)} says "
-            "which; restore them, then --overwrite",
+            f"[yellow]{ended.damaged} without what is damaged in the coadds[/]: dcrflow status {escape(url)} says "
+            "what; restore it, then --overwrite",
             soft_wrap=True,
         )
     if ended.stopped:
