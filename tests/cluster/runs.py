@@ -38,7 +38,7 @@ def start(
     )  # fmt: skip
 
 
-def ended(process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, str]:
+def ended(process: subprocess.Popen[str], timeout: float = 600) -> tuple[int, str]:
     """Exit status and output; one that does not end is killed, with all that it started."""
     try:
         said, _ = process.communicate(timeout=timeout)
@@ -61,7 +61,7 @@ def complete(out: Path) -> dict[str, int]:
     return found
 
 
-def wait_for(out: Path, number: int, process: subprocess.Popen[str] | None = None, timeout: float = 120) -> None:
+def wait_for(out: Path, number: int, process: subprocess.Popen[str] | None = None, timeout: float = 360) -> None:
     """Until so many are complete."""
     until = time.monotonic() + timeout
     while len(complete(out)) < number:

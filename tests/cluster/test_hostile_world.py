@@ -123,9 +123,12 @@ def _allow(out: Path, mode: int) -> None:
 
 
 def test_a_worker_hangs(survey: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
-    """It lives and holds its lock, but does nothing any more: after `worker_ttl` its work is done elsewhere."""
+    """It lives and holds its lock, but does nothing any more: after `worker_ttl` its work is done elsewhere.
+
+    On a busy machine a worker that lives says so some seconds late.
+    """
     out, description = tmp_path / "out.zarr", tmp_path / "cluster.yaml"
-    description.write_text("kind: local\nworkers: 2\nworker_ttl: 5s\n")
+    description.write_text("kind: local\nworkers: 2\nworker_ttl: 20s\n")
     process = start(survey, out, "--cluster", str(description))
     wait_for(out, 2, process)
     workers_of(process)[0].send_signal(signal.SIGSTOP)
