@@ -182,7 +182,7 @@ def read_patch_info(root: zarr.Group, url: str, tract: Tract, patch: int, band: 
     except ValueError as error:
         raise CoaddStoreError(f"{where}: variable 'mask': {error}") from error
     kind = arrays["mask"].dtype
-    beyond = sorted(name for name, bit in planes.items() if 1 << bit > np.iinfo(kind).max)
+    beyond = sorted(name for name, bit in planes.items() if 1 << bit > np.iinfo(kind.str).max)
     if beyond:
         raise CoaddStoreError(f"{where}: variable 'mask' is of {kind}, which has no bits for {', '.join(beyond)}")
     numbers = {}

@@ -353,6 +353,7 @@ class TemplateStore:
         digests = self.read(visit, detector).attrs.get("crc32", {})
         found = tuple(name for name, digest in digests.items() if self._digest_of(visit, detector, name) != digest)
         group = self._root[f"{visit}/{detector}"]
+        assert isinstance(group, zarr.Group)  # or it could not be read
         about = group.attrs.asdict()
         said = {name: array.attrs.asdict() for name, array in group.members()}
         written = about.get("attributes_crc32")
