@@ -296,8 +296,11 @@ class DcrCoadds:
             for at in ((..., *place.slices(box)) for place in places):
                 image[at] = variance[at] = np.nan
                 mask[at] = 1 << planes[NO_DATA]
-        said = frozenset({f"tract {tract} patch {patch} band {band}: mask: {_of_stray_bits(stray)}"} if stray else ())
-        return PatchPixels(box, image, variance, mask, damage=said.union(damage))
+        said = set(damage)
+        if stray:
+            words = _of_stray_bits(stray, found["mask"].dtype)
+            said.add(f"tract {tract} patch {patch} band {band}: mask: {words}")
+        return PatchPixels(box, image, variance, mask, damage=frozenset(said))
 
     def read_psf(self, tract: int, patch: int, band: str) -> PatchPsf | None:
         """Read the PSF of a patch; None if the store has none.
@@ -317,8 +320,8 @@ def _numbers(names: list[str]) -> list[int]:
     return sorted(int(n) for n in names if n.isdecimal())
 
 
-def _of_stray_bits(bits: int) -> str:
-    found = ", ".join(str(n) for n in range(64) if bits >> n & 1)
+def _of_stray_bits(bits: int, kind: np.dtype[Any]) -> str:
+    found = ", ".join(str(n) for n in range(8 * kind.itemsize) if bits >> n & 1)
     return f"bits without a name in flag_meanings are set, and dropped: {found}"
 
 
