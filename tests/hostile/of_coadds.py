@@ -32,7 +32,7 @@ def _without(path: str) -> Spoil:
 
 
 def _edges(*edges: tuple[float, float]) -> Spoil:
-    return variable("subfilter_edges", np.array(edges), ("subfilter", "edge"))
+    return variable("subfilter_edges", np.array(edges, np.float64), ("subfilter", "edge"))
 
 
 def _curve(*throughput: float) -> Spoil:
@@ -86,9 +86,12 @@ CASES = (
     Case("mask of floats", variable("mask", np.zeros(_BOX, "f4"), ("y", "x"))),
     Case("mask transposed", variable("mask", np.zeros(_BOX, "i4"), ("x", "y"))),
     Case("two subfilters' edges", _edges(*EDGES[:2])),
+    Case("edges of integers", variable("subfilter_edges", np.array(EDGES, np.int64), ("subfilter", "edge"))),
     Case("edges that are not shared", _edges((400, 450), (460, 500), (500, 550))),
     Case("edges that decrease", _edges((500, 550), (450, 500), (400, 450))),
     Case("edges that are not a number", _edges((400, _NAN), (_NAN, 500), (500, 550))),
+    Case("edges 10^-10 nm apart", _edges((400, 400 + 1e-10), (400 + 1e-10, 400 + 2e-10), (400 + 2e-10, 550))),
+    Case("edges negative", _edges((-550, -500), (-500, -450), (-450, -400))),
     Case("edges in metres", _edges(*((low * 1e-9, high * 1e-9) for low, high in EDGES))),
     Case("an even psf", variable("psf", np.ones((1, 14, 14), "f4"), ("psf_node", "psf_y", "psf_x"))),
     Case("psf_node_x of another length", variable("psf_node_x", np.arange(3.0), ("psf_node",))),

@@ -57,17 +57,28 @@ CASES = (
     _of_config("a number of 10,000 digits", b"border: 1" + b"0" * 10_000),
     _of_config("no such day", b"border: 2026-02-31"),
     _of_config("a key of many parts", b"? [a, b]\n: 3"),
+    Case("configuration: a file without end", nothing, ("--config", "/dev/zero"), everywhere=True),
+    Case("configuration: a directory", nothing, ("--config", "SURVEY"), everywhere=True),
     *map(_of_setting, (
         "bordr=3", "border=-1", "border", "tile=.nan", "tile=[", "border=1e400", "num_subfilters=5",
-        "transmission=no/such.file", "transmission=", "warp=" + "w" * 100_000, "band=z",
+        "transmission=no/such.file", "transmission=", "transmission=/dev/zero", "transmission=SURVEY/visits.ecsv",
+        "transmission=[1, 2]", "effective_wavelength=.inf", "bandwidth=1e9", "border=1000000000", "tile=1",
+        "warp=" + "w" * 100_000, "band=z",
     )),
     Case("--where that would run a command", nothing, ("--where", "@__import__('os').system('touch harmed')"),
          everywhere=True),
-    Case("--where that cannot be read", nothing, ("--where", "visit =="), everywhere=True),
+    *(
+        Case(f"--where {words}", nothing, ("--where", where), everywhere=True)
+        for words, where in (
+            ("that cannot be read", "visit =="), ("that is no comparison", "visit"),
+            ("of a number without end", "9**9**9**9 > visit"), ("that is true of none", "visit == 99"),
+        )
+    ),
     Case("no table", text(lambda _: None), everywhere=True),
     Case("paths with blanks, quotes and Unicode", _moved,
          place={"coadds_name": "my 'co\"adds' ☂.zarr", "visits_name": "Ω; $(touch harmed) &.ecsv"}),
     _of_output("a file", lambda out: out.write_text("mine")),
     _of_output("somebody's directory", _somebodys),
+    Case("the output is within the coadds", nothing, place={"out_name": "coadds.zarr/out.zarr"}, everywhere=True),
     _of_output("the coadds", lambda out: shutil.copytree(out.parent / "coadds.zarr", out)),
 )  # fmt: skip

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from typing import Any
 
 import numpy as np
+from astropy.table import Table
 from scenes import EDGES, IMAGE, TRACT, tan
 
 from dcrflow.geometry.skymap import Tract
 from dcrflow.stores.arrays import header_cards
 from dcrflow.stores.coadds_writer import create_coadds
-from hostile.spoil import Case, Spoil, attributes, cards, cell, nothing, of_patch, variable
+from hostile.spoil import Case, Spoil, attributes, cards, cell, nothing, of_patch, table, variable
 from hostile.survey import Place
 
 _SIP = {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "B_ORDER": 2, "A_2_0": 1.0, "B_0_2": 1.0}
@@ -51,6 +53,16 @@ def _longer_axis(place: Place) -> None:
     variable("x", np.arange(start.x0 + 1, start.x1 + 1), ("x",))(place)
 
 
+def _card_as_written(key: str, word: str) -> Spoil:
+    """What another program wrote in the place of a number."""
+
+    def change(found: Table) -> None:
+        first, *rest = found["wcs"]
+        found["wcs"] = [re.sub(rf"{key:8}= .{{70}}", f"{key:8}= {word:>20}".ljust(80), first), *rest]
+
+    return table(change)
+
+
 CASES = (
     Case("a detector's WCS is empty", cell("wcs", "")),
     Case("a detector's WCS is prose", cell("wcs", "north is up")),
@@ -64,6 +76,8 @@ CASES = (
     Case("a detector's WCS has no CTYPE", cards(CTYPE1=None, CTYPE2=None)),
     Case("a detector's WCS has words for numbers", cards(CRVAL1="fifty-three")),
     Case("a detector's WCS has its reference pixel as a text", cards(CRPIX1="41.0")),
+    Case("a detector's WCS is not a number", _card_as_written("CRPIX1", "NaN")),
+    Case("a detector's WCS has a number of 60 digits", _card_as_written("CRVAL2", "9" * 60)),
     Case("a detector's WCS has a pole as a text", cards(LONPOLE="north")),
     Case("a detector's WCS says that its distortion has 10^10 terms", cards(**_SIP | {"A_ORDER": 10**5})),
     Case("a detector's WCS has a projection nobody knows", cards(CTYPE1="RA---XYZ", CTYPE2="DEC--XYZ")),

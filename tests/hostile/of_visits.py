@@ -37,6 +37,10 @@ CASES = (
     Case("the file is empty", text(lambda _: b""), everywhere=True),
     Case("the file is cut off in a row", text(lambda b: b[:-200]), everywhere=True),
     Case("the file is cut off in its header", text(lambda b: b[:300]), everywhere=True),
+    Case("the file is in UTF-16", text(lambda b: b.decode().encode("utf-16")), everywhere=True),
+    Case("the file has a byte order mark", text(lambda b: b"\xef\xbb\xbf" + b), everywhere=True),
+    Case("the file has lines as Windows ends them", text(lambda b: b.replace(b"\n", b"\r\n"))),
+    Case("the file has no header", text(lambda b: b[b.rindex(b"# ") :].partition(b"\n")[2]), everywhere=True),
     Case("the file is random bytes", text(lambda _: np.random.default_rng(1).bytes(5000)), everywhere=True),
     Case("the header asks for an object, and a command", _command_in_header, everywhere=True),
     Case("a column more, in Unicode and with an attack on databases",
@@ -50,9 +54,12 @@ CASES = (
             ("band", "empty", ""), ("band", "one that no coadd has", "z"), ("band", "a path", "../../etc"),
             ("band", "100,000 letters", "g" * 100_000), ("instrument", "100,000 letters", "C" * 100_000),
             ("ra", "not a number", np.nan), ("ra", "infinite", np.inf), ("ra", "10^30", 1e30),
+            ("dec", "28: of the other hemisphere", 28.0),
             ("dec", "-91", -91.0), ("dec", "a word", "south"),
         )
     ),
     Case("instrument in Unicode, right to left", cell("instrument", "Κάμερα \u202e \N{CAMERA}")),
+    Case("ra in hours, it says, of degrees", _column("ra", [53.0, 53.0, 53.0], "hourangle"), everywhere=True),
+    Case("ra in a unit that nobody knows", _column("ra", [53.0, 53.0, 53.0], "furlong"), everywhere=True),
     Case("ra in metres", _column("ra", [53.0, 53.0, 53.0], "m"), everywhere=True),
 )  # fmt: skip

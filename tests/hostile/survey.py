@@ -45,6 +45,7 @@ class Place:
     directory: Path
     coadds_name: str = "coadds.zarr"
     visits_name: str = "visits.ecsv"
+    out_name: str = "out.zarr"
 
     @property
     def coadds(self) -> Path:
@@ -56,7 +57,7 @@ class Place:
 
     @property
     def out(self) -> Path:
-        return self.directory / "out.zarr"
+        return self.directory / self.out_name
 
 
 def write_survey(place: Place, kind: str = "plain") -> None:

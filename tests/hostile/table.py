@@ -140,7 +140,8 @@ def _message(done: Run) -> str:
     records = [done.records[n] for n in sorted(done.records)]
     errors = [f"{r.error.get('type', '')}: {r.error.get('message', '')}" for r in records if r.error]
     shown = re.findall(r"failed visit -1 detector \S+ (.*?) see them all:", done.said)
-    return (errors + shown + [line for r in records for line in r.damage] + [""])[0]
+    nothing = re.findall(r"nothing to do: .*", done.said)
+    return (errors + shown + [line for r in records for line in r.damage] + nothing + [""])[0]
 
 
 def _fate(done: Run, number: int) -> str:
