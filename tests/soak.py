@@ -110,7 +110,11 @@ def cluster(folder: Path, workers: int) -> Iterator[tuple[Client, psutil.Process
     """A client; the processes of a scheduler and of what starts the workers, and starts them again."""
     file = folder / "scheduler.json"
     here = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])  # for FailingDisk
-    environment = os.environ | {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "10", "PYTHONPATH": here}
+    environment = os.environ | {
+        "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "10", "PYTHONPATH": here,
+        "DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH": "100",  # as where dcrflow starts the scheduler
+        "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",  # which keeps an hour of samples, and hides the rest
+    }  # fmt: skip
     common = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     common_words = ["--scheduler-file", str(file), "--host", "127.0.0.1", "--no-dashboard"]
     started = []

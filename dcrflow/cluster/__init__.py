@@ -39,13 +39,15 @@ LOOPBACK = "127.0.0.1"
 
 #: A lost worker makes all that it was working on suspect: allow a task to be unlucky more often than dask's 3.
 #: Workers start no more loads than they can work on. Spill before dying. An adaptive cluster takes a task of unknown
-#: duration for a long one, and is in no hurry to stop workers.
+#: duration for a long one, and is in no hurry to stop workers. A scheduler keeps its last messages to each worker, with
+#: the plans in them: of 1,000, as by default, they take 40 MB a worker, and gigabytes for hundreds of workers.
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 10,
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.unknown-task-duration": "10s",
     "distributed.adaptive.wait-count": 10,
     "distributed.admin.large-graph-warning-threshold": "100MB",
+    "distributed.admin.low-level-log-length": 100,
     "distributed.comm.timeouts.connect": "60s",
     "distributed.worker.memory.target": 0.6,
     "distributed.worker.memory.spill": 0.7,
