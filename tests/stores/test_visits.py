@@ -160,7 +160,7 @@ def test_numbers_may_be_text_or_floats_and_text_may_be_bytes() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"visit": [1, 1, 2, -2]}, r"row 3 \(visit -2 detector 4\): visit is -2, expected an ID of 0 or more"),
+        ({"visit": [1, 1, 2, -2]}, r"row 3 \(visit -2 detector 4\): visit is -2, expected an ID of 0 to \d+"),
         ({"visit": [1, 1, 2, 2.5]}, r"row 3 \(detector 4\): visit is 2.5, expected an integer"),
         ({"width": [9, 9, 0, 9]}, r"row 2 \(visit 2 detector 3\): width is 0, expected at least 1 pixel"),
         ({"x0": ["0", "0", "0", "left"]}, r"x0 is 'left', expected an integer"),
