@@ -22,7 +22,8 @@ class GetDcrTemplateConnections(  # type: ignore[call-arg]
 ):
     """Stock storage classes that want no afw; those of afw with ``config.storage = "afw"``.
 
-    The geometry of tracts and patches comes from the coadds themselves, so that no skymap has to be read.
+    The geometry of tracts and patches comes from the coadds themselves, so that no skymap has to be read. With afw's it
+    comes from the skymap, which wants `lsst.skymap`.
     """
 
     bbox = cT.Input(
@@ -48,6 +49,12 @@ class GetDcrTemplateConnections(  # type: ignore[call-arg]
         name="{fakesType}calexp.detector",
         storageClass="DetectorV2",
         dimensions=_DETECTOR,
+    )
+    skyMap = cT.Input(  # noqa: N815
+        doc="Where tracts and patches are; read with afw's storage classes alone.",
+        name="skyMap",
+        storageClass="SkyMap",
+        dimensions=("skymap",),
     )
     coaddExposureRefs = cT.Input(  # noqa: N815
         doc="Subfilter coadds that may overlap the detector; regions of them are read.",
@@ -79,6 +86,8 @@ class GetDcrTemplateConnections(  # type: ignore[call-arg]
                 setattr(self, name, dataclasses.replace(getattr(self, name), **change))
             for name in ("coaddExposureRefs", "template"):
                 setattr(self, name, dataclasses.replace(getattr(self, name), storageClass="ExposureF"))
+        else:
+            del self.skyMap
 
 
 def _choice(key: str) -> dict[Any, str]:
@@ -106,16 +115,16 @@ class GetDcrTemplateConfig(  # type: ignore[call-arg]
     """
 
     templateBorderSize = RangeField[int](  # noqa: N815
-        doc="Pixels added on each side of the detector.", default=20, min=0, max=4096
+        doc="Pixels added on each side of the detector.", default=20, min=0, max=4096, inclusiveMax=True
     )
     warp = ConfigField[WarpConfig](doc="How tracts are resampled to the detector.", dtype=WarpConfig)
     numSubfilters = RangeField[int](  # noqa: N815
-        doc="Subfilters that every patch must have.", default=3, min=1, max=64
+        doc="Subfilters that every patch must have.", default=3, min=1, max=64, inclusiveMax=True
     )
     effectiveWavelength = RangeField[float](  # noqa: N815
         doc="nm, of the wavelength whose light stays in place, the middle of the subfilters; None: what the coadds "
         "say, or the middle of the LSST band.",
-        default=None, optional=True, min=230.2, max=2058.6,
+        default=None, optional=True, min=230.2, max=2058.6, inclusiveMax=True,
     )  # fmt: skip
     bandwidth = RangeField[float](
         doc="nm, of all subfilters together; None: what the coadds say, or that of the LSST band.",
@@ -128,7 +137,11 @@ class GetDcrTemplateConfig(  # type: ignore[call-arg]
         inclusiveMin=False,
     )
     highVarianceMaskFraction = RangeField[float](  # noqa: N815
-        doc="Fraction of the pixels that must be usable to judge the variance.", default=0.1, min=0.0, max=1.0
+        doc="Fraction of the pixels that must be usable to judge the variance.",
+        default=0.1,
+        min=0.0,
+        max=1.0,
+        inclusiveMax=True,
     )
     dcr = ChoiceField[str](
         doc="How the light of a subfilter is spread along the zenith direction.",

@@ -51,6 +51,20 @@ def afw_box(box: Box) -> Any:
     return Box2I(Point2I(box.x0, box.y0), Extent2I(box.width, box.height))
 
 
+def box_in_skymap(skymap: Any, tract: int, patch: int) -> Box:
+    """The outer bounding box of a patch of a `lsst.skymap.BaseSkyMap`.
+
+    Raises
+    ------
+    InconsistentCoaddsError
+        If the skymap has no such patch.
+    """
+    try:
+        return box_of(skymap[tract].getPatchInfo(patch).getOuterBBox())
+    except (LookupError, IndexError) as error:
+        raise InconsistentCoaddsError(f"there is no tract {tract} patch {patch} in the skymap: {error}") from error
+
+
 def wcs_of(wcs: Any, bbox: Box) -> SkyWcs:
     """A `SkyWcs` of a `lsst.images.SkyProjection`, a `lsst.afw.geom.SkyWcs`, or anything `SkyWcs.from_any` takes.
 

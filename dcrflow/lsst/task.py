@@ -6,19 +6,23 @@ It stands where ``lsst.ip.diffim.GetDcrTemplateTask`` stands, with its methods a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from numbers import Integral
 from typing import Any, ClassVar
 
 import xarray as xr
 from lsst.pipe.base import NoWorkFound, PipelineTask, Struct
 from lsst.utils.timer import timeMethod
 
+from dcrflow.config import TemplateConfig
 from dcrflow.dataset import coverage
-from dcrflow.errors import DcrflowError, InconsistentCoaddsError, MissingSubfilterError, NoOverlapError, WcsError
+from dcrflow.errors import InconsistentCoaddsError, MissingSubfilterError, NoOverlapError, WcsError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Outline, overlapping_patches
 from dcrflow.lsst.connections import GetDcrTemplateConfig
-from dcrflow.lsst.convert import box_of, observation_row, wcs_of
+from dcrflow.lsst.convert import box_in_skymap, box_of, observation_row, wcs_of
 from dcrflow.lsst.difference import difference_image, inputs_of_plan
 from dcrflow.lsst.handles import HandleCoadds, SubfilterCoadd, Subfilters
 from dcrflow.lsst.matched import MatchedCoadd, already_matched, as_observed
@@ -60,18 +64,20 @@ class GetDcrTemplateTask(PipelineTask):
         lsst.pipe.base.NoWorkFound
             If the detector has no WCS, or no coadd overlaps it: a success without output.
         """
-        inputs = butlerQC.get(inputRefs)
-        found = self.getOverlappingExposures(inputs)
-        outputs = self.run(
-            coaddExposures=found.coaddExposures,
-            bbox=inputs["bbox"],
-            wcs=inputs["wcs"],
-            dataIds=found.dataIds,
-            dataId=butlerQC.quantum.dataId,
-            detector=inputs.get("detector"),
-            visitInfo=inputs["visitInfo"],
-            coaddRefs=inputRefs.coaddExposureRefs,
-        )
+        data_id = butlerQC.quantum.dataId
+        with _naming(data_id):
+            inputs = butlerQC.get(inputRefs)
+            found = self.getOverlappingExposures(inputs)
+            outputs = self.run(
+                coaddExposures=found.coaddExposures,
+                bbox=inputs["bbox"],
+                wcs=inputs["wcs"],
+                dataIds=found.dataIds,
+                dataId=data_id,
+                detector=inputs.get("detector"),
+                visitInfo=inputs["visitInfo"],
+                coaddRefs=inputRefs.coaddExposureRefs,
+            )
         butlerQC.put(outputs, outputRefs)
 
     @timeMethod
@@ -85,7 +91,8 @@ class GetDcrTemplateTask(PipelineTask):
         ----------
         inputs : mapping
             ``coaddExposureRefs`` (handles of subfilter coadds), ``bbox``, ``wcs`` and ``visitInfo`` of the detector. A
-            ``skyMap`` may be there and is not needed.
+            ``skyMap`` (`lsst.skymap.BaseSkyMap`) says where the patches are, if there is one; without one, each
+            patch's first coadd is asked.
 
         Returns
         -------
@@ -98,14 +105,17 @@ class GetDcrTemplateTask(PipelineTask):
             If the detector has no WCS or nothing overlaps it.
         RuntimeError
             If a patch that overlaps does not have each of its subfilters once.
+        InconsistentCoaddsError
+            If there are coadds of several bands.
         """
         if inputs["wcs"] is None:
             raise NoWorkFound("the detector has no WCS: nothing can be made for it")
         bbox = box_of(inputs["bbox"])
-        source = self._source(inputs["coaddExposureRefs"])
+        source = self._source(inputs["coaddExposureRefs"], inputs.get("skyMap"))
+        band = _only_band(source)
         outline = self._outline(inputs["wcs"], bbox)
         patch_list: dict[int, list[tuple[int, int]]] = {}
-        for (tract, geometry), band in ((t, b) for t in source.tracts.items() for b in source.bands):
+        for tract, geometry in source.tracts.items():
             for patch in overlapping_patches(outline, geometry, source.patches(tract, band)):
                 coadds = source.coadds(tract, patch.patch, band)
                 patch_list.setdefault(tract, []).extend((patch.patch, c.subfilter) for c in coadds)
@@ -171,20 +181,27 @@ class GetDcrTemplateTask(PipelineTask):
         -------
         list of MatchedCoadd
             One a patch, each with its own data ID, by tract and patch.
+
+        Raises
+        ------
+        RuntimeError
+            If a patch, by the list or by the handles, does not have each of its subfilters once.
         """
         self.checkPatchList(patchList)
-        source = self._source(coaddRefs)
-        wanted = {(t, _patch_and_subfilter(e)[0]) for t, entries in patchList.items() for e in entries}
-        observation = _observation(visitInfo)
-        config = self.config.template_config()
-        ids = {(r.dataId["tract"], r.dataId["patch"]): r.dataId for r in reversed(coaddRefs)}
-        return [
-            MatchedCoadd(source, tract, patch.patch, band, observation, config, ids[tract, patch.patch])
-            for tract in source.tracts
-            for band in source.bands
-            for patch in source.patches(tract, band)
-            if (tract, patch.patch) in wanted
-        ]
+        wanted = sorted({(t, _patch_and_subfilter(e)[0]) for t, entries in patchList.items() for e in entries})
+        refs: dict[tuple[int, int], list[Any]] = {key: [] for key in wanted}
+        for ref in coaddRefs:
+            refs.get((ref.dataId["tract"], ref.dataId["patch"]), []).append(ref)
+        source = self._source([r for found in refs.values() for r in found])
+        band = _only_band(source) if source.bands else ""
+        for (tract, patch), found in refs.items():
+            self.checkPatchList({tract: [(patch, int(r.dataId["subfilter"])) for r in found]})
+            if not found:
+                raise IncompletePatchError(
+                    f"tract {tract} patch {patch} has 0 subfilter coadds, expected {self.config.numSubfilters}"
+                )
+        observation, config = _observation(visitInfo), self.config.template_config()
+        return [MatchedCoadd(source, t, p, band, observation, config, refs[t, p][0].dataId) for t, p in wanted]
 
     @timeMethod
     def run(
@@ -232,14 +249,21 @@ class GetDcrTemplateTask(PipelineTask):
         else:
             source, observation, config = already_matched(coadds, ids, self.config.template_config())
         data_id = kwargs.get("dataId") or {}
-        if len(source.bands) != 1:
-            raise InconsistentCoaddsError(f"coadds of one band are needed, found {', '.join(source.bands)}")
-        box = box_of(bbox)
+        with _naming(data_id):
+            return self._run(source, observation, config, bbox, wcs, ids, data_id, kwargs)
+
+    def _run(
+        self, source: HandleCoadds, observation: Observation, config: TemplateConfig, bbox: Any, wcs: Any,
+        ids: Sequence[Any], data_id: Any, kwargs: Mapping[str, Any],
+    ) -> Struct:  # fmt: skip
+        band, box = _only_band(source), box_of(bbox)
+        if (expected := str(_value(data_id, "band", band))) != band:
+            raise InconsistentCoaddsError(f"the coadds are of band {band}, the detector-visit is of band {expected}")
         visit = DetectorVisit(
             instrument=str(_value(data_id, "instrument", "")),
             visit=int(_value(data_id, "visit", 0)),
             detector=int(_value(data_id, "detector", 0)),
-            band=source.bands[0],
+            band=band,
             bbox=box,
             wcs=self._wcs(wcs, box),
             observation=observation,
@@ -249,9 +273,6 @@ class GetDcrTemplateTask(PipelineTask):
             plan = plan_template(source, visit, config)
         except NoOverlapError as error:
             raise NoWorkFound(str(error)) from error
-        except DcrflowError as error:
-            error.add_note(f"data ID {dict(getattr(data_id, 'required', data_id))}")
-            raise
         with self.timer("tiles"):
             nodes = plan_psf(source, plan)
             psf = None if nodes is None else (nodes, warp_psf(source, plan, nodes))
@@ -291,13 +312,14 @@ class GetDcrTemplateTask(PipelineTask):
                 found |= task.getSchemaCatalogs()
         return found
 
-    def _source(self, handles: Sequence[Any]) -> HandleCoadds:
+    def _source(self, handles: Sequence[Any], skymap: Any = None) -> HandleCoadds:
         coadds = []
         for handle in handles:
             d = handle.dataId
             data = getattr(handle, "inMemoryDataset", handle)  # a handle of an object in memory cuts out no regions
             coadds.append(SubfilterCoadd(int(d["tract"]), int(d["patch"]), int(d["subfilter"]), str(d["band"]), data))
-        return HandleCoadds(coadds, self._subfilters)
+        places = None if skymap is None else partial(box_in_skymap, skymap)
+        return HandleCoadds(coadds, self._subfilters, box_of_patch=places)
 
     def _subfilters(self, coadd: SubfilterCoadd) -> Subfilters:
         config = self.config
@@ -342,9 +364,30 @@ _ANYWHERE = {
 }  # fmt: skip
 
 
+def _only_band(source: HandleCoadds) -> str:
+    """The band of all coadds."""
+    if len(source.bands) != 1:
+        raise InconsistentCoaddsError(f"coadds of one band are needed, found {', '.join(source.bands) or 'none'}")
+    return source.bands[0]
+
+
+@contextmanager
+def _naming(data_id: Any) -> Iterator[None]:
+    """Name the detector-visit in whatever goes wrong."""
+    try:
+        yield
+    except NoWorkFound:
+        raise
+    except Exception as error:
+        note = f"data ID {dict(getattr(data_id, 'required', data_id))}"
+        if data_id and note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+        raise
+
+
 def _patch_and_subfilter(entry: Any) -> tuple[int, int | None]:
-    if isinstance(entry, int):
-        return entry, None
+    if isinstance(entry, Integral):
+        return int(entry), None
     if isinstance(entry, tuple):
         return int(entry[0]), int(entry[1])
     return int(entry["patch"]), int(entry["subfilter"])

@@ -12,7 +12,7 @@ pytest.importorskip("lsst.pipe.base", reason="the extra lsst is not installed")
 pytest.importorskip("lsst.images", reason="the extra lsst is not installed")
 
 from lsst.pex.config import ConfigurableField, FieldValidationError
-from lsst.pipe.base import InMemoryDatasetHandle, NoWorkFound, PipelineTask, TaskMetadata
+from lsst.pipe.base import InMemoryDatasetHandle, NoWorkFound, PipelineTask, PipelineTaskConfig, TaskMetadata
 from rubin import inputs_of
 
 from dcrflow.errors import InconsistentCoaddsError, MissingSubfilterError, WcsError
@@ -189,6 +189,45 @@ def test_handles_in_memory(made: SimpleNamespace) -> None:
     assert np.array_equal(other.mask.array, made.result.template.mask.array)
 
 
+def test_get_dcr_model_looks_at_the_handles(made: SimpleNamespace, task: GetDcrTemplateTask) -> None:
+    """A list of patches alone says how many coadds there are; which those are, the handles say."""
+    refs, info = made.inputs["coaddExposureRefs"], made.inputs["visitInfo"]
+    patches = np.array([2, 2, 2])
+    assert [m.dataId["patch"] for m in task.getDcrModel({7: patches}, refs, info)] == [2]
+    twice = [r for r in refs if r.dataId["patch"] == 2 and r.dataId["subfilter"] != 2]
+    with pytest.raises(RuntimeError, match=r"tract 7 patch 2 has 3 .* \(0, 1, 1\), .* 1 is there twice"):
+        task.getDcrModel({7: patches}, [*twice, twice[-1]], info)
+    with pytest.raises(RuntimeError, match="tract 7 patch 2 has 0 subfilter coadds, expected 3"):
+        task.getDcrModel({7: patches}, [r for r in refs if r.dataId["patch"] != 2], info)
+
+
+def test_run_changes_none_of_its_arguments(made: SimpleNamespace) -> None:
+    """Neither what it is given nor what that refers to; and the same call gives the same again."""
+    matched, ids = list(made.found.coaddExposures), list(made.found.dataIds)
+    bbox, wcs = made.inputs["bbox"], made.inputs["wcs"]
+    before = [repr(v) for v in (matched, ids, bbox)]
+    places = wcs.pixel_to_sky(x=np.array([0.0, 199.0]), y=np.array([0.0, 179.0]))
+    again = made.task.run(matched, bbox, wcs, ids)
+    assert [repr(v) for v in (matched, ids, bbox)] == before
+    assert (wcs.pixel_to_sky(x=np.array([0.0, 199.0]), y=np.array([0.0, 179.0])) == places).all()
+    assert all(a is b for a, b in zip(matched, made.found.coaddExposures, strict=True))
+    assert np.array_equal(again.template.image.array, made.result.template.image.array)
+
+
+def test_coadds_of_another_band(made: SimpleNamespace, task: GetDcrTemplateTask) -> None:
+    """The error names both bands, and the data ID is in its notes."""
+    data_id = {"instrument": "TestCam", "visit": 12, "detector": 3, "band": "r"}
+    with pytest.raises(
+        InconsistentCoaddsError, match="the coadds are of band g, the detector-visit is of band r"
+    ) as got:
+        task.run(made.found.coaddExposures, made.inputs["bbox"], made.inputs["wcs"], made.found.dataIds, dataId=data_id)
+    assert got.value.__notes__ == [f"data ID {data_id}"]
+    refs = made.inputs["coaddExposureRefs"]
+    other = InMemoryDatasetHandle(None, dataId={**refs[0].dataId.required, "band": "r"})
+    with pytest.raises(InconsistentCoaddsError, match="coadds of one band are needed, found g, r"):
+        task.getOverlappingExposures(made.inputs | {"coaddExposureRefs": [*refs, other]})
+
+
 def test_two_bands_are_refused(made: SimpleNamespace) -> None:
     handles = [InMemoryDatasetHandle(None, dataId={**r.dataId.required, "band": "r"})
                for r in made.inputs["coaddExposureRefs"][:1]]  # fmt: skip
@@ -213,6 +252,43 @@ def test_a_projection_without_inverse(made: SimpleNamespace) -> None:
         made.task.run(made.found.coaddExposures, made.inputs["bbox"], Broken(), made.found.dataIds)
 
 
+@pytest.mark.parametrize(
+    ("field", "good", "bad"),
+    [
+        ("templateBorderSize", 4096, 4097), ("templateBorderSize", 0, -1), ("numSubfilters", 64, 65),
+        ("numSubfilters", 1, 0), ("effectiveWavelength", 620.0, 100.0),
+        ("bandwidth", 10.0, 0.0), ("highVarianceThreshold", 2.5, 0.0), ("highVarianceMaskFraction", 1.0, 1.5),
+        ("dcr", "split", "magic"), ("rotation", "boresight", "magic"), ("combine", "mean", "magic"),
+        ("transmission", "lsst2023-g", 3), ("fill", 0.5, "much"), ("tile", 64, 63), ("storage", "afw", "magic"),
+        ("output", "DifferenceImage", "magic"), ("warp.warpingKernelName", "lanczos4", "magic"),
+    ],
+)  # fmt: skip
+def test_every_field_is_validated(field: str, good: Any, bad: Any) -> None:
+    """And kept, by way of the file that pipetask writes of it."""
+    config = GetDcrTemplateConfig()
+    *parents, name = field.split(".")
+    owner = config.warp if parents else config
+    with pytest.raises(FieldValidationError):
+        setattr(owner, name, bad)
+    setattr(owner, name, good)
+    again = GetDcrTemplateConfig()
+    again.loadFromString(config.saveToString())
+    assert again.toDict() == config.toDict()
+    assert again.warp.warpingKernelName == good if parents else getattr(again, name) == good
+
+
+def test_no_field_is_forgotten() -> None:
+    """Each of `TemplateConfig` is one of the task's, but for what a single detector-visit in one process has not."""
+    config = GetDcrTemplateConfig()
+    ours = {"dcr", "rotation", "combine", "transmission", "fill", "tile", "storage", "output"}
+    reference = {"templateBorderSize", "warp", "numSubfilters", "effectiveWavelength", "bandwidth",
+                 "highVarianceThreshold", "highVarianceMaskFraction"}  # fmt: skip
+    stock = set(PipelineTaskConfig._fields) | {"connections"}
+    assert set(config.toDict()) - stock == ours | reference
+    made = config.template_config()
+    assert made.model_fields_set == set(type(made).model_fields) - {"granularity", "band"}
+
+
 def test_config_is_validated() -> None:
     config = GetDcrTemplateConfig()
     with pytest.raises(FieldValidationError):
@@ -230,6 +306,14 @@ def test_config_is_validated() -> None:
 
 
 def test_connections() -> None:
+    config = GetDcrTemplateConfig()
+    config.connections.coaddName, config.connections.warpTypeSuffix = "good", "PsfMatched"
+    suffixed = GetDcrTemplateConnections(config=config)
+    assert suffixed.template.name == "goodDiff_templateExpPsfMatched"
+    assert suffixed.coaddExposureRefs.name == "dcrCoaddPsfMatched"
+    assert not hasattr(suffixed, "skyMap")
+    assert suffixed.coaddExposureRefs.deferLoad
+    assert suffixed.coaddExposureRefs.multiple
     names = {"coaddName": "dcr", "warpTypeSuffix": "", "fakesType": "fakes_"}
     config = GetDcrTemplateConfig()
     config.connections.fakesType = names["fakesType"]
@@ -241,3 +325,5 @@ def test_connections() -> None:
     afw = GetDcrTemplateConnections(config=config)
     assert (afw.wcs.name, afw.wcs.storageClass) == ("fakes_calexp.wcs", "Wcs")
     assert {c.storageClass for c in (afw.template, afw.coaddExposureRefs)} == {"ExposureF"}
+    assert (afw.skyMap.name, afw.skyMap.storageClass, set(afw.skyMap.dimensions)) == ("skyMap", "SkyMap", {"skymap"})
+    assert (afw.bbox.storageClass, afw.visitInfo.storageClass) == ("Box2I", "VisitInfo")

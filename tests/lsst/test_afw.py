@@ -1,0 +1,156 @@
+"""The task on the stack's own classes, which stand-ins play: the same template as on dcrflow's."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+pytest.importorskip("lsst.pipe.base", reason="the extra lsst is not installed")
+
+import afw
+from afw import stack  # noqa: F401  (a fixture)
+from lsst.pipe.base import NoWorkFound
+from scenes import DETECTOR, TRACT
+
+import dcrflow
+from dcrflow.errors import InconsistentCoaddsError
+from dcrflow.lsst import GetDcrTemplateConfig, GetDcrTemplateTask
+from dcrflow.stores.coadds import open_coadds
+
+CALIBRATION = 0.5  # nJy a count
+SIGMA = 1.5
+
+
+def gaussian() -> np.ndarray:
+    y, x = np.mgrid[-10:11, -10:11]
+    kernel = np.exp(-(x**2 + y**2) / (2 * SIGMA**2))
+    return kernel / kernel.sum()
+
+
+@pytest.fixture
+def handles(stack: None, scene: Any) -> list[afw.Handle]:  # noqa: F811
+    """The scene's coadds as the Butler gives afw's: counts, calibrated by a PhotoCalib; planes have afw's bits."""
+    source, made = open_coadds(scene[0]), []
+    for patch in source.patches(7, "g"):
+        info = source.info(7, patch.patch, "g")
+        pixels = source.read(7, patch.patch, "g", info.bbox, info.planes)
+        for k in range(3):
+            exposure = afw.ExposureF(afw.box2i(info.bbox))
+            exposure.image.array[:] = pixels.image[k] / np.float32(CALIBRATION)
+            exposure.variance.array[:] = pixels.variance[k] / np.float32(CALIBRATION**2)
+            for plane, bit in info.planes.items():
+                here = exposure.mask.addMaskPlane(plane)
+                exposure.mask.array[:] |= ((pixels.mask[k] >> bit) & 1) << here
+            exposure.setWcs(afw.SkyWcs(source.tracts[7].wcs))
+            exposure.setPhotoCalib(afw.PhotoCalib(CALIBRATION))
+            exposure.setPsf(afw.KernelPsf(afw.FixedKernel(afw.ImageD(gaussian())), afw.Point2D(0, 0)))
+            data_id = {"skymap": "test", "tract": 7, "patch": patch.patch, "band": "g", "subfilter": k}
+            made.append(afw.Handle(exposure, data_id))
+    return made
+
+
+@pytest.fixture
+def task() -> GetDcrTemplateTask:
+    config = GetDcrTemplateConfig()
+    config.storage = "afw"
+    config.effectiveWavelength, config.bandwidth = 475.0, 150.0
+    return GetDcrTemplateTask(config=config)
+
+
+def inputs(handles: list[afw.Handle], visit: Any, **changes: Any) -> dict[str, Any]:
+    return {
+        "coaddExposureRefs": handles, "bbox": afw.box2i(visit.bbox), "wcs": afw.SkyWcs(visit.wcs),
+        "visitInfo": afw.VisitInfo(visit), "skyMap": afw.SkyMap(TRACT), **changes,
+    }  # fmt: skip
+
+
+def made_of(task: GetDcrTemplateTask, given: dict[str, Any]) -> Any:
+    found = task.getOverlappingExposures(given)
+    data_id = {"instrument": "TestCam", "visit": 12, "detector": 3, "physical_filter": "g_sim"}
+    return task.run(found.coaddExposures, given["bbox"], given["wcs"], found.dataIds, dataId=data_id)
+
+
+def planes(mask: np.ndarray, names: Any) -> dict[str, np.ndarray]:
+    return {name: (mask >> np.int32(bit)) & 1 for name, bit in names.items()}
+
+
+def test_the_same_template_as_an_exposure(task: GetDcrTemplateTask, handles: list[afw.Handle], scene: Any) -> None:
+    """Every pixel and every plane as dcrflow makes them of the same coadds; geometry, calibration, filter and PSF."""
+    visit = scene[1][0]
+    given = inputs(handles, visit)
+    result = made_of(task, given)
+    expected: xr.Dataset = dcrflow.build_template(scene[0], visit, dcrflow.TemplateConfig(fill=0.0)).compute()
+    exposure = result.outputExposure
+    assert isinstance(exposure, afw.ExposureF)
+    box, own = exposure.getBBox(), DETECTOR.grown(20)
+    assert [box.getMinX(), box.getMinY(), box.getMaxX(), box.getMaxY()] == [own.x0, own.y0, own.x1 - 1, own.y1 - 1]
+    assert exposure.getWcs() is given["wcs"]
+    assert exposure.getPhotoCalib().getCalibrationMean() == 1.0
+    assert (exposure.getFilter().bandLabel, exposure.getFilter().physicalLabel) == ("g", "g_sim")
+    assert np.array_equal(exposure.image.array, expected.image.values)
+    assert np.array_equal(exposure.variance.array, expected.variance.values)
+    names = dict(zip(expected.mask.attrs["flag_meanings"].split(), expected.mask.attrs["flag_masks"], strict=True))
+    theirs = planes(exposure.mask.array, exposure.mask.getMaskPlaneDict())
+    for name, value in names.items():
+        assert np.array_equal(theirs[name] * value, expected.mask.values & value), name
+    assert not {"SATURATED", "INTERPOLATED"} & set(exposure.mask.getMaskPlaneDict()), "afw's names, no new planes"
+    kernel = exposure.getPsf().computeKernelImage(afw.Point2D(0, 0)).array
+    middle = (result.psf.psf_y.size - 1) // 2
+    assert kernel.sum() == pytest.approx(1.0)
+    assert np.unravel_index(kernel.argmax(), kernel.shape) == (middle, middle)
+
+
+def test_the_skymap_says_what_overlaps(task: GetDcrTemplateTask, handles: list[afw.Handle], scene: Any) -> None:
+    """Of coadds that do not overlap nothing is asked, but for one a tract, of which the WCS."""
+    visit = scene[1][1]
+    found = task.getOverlappingExposures(inputs(handles, visit))
+    assert [d["patch"] for d in found.dataIds] == [0]
+    without = task.getOverlappingExposures(inputs(handles, visit, skyMap=None))
+    assert without.dataIds == found.dataIds
+    for handle in handles:
+        handle.components.clear()
+    made_of(task, inputs(handles, visit))
+    asked = {(h.dataId["patch"], h.dataId["subfilter"]) for h in handles if h.components or h.boxes}
+    assert asked == {(0, k) for k in range(3)}
+
+
+def test_only_the_region_is_read(task: GetDcrTemplateTask, handles: list[afw.Handle], scene: Any) -> None:
+    visit = scene[1][0]
+    made_of(task, inputs(handles, visit))
+    for handle in handles:
+        patch = TRACT.patch(handle.dataId["patch"]).bbox
+        pixels = sum(b.getWidth() * b.getHeight() for b in handle.boxes)
+        assert 0 < pixels < 0.6 * patch.area
+
+
+def test_exposures_in_memory(task: GetDcrTemplateTask, handles: list[afw.Handle], scene: Any) -> None:
+    """`run` takes exposures that are matched already, and leaves them as they are."""
+    given = inputs(handles, scene[1][0])
+    exposures, ids = [h._exposure for h in handles[::3]], [h.dataId for h in handles[::3]]
+    before = [e.image.array.copy() for e in exposures]
+    result = task.run(exposures, given["bbox"], given["wcs"], ids)
+    assert np.isfinite(result.outputExposure.image.array).all()
+    assert all(np.array_equal(e.image.array, b) for e, b in zip(exposures, before, strict=True))
+
+
+def test_a_wcs_that_is_no_fits(task: GetDcrTemplateTask, handles: list[afw.Handle], scene: Any) -> None:
+    visit = scene[1][0]
+    plain = made_of(task, inputs(handles, visit)).template.image.array
+    other = made_of(task, inputs(handles, visit, wcs=afw.SkyWcs(visit.wcs, fits=False))).template.image.array
+    assert np.abs(other - plain).max() < 1e-6 * plain.max()
+
+
+def test_what_is_missing_or_wrong(task: GetDcrTemplateTask, handles: list[afw.Handle], scene: Any) -> None:
+    visit = scene[1][0]
+    with pytest.raises(NoWorkFound, match="no WCS"):
+        task.getOverlappingExposures(inputs(handles, visit, wcs=None))
+    smaller = SimpleNamespace(tract=7, patches=TRACT.patches[:2], patch=TRACT.patch)
+    with pytest.raises(InconsistentCoaddsError, match="no tract 7 patch 2 in the skymap"):
+        task.getOverlappingExposures(inputs(handles, visit, skyMap=afw.SkyMap(smaller)))
+    handles[4]._exposure.setPhotoCalib(afw.PhotoCalib(1.0, constant=False))
+    with pytest.raises(InconsistentCoaddsError, match=r"patch 1 band g subfilter 1.*calibration varies"):
+        made_of(task, inputs(handles, visit))
