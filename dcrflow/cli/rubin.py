@@ -17,7 +17,7 @@ from dcrflow.errors import ConfigError
 if TYPE_CHECKING:
     from dcrflow.lsst.quanta import GraphProgress
 
-app = typer.Typer(no_args_is_help=True, help="Quantum graphs on dask; subfilters of a Butler repository.")
+app = typer.Typer(no_args_is_help=True, help="Quantum graphs on dask; subfilters and trials of a Butler repository.")
 
 Repo = Annotated[str, typer.Option("-b", "--butler-config", help="Butler repository.", show_default=False)]
 
@@ -60,6 +60,23 @@ def run_graph(
         soft_wrap=True,
     )
     raise typer.Exit(0 if result.ok else 1)
+
+
+@app.command("make-repository")
+def make_repository(
+    coadds: Annotated[str, typer.Argument(help="DCR-coadd store.", show_default=False)],
+    visits: Annotated[str, typer.Argument(help="Detector-visit table or FITS exposures.", show_default=False)],
+    repo: Annotated[str, typer.Argument(help="Directory for the new repository.", show_default=False)],
+) -> None:
+    """Make a Butler repository of coadds and detector-visits, to try things on; the visits' images are blank."""
+    require_lsst(ConfigError, "make-repository")
+    from dcrflow.lsst.repository import COADD_RUN, COADDS, VISIT_RUN, VISITS
+    from dcrflow.lsst.repository import make_repository as make
+    from dcrflow.stores.visits import read_visits
+
+    with show.bar("writing") as update:
+        make(repo, coadds, read_visits(visits), progress=update)
+    show.output.print(f"{escape(repo)}: {COADDS} in collection {COADD_RUN}, {VISITS} in {VISIT_RUN}", soft_wrap=True)
 
 
 @app.command("register-subfilters")

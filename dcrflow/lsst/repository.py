@@ -1,6 +1,6 @@
 """A Butler repository of coadds and detector-visits that are there as dcrflow keeps them; to try, teach and test with.
 
-    python -m dcrflow.lsst.repository COADDS VISITS REPO
+    dcrflow lsst make-repository COADDS VISITS REPO
 
 makes one with a sqlite registry: instrument, skymap, visits and subfilters, a dataset ``dcrCoadd`` (MaskedImageV2) a
 subfilter and a ``calexp`` (VisitImage) a detector-visit, the latter without pixels worth looking at.
@@ -8,8 +8,7 @@ subfilter and a ``calexp`` (VisitImage) a detector-visit, the latter without pix
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from astropy import units as u
 from astropy.coordinates import AltAz, Angle, EarthLocation, SkyCoord
 from astropy.time import Time, TimeDelta
 
+from dcrflow.errors import CoaddStoreError
 from dcrflow.geometry import sphere
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
@@ -26,7 +26,6 @@ from dcrflow.lsst.handles import Subfilters
 from dcrflow.lsst.subfilters import register_subfilters, subfilters_to_metadata
 from dcrflow.masks import merged_planes
 from dcrflow.stores.coadds import DcrCoadds, open_coadds
-from dcrflow.stores.visits import read_visits
 from dcrflow.visit import DetectorVisit
 
 COADD_RUN, VISIT_RUN = "coadds", "calexps"
@@ -38,8 +37,9 @@ _MJD = 61000.0  # of a visit that has no time
 
 
 def make_repository(
-    root: str, coadds: DcrCoadds | Any, visits: Iterable[DetectorVisit], longitude: float = -70.749417
-) -> Any:
+    root: str, coadds: DcrCoadds | Any, visits: Iterable[DetectorVisit], longitude: float = -70.749417,
+    progress: Callable[[int, int], None] | None = None,
+) -> Any:  # fmt: skip
     """Create a Butler repository and put coadds and detector-visits into it.
 
     Parameters
@@ -53,17 +53,27 @@ def make_repository(
     longitude : float
         Of the telescope, degrees, east positive. A visit without a time gets one at which its altitude and parallactic
         angle are about right.
+    progress : callable, optional
+        Called with the number of patches and detector-visits done, and of all.
 
     Returns
     -------
     lsst.daf.butler.Butler
         Writeable.
+
+    Raises
+    ------
+    CoaddStoreError
+        If a repository cannot be made there; nothing is changed if there is one.
     """
     from lsst.daf.butler import Butler, DatasetType
 
-    Butler.makeRepo(root)
-    butler = Butler.from_config(root, writeable=True)
     coadds, visits = open_coadds(coadds), list(visits)
+    try:
+        Butler.makeRepo(root)
+    except OSError as error:
+        raise CoaddStoreError(f"cannot make a Butler repository in {root}: {error}; name a new directory") from error
+    butler = Butler.from_config(root, writeable=True)
     skymap = coadds.skymap or "skymap"
     _register_instrument(butler, visits)
     _register_skymap(butler, skymap, list(coadds.tracts.values()))
@@ -76,9 +86,11 @@ def make_repository(
         butler.registry.registerDatasetType(DatasetType(name, dimensions, storage, universe=butler.dimensions))
     for run in (COADD_RUN, VISIT_RUN):
         butler.collections.register(run)
-    put_coadds(butler, coadds, skymap)
-    for visit in visits:
+    tell, number = progress or (lambda *_: None), len(list(_patches(coadds)))
+    put_coadds(butler, coadds, skymap, lambda done: tell(done, number + len(visits)))
+    for done, visit in enumerate(visits, number + 1):
         put_visit(butler, visit, longitude)
+        tell(done, number + len(visits))
     return butler
 
 
@@ -89,11 +101,11 @@ def _patches(coadds: DcrCoadds) -> Iterable[tuple[Any, str]]:
                 yield patch, band
 
 
-def put_coadds(butler: Any, coadds: DcrCoadds, skymap: str) -> None:
+def put_coadds(butler: Any, coadds: DcrCoadds, skymap: str, tell: Callable[[int], None] = lambda _: None) -> None:
     """Write every patch, a subfilter at a time: pixels and mask bits as they are."""
     from lsst.images import TractFrame
 
-    for patch, band in _patches(coadds):
+    for done, (patch, band) in enumerate(_patches(coadds), 1):
         info, tract = coadds.info(patch.tract, patch.patch, band), coadds.tracts[patch.tract]
         planes = merged_planes([info.planes])
         pixels = coadds.read(patch.tract, patch.patch, band, info.bbox, planes)
@@ -108,6 +120,7 @@ def put_coadds(butler: Any, coadds: DcrCoadds, skymap: str) -> None:
             made = masked_image(info.bbox, pixels.image[k], variance, mask, planes, projection, metadata)
             data_id = {"skymap": skymap, "tract": patch.tract, "patch": patch.patch, "band": band, "subfilter": k}
             butler.put(made, COADDS, data_id, run=COADD_RUN)
+        tell(done)
 
 
 def put_visit(butler: Any, visit: DetectorVisit, longitude: float) -> None:
@@ -255,16 +268,3 @@ class _Lines:
 
     def astsink(self, line: str) -> None:
         self.lines.append(line)
-
-
-def main() -> None:
-    """Run from the command line."""
-    if len(sys.argv) != 4:
-        sys.exit("usage: python -m dcrflow.lsst.repository COADDS VISITS REPO")
-    coadds, visits, root = sys.argv[1:]
-    make_repository(root, coadds, read_visits(visits))
-    print(f"{root}: datasets {COADDS} in {COADD_RUN}, {VISITS} in {VISIT_RUN}")
-
-
-if __name__ == "__main__":
-    main()
