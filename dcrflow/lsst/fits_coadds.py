@@ -100,13 +100,14 @@ class FitsCoadd(SubfilterCoadd):
 
     def bbox(self) -> Box:
         """Its pixels."""
-        header = self._header
+        header = self._headers["IMAGE"]
         return Box(*origin(header), int(header["NAXIS1"]), int(header["NAXIS2"]))
 
-    def wcs(self, bbox: Box) -> SkyWcs | None:
+    def wcs(self) -> SkyWcs | None:
         """Its WCS, in absolute tract pixels."""
+        bbox = self.bbox()
         try:
-            return SkyWcs.from_cards(absolute_cards(self._header, bbox.x0, bbox.y0))
+            return SkyWcs.from_cards(absolute_cards(self._headers["IMAGE"], bbox.x0, bbox.y0))
         except (KeyError, WcsError) as error:
             raise CoaddStoreError(f"{self.label}: no usable WCS: {error}") from error
 
@@ -117,6 +118,10 @@ class FitsCoadd(SubfilterCoadd):
     def metadata(self) -> Mapping[str, Any]:
         """None of ours."""
         return {}
+
+    def planes(self) -> Mapping[str, int]:
+        """Its mask planes, of the mask's header."""
+        return planes_of(self._headers["MASK"])
 
     def component(self, *names: str) -> Any:
         """The PSF, if that is what is asked for and the file has one that can be read."""
@@ -145,11 +150,11 @@ class FitsCoadd(SubfilterCoadd):
             ) from error
 
     @cached_property
-    def _header(self) -> fits.Header:
+    def _headers(self) -> Mapping[str, fits.Header]:
+        """Those of its planes."""
         try:
             with fits.open(self.data, memmap=False, lazy_load_hdus=True) as file:
-                header: fits.Header = _plane(file, 1, "IMAGE").header.copy()
-                return header
+                return {name: _plane(file, i, name).header.copy() for i, name in enumerate(("IMAGE", "MASK"), 1)}
         except (OSError, ValueError, LookupError, TypeError, fits.VerifyError) as error:
             raise CoaddStoreError(f"cannot read {self.label}: {' '.join(str(error).split())}") from error
 
@@ -159,10 +164,10 @@ class FitsCoadd(SubfilterCoadd):
         with fits.open(self.data, memmap=False) as file:
             if "PhotoCalib" in file:
                 return self._calibration(file)
-            zero = file[0].header.get("FLUXMAG0", self._header.get("FLUXMAG0"))
+            zero = file[0].header.get("FLUXMAG0", self._headers["IMAGE"].get("FLUXMAG0"))
         if zero:
             return _NJY_OF_ZERO_MAGNITUDE / float(zero)
-        unit = str(self._header.get("BUNIT", "")).strip()
+        unit = str(self._headers["IMAGE"].get("BUNIT", "")).strip()
         return flux_scale(unit) if unit and unit.lower() not in ("count", "adu", "electron") else 1.0
 
     def _calibration(self, file: fits.HDUList) -> float:

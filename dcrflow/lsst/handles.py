@@ -55,7 +55,7 @@ class Subfilters:
 
 @dataclass(frozen=True)
 class SubfilterCoadd:
-    """One subfilter's coadd of a patch.
+    """One subfilter's coadd of a patch; what it says of itself, but for its pixels, is read once.
 
     Parameters
     ----------
@@ -65,6 +65,8 @@ class SubfilterCoadd:
         Of the coadd.
     data : object
         A handle with ``get(component=, parameters=)``, or a masked image or exposure in memory.
+    dataId : object
+        The data ID as the Butler has it, if there is one.
     """
 
     tract: int
@@ -72,6 +74,7 @@ class SubfilterCoadd:
     subfilter: int
     band: str
     data: Any = field(repr=False)
+    dataId: Any = field(default=None, repr=False)  # noqa: N815
 
     @property
     def label(self) -> str:
@@ -107,42 +110,66 @@ class SubfilterCoadd:
 
     @cached_property
     def _from_afw(self) -> bool:
-        if self._is_handle:
-            return self.component("sky_projection") is None
-        return hasattr(self.data, "getBBox")
+        return hasattr(self._projection, "pixelToSkyArray") if self._is_handle else hasattr(self.data, "getBBox")
 
     def metadata(self) -> Mapping[str, Any]:
-        """What was written down with it; reads one pixel."""
-        if self._from_afw:
-            return {}
+        """What was written down with it."""
+        return {} if self._from_afw else self._pixel[0]
+
+    def planes(self) -> Mapping[str, int]:
+        """Its mask planes, name to bit."""
+        return self._pixel[1]
+
+    @cached_property
+    def _pixel(self) -> tuple[Mapping[str, Any], Mapping[str, int]]:
+        """What only a read of pixels tells, of one: metadata and mask planes."""
         bbox = self.bbox()
-        one = lsst_box(Box(bbox.x0, bbox.y0, 1, 1))
-        found = self._read("a pixel", parameters={"bbox": one}) if self._is_handle else self.data
-        return dict(found.metadata)
+        found = self._cut(Box(bbox.x0, bbox.y0, 1, 1))
+        return dict(getattr(found, "metadata", {})), self._arrays(found).planes
 
     def bbox(self) -> Box:
         """Its pixels."""
+        return self._bbox
+
+    @cached_property
+    def _bbox(self) -> Box:
         if self._is_handle:
             return box_of(self._read("the bbox", component="bbox"))
         return box_of(self.data.getBBox() if hasattr(self.data, "getBBox") else self.data.bbox)
 
-    def wcs(self, bbox: Box) -> SkyWcs | None:
+    def wcs(self) -> SkyWcs | None:
         """Its WCS, in absolute tract pixels."""
+        return self._wcs
+
+    @cached_property
+    def _wcs(self) -> SkyWcs | None:
+        return None if self._projection is None else wcs_of(self._projection, self.bbox())
+
+    @cached_property
+    def _projection(self) -> Any:
         if not self._is_handle and hasattr(self.data, "getWcs"):
-            found = self.data.getWcs()
-        else:
-            found = self.component("sky_projection", "wcs")
-        return None if found is None else wcs_of(found, bbox)
+            return self.data.getWcs()
+        return self.component("sky_projection", "wcs")
+
+    @cached_property
+    def psf(self) -> Any:
+        """Its PSF; None if it has none."""
+        return self.component("psf")
 
     def tract_bbox(self) -> Box | None:
         """All pixels of the tract, if the projection knows them."""
-        frame: Any = getattr(self.component("sky_projection"), "pixel_frame", None)
+        frame: Any = getattr(self._projection, "pixel_frame", None)
         return box_of(frame.bbox) if getattr(frame, "frame_type", None) == "TRACT" else None
 
     def region(self, box: Box) -> ExposureArrays:
         """Its pixels in a box, and no others."""
+        return self._arrays(self._cut(box))
+
+    def _cut(self, box: Box) -> Any:
         bbox = afw_box(box) if self._from_afw else lsst_box(box)
-        found = self._read(f"{box}", parameters={"bbox": bbox}) if self._is_handle else self.data[bbox]
+        return self._read(f"{box}", parameters={"bbox": bbox}) if self._is_handle else self.data[bbox]
+
+    def _arrays(self, found: Any) -> ExposureArrays:
         try:
             return arrays_of(found)
         except DcrflowError as error:
@@ -269,7 +296,7 @@ class HandleCoadds:
     def read_psf(self, tract: int, patch: int, band: str) -> PatchPsf | None:
         """The PSF of a patch's first subfilter at 3 x 3 nodes; None if no kernel can be computed at any."""
         first, box = self._coadds[tract, patch, band][0], self.info(tract, patch, band).bbox
-        psf = first.component("psf")
+        psf = first.psf
         nodes = [(x, y) for y in _thirds(box.y0, box.y1) for x in _thirds(box.x0, box.x1)]
         found = [(kernel_of(psf, x, y), x, y) for x, y in nodes]
         good = [(k, x, y) for k, x, y in found if k is not None]
@@ -290,8 +317,7 @@ class HandleCoadds:
         if tract not in self._tracts:
             keys = [k for k in self._coadds if k[0] == tract]
             first = self._coadds[keys[0]][0]
-            bbox = first.bbox()
-            wcs = first.wcs(bbox)
+            wcs = first.wcs()
             if wcs is None:
                 raise CoaddStoreError(f"{first.label} of {self.url} has no WCS")
             whole = first.tract_bbox() or reduce(Box.union, (self._box_of_patch(t, p) for t, p, _ in keys))
@@ -310,7 +336,7 @@ class HandleCoadds:
         planes: list[Mapping[str, int]] = []
         for coadd in coadds:
             found = coadd.bbox()
-            wcs = coadd.wcs(found)
+            wcs = coadd.wcs()
             if found != bbox:
                 raise InconsistentCoaddsError(
                     f"{coadd.label} of {self.url} covers {found}, {first.label} covers {bbox}"
@@ -319,8 +345,8 @@ class HandleCoadds:
                 raise CoaddStoreError(f"{coadd.label} of {self.url} has no WCS")
             if wcs != tract.wcs:
                 self._check_place(coadd, wcs, tract, bbox)
-            planes.append(coadd.region(Box(bbox.x0, bbox.y0, 1, 1)).planes)
-        psf = first.component("psf")
+            planes.append(coadd.planes())
+        psf = first.psf
         kernel = None if psf is None else kernel_of(psf, *(float(n) for n in _middle(bbox)))
         given = self._subfilters(first) if callable(self._subfilters) else self._subfilters
         edges = given.edges if len(given.edges) == len(coadds) else _stand_in(given, len(coadds))

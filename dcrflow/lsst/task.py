@@ -111,18 +111,19 @@ class GetDcrTemplateTask(PipelineTask):
         if inputs["wcs"] is None:
             raise NoWorkFound("the detector has no WCS: nothing can be made for it")
         bbox = box_of(inputs["bbox"])
-        source = self._source(inputs["coaddExposureRefs"], inputs.get("skyMap"))
+        coadds = [_coadd(handle) for handle in inputs["coaddExposureRefs"]]
+        source = self._source(coadds, inputs.get("skyMap"))
         band = _only_band(source)
         outline = self._outline(inputs["wcs"], bbox)
         patch_list: dict[int, list[tuple[int, int]]] = {}
         for tract, geometry in source.tracts.items():
             for patch in overlapping_patches(outline, geometry, source.patches(tract, band)):
-                coadds = source.coadds(tract, patch.patch, band)
-                patch_list.setdefault(tract, []).extend((patch.patch, c.subfilter) for c in coadds)
+                there = source.coadds(tract, patch.patch, band)
+                patch_list.setdefault(tract, []).extend((patch.patch, c.subfilter) for c in there)
         if not patch_list:
             ra, dec = outline.centre
             raise NoWorkFound(f"no patch overlaps the detector at RA {ra:.4f}, Dec {dec:.4f} deg")
-        matched = self.getDcrModel(patch_list, inputs["coaddExposureRefs"], inputs["visitInfo"])
+        matched = self.getDcrModel(patch_list, coadds, inputs["visitInfo"])
         return Struct(coaddExposures=matched, dataIds=[m.dataId for m in matched])
 
     def getExposures(self, inputs: Mapping[str, Any]) -> Struct:  # noqa: N802
@@ -313,13 +314,8 @@ class GetDcrTemplateTask(PipelineTask):
         return found
 
     def _source(self, handles: Sequence[Any], skymap: Any = None) -> HandleCoadds:
-        coadds = []
-        for handle in handles:
-            d = handle.dataId
-            data = getattr(handle, "inMemoryDataset", handle)  # a handle of an object in memory cuts out no regions
-            coadds.append(SubfilterCoadd(int(d["tract"]), int(d["patch"]), int(d["subfilter"]), str(d["band"]), data))
         places = None if skymap is None else partial(box_in_skymap, skymap)
-        return HandleCoadds(coadds, self._subfilters, box_of_patch=places)
+        return HandleCoadds(map(_coadd, handles), self._subfilters, box_of_patch=places)
 
     def _subfilters(self, coadd: SubfilterCoadd) -> Subfilters:
         config = self.config
@@ -362,6 +358,15 @@ _ANYWHERE = {
     "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -1e-4, "CDELT2": 1e-4,
     "CRPIX1": 1.0, "CRPIX2": 1.0, "CRVAL1": 0.0, "CRVAL2": 0.0,
 }  # fmt: skip
+
+
+def _coadd(handle: Any) -> SubfilterCoadd:
+    """Of a handle; one that has been made of it already is kept, with what has been read of it."""
+    if isinstance(handle, SubfilterCoadd):
+        return handle
+    d = handle.dataId
+    data = getattr(handle, "inMemoryDataset", handle)  # a handle of an object in memory cuts out no regions
+    return SubfilterCoadd(int(d["tract"]), int(d["patch"]), int(d["subfilter"]), str(d["band"]), data, d)
 
 
 def _only_band(source: HandleCoadds) -> str:

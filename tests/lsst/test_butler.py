@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from collections import Counter
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,17 @@ import pytest
 
 pytest.importorskip("lsst.daf.butler", reason="the extra lsst is not installed")
 
+from astropy.io import fits
+from rubin import inputs_of
 from zarr.storage import MemoryStore
 
 import dcrflow
 from dcrflow.cli.inputs import coadds_of, visits_of
 from dcrflow.errors import CoaddStoreError, VisitTableError
+from dcrflow.geometry.box import Box
+from dcrflow.lsst import GetDcrTemplateTask
 from dcrflow.lsst.butler import open_butler_coadds, read_butler_visits
+from dcrflow.lsst.convert import box_of
 from dcrflow.lsst.handles import SubfilterCoadd
 from dcrflow.lsst.ingest import ingest
 from dcrflow.lsst.subfilters import BANDS, register_subfilters, subfilters_of_band
@@ -56,6 +63,78 @@ def test_a_plan_opens_one_coadd_a_tract_and_those_it_needs(repo: Path, scene: An
     plan = dcrflow.plan_template(fresh, scene[1][1])
     assert [p.patch for p in plan.patches] == [0]
     assert touched == {(0, 0), (0, 1), (0, 2)}
+
+
+def test_what_a_coadd_says_of_itself_is_read_once(butler: Any, scene: Any, monkeypatch: Any) -> None:
+    """And of its pixels one, and then those that are needed, none of them twice."""
+    asked: Counter[tuple[int, int, str]] = Counter()
+    regions: dict[tuple[int, int], list[Box]] = {}
+    read = SubfilterCoadd._read
+
+    def watched(self: SubfilterCoadd, what: str, **which: Any) -> Any:
+        asked[self.patch, self.subfilter, what] += 1
+        if "parameters" in which:
+            regions.setdefault((self.patch, self.subfilter), []).append(box_of(which["parameters"]["bbox"]))
+        return read(self, what, **which)
+
+    monkeypatch.setattr(SubfilterCoadd, "_read", watched)
+    _run_task(butler, scene[1][0])
+    assert not [key for key, times in asked.items() if times > 1]
+    assert set(regions) == {(p, k) for p in range(4) for k in range(3)}
+    for (patch, _), (pixel, *boxes) in regions.items():
+        assert pixel.area == 1
+        assert not [1 for a, b in combinations(boxes, 2) if a.overlaps(b)]
+        assert sum(b.area for b in boxes) < 0.6 * open_coadds(scene[0]).patches(7, "g")[patch].bbox.area
+
+
+def test_of_a_file_the_region_alone_is_read(butler: Any, scene: Any, monkeypatch: Any) -> None:
+    """Proven by damage: what lies beyond the region may be garbage; in the region, the error names the coadd."""
+    needed: list[Box] = []
+    read = SubfilterCoadd._read
+
+    def watched(self: SubfilterCoadd, what: str, **which: Any) -> Any:
+        if (self.patch, self.subfilter) == (2, 1) and "parameters" in which:
+            needed.append(box_of(which["parameters"]["bbox"]))
+        return read(self, what, **which)
+
+    monkeypatch.setattr(SubfilterCoadd, "_read", watched)
+    expected = _run_task(butler, scene[1][0])
+    ref = butler.query_datasets("dcrCoadd", collections="coadds", where="skymap='test' AND patch=2 AND subfilter=1")[0]
+    path, bbox = Path(butler.getURI(ref).ospath), box_of(butler.get(ref.makeComponentRef("bbox")))
+    whole = path.read_bytes()
+    try:
+        keep = {y - bbox.y0 for box in needed for y in range(box.y0, box.y1)}
+        spoilt = _spoil(path, [y for y in range(bbox.height) if y not in keep])
+        assert spoilt > 0.2
+        found = _run_task(butler, scene[1][0])
+        for name in ("image", "variance", "mask"):
+            assert np.array_equal(getattr(found, name).array, getattr(expected, name).array), name
+        path.write_bytes(whole)
+        _spoil(path, sorted(keep))
+        with pytest.raises(CoaddStoreError, match=r"cannot read .* of tract 7 patch 2 band g subfilter 1"):
+            _run_task(butler, scene[1][0])
+    finally:
+        path.write_bytes(whole)
+
+
+def _run_task(butler: Any, visit: Any) -> Any:
+    task, inputs = GetDcrTemplateTask(), inputs_of(butler, visit)
+    found = task.getOverlappingExposures(inputs)
+    return task.run(found.coaddExposures, inputs["bbox"], inputs["wcs"], found.dataIds).template
+
+
+def _spoil(path: Path, rows: list[int]) -> float:
+    """Overwrite the compressed tiles of a coadd's image that are on these rows, a tile a row; the fraction of them."""
+    data = bytearray(path.read_bytes())
+    with fits.open(path, disable_image_compression=True) as file:
+        table = file["IMAGE"]
+        assert table.header["ZTILE2"] == 1
+        heap = table.fileinfo()["datLoc"] + table.header["NAXIS1"] * table.header["NAXIS2"]
+        places = table.data.view(np.ndarray)["COMPRESSED_DATA"].tolist()
+    for length, offset in (places[row] for row in rows):
+        data[heap + offset : heap + offset + length] = b"\xff" * length
+    path.write_bytes(bytes(data))
+    return len(rows) / len(places)
 
 
 def test_the_template_is_that_of_the_store(repo: Path, scene: Any) -> None:

@@ -106,7 +106,7 @@ def test_both_spellings_places_and_compression(
     assert np.count_nonzero(part.mask) == 1
     assert part.image[0, 0] == 2 * 40 + 3
     assert part.variance[0, 0] == part.image[0, 0] + 1
-    wcs = coadd.wcs(coadd.bbox())
+    wcs = coadd.wcs()
     assert wcs is not None
     assert np.allclose(wcs.sky_to_pixel(53.0, -28.0), (104.0, -44.0), atol=1e-9)
 
