@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
 
 from dcrflow.cli import cluster as cluster_commands
-from dcrflow.cli import files, rubin, show
+from dcrflow.cli import files, interrupt, rubin, show
 from dcrflow.cli.inputs import coadds_of, refuse_within, visits_of
 from dcrflow.cli.report import report
 from dcrflow.cli.verify import verify
 from dcrflow.config import TemplateConfig, parse_settings
 from dcrflow.errors import ClusterError, DcrflowError
 from dcrflow.version import __version__
-
-if TYPE_CHECKING:
-    from dcrflow.campaign.stopping import Stop
 
 _FIRST, _TEMPLATES, _FILES = "To see what it does", "Templates of many detector-visits", "Rubin's pipelines and files"
 
@@ -37,7 +31,7 @@ app = typer.Typer(
 app.add_typer(cluster_commands.app, name="cluster", rich_help_panel="Clusters")
 app.add_typer(rubin.app, name="lsst", rich_help_panel=_FILES)
 
-_EXIT = {"walltime": 3, "interrupted": 130}
+_EXIT = {"walltime": 3, "interrupted": interrupt.STATUS}
 
 Coadds = Annotated[
     str,
@@ -194,7 +188,11 @@ def run(
     target = TemplateStore.create_or_open(out)
     changes = {"workers": workers, "memory": memory, "adaptive": adaptive or None}
     stop = Stop(None if walltime is None else _seconds(walltime))
-    with connect(cluster, **changes) as client, _stopping(stop), show.CampaignDisplay(client) as display:
+    with (
+        connect(cluster, **changes) as client,
+        interrupt.interruptible(stop.set),
+        show.CampaignDisplay(client) as display,
+    ):
         result = run_campaign(
             store, rows, target, chosen, client=client, window=window, overwrite=overwrite,
             retry_failed=retry_failed, progress=display.update, stop=stop, report=performance_report,
@@ -221,24 +219,6 @@ app.command(rich_help_panel=_TEMPLATES)(report)
 app.command(rich_help_panel=_TEMPLATES)(verify)
 app.command(rich_help_panel=_FILES, short_help="Copy LSST's DCR coadds into a DCR-coadd store.")(files.ingest)
 app.command(rich_help_panel=_FILES, short_help="Write templates as FITS files that LSST's readers know.")(files.export)
-
-
-@contextmanager
-def _stopping(stop: Stop) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM) asks to stop; the second leaves at once."""
-
-    def handle(number: int, frame: object) -> None:
-        if stop.is_set:
-            sys.exit(_EXIT["interrupted"])
-        stop.set()
-        show.console.print("stopping: finishing what is in flight; once more to leave at once")
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _seconds(walltime: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ from rich.markup import escape
 
 from dcrflow.cli import show
 from dcrflow.cli.inputs import require_lsst
+from dcrflow.cli.interrupt import STATUS, interruptible
 from dcrflow.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,16 +35,21 @@ def run_graph(
     aggregate: Annotated[bool, typer.Option(help="Bring the outputs into the repository at the end.")] = True,
     state: Annotated[Path | None, typer.Option(help="Keep the run's figures in this file, as JSON.")] = None,
 ) -> None:
-    """Execute a quantum graph on a dask cluster; run it again to finish what is missing."""
+    """Execute a quantum graph on a dask cluster; run it again to finish what is missing.
+
+    Exits with 0 when every quantum is done, 1 if some failed, 130 if it was interrupted.
+    """
     require_lsst(ConfigError, "run-graph")
     from dcrflow.cluster import connect
     from dcrflow.lsst.quanta import run_graph as execute
     from dcrflow.lsst.quanta import write_state
 
     stop = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    with connect(cluster, workers=workers) as client, show.CampaignDisplay(client, "quanta") as display:
+    with (
+        interruptible(stop.set),
+        connect(cluster, workers=workers) as client,
+        show.CampaignDisplay(client, "quanta") as display,
+    ):
 
         def update(now: GraphProgress) -> None:
             display.update_quanta(now)
@@ -59,7 +64,9 @@ def run_graph(
         f"blocked of {result.total} quanta",
         soft_wrap=True,
     )
-    raise typer.Exit(0 if result.ok else 1)
+    if result.stopped:
+        show.output.print("stopped before the end; the same command again finishes what is missing", soft_wrap=True)
+    raise typer.Exit(0 if result.ok else STATUS if result.stopped else 1)
 
 
 @app.command("make-repository")

@@ -4,9 +4,10 @@
     dask: {cluster: slurm, workers: 40, retries: 2}
 
 ``bps submit`` starts a controller, ``dcrflow lsst run-graph`` on the graph that bps made, which goes on after bps has
-ended; a run's id is its submit directory. For ``bps report``, ``cancel`` and ``restart`` set BPS_WMS_SERVICE_CLASS to
-the class's name. The clusters of quanta that bps makes are not used: dask runs quanta one by
-one, as they become ready, with what precedes and follows them.
+ended; a run's id is its submit directory. For ``bps report``, ``status``, ``cancel`` and ``restart``, on the machine
+that it was submitted on, set BPS_WMS_SERVICE_CLASS to the class's name. The clusters of quanta that bps makes are not
+used, nor its first and last jobs: dask runs quanta one by one, as they become ready, and the controller does what
+precedes and follows them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 from lsst.ctrl.bps import BaseWmsService, BaseWmsWorkflow, WmsRunReport, WmsStates
 
 COMMAND, STATE, LOG = "dask-run.json", "dask-state.json", "dask-run.log"
+_PID, _CANCELLED = "dask-run.pid", "dask-run.cancelled"
 
 _STARTED: dict[int, subprocess.Popen[bytes]] = {}  # controllers of this process, by their number
 
@@ -39,12 +41,12 @@ class DaskWorkflow(BaseWmsWorkflow):
     ) -> DaskWorkflow:
         """Make the controller's command from the run's configuration."""
         found = cls(generic_workflow.name, config)
-        found.service_class, found.submit_path = service_class, str(out_prefix)
+        found.service_class, found.submit_path = service_class, str(Path(str(out_prefix)).absolute())
         attributes = generic_workflow.run_attrs
         dask = config["dask"] if "dask" in config else {}  # noqa: SIM401  (a BpsConfig gives "" for what is not there)
         options = [f"--{key}={dask[key]}" for key in ("cluster", "workers", "retries") if key in dask]
         graph, repo = str(config["runQgraphFile"]), str(config["butlerConfig"])
-        state = str(Path(found.submit_path, STATE).absolute())
+        state = str(Path(found.submit_path, STATE))
         run = [sys.executable, "-c", "from dcrflow.cli import main; main()", "lsst", "run-graph"]
         found.command = (*run, graph, "-b", repo, "--state", state, *options)
         names = {"run": "bps_run", "project": "bps_project", "campaign": "bps_campaign", "payload": "bps_payload",
@@ -54,7 +56,7 @@ class DaskWorkflow(BaseWmsWorkflow):
 
     def write(self, out_prefix: Any) -> None:
         """Write down what the controller will be."""
-        about = {"name": self.name, "command": list(self.command), "about": dict(self.about)}
+        about = {"name": self.name, "command": list(self.command), "in": str(Path.cwd()), "about": dict(self.about)}
         Path(str(out_prefix), COMMAND).write_text(json.dumps(about, indent=1))
 
 
@@ -77,7 +79,7 @@ class DaskService(BaseWmsService):
 
     def restart(self, wms_workflow_id: Any) -> tuple[str | None, str | None, str]:
         """Start a run's controller again: it skips what is done."""
-        directory = Path(str(wms_workflow_id))
+        directory = _directory(wms_workflow_id)
         if not (directory / COMMAND).exists():
             return None, None, f"{directory} is no submit directory of this service"
         if _is_alive(directory):
@@ -90,44 +92,49 @@ class DaskService(BaseWmsService):
         is_global: bool = False,
     ) -> list[str]:  # fmt: skip
         """The run with this id, if it has not ended."""
-        return [str(wms_id)] if wms_id is not None and _is_alive(Path(str(wms_id))) else []
+        return [str(wms_id)] if wms_id is not None and _is_alive(_directory(wms_id)) else []
 
     def report(
         self, wms_workflow_id: Any = None, user: Any = None, hist: float = 0, pass_thru: Any = None,
         is_global: bool = False, return_exit_codes: bool = False,
     ) -> tuple[list[WmsRunReport], str]:  # fmt: skip
         """What has become of a run's quanta."""
-        directory = Path(str(wms_workflow_id))
+        directory = _directory(wms_workflow_id)
         if wms_workflow_id is None or not (directory / COMMAND).exists():
             return [], f"give a submit directory of this service as --id; {wms_workflow_id} is none"
-        run, state, counts = _read(directory / COMMAND), self.get_status(directory)[0], _counts(directory)
+        run, counts = _read(directory / COMMAND), _counts(directory)
+        state, message = self.get_status(directory)
         report = WmsRunReport(
             wms_id=str(directory), path=str(directory), label=run["name"], state=state, jobs=[],
             total_number_jobs=sum(counts.values()), job_state_counts=counts, job_summary={"quanta": counts},
             run_summary=f"quanta:{sum(counts.values())}", exit_code_summary={}, **run["about"],
         )  # fmt: skip
-        return [report], ""
+        return [report], message
 
     def get_status(
         self, wms_workflow_id: Any = None, hist: float = 1, is_global: bool = False
     ) -> tuple[WmsStates, str]:
         """The state of a run as a whole."""
-        directory = Path(str(wms_workflow_id))
+        directory = _directory(wms_workflow_id)
         if not (directory / COMMAND).exists():
             return WmsStates.UNKNOWN, f"{directory} is no submit directory of this service"
         if _is_alive(directory):
             return WmsStates.RUNNING, ""
-        counts = _counts(directory)
-        if counts[WmsStates.FAILED]:
-            return WmsStates.FAILED, ""
-        done = counts[WmsStates.SUCCEEDED] == sum(counts.values()) > 0
-        return (WmsStates.SUCCEEDED if done else WmsStates.DELETED), ""
+        ended = _read(directory / STATE).get("ended")
+        if ended == "complete":
+            return WmsStates.SUCCEEDED, ""
+        if ended == "stopped" or (directory / _CANCELLED).exists():
+            return WmsStates.DELETED, f"it was cancelled; `bps restart --id {directory}` goes on"
+        if ended == "failed":
+            return WmsStates.FAILED, f"quanta failed; {directory / LOG} says which and why"
+        return WmsStates.FAILED, f"its controller came to an end before the run did: see {directory / LOG}"
 
     def cancel(self, wms_id: Any, pass_thru: Any = None) -> tuple[bool, str]:
         """Ask a run to begin no more and finish what is in flight."""
-        directory = Path(str(wms_id))
+        directory = _directory(wms_id)
         if not _is_alive(directory):
             return False, f"no run is going on in {directory}"
+        (directory / _CANCELLED).touch()
         os.kill(_pid(directory), signal.SIGTERM)
         return True, ""
 
@@ -139,6 +146,11 @@ class DaskService(BaseWmsService):
         return 0, ""
 
 
+def _directory(run: Any) -> Path:
+    """The submit directory that a run's id is; relative ones are for people."""
+    return Path(str(run)).absolute()
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(path.read_text())
@@ -148,17 +160,20 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _start(directory: Path) -> None:
-    command = _read(directory / COMMAND)["command"]
-    (directory / STATE).unlink(missing_ok=True)
+    run = _read(directory / COMMAND)
+    for left in (STATE, _CANCELLED):
+        (directory / left).unlink(missing_ok=True)
     with (directory / LOG).open("ab") as log:
-        started = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+        started = subprocess.Popen(
+            run["command"], cwd=run["in"], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+        )
     _STARTED[started.pid] = started
-    (directory / "dask-run.pid").write_text(str(started.pid))
+    (directory / _PID).write_text(str(started.pid))
 
 
 def _pid(directory: Path) -> int:
     try:
-        return int((directory / "dask-run.pid").read_text())
+        return int((directory / _PID).read_text())
     except (OSError, ValueError):
         return 0
 

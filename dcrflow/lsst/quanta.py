@@ -65,6 +65,8 @@ class GraphProgress:
         Done by an earlier run.
     elapsed : float
         Seconds.
+    ended : str
+        Empty while it goes on; then how it ended: ``complete``, ``failed`` or ``stopped``.
     """
 
     total: int
@@ -72,6 +74,7 @@ class GraphProgress:
     skipped: int = 0
     done: dict[str, int] = field(default_factory=lambda: {"complete": 0, "failed": 0, "blocked": 0})
     elapsed: float = 0.0
+    ended: str = ""
 
 
 def write_state(state: GraphProgress, path: Path) -> None:
@@ -139,7 +142,7 @@ def run_graph(
     aggregate : bool
         Bring the outputs home into the repository's registry at the end.
     progress : callable, optional
-        Called with a `GraphProgress` whenever a quantum ends.
+        Called with a `GraphProgress` whenever a quantum ends, and at the end.
     stop : threading.Event, optional
         Once set, nothing more is begun; what is in flight is finished.
 
@@ -187,6 +190,8 @@ def run_graph(
     stopped = bool(order.ready)
     if aggregate:
         _bring_home(graph, repo, incomplete=bool(failures) or stopped)
+    state.ended = "stopped" if stopped else "failed" if failures else "complete"
+    tell(state)
     return GraphResult(
         state.total, state.done["complete"], state.skipped, state.done["blocked"], tuple(failures), stopped
     )

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import xarray as xr
 from lsst.pipe.base import NoWorkFound, PipelineTask, Struct
+from lsst.utils.logging import getLogger
 from lsst.utils.timer import timeMethod
 
 from dcrflow.config import TemplateConfig
@@ -48,6 +49,11 @@ class GetDcrTemplateTask(PipelineTask):
     ConfigClass = GetDcrTemplateConfig
     _DefaultName: ClassVar[str] = "getDcrTemplate"
     canMultiprocess: ClassVar[bool] = True  # noqa: N815
+
+    def __init__(self, *, log: Any = None, parentTask: Any = None, **kwargs: Any) -> None:  # noqa: N803
+        if log is None and parentTask is None:
+            log = getLogger("lsst")  # pipetask shows what is said under that name, and listens to --log-level for it
+        super().__init__(log=log, parentTask=parentTask, **kwargs)
 
     def runQuantum(self, butlerQC: Any, inputRefs: Any, outputRefs: Any) -> None:  # noqa: N802, N803
         """Read what a quantum needs, make its template, write it.

@@ -16,7 +16,7 @@ pytest.importorskip("lsst.ctrl.bps", reason="the extra lsst is not installed")
 
 from lsst.ctrl.bps import WmsStates
 
-from dcrflow.lsst.bps import COMMAND, STATE, DaskService
+from dcrflow.lsst.bps import COMMAND, LOG, STATE, DaskService
 from dcrflow.lsst.quanta import GraphProgress, write_state
 
 CONFIG = {"runQgraphFile": "run.qg", "butlerConfig": "repo", "dask": {"cluster": "slurm", "workers": 40}}
@@ -72,12 +72,37 @@ def test_a_run_that_is_cancelled_and_started_again(service: DaskService, tmp_pat
     pretend(tmp_path, "")
     assert service.restart(str(tmp_path)) == (str(tmp_path), "u_me_run", "")
     wait_until(lambda: not service.list_submitted_jobs(str(tmp_path)))
-    state.done["complete"], state.running = 5, 0
-    write_state(state, tmp_path / STATE)
-    assert service.get_status(str(tmp_path))[0] == WmsStates.SUCCEEDED
-    state.done.update(complete=3, failed=1, blocked=1)
-    write_state(state, tmp_path / STATE)
-    assert service.get_status(str(tmp_path))[0] == WmsStates.FAILED
+    states = {"complete": WmsStates.SUCCEEDED, "failed": WmsStates.FAILED, "stopped": WmsStates.DELETED}
+    for state.ended, expected in states.items():
+        write_state(state, tmp_path / STATE)
+        assert service.get_status(str(tmp_path))[0] == expected
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_controller_that_dies_is_a_failure(service: DaskService, tmp_path: Path, written: bool) -> None:
+    """Before it has done anything, or in the middle; the report says where to look."""
+    service.submit(pretend(tmp_path, "raise SystemExit('no cluster')"))
+    wait_until(lambda: not service.list_submitted_jobs(str(tmp_path)))
+    if written:
+        write_state(GraphProgress(6, running=1), tmp_path / STATE)
+    (report,), message = service.report(str(tmp_path))
+    assert report.state == WmsStates.FAILED
+    assert message == f"its controller came to an end before the run did: see {tmp_path / LOG}"
+    assert "no cluster" in (tmp_path / LOG).read_text()
+
+
+def test_ids_and_commands_do_not_depend_on_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "submit").mkdir()
+    made, service = DaskService({}).prepare(CONFIG, WORKFLOW, "submit"), DaskService({})
+    assert made.submit_path == str(tmp_path / "submit")
+    service.submit(pretend(tmp_path / "submit", "import os; print(os.getcwd())"))
+    assert service.get_status("submit")[0] != WmsStates.UNKNOWN
+    monkeypatch.chdir("/")
+    wait_until(lambda: not service.list_submitted_jobs(str(tmp_path / "submit")))
+    assert service.restart(str(tmp_path / "submit"))[0] == str(tmp_path / "submit")
+    wait_until(lambda: not service.list_submitted_jobs(str(tmp_path / "submit")))
+    assert (tmp_path / "submit" / LOG).read_text().split() == [str(tmp_path)] * 2
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:

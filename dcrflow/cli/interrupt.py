@@ -1,0 +1,33 @@
+"""Ctrl-C: once to stop in good order, twice to leave at once."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from dcrflow.cli import show
+
+STATUS = 130  # of a command that was interrupted
+
+
+@contextmanager
+def interruptible(stop: Callable[[], object]) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) calls `stop`; the second leaves at once."""
+    asked = False
+
+    def handle(number: int, frame: object) -> None:
+        nonlocal asked
+        if asked:
+            sys.exit(STATUS)
+        asked = True
+        stop()
+        show.console.print("stopping: finishing what is in flight; once more to leave at once")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
