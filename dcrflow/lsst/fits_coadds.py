@@ -181,12 +181,14 @@ class FitsCoadd(SubfilterCoadd):
 
     @cached_property
     def _psf(self) -> Any:
-        """A kernel in the file's own tables, or what the LSST stack makes of it where that is installed."""
+        """A kernel in the file's own tables, or what lsst.images or the LSST stack makes of it where they are there."""
         with fits.open(self.data, memmap=False) as file:
             if "KernelPsf" in file and "FixedKernel" in file and len(file["FixedKernel"].data) == 1:
                 row = file["FixedKernel"].data[0]
                 shape = int(row["dimensions_y"]), int(row["dimensions_x"])
                 return FixedPsf(np.asarray(row["image"], np.float64).reshape(shape))
+            if "JSON" in file:
+                return self._psf_by_images()
             if "PSF_ID" not in file[0].header:
                 return None
         try:
@@ -194,6 +196,18 @@ class FitsCoadd(SubfilterCoadd):
         except ImportError:
             return None
         return ExposureF(str(self.data)).getPsf()
+
+    def _psf_by_images(self) -> Any:
+        """The PSF of a file of lsst.images; None if it has none, or one that is not to be had here."""
+        try:
+            from lsst.images.serialization import ArchiveReadError, open_archive
+        except ImportError:
+            return None
+        try:
+            with open_archive(str(self.data)) as archive:
+                return archive.get_component("psf")
+        except (ArchiveReadError, ImportError):
+            return None
 
 
 def _plane(file: fits.HDUList, index: int, name: str) -> Any:

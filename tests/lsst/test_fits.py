@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 from astropy.io import fits
 from astropy.wcs import WCS
-from scenes import IMAGE, coadds, visit
+from scenes import IMAGE, TRACT, coadds, visit
 from zarr.storage import MemoryStore
 
 import dcrflow
@@ -26,6 +26,7 @@ from dcrflow.lsst.fits_coadds import FitsCoadd, open_fits_coadds
 from dcrflow.lsst.fits_templates import read_fits, write_fits
 from dcrflow.lsst.handles import Subfilters
 from dcrflow.lsst.ingest import ingest
+from dcrflow.masks import STANDARD_PLANES
 from dcrflow.stores.coadds import DcrCoadds, open_coadds
 from dcrflow.stores.templates import TemplateStore
 
@@ -139,6 +140,63 @@ def test_which_coadd_a_file_is(tmp_path: Path) -> None:
             open_fits_coadds(files, GOLDEN_BAND)
 
 
+@pytest.mark.parametrize("with_psf", [False, True])
+def test_coadds_of_lsst_images(tmp_path: Path, with_psf: bool) -> None:
+    """Their own files into a store: pixels, bits, planes by their short names, WCS to 1e-6 px, the PSF."""
+    pytest.importorskip("lsst.images", reason="the extra lsst is not installed")
+    from lsst.images import DetectorFrame, TractFrame, VisitImage
+    from lsst.images.psfs import GaussianPointSpreadFunction
+    from lsst.images.serialization import write_archive
+
+    from dcrflow.lsst.convert import lsst_box, masked_image, projection_of
+    from dcrflow.lsst.repository import nominal_detector, nominal_observation
+
+    tract, rng = TRACT, np.random.default_rng(7)
+    frame: Any = TractFrame(skymap="test", tract=7, bbox=lsst_box(tract.bbox))
+    if with_psf:  # only images of visits have one
+        frame = DetectorFrame(instrument="X", visit=1, detector=1, bbox=lsst_box(tract.bbox))
+    pixels: dict[tuple[int, int], Any] = {}
+    for patch in tract.patches:
+        projection = projection_of(tract.wcs, frame, patch.bbox)
+        for k in range(3):
+            image, variance = rng.random((2, *patch.bbox.shape)).astype(np.float32)
+            mask = rng.integers(0, 1 << len(STANDARD_PLANES), image.shape).astype(np.int32)
+            mask &= ~np.int32(1 << STANDARD_PLANES["NO_DATA"])  # where that is set, a store gives no pixels
+            made = masked_image(patch.bbox, image, variance, mask, STANDARD_PLANES, projection)
+            if with_psf:
+                made = VisitImage(
+                    made.image, mask=made.mask, variance=made.variance, sky_projection=projection, band="g",
+                    obs_info=nominal_observation("X", 1, 1, "g"), detector=nominal_detector("X", 1, 1, patch.bbox),
+                    psf=GaussianPointSpreadFunction(1.7, lsst_box(patch.bbox), 21),
+                )  # fmt: skip
+            write_archive(made, str(tmp_path / f"dcrCoadd_7_{patch.patch}_g_{k}.fits"))
+            pixels[patch.patch, k] = image, variance, mask
+    store = MemoryStore()
+    assert ingest(open_fits_coadds([tmp_path], GOLDEN_BAND), store, skymap="test") == 4
+    found = open_coadds(store)
+    x, y = tract.bbox.outline(9)
+    assert np.abs(np.array(found.tracts[7].wcs.sky_to_pixel(*tract.wcs.pixel_to_sky(x, y))) - [x, y]).max() < 1e-6
+    for patch in found.patches(7, "g"):
+        info = found.info(7, patch.patch, "g")
+        assert dict(info.planes) == dict(STANDARD_PLANES)
+        got = found.read(7, patch.patch, "g", patch.bbox, info.planes)
+        for k in range(3):
+            for name, expected in zip(("image", "variance", "mask"), pixels[patch.patch, k], strict=True):
+                assert np.array_equal(getattr(got, name)[k], expected), name
+        psf = found.read_psf(7, patch.patch, "g")
+        assert (psf is not None) == with_psf
+        if psf is not None:
+            kernel = psf.kernels[4]
+            offset = np.arange(kernel.shape[0]) - kernel.shape[0] // 2
+            assert float(kernel.sum(axis=0) @ offset**2) == pytest.approx(1.7**2, rel=0.02)
+
+
+def test_the_planes_are_in_the_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    coadd = FitsCoadd(1, 2, 0, "g", write_coadd(tmp_path / "c.fits", AFW))
+    monkeypatch.setattr(FitsCoadd, "region", None)
+    assert coadd.planes() == {"BAD": 0, "CR": 5}
+
+
 def test_a_subfilter_that_is_missing(golden: Path) -> None:
     files = [f for f in golden.glob("dcrCoadd_0_*") if not f.name.endswith("0_3_g_1.fits.gz")]
     store = MemoryStore()
@@ -209,12 +267,23 @@ def test_fits_as_lsst_reads_it(templates: Path, tmp_path: Path) -> None:
         got = arrays_of(found)
         assert got.box == Box(int(template.x[0]), int(template.y[0]), *template.image.shape[::-1])
         assert np.array_equal(got.image, template.image.values, equal_nan=True)
+        assert _off(found.sky_projection, template) < 1e-6
         assert np.array_equal(got.variance, template.variance.values, equal_nan=True)
         for name, bit in zip(
             str(template.mask.attrs["flag_meanings"]).split(), template.mask.attrs["flag_masks"], strict=True
         ):
             assert np.array_equal((got.mask >> got.planes[name]) & 1, (template.mask.values & bit) // bit), name
     assert json.loads(own.metadata["dcrflow patches"]) == [[7, p] for p in range(4)]
+
+
+def _off(projection: Any, template: xr.Dataset) -> float:
+    """Pixels by which a projection is off a template's WCS, at worst, on a grid with its corners."""
+    x, y = (
+        v.ravel() for v in np.meshgrid(*(np.linspace(float(template[k][0]), float(template[k][-1]), 7) for k in "xy"))
+    )
+    ra, dec = (np.rad2deg(v) for v in projection.as_astropy().pixel_to_world_values(x, y))
+    back = SkyWcs.from_header(template.attrs["wcs"]).sky_to_pixel(ra, dec)
+    return float(np.abs(np.array(back) - [x, y]).max())
 
 
 def test_what_is_no_template(tmp_path: Path) -> None:
