@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,11 +12,13 @@ import pytest
 pytest.importorskip("lsst.pipe.base", reason="the extra lsst is not installed")
 pytest.importorskip("lsst.images", reason="the extra lsst is not installed")
 
+import astropy.units as u
+from lsst.images import Image, MaskedImage
 from lsst.pex.config import ConfigurableField, FieldValidationError
 from lsst.pipe.base import InMemoryDatasetHandle, NoWorkFound, PipelineTask, PipelineTaskConfig, TaskMetadata
 from rubin import inputs_of
 
-from dcrflow.errors import InconsistentCoaddsError, MissingSubfilterError, WcsError
+from dcrflow.errors import DcrflowError, InconsistentCoaddsError, MissingSubfilterError
 from dcrflow.lsst import GetDcrTemplateConfig, GetDcrTemplateConnections, GetDcrTemplateTask
 from dcrflow.lsst.convert import arrays_of, box_of
 
@@ -238,18 +241,62 @@ def test_two_bands_are_refused(made: SimpleNamespace) -> None:
         made.task.run(mixed, made.inputs["bbox"], made.inputs["wcs"], [{}, {}])
 
 
-def test_a_projection_without_inverse(made: SimpleNamespace) -> None:
-    class Broken:
-        isFits = False  # noqa: N815
+def _gone(inputs: dict[str, Any], butler: Any) -> dict[str, Any]:
+    refs = list(inputs["coaddExposureRefs"])
+    path = Path(butler.getURI(refs[-1].ref).ospath)
+    path.rename(path.with_name("hidden"))
+    return inputs
 
-        def pixelToSkyArray(self, x: Any, y: Any, degrees: bool) -> Any:  # noqa: N802
-            return x, y
 
-        def skyToPixelArray(self, ra: Any, dec: Any, degrees: bool) -> Any:  # noqa: N802
-            return ra + np.nan, dec
+def _uncalibrated(inputs: dict[str, Any], _: Any) -> dict[str, Any]:
+    refs = list(inputs["coaddExposureRefs"])
+    found = refs[4].get()
+    counts = MaskedImage(Image(found.image.array, bbox=found.bbox, unit=u.electron,
+                               sky_projection=found.sky_projection), mask=found.mask)  # fmt: skip
+    refs[4] = InMemoryDatasetHandle(counts, storageClass="MaskedImageV2", dataId=refs[4].dataId)
+    return inputs | {"coaddExposureRefs": refs}
 
-    with pytest.raises(WcsError, match="the detector's WCS cannot be used"):
-        made.task.run(made.found.coaddExposures, made.inputs["bbox"], Broken(), made.found.dataIds)
+
+class _NoInverse:
+    """A `lsst.afw.geom.SkyWcs` that maps to the sky and not back."""
+
+    isFits = False  # noqa: N815
+
+    def pixelToSkyArray(self, x: Any, y: Any, degrees: bool) -> Any:  # noqa: N802
+        return x, y
+
+    def skyToPixelArray(self, ra: Any, dec: Any, degrees: bool) -> Any:  # noqa: N802
+        return ra + np.nan, dec
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (_gone, "cannot read .* of tract 7 patch 3 band g subfilter 2: FileNotFoundError"),
+        (_uncalibrated, "tract 7 patch 1 band g subfilter 1: pixels are in electron, expected a flux density"),
+        (lambda i, _: i | {"coaddExposureRefs": [*i["coaddExposureRefs"], i["coaddExposureRefs"][0]]},
+         "tract 7 patch 0 .* expected 3 different ones; 0 is there twice"),
+        (lambda i, _: i | {"coaddExposureRefs": i["coaddExposureRefs"][1:]},
+         r"tract 7 patch 0 has 2 subfilter coadds \(1, 2\), expected 3"),
+        (lambda i, _: i | {"wcs": _NoInverse()}, "the detector's WCS cannot be used: the projection is nan pixels off"),
+        (lambda i, _: i | {"band": "r"}, "the coadds are of band g, the detector-visit is of band r"),
+    ],
+)  # fmt: skip
+def test_bad_input_names_data_id_and_reason(
+    made: SimpleNamespace, task: GetDcrTemplateTask, butler: Any, spoil: Any, words: str
+) -> None:
+    """In a quantum: the reason is the message, which names the coadd; the detector-visit is in the notes."""
+    inputs = spoil(dict(made.inputs), butler)
+    data_id = {"instrument": "TestCam", "visit": 12, "detector": 3, "band": inputs.pop("band", "g")}
+    refs = SimpleNamespace(coaddExposureRefs=[])
+    context = SimpleNamespace(get=lambda _: inputs, put=None, quantum=SimpleNamespace(dataId=data_id))
+    try:
+        with pytest.raises(DcrflowError, match=words) as caught:
+            task.runQuantum(context, refs, None)
+    finally:
+        for hidden in Path(butler._datastore.root.ospath).rglob("hidden"):
+            hidden.rename(butler.getURI(made.inputs["coaddExposureRefs"][-1].ref).ospath)
+    assert caught.value.__notes__ == [f"data ID {data_id}"]
 
 
 @pytest.mark.parametrize(
