@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -18,6 +19,7 @@ from rubin import inputs_of
 from zarr.storage import MemoryStore
 
 import dcrflow
+from dcrflow.cli import main
 from dcrflow.cli.inputs import coadds_of, visits_of
 from dcrflow.errors import CoaddStoreError, VisitTableError
 from dcrflow.geometry.box import Box
@@ -191,6 +193,27 @@ def test_places_that_cannot_be_used(repo: Path, query: str, words: str) -> None:
 def test_visits_that_are_not_there(repo: Path) -> None:
     with pytest.raises(VisitTableError, match="cannot find calexp"):
         visits_of(f"butler:{repo}?collections=coadds")
+
+
+def test_subfilters_in_a_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    """By the command, in a new repository; what is there stays."""
+    from lsst.daf.butler import Butler
+
+    def register(*words: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["dcrflow", "lsst", "register-subfilters", "-b", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capfd.readouterr()
+        assert not ended.value.code, said.err
+        return str(said.out).strip()
+
+    root = tmp_path / "repo"
+    Butler.makeRepo(str(root))
+    assert register(root) == "18 subfilters are new, 0 were there"
+    assert register(root, "--number", 4, "--bands", "ug") == "2 subfilters are new, 6 were there"
+    records = Butler.from_config(str(root)).query_dimension_records("subfilter")
+    expected = {(band, k) for band in "ugrizy" for k in range(4 if band in "ug" else 3)}
+    assert {(r.band, r.id) for r in records} == expected
 
 
 def test_subfilters_of_the_bands(repo: Path) -> None:
