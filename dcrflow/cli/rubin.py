@@ -58,7 +58,8 @@ def run_graph(
 
         result = execute(graph, repo, client=client, retries=retries, aggregate=aggregate, progress=update, stop=stop)
     for failure in result.failures:
-        show.output.print(f"[red]failed[/] {failure.task} {escape(failure.data_id)}: {escape(failure.message)}")
+        words = f"[red]failed[/] {failure.task} {escape(failure.data_id)}: {escape(failure.message)}"
+        show.output.print(words, soft_wrap=True)
     show.output.print(
         f"{result.complete} complete, {result.skipped} done before, {len(result.failures)} failed, {result.blocked} "
         f"blocked of {result.total} quanta",

@@ -4,22 +4,46 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+PROGRAMS = Path(sys.executable).parent
 
 
 def command(*words: object) -> subprocess.CompletedProcess[str]:
     """Run a command of this environment."""
     program, *arguments = map(str, words)
-    return subprocess.run(
-        [str(Path(sys.executable).parent / program), *arguments], capture_output=True, text=True, check=False
-    )
+    return subprocess.run([str(PROGRAMS / program), *arguments], capture_output=True, text=True, check=False)
 
 
 def must(*words: object) -> str:
     ended = command(*words)
     assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-4000:]
     return ended.stdout + ended.stderr
+
+
+def wait_until(what: Callable[[], object], seconds: float = 240.0) -> None:
+    """Look now and then until something holds."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.2)
+
+
+@contextmanager
+def damaged_coadd(butler: Any, patch: int, subfilter: int) -> Iterator[None]:
+    """Cut a coadd's file short, and make it whole again."""
+    where = f"skymap='test' AND patch={patch} AND subfilter={subfilter}"
+    path = Path(butler.getURI(butler.query_datasets("dcrCoadd", collections="coadds", where=where)[0]).ospath)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:2000])
+    try:
+        yield
+    finally:
+        path.write_bytes(whole)
 
 
 def inputs_of(butler: Any, visit: Any) -> dict[str, Any]:

@@ -1,7 +1,9 @@
-"""A second task, to have two in a quantum graph: mean and coverage of a template."""
+"""A second task, to have two in a quantum graph: the mean of a template. It can be told to fail at first."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import lsst.pipe.base.connectionTypes as cT
@@ -29,4 +31,9 @@ class TemplateStatsTask(PipelineTask):
     _DefaultName = "templateStats"
 
     def run(self, template: Any) -> Struct:
+        if directory := os.environ.get("TEMPLATE_STATS_FAIL_ONCE"):
+            marker = Path(directory, str(template.sky_projection.pixel_frame.visit))
+            if not marker.exists():
+                marker.touch()
+                raise OSError("it fails at first")
         return Struct(stats={"mean": float(np.mean(template.image.array))})

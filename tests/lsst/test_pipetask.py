@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("lsst.ctrl.mpexec", reason="the extra lsst is not installed")
 
 from lsst.daf.butler import Butler
-from rubin import command, must
+from rubin import command, damaged_coadd, must
 
 from dcrflow.lsst.convert import arrays_of
 from dcrflow.stores.templates import TemplateStore
@@ -28,19 +28,14 @@ def test_run_fail_extend_report(repo: Path, butler: Any, tmp_path: Path) -> None
                 "-d", "skymap = 'test'", "-q", graph)  # fmt: skip
     assert "3 quanta" in made
 
-    coadd = butler.query_datasets("dcrCoadd", collections="coadds", where="skymap='test' AND patch=3 AND subfilter=2")[
-        0
-    ]
-    damaged = Path(butler.getURI(coadd).ospath)
-    whole = damaged.read_bytes()
-    damaged.write_bytes(whole[:2000])
     run = ["pipetask", "run", *out, "-g", graph, "-j", "2", "--register-dataset-types"]
-    failed = command(*run)
+    with damaged_coadd(butler, 3, 2):
+        failed = command(*run)
     assert failed.returncode != 0
     assert "tract 7 patch 3 band g subfilter 2" in failed.stderr
+    assert "data ID {'instrument': 'TestCam', 'detector': 3, 'visit': 12}" in failed.stderr
     assert _templates(repo) == {13}
 
-    damaged.write_bytes(whole)
     again = must(*run, "--extend-run", "--skip-existing", "--clobber-outputs")
     assert _templates(repo) == {12, 13}
     assert "Executed 3 quanta successfully, 0 failed" in again
@@ -50,19 +45,8 @@ def test_run_fail_extend_report(repo: Path, butler: Any, tmp_path: Path) -> None
 
     place = f"butler:{repo}?collections="
     store = tmp_path / "templates.zarr"
-    must(
-        "dcrflow",
-        "run",
-        f"{place}coadds",
-        f"{place}calexps",
-        store,
-        "--workers",
-        2,
-        "--set",
-        "fill=0",
-        "--set",
-        "tile=128",
-    )
+    options = ["--workers", 1, "--set", "fill=0", "--set", "tile=128"]
+    must("dcrflow", "run", f"{place}coadds", f"{place}calexps", store, *options)
     templates = TemplateStore.open(store)
     reader = Butler.from_config(str(repo))
     for visit, detector in ((12, 3), (13, 1)):
@@ -71,6 +55,12 @@ def test_run_fail_extend_report(repo: Path, butler: Any, tmp_path: Path) -> None
         ours = arrays_of(reader.get("dcrDiff_templateExp", data_id, collections="templates"))
         for name in ("image", "variance", "mask"):
             assert np.array_equal(getattr(ours, name), theirs[name].values), name
+        noted = reader.get("getDcrTemplate_metadata", data_id, collections="templates")["getDcrTemplate"]
+        assert noted["coverage"] == theirs.attrs["coverage"]
+        assert noted.getArray("patches") == [f"{t},{p}" for t, p in theirs.attrs["patches"]]
+        shifts = list(zip(noted.getArray("shiftY"), noted.getArray("shiftX"), strict=True))
+        assert shifts == [tuple(s) for s in theirs.attrs["dcr"]["shift"]]
+        assert {"runEndCpuTime", "tilesEndCpuTime", "getOverlappingExposuresEndCpuTime"} <= set(noted)
     assert templates.status(14, 2).status == "no-overlap"
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-import signal
-import sys
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,11 @@ import pytest
 
 pytest.importorskip("lsst.ctrl.mpexec", reason="the extra lsst is not installed")
 
+import psutil
 from lsst.daf.butler import Butler
-from rubin import must
+from rubin import PROGRAMS, damaged_coadd, must, wait_until
 
-from dcrflow.cluster import connect
-from dcrflow.lsst.quanta import GraphProgress, QuantumGraphError, _Order, run_graph
+from dcrflow.lsst.quanta import QuantumGraphError, _Order, run_graph
 
 HERE = Path(__file__).parent
 
@@ -41,37 +41,45 @@ def test_what_is_no_graph(tmp_path: Path) -> None:
 
 @pytest.mark.integration
 def test_run_kill_fail_restart(repo: Path, butler: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the real commands: two tasks, a worker killed in the middle, a failure, a restart, a retry, `butler`."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]))
-    monkeypatch.syspath_prepend(HERE)
-    graph = str(tmp_path / "graph.qg")
+    graph, state = tmp_path / "graph.qg", tmp_path / "state.json"
     must("pipetask", "qgraph", "-b", repo, "--output-run", "on-dask", "-i", "coadds,calexps",
          "-t", "dcrflow.lsst.GetDcrTemplateTask:getDcrTemplate", "-t", "template_stats.TemplateStatsTask:templateStats",
          "-d", "skymap = 'test'", "--qgraph-datastore-records", "-q", graph)  # fmt: skip
-    coadd = butler.query_datasets("dcrCoadd", collections="coadds", where="skymap='test' AND patch=3 AND subfilter=1")[
-        0
-    ]
-    damaged = Path(butler.getURI(coadd).ospath)
-    whole = damaged.read_bytes()
-    damaged.write_bytes(whole[:2000])
-    with connect("local", workers=2) as client:
-        client.run(sys.path.insert, 0, str(HERE))
-        pids = list(client.run(os.getpid).values())
-        killed = []
+    run = [PROGRAMS / "dcrflow", "lsst", "run-graph", graph, "-b", repo, "--cluster", "local", "--state", state]
+    with damaged_coadd(butler, 3, 1):
+        words = [*map(str, run), "--workers", "2", "--retries", "0"]
+        began = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: state.exists() and json.loads(state.read_text())["running"])
+        workers = [p for p in psutil.Process(began.pid).children(recursive=True) if "spawn_main" in str(p.cmdline())]
+        workers[-1].kill()
+        said, errors = began.communicate()
+    first = json.loads(state.read_text())
+    assert (began.returncode, len(workers)) == (1, 2), errors
+    assert (first["total"], first["done"]["failed"], first["done"]["blocked"], first["ended"]) == (6, 1, 1, "failed")
+    assert "dashboard: http://" in said + errors
+    assert "quanta" in said + errors
+    failed = next(line for line in said.splitlines() if line.startswith("failed"))
+    assert failed.startswith("failed getDcrTemplate instrument=TestCam, detector=3, visit=12: ")
+    assert "tract 7 patch 3 band g subfilter 1" in failed
+    assert "visit=13" not in failed
+    assert _visits(repo, "dcrDiff_templateExp") == _visits(repo, "template_stats") == {13}, "brought home already"
 
-        def kill_one(state: GraphProgress) -> None:
-            if state.running and not killed:
-                os.kill(pids[0], signal.SIGKILL)
-                killed.append(pids[0])
+    monkeypatch.setenv("TEMPLATE_STATS_FAIL_ONCE", str(tmp_path))
+    again = must("dcrflow", *run[1:], "--workers", "1", "--retries", "1", "--no-aggregate")
+    assert (tmp_path / "12").exists()
+    assert f"2 complete, {first['done']['complete']} done before, 0 failed, 0 blocked of 6 quanta" in again
+    assert json.loads(state.read_text())["ended"] == "complete"
+    assert _visits(repo, "template_stats") == {13}
+    must("butler", "aggregate-graph", graph, repo)
+    assert _visits(repo, "dcrDiff_templateExp") == _visits(repo, "template_stats") == {12, 13}
+    report = must("pipetask", "report", "--force-v2", repo, graph)
+    for task in ("getDcrTemplate", "templateStats"):
+        row = next(line.split() for line in report.splitlines() if line.strip().startswith(f"{task} "))
+        assert row[1:6] == ["0", "3", "*N(1)", "0", "0"], report
 
-        first = run_graph(graph, str(repo), client=client, retries=0, progress=kill_one)
-        assert (killed, first.total, len(first.failures), first.blocked) == (pids[:1], 6, 1, 1)
-        assert first.failures[0].task == "getDcrTemplate"
-        assert "visit=12" in first.failures[0].data_id
-        assert "tract 7 patch 3 band g subfilter 1" in first.failures[0].message
-        damaged.write_bytes(whole)
-        second = run_graph(graph, str(repo), client=client)
-    assert second.ok
-    assert (second.skipped, second.complete) == (first.complete, 2)
+
+def _visits(repo: Path, name: str) -> set[int]:
     home = Butler.from_config(str(repo))
-    for name in ("dcrDiff_templateExp", "template_stats"):
-        assert {r.dataId["visit"] for r in home.query_datasets(name, collections="on-dask")} == {12, 13}
+    return {r.dataId["visit"] for r in home.query_datasets(name, collections="on-dask", explain=False)}
