@@ -29,7 +29,10 @@ ELSEWHERE = {
     "uv run pytest": "the tests themselves",
     "uv run python tests/hostile": "takes a minute; tests/hostile compare its table with the page",
     "uv run python tests/benchmarks": "takes minutes; tests/benchmarks run its parts",
-    "pipetask run": "tests/lsst; wants the extra lsst",
+    "pipetask ": "tests/lsst; wants the extra lsst",
+    "butler ": "tests/lsst; wants the extra lsst",
+    "bps ": "tests/lsst; wants the extra lsst",
+    "export BPS_WMS_SERVICE_CLASS": "tests/lsst; wants the extra lsst",
     'dcrflow run "butler:': "tests/lsst; wants the extra lsst",
     "dcrflow lsst run-graph": "tests/lsst; wants the extra lsst",
     'eval "$(dcrflow cluster certificates': "tests/cluster, with dask's own scheduler",
@@ -38,6 +41,9 @@ ELSEWHERE = {
     "kubectl": "wants a Kubernetes cluster",
     "dcrflow ingest dcrCoadd_": "tests/lsst, on files of that kind",
 }
+
+#: Pages that are played by a test of their own.
+PLAYED = {"README.md", "commands.md", "rubin.md"}
 
 
 def blocks(path: Path, language: str) -> list[str]:
@@ -96,12 +102,12 @@ def test_they_show_commands() -> None:
 
 def test_options_and_keys_that_are_named_exist() -> None:
     """Words like `--retry-failed` and `warp=lanczos3` in the running text."""
-    known: set[str] = {"--help", "--extra", "--write"}
+    known: set[str] = {"--help", "--extra", "--write", "--qgraph-datastore-records"}
 
     def collect(command: object) -> None:
         for one in getattr(command, "commands", {}).values():
             collect(one)
-        known.update(o for p in command.params for o in p.opts)
+        known.update(o for p in command.params for o in (*p.opts, *p.secondary_opts))
 
     collect(get_command(app))
     for page in PAGES:
@@ -129,7 +135,7 @@ def test_the_readme_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("page", [p for p in PAGES if p.name not in ("README.md", "commands.md")], ids=lambda p: p.stem)
+@pytest.mark.parametrize("page", [p for p in PAGES if p.name not in PLAYED], ids=lambda p: p.stem)
 def test_the_documentation_works(page: Path, survey: Path) -> None:
     play(page, survey)
 

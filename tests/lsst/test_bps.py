@@ -1,11 +1,11 @@
-"""The service for `bps`: submit, report, cancel, restart, with a controller that only pretends."""
+"""The service for `bps`: submit, report, cancel, restart, with a controller that only pretends, and the real ones."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,21 +14,16 @@ import pytest
 
 pytest.importorskip("lsst.ctrl.bps", reason="the extra lsst is not installed")
 
+from documentation import RUBIN, files
 from lsst.ctrl.bps import WmsStates
+from lsst.daf.butler import Butler
+from rubin import command, must, wait_until
 
 from dcrflow.lsst.bps import COMMAND, LOG, STATE, DaskService
 from dcrflow.lsst.quanta import GraphProgress, write_state
 
 CONFIG = {"runQgraphFile": "run.qg", "butlerConfig": "repo", "dask": {"cluster": "slurm", "workers": 40}}
 WORKFLOW: Any = SimpleNamespace(name="u_me_run", run_attrs={"bps_run": "u_me_run", "bps_project": "dev"})
-
-
-def wait_until(what: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if what():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it never came")
 
 
 @pytest.fixture
@@ -112,3 +107,34 @@ def test_what_is_no_run(tmp_path: Path) -> None:
     assert service.get_status(str(tmp_path))[0] == WmsStates.UNKNOWN
     assert service.list_submitted_jobs(str(tmp_path)) == []
     assert service.ping(None) == (0, "")
+
+
+@pytest.mark.integration
+def test_the_real_commands(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the documentation has it: a run submitted, reported on, cancelled before its end, and started again."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BPS_WMS_SERVICE_CLASS", "dcrflow.lsst.bps.DaskService")
+    (tmp_path / "repo").symlink_to(repo)
+    for name, text in files(RUBIN).items():
+        (tmp_path / name).write_text(text.replace("simulated", "test").replace("by-bps", "by-bps-in-a-test"))
+    said = must("bps", "submit", "bps.yaml")
+    run = tmp_path / "submit" / "by-bps-in-a-test" / "run"
+    assert f"Run Id: {run}" in said
+    controller = int((run / "dask-run.pid").read_text())
+    os.kill(controller, signal.SIGSTOP)  # it waits, that it may not be done before it is cancelled
+    try:
+        assert "RUNNING" in must("bps", "report", "--id", run)
+        assert "Successfully canceled" in must("bps", "cancel", "--id", run)
+    finally:
+        os.kill(controller, signal.SIGCONT)
+    service = DaskService({})
+    wait_until(lambda: not service.list_submitted_jobs(run))
+    report = must("bps", "report", "--id", run)
+    assert "DELETED" in report
+    assert "it was cancelled" in report
+    assert f"Run Id: {run}" in must("bps", "restart", "--id", run)
+    wait_until(lambda: not service.list_submitted_jobs(run))
+    assert "SUCCEEDED" in must("bps", "report", "--id", "submit/by-bps-in-a-test/run"), (run / LOG).read_text()
+    assert command("bps", "status", "--id", run).returncode == WmsStates.SUCCEEDED.value
+    refs = Butler.from_config(str(repo)).query_datasets("dcrDiff_templateExp", collections="by-bps-in-a-test")
+    assert {r.dataId["visit"] for r in refs} == {12, 13}

@@ -1,0 +1,96 @@
+"""What the page for Rubin users shows works as shown, and its tables are those of the code."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lsst.ctrl.mpexec", reason="the extra lsst is not installed")
+
+from documentation import RUBIN, blocks, commands, files
+from lsst.daf.butler import Butler
+from rubin import PROGRAMS
+
+from dcrflow.lsst import GetDcrTemplateConfig, GetDcrTemplateConnections
+from dcrflow.lsst.convert import arrays_of
+from dcrflow.lsst.subfilters import BANDS
+from dcrflow.stores.coadds import open_coadds
+from dcrflow.stores.templates import TemplateStore
+
+ELSEWHERE = {
+    "bps ": "test_bps plays a whole run",
+    "export BPS_WMS": "test_bps",
+    "dcrflow ingest dcrCoadd_": "test_fits, on files of that kind",
+}
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of a table, by the first cell of its head."""
+    table = RUBIN.read_text().split(f"| {heading} |")[1].split("\n\n")[0]
+    return [[c.strip() for c in line.strip("| ").split("|")] for line in table.splitlines()[2:]]
+
+
+def test_the_table_of_fields_has_all_of_them_with_their_defaults() -> None:
+    config = GetDcrTemplateConfig()
+    shown = [(re.findall(r"`([\w.]+)`", cells[0]), cells[1]) for cells in rows("field")]
+    names = [name for names, _ in shown for name in names]
+    fields = {*GetDcrTemplateConfig._fields} - {"saveLogOutput", "saveMetadata", "connections", "warp"}
+    templates = {f"connections.{name}" for name in GetDcrTemplateConnections.defaultTemplates}
+    assert sorted(names) == sorted(fields | templates | {"warp.warpingKernelName"})
+    for each, defaults in shown:
+        if defaults == "as there":
+            continue
+        values = defaults.split(", ") if ", " in defaults else [defaults] * len(each)
+        for name, value in zip(each, values, strict=True):
+            owner = config
+            for part in name.split("."):
+                owner = getattr(owner, part)
+            assert value == (
+                "none" if owner in (None, "") else f"{owner:g}" if isinstance(owner, float) else str(owner)
+            )
+
+
+def test_the_table_of_bands() -> None:
+    found = {band: tuple(float(v) for v in values) for band, *values in rows("band")}
+    assert found == dict(BANDS)
+
+
+@pytest.mark.integration
+def test_the_page_works(tmp_path: Path) -> None:
+    """All of it in order, in one directory; and what dcrflow makes is what pipetask makes, bit for bit."""
+    for name, text in files(RUBIN).items():
+        (tmp_path / name).write_text(text)
+    environment = {**os.environ, "PATH": os.pathsep.join([str(PROGRAMS), os.environ["PATH"]])}
+    for command in commands(RUBIN):
+        if not any(command.startswith(words) for words in ELSEWHERE):
+            done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
+            assert "Traceback" not in done.stdout + done.stderr, command
+    program = "\n".join(blocks(RUBIN, "python"))
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+    stored = TemplateStore.open(tmp_path / "templates.zarr")
+    butler = Butler.from_config(str(tmp_path / "repo"))
+    refs = butler.query_datasets("dcrDiff_templateExp", collections="templates")
+    assert len(refs) == 4
+    for ref in refs:
+        ours = stored.read(ref.dataId["visit"], ref.dataId["detector"])
+        for run in ("templates", "on-dask"):
+            theirs = arrays_of(butler.get(ref.datasetType.name, ref.dataId, collections=run))
+            for name in ("image", "variance", "mask"):
+                assert np.array_equal(getattr(theirs, name), ours[name].values), (ref.dataId, run, name)
+    survey, copy = (open_coadds(tmp_path / place) for place in ("survey/coadds.zarr", "copy.zarr"))
+    for number, tract in survey.tracts.items():
+        for patch in tract.patches:
+            info = survey.info(number, patch.patch, "g")
+            pixels = [s.read(number, patch.patch, "g", info.bbox, info.planes) for s in (survey, copy)]
+            assert np.array_equal(pixels[0].image, pixels[1].image, equal_nan=True)
+    assert len(list((tmp_path / "fits").glob("*.fits"))) == len(list((tmp_path / "images").glob("*.fits"))) == 4
+    assert len(list((tmp_path / "differences").glob("*.fits"))) == 2
