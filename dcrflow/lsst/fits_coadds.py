@@ -19,7 +19,7 @@ from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.convert import ExposureArrays, flux_scale
 from dcrflow.lsst.handles import HandleCoadds, SubfilterCoadd, Subfilters
 from dcrflow.lsst.planes import short_name
-from dcrflow.stores.exposures import absolute_cards, exposure_files
+from dcrflow.stores.exposures import absolute_cards, exposure_files, origin
 
 _IN_NAME = re.compile(r"_(\d+)_(\d+)_([A-Za-z][A-Za-z0-9]*)_(\d+)(?=[_.])")
 _IN_HEADER = "LSST BUTLER DATAID "
@@ -213,12 +213,6 @@ class FitsCoadd(SubfilterCoadd):
 def _plane(file: fits.HDUList, index: int, name: str) -> Any:
     """The HDU of a plane: by name, or by place as the pipelines write them."""
     return file[name] if name in file else file[index]
-
-
-def origin(header: fits.Header) -> tuple[int, int]:
-    """Absolute index (x0, y0) of an array's first pixel, as LSST's files say it."""
-    x0, y0 = (round(float(header.get(f"CRVAL{i}A", -header.get(f"LTV{i}", 0)))) for i in (1, 2))
-    return x0, y0
 
 
 def planes_of(header: fits.Header) -> dict[str, int]:

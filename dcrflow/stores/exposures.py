@@ -84,7 +84,7 @@ def _row_of(path: Path) -> dict[str, Any]:
             raise VisitTableError(
                 f"no {name}: none of the keywords {', '.join(_NAMES[name])} is there; give a table instead"
             )
-    x0, y0 = (int(header.get(f"CRVAL{i}A", -header.get(f"LTV{i}", 0))) for i in (1, 2))
+    x0, y0 = origin(header)
     row |= {
         "x0": x0,
         "y0": y0,
@@ -98,6 +98,12 @@ def _row_of(path: Path) -> dict[str, Any]:
     scale = str(_keyword(primary, header, "TIMESYS") or "TAI").lower()
     row["mjd"] = None if date is None else float(Time(str(date), scale=scale).tai.mjd)
     return row
+
+
+def origin(header: fits.Header) -> tuple[int, int]:
+    """Absolute index (x0, y0) of an array's first pixel, as LSST's files say it."""
+    x0, y0 = (round(float(header.get(f"CRVAL{i}A", -header.get(f"LTV{i}", 0)))) for i in (1, 2))
+    return x0, y0
 
 
 def id_in_name(path: Path) -> dict[str, int]:
