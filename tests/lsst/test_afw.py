@@ -14,20 +14,20 @@ pytest.importorskip("lsst.pipe.base", reason="the extra lsst is not installed")
 import afw
 from afw import stack  # noqa: F401  (a fixture)
 from lsst.pipe.base import NoWorkFound
-from scenes import DETECTOR, TRACT
+from scenes import DETECTOR, TRACT, tan
 
 import dcrflow
 from dcrflow.errors import InconsistentCoaddsError
+from dcrflow.geometry.skymap import Tract
 from dcrflow.lsst import GetDcrTemplateConfig, GetDcrTemplateTask
 from dcrflow.stores.coadds import open_coadds
 
 CALIBRATION = 0.5  # nJy a count
-SIGMA = 1.5
 
 
-def gaussian() -> np.ndarray:
+def gaussian(sigma: float = 1.5) -> np.ndarray:
     y, x = np.mgrid[-10:11, -10:11]
-    kernel = np.exp(-(x**2 + y**2) / (2 * SIGMA**2))
+    kernel = np.exp(-(x**2 + y**2) / (2 * sigma**2))
     return kernel / kernel.sum()
 
 
@@ -125,6 +125,34 @@ def test_only_the_region_is_read(task: GetDcrTemplateTask, handles: list[afw.Han
         patch = TRACT.patch(handle.dataId["patch"]).bbox
         pixels = sum(b.getWidth() * b.getHeight() for b in handle.boxes)
         assert 0 < pixels < 0.6 * patch.area
+
+
+def test_where_tracts_overlap_they_are_averaged(stack: None, task: GetDcrTemplateTask, scene: Any) -> None:  # noqa: F811
+    """Pixels and PSF: two tracts that show flat skies of different brightness, with PSFs of different width."""
+    other = Tract(8, tan(330.0, 310.0, 12.0), TRACT.bbox, TRACT.patch_inner, TRACT.patch_border, TRACT.num_patches)
+    made, sigmas = [], {7: 1.5, 8: 2.5}
+    for tract, value in ((TRACT, 10.0), (other, 20.0)):
+        for patch in tract.patches:
+            for k in range(3):
+                exposure = afw.ExposureF(afw.box2i(patch.bbox))
+                exposure.image.array[:], exposure.variance.array[:] = value, 4.0
+                exposure.setWcs(afw.SkyWcs(tract.wcs))
+                kernel = afw.FixedKernel(afw.ImageD(gaussian(sigmas[tract.tract])))
+                exposure.setPsf(afw.KernelPsf(kernel, afw.Point2D(0, 0)))
+                data_id = {"skymap": "t", "tract": tract.tract, "patch": patch.patch, "band": "g", "subfilter": k}
+                made.append(afw.Handle(exposure, data_id))
+    visit = scene[1][0]
+    task.config.combine = "mean"
+    both = made_of(task, inputs(made, visit, skyMap=afw.SkyMap(TRACT, other)))
+    assert np.allclose(both.template.image.array, 3 * (10.0 + 20.0) / 2, rtol=1e-5)
+    assert {tuple(i.split(",")) for i in task.metadata.getArray("patches")} >= {("7", "0"), ("8", "0")}
+    alone = [made_of(task, inputs([h for h in made if h.dataId["tract"] == t], visit, skyMap=None)) for t in (7, 8)]
+    middle = afw.Point2D(100.0, 90.0)
+    kernels = [r.template.getPsf().computeKernelImage(middle).array for r in (both, *alone)]
+    size = max(len(k) for k in kernels)
+    whole, first, second = (np.pad(k, (size - len(k)) // 2) for k in kernels)
+    assert np.allclose(whole, (first + second) / 2, atol=2e-3 * whole.max())
+    assert whole.max() < first.max()
 
 
 def test_exposures_in_memory(task: GetDcrTemplateTask, handles: list[afw.Handle], scene: Any) -> None:
