@@ -234,13 +234,27 @@ def _prepare(graph: str, repo: str) -> Any:
             reader.read_init_quanta()
             reader.read_thin_graph()
         found = reader.finish()
+        _check_records(graph, _Order(found.quantum_only_xgraph).ready[:1])
         with found.make_init_qbb(repo) as butler:
             found.init_output_run(butler)
+    except QuantumGraphError:
+        raise
     except Exception as error:
         raise QuantumGraphError(
             f"cannot prepare a run of {graph} in {repo}: {type(error).__name__}: {' '.join(str(error).split())}"
         ) from error
     return found.quantum_only_xgraph
+
+
+def _check_records(graph: str, quanta: list[UUID]) -> None:
+    """Make sure that the graph says where the inputs' files are, by a look at quanta that come first."""
+    for one in quanta:
+        quantum = _read(graph, str(one)).quantum_only_xgraph.nodes[one]["quantum"]
+        if any(quantum.inputs.values()) and not quantum.datastore_records:
+            raise QuantumGraphError(
+                f"{graph} does not say where its inputs' files are; save it with "
+                "`pipetask qgraph --qgraph-datastore-records`"
+            )
 
 
 def execute_quantum(graph: str, repo: str, quantum: str) -> bool:

@@ -36,6 +36,10 @@ def test_run_fail_extend_report(repo: Path, butler: Any, tmp_path: Path) -> None
     assert "data ID {'instrument': 'TestCam', 'detector': 3, 'visit': 12}" in failed.stderr
     assert _templates(repo) == {13}
 
+    refused = command("dcrflow", "lsst", "run-graph", graph, "-b", repo, "--workers", 1)
+    assert refused.returncode == 2
+    assert "save it with `pipetask qgraph --qgraph-datastore-records`" in refused.stderr
+
     again = must(*run, "--extend-run", "--skip-existing", "--clobber-outputs")
     assert _templates(repo) == {12, 13}
     assert "Executed 3 quanta successfully, 0 failed" in again
