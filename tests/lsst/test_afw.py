@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,13 +15,18 @@ pytest.importorskip("lsst.pipe.base", reason="the extra lsst is not installed")
 
 import afw
 from afw import stack  # noqa: F401  (a fixture)
+from astropy.io import fits
 from lsst.pipe.base import NoWorkFound
 from scenes import DETECTOR, TRACT, tan
+from zarr.storage import MemoryStore
 
 import dcrflow
 from dcrflow.errors import InconsistentCoaddsError
 from dcrflow.geometry.skymap import Tract
 from dcrflow.lsst import GetDcrTemplateConfig, GetDcrTemplateTask
+from dcrflow.lsst.fits_coadds import open_fits_coadds
+from dcrflow.lsst.handles import Subfilters
+from dcrflow.lsst.ingest import ingest
 from dcrflow.stores.coadds import open_coadds
 
 CALIBRATION = 0.5  # nJy a count
@@ -153,6 +160,32 @@ def test_where_tracts_overlap_they_are_averaged(stack: None, task: GetDcrTemplat
     whole, first, second = (np.pad(k, (size - len(k)) // 2) for k in kernels)
     assert np.allclose(whole, (first + second) / 2, atol=2e-3 * whole.max())
     assert whole.max() < first.max()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_psf_in_a_file_that_afw_alone_can_read(tmp_path: Path, request: Any, there: bool) -> None:
+    """Such as a CoaddPsf: where there is no afw, the coadd has none, and its pixels all the same."""
+    header = fits.Header({"NAXIS": 2, "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 53.0, "CRVAL2": -28.0,
+                          "CRPIX1": 5.0, "CRPIX2": 5.0, "CD1_1": -5e-5, "CD2_2": 5e-5, "BUNIT": "nJy"})  # fmt: skip
+    planes = [fits.ImageHDU(np.ones((30, 30), kind), header, name=name)
+              for name, kind in (("IMAGE", "f4"), ("MASK", "i4"), ("VARIANCE", "f4"))]  # fmt: skip
+    planes[1].header["MP_BAD"] = 0
+    for k in range(3):
+        path = tmp_path / f"dcrCoadd_1_0_g_{k}.fits"
+        fits.HDUList([fits.PrimaryHDU(header=fits.Header({"PSF_ID": 7})), *planes]).writeto(path)
+    if there:
+        request.getfixturevalue("stack")
+        psf = afw.KernelPsf(afw.FixedKernel(afw.ImageD(gaussian())), afw.Point2D(0, 0))
+        reader = lambda name: SimpleNamespace(getPsf=lambda: psf if Path(name).exists() else None)  # noqa: E731
+        request.getfixturevalue("monkeypatch").setattr(sys.modules["lsst.afw.image"], "ExposureF", reader)
+    store = MemoryStore()
+    ingest(open_fits_coadds([tmp_path], Subfilters.even(3, 475.0, 150.0)), store)
+    found = open_coadds(store)
+    assert found.info(1, 0, "g").num_subfilters == 3
+    kernels = found.read_psf(1, 0, "g")
+    assert (kernels is not None) == there
+    if kernels is not None:
+        assert np.allclose(kernels.kernels, gaussian(), atol=1e-7)
 
 
 def test_exposures_in_memory(task: GetDcrTemplateTask, handles: list[afw.Handle], scene: Any) -> None:
