@@ -40,7 +40,8 @@ LOOPBACK = "127.0.0.1"
 #: A lost worker makes all that it was working on suspect: allow a task to be unlucky more often than dask's 3.
 #: Workers start no more loads than they can work on. Spill before dying. An adaptive cluster takes a task of unknown
 #: duration for a long one, and is in no hurry to stop workers. A scheduler keeps its last messages to each worker, with
-#: the plans in them: of 1,000, as by default, they take 40 MB a worker, and gigabytes for hundreds of workers.
+#: the plans in them: of 1,000, as by default, they take 40 MB a worker, and gigabytes for hundreds of workers. A worker
+#: that is not back 15 s after its death is by default closed for good: on a busy machine its imports take longer.
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 10,
     "distributed.scheduler.worker-saturation": 1.0,
@@ -49,6 +50,7 @@ SETTINGS = {
     "distributed.admin.large-graph-warning-threshold": "100MB",
     "distributed.admin.low-level-log-length": 100,
     "distributed.comm.timeouts.connect": "60s",
+    "distributed.deploy.lost-worker-timeout": "120s",
     "distributed.worker.memory.target": 0.6,
     "distributed.worker.memory.spill": 0.7,
     "distributed.worker.memory.pause": 0.8,
