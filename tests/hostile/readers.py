@@ -122,7 +122,7 @@ _PLANES = ("IMAGE", "f4"), ("MASK", "i4"), ("VARIANCE", "f4")
 def _read_coadd(path: Path) -> None:
     coadd = FitsCoadd(7, 0, 0, "g", path)
     box = coadd.bbox()
-    coadd.wcs(box)
+    coadd.wcs()
     coadd.region(Box(box.x0, box.y0, min(box.width, 4), min(box.height, 4)))
 
 
