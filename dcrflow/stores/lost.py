@@ -17,7 +17,7 @@ import zarr
 from numpy.typing import NDArray
 
 from dcrflow.geometry.box import Box
-from dcrflow.stores.arrays import chunk_rows, read_into
+from dcrflow.stores.arrays import UNDECODABLE, chunk_rows, read_into
 
 _PAUSES = (0.2, 0.4, 0.8)  # seconds until it is looked for again
 _SAMPLES = 8  # of a file's pixels along each axis
@@ -48,15 +48,18 @@ async def lost_files(arrays: Arrays, found: Read, bbox: Box, part: Box, box: Box
     no_data : int
         The flag of NO_DATA in the mask; 0 if it has none.
     """
-    lost = [f for f in _suspects(arrays, found, bbox, part, box, no_data) if not await _is_there(arrays, f)]
-    for pause in _PAUSES:
+    lost = list(_suspects(arrays, found, bbox, part, box, no_data))
+    for pause in (0.0, *_PAUSES):  # one that is there now may not have been when it was read
         if not lost:
             break
         await asyncio.sleep(pause)
         for file in [f for f in lost if await _is_there(arrays, f)]:
             here = file.box.intersection(part)
             there, place = (*file.planes, *here.slices(bbox)), (*file.planes, *here.slices(box))
-            await read_into(arrays[file.name], there, found[file.name][place])
+            try:
+                await read_into(arrays[file.name], there, found[file.name][place])
+            except UNDECODABLE:  # it is being written
+                continue
             lost.remove(file)
     return lost
 
