@@ -91,8 +91,11 @@ def test_the_page_works(tmp_path: Path) -> None:
     survey, copy = (open_coadds(tmp_path / place) for place in ("survey/coadds.zarr", "copy.zarr"))
     for number, tract in survey.tracts.items():
         for patch in tract.patches:
-            info = survey.info(number, patch.patch, "g")
-            pixels = [s.read(number, patch.patch, "g", info.bbox, info.planes) for s in (survey, copy)]
+            infos = [s.info(number, patch.patch, "g") for s in (survey, copy)]
+            pixels = [
+                s.read(number, patch.patch, "g", infos[0].bbox, i.planes)
+                for s, i in zip((survey, copy), infos, strict=True)
+            ]
             assert np.array_equal(pixels[0].image, pixels[1].image, equal_nan=True)
     visit = next(iter(read_butler_visits(f"butler:{tmp_path / 'repo'}?collections=calexps")))
     made = dcrflow.build_template(copy, visit, dcrflow.TemplateConfig(fill=0.0)).compute()
