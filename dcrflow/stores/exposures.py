@@ -61,7 +61,7 @@ def read_exposure_row(path: Path) -> dict[str, Any]:
     except VisitTableError:
         raise
     except Exception as error:  # of many kinds: astropy has its own for cards that are none
-        said = " ".join(str(error).split()) or type(error).__name__
+        said = " ".join(str(error.args[0] if isinstance(error, KeyError) else error).split()) or type(error).__name__
         raise VisitTableError(f"cannot read its headers: {said}") from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -96,7 +96,7 @@ def read_visit_rows(source: Any) -> list[DetectorVisit | BadVisit]:
     files = exposure_files(source)
     if files is not None:
         found = [_checked(str(path), partial(read_exposure_row, path), id_in_name(path)) for path in files]
-        return _unique("these exposures", found)
+        return _unique("these exposures", found, [str(path) for path in files])
     name, table = _table(source)
     columns = {c: table[c] for c in table.colnames}
     missing = [c for c in _REQUIRED if c not in columns]
@@ -109,7 +109,10 @@ def read_visit_rows(source: Any) -> list[DetectorVisit | BadVisit]:
         )
     values = {c: _values(name, c, column) for c, column in columns.items()}
     rows = [{c: v[i] for c, v in values.items()} for i in range(len(table))]
-    return _unique(name, [_checked(f"{name}, row {i}", partial(dict, row), row) for i, row in enumerate(rows)])
+    labels = [f"row {i}" for i in range(len(rows))]
+    return _unique(
+        name, [_checked(f"{name}, {n}", partial(dict, r), r) for n, r in zip(labels, rows, strict=True)], labels
+    )
 
 
 def _checked(where: str, read: Callable[[], Mapping[str, Any]], named: Mapping[str, Any]) -> DetectorVisit | BadVisit:
@@ -137,15 +140,15 @@ def _pointed(visit: DetectorVisit) -> DetectorVisit:
     return visit
 
 
-def _unique(name: str, rows: list[DetectorVisit | BadVisit]) -> list[DetectorVisit | BadVisit]:
-    seen: dict[tuple[int, int], int] = {}
-    for i, row in enumerate(rows):
+def _unique(name: str, rows: list[DetectorVisit | BadVisit], labels: Sequence[str]) -> list[DetectorVisit | BadVisit]:
+    seen: dict[tuple[int, int], str] = {}
+    for label, row in zip(labels, rows, strict=True):
         key = row.visit, row.detector
         if key in seen and -1 not in key:
             raise VisitTableError(
-                f"{name}: rows {seen[key]} and {i} are both visit {row.visit} detector {row.detector}; keep one of them"
+                f"{name}: {seen[key]} and {label} are both visit {row.visit} detector {row.detector}; keep one of them"
             )
-        seen.setdefault(key, i)
+        seen.setdefault(key, label)
     return rows
 
 
@@ -302,6 +305,8 @@ def _integer_or(value: Any, default: int) -> int:
 
 
 def _integer(name: str, value: Any) -> int:
+    if isinstance(value, bool):  # for Python a number
+        raise ValueError(f"{name} is {value}, expected an integer")
     try:
         number = int(value)
         if number != float(value):
@@ -314,6 +319,8 @@ def _integer(name: str, value: Any) -> int:
 def _number(name: str, value: Any) -> float | None:
     if value is None:
         return None
+    if isinstance(value, bool):  # for Python a number
+        raise ValueError(f"{name} is {value}, expected a number")
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):

@@ -17,6 +17,7 @@ from unittest.mock import patch
 import numpy as np
 import xarray as xr
 import zarr
+from astropy.io import fits
 from distributed import LocalCluster
 from scenes import IMAGE, TRACT, coadds, tan, visit
 
@@ -63,8 +64,8 @@ class Place:
 def write_survey(place: Place, kind: str = "plain") -> None:
     """Coadds and table, as they should be.
 
-    `kind` is ``plain``, or where it is: ``pole``, ``RA 0``, or ``foreign``: as another program writes coadds, with
-    neither shards nor checksums, and fill value 0.
+    `kind` is ``plain``, or where it is: ``pole``, ``RA 0``; ``foreign``: as another program writes coadds, with neither
+    shards nor checksums, and fill value 0; or ``exposures``: a directory of FITS exposures in the table's place.
     """
     ra, dec = {"pole": (0.0, -90.0), "RA 0": (0.0, -28.0)}.get(kind, (53.0, -28.0))
     tract = replace(TRACT, wcs=tan(ra=ra, dec=dec))
@@ -72,7 +73,13 @@ def write_survey(place: Place, kind: str = "plain") -> None:
     mask = np.where(IMAGE[0] > 300, 1 << 5, 0).astype(np.int32)  # DETECTED
     psf = (kernel / kernel.sum())[None]
     coadds(IMAGE, mask=mask, tracts=(tract,), store=str(place.coadds), psf=psf)
-    dcrflow.write_visits([_detector(number, tract) for number in NAMES], place.visits)
+    detectors = [_detector(number, tract) for number in NAMES]
+    if kind == "exposures":
+        place.visits.mkdir()
+        for detector in detectors:
+            _write_exposure(detector, place.visits / f"calexp_{detector.visit}_{detector.detector}.fits")
+    else:
+        dcrflow.write_visits(detectors, place.visits)
     if kind == "foreign":
         for name in ("image", "variance", "mask"):
             for patch_id in range(4):
@@ -85,6 +92,22 @@ def _detector(number: int, tract: Tract) -> DetectorVisit:
     ra, dec = (float(v) for v in tract.wcs.pixel_to_sky(x, y))
     found = visit(tan(40.0, 35.0, 25.0, ra=ra, dec=dec), _BOX, visit=number)
     return replace(found, observation=replace(found.observation, ra=centre[0], dec=centre[1]))
+
+
+def _write_exposure(detector: DetectorVisit, path: Path) -> None:
+    """As LSST's pipeline writes one, but for the pixels, which are zero, and for what is not read."""
+    seen, air = detector.observation, detector.observation.weather
+    primary, image = fits.PrimaryHDU(), fits.ImageHDU(np.zeros(detector.bbox.shape, np.float32), name="IMAGE")
+    primary.header.update({
+        "INSTRUME": detector.instrument, "VISIT": detector.visit, "DETECTOR": detector.detector,
+        "BAND": detector.band, "BORE-RA": seen.ra, "BORE-DEC": seen.dec, "BORE-ALT": seen.altitude,
+        "PARANGLE": seen.parallactic_angle, "OBS-LAT": seen.latitude, "OBS-ELEV": seen.height,
+        "AIRTEMP": air.temperature, "AIRPRESS": air.pressure, "HUMIDITY": air.humidity,
+    })  # fmt: skip
+    primary.header["HIERARCH BORE-ROTANG"] = seen.rotation_angle
+    image.header.update(detector.wcs.header)
+    image.header.update({"CRVAL1A": detector.bbox.x0, "CRVAL2A": detector.bbox.y0})
+    fits.HDUList([primary, image]).writeto(path)
 
 
 def _as_a_stranger_writes(store: Path, path: str, name: str) -> None:
@@ -180,7 +203,7 @@ def fresh(master: Path, place: Place) -> None:
 
 def _contents(place: Place) -> set[tuple[str, int, int]]:
     """The input's files, how long they are and when they were last written, ns."""
-    inputs = [p for p in (place.visits, *place.coadds.rglob("*")) if p.is_file()]
+    inputs = [p for p in (place.visits, *place.visits.rglob("*"), *place.coadds.rglob("*")) if p.is_file()]
     return {(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in inputs}
 
 

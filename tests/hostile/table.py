@@ -15,13 +15,23 @@ import numpy as np
 import xarray as xr
 
 from dcrflow.masks import planes_from_attributes
-from hostile import of_chunks, of_coadds, of_commands, of_geometry, of_observations, of_pixels, of_visits
+from hostile import (
+    of_chunks,
+    of_coadds,
+    of_commands,
+    of_exposures,
+    of_geometry,
+    of_observations,
+    of_pixels,
+    of_visits,
+)
 from hostile.spoil import Case
 from hostile.survey import ELSEWHERE, HALF, ON, Place, Run, cluster, fresh, normal, run, write_survey
 
 #: The cases by what they spoil.
 SECTIONS: dict[str, tuple[Case, ...]] = {
     "Detector-visit tables": of_visits.CASES,
+    "FITS exposures": of_exposures.CASES,
     "Observations and weather": of_observations.CASES,
     "Geometry": of_geometry.CASES,
     "Coadds: metadata": of_coadds.CASES,
@@ -139,7 +149,7 @@ def _message(done: Run) -> str:
         return done.said[max(0, done.said.find("Error:")) :]
     records = [done.records[n] for n in sorted(done.records)]
     errors = [f"{r.error.get('type', '')}: {r.error.get('message', '')}" for r in records if r.error]
-    shown = re.findall(r"failed visit -1 detector \S+ (.*?) see them all:", done.said)
+    shown = re.findall(r"failed visit \S+ detector \S+ (.*?) see them all:", done.said)
     nothing = re.findall(r"nothing to do: .*", done.said)
     return (errors + shown + [line for r in records for line in r.damage] + nothing + [""])[0]
 
