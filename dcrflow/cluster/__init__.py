@@ -15,6 +15,8 @@ from typing import Any
 
 import dask
 from distributed import Client, LocalCluster
+from distributed.core import Status
+from tornado.ioloop import PeriodicCallback
 
 from dcrflow.cluster.batch import job_script, open_batch
 from dcrflow.cluster.description import (
@@ -36,6 +38,7 @@ from dcrflow.errors import ClusterError
 __all__ = ["KINDS", "connect", "read_description", "show"]
 
 LOOPBACK = "127.0.0.1"
+_REPLACE_EVERY = 2000.0  # ms
 
 #: A lost worker makes all that it was working on suspect: allow a task to be unlucky more often than dask's 3.
 #: Workers start no more loads than they can work on. Spill before dying. An adaptive cluster takes a task of unknown
@@ -156,7 +159,19 @@ def _local(description: Local) -> Iterator[Client]:
         )
     if description.adaptive:
         local.adapt(minimum=1, maximum=description.workers or os.cpu_count() or 1)
+    replacing = PeriodicCallback(lambda: _replace_lost(local), _REPLACE_EVERY)
+    if local.loop is not None:
+        local.loop.add_callback(replacing.start)
     yield from _started(local)
+
+
+def _replace_lost(local: LocalCluster) -> None:
+    """Start workers anew that dask gave up for good: such as one that could not make sense of a message."""
+    for name, nanny in list(local.workers.items()):
+        if nanny.status in (Status.closed, Status.failed):
+            del local.workers[name]
+    if local.status == Status.running and set(local.worker_spec) - set(local.workers):
+        local.scale(len(local.worker_spec))
 
 
 def _started(cluster: Any) -> Iterator[Client]:

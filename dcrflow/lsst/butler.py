@@ -184,7 +184,7 @@ class ButlerCoadds(HandleCoadds):
         self._patch_boxes: dict[int, dict[int, Box]] = {}
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return _open, (self.place,)
+        return _Unopened, (self.place,)
 
     def boxes(self, tract: int) -> dict[int, Box]:
         """Bounding boxes of a tract's patches, by id; those in the registry, with coadds or without."""
@@ -217,6 +217,22 @@ class ButlerCoadds(HandleCoadds):
             low_x, low_y, high_x, high_y = (round(float(v) + 0.5) for v in (x.min(), y.min(), x.max(), y.max()))
             found[int(record.id)] = Box.from_bounds(low_x, low_y, high_x, high_y)
         return found if found.get(first.patch) == known else {}
+
+
+class _Unopened(ButlerCoadds):
+    """What `ButlerCoadds` unpickle as: the registry is asked when something is asked of them.
+
+    That may fail, and dask gives a worker up that cannot unpickle.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "_coadds" in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self.__dict__.update(_open(self.place).__dict__)
+        return getattr(self, name)
 
 
 def _coadd(repo: str, ref: Any) -> SubfilterCoadd:

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 from zarr.core.sync import sync
 
@@ -72,12 +73,17 @@ class DcrCoadds:
     """
 
     def __init__(self, store: Any, url: str | None = None) -> None:
-        self._store = store
-        self._url = url or url_of(store)
-        self._root = open_root(store, KIND, VERSION, CoaddStoreError)
-        self._opening = uuid4().hex
+        self._begin(store, url or url_of(store), uuid4().hex)
+        self._root  # noqa: B018, opens it: what it is not is said here
+
+    def _begin(self, store: Any, url: str, opening: str) -> None:
+        self._store, self._url, self._opening = store, url, opening
         self._tracts: dict[int, Tract] = {}
         self._patches: dict[tuple[int, int, str], tuple[Arrays, PatchInfo]] = {}
+
+    @cached_property
+    def _root(self) -> zarr.Group:
+        return open_root(self._store, KIND, VERSION, CoaddStoreError)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self._opening, self._store, self._url)
@@ -337,10 +343,14 @@ _KEEP = 8  # stores a process
 
 
 def _reopen(opening: str, store: Any, url: str) -> DcrCoadds:
-    """Unpickle: once a process for each time that a store was opened, so that its metadata is read once."""
+    """Unpickle: once a process for each time that a store was opened, so that its metadata is read once.
+
+    The files are looked at later: that may fail, and dask gives a worker up that cannot unpickle.
+    """
     if opening not in _OPEN:
-        _OPEN[opening] = DcrCoadds(store, url)
-        _OPEN[opening]._opening = opening
+        made = DcrCoadds.__new__(DcrCoadds)
+        made._begin(store, url, opening)
+        _OPEN[opening] = made
         while len(_OPEN) > _KEEP:
             _OPEN.pop(next(iter(_OPEN)), None)
     return _OPEN[opening]

@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import batched, islice
 from typing import Any
 from zlib import crc32
@@ -99,7 +100,11 @@ class TemplateStore:
     def __init__(self, store: Any, writable: bool) -> None:
         self._store = store
         self._writable = writable
-        self._root = open_root(store, KIND, VERSION, TemplateStoreError, mode="r+" if writable else "r")
+        self._root  # noqa: B018, opens it: what it is not is said here
+
+    @cached_property
+    def _root(self) -> zarr.Group:
+        return open_root(self._store, KIND, VERSION, TemplateStoreError, mode="r+" if self._writable else "r")
 
     @classmethod
     def open(cls, store: TemplateStore | Any) -> TemplateStore:
@@ -137,7 +142,7 @@ class TemplateStore:
         return cls(where, writable=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return TemplateStore, (self._store, self._writable)
+        return _unopened, (self._store, self._writable)
 
     def __repr__(self) -> str:
         return f"<TemplateStore {self.url}>"
@@ -383,6 +388,13 @@ def _shape(entry: Mapping[str, Any]) -> Shape | None:
 
 def _paths(pairs: Iterable[tuple[int, int]]) -> list[str]:
     return [f"{visit}/{detector}" for visit, detector in pairs]
+
+
+def _unopened(store: Any, writable: bool) -> TemplateStore:
+    """Unpickle, without a look at the files: that may fail, and dask gives a worker up that cannot unpickle."""
+    made = TemplateStore.__new__(TemplateStore)
+    made._store, made._writable = store, writable
+    return made
 
 
 def _numbers(names: Iterable[str]) -> list[int]:
