@@ -113,9 +113,8 @@ def cluster(folder: Path, workers: int) -> Iterator[tuple[Client, psutil.Process
     environment = os.environ | {
         "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "10", "PYTHONPATH": here,
         "DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH": "100",  # as where dcrflow starts the scheduler
-        "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",  # which keeps an hour of samples, and hides the rest
     }  # fmt: skip
-    common = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    common = {"env": environment, "stdout": subprocess.DEVNULL}
     common_words = ["--scheduler-file", str(file), "--host", "127.0.0.1", "--no-dashboard"]
     started = []
     try:
@@ -124,8 +123,8 @@ def cluster(folder: Path, workers: int) -> Iterator[tuple[Client, psutil.Process
             ["worker", *common_words, "--nworkers", f"{workers}"],
         ):
             command = [sys.executable, "-m", "dask", *words, *(["--nthreads", "1"] * (words[0] == "worker"))]
-            process = subprocess.Popen(command, cwd=folder, **common)
-            started.append(process)
+            with (folder / f"{words[0]}.log").open("ab") as log:
+                started.append(subprocess.Popen(command, cwd=folder, stderr=log, **common))
         with dcrflow.connect(str(file)) as client:
             client.wait_for_workers(workers, timeout=120)
             yield client, psutil.Process(started[0].pid), psutil.Process(started[1].pid)
