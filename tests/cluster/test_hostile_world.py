@@ -151,17 +151,41 @@ time.time, time.time_ns = faked(time.time, 1), faked(time.time_ns, 10**9)
 """
 
 
+DAY = 86400
+
+
+def _clock(place: Path) -> tuple[Path, dict[str, str]]:
+    """A file with the seconds by which clocks are off, and the environment in which they are."""
+    (place / "sitecustomize.py").write_text(CLOCK)
+    path = f"{place}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    return place / "offset", {"CLOCK_OFFSET": str(place / "offset"), "PYTHONPATH": path}
+
+
+def test_clocks_that_jump_in_a_run(survey: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    """A day ahead, then a month back, while templates are being made."""
+    out = tmp_path / "out.zarr"
+    offset, faked = _clock(tmp_path)
+    offset.write_text("0")
+    process = start(survey, out, "--workers", "2", "--window", "2", **faked)
+    for number, jump in ((2, DAY), (5, -30 * DAY), (8, 0)):
+        wait_for(out, number, process)
+        offset.write_text(str(jump))
+    status, said = ended(process)
+    assert status == 0, said
+    assert "Traceback (most" not in said, said
+    is_as_if_nothing_had_happened(out, undisturbed)
+
+
 def test_clocks_that_jump_between_runs(survey: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
     """All is a day ahead when a run is killed; the next, a month before it, finishes what the first began."""
-    out, offset, day = tmp_path / "out.zarr", tmp_path / "offset", 86400
-    (tmp_path / "sitecustomize.py").write_text(CLOCK)
-    faked = {"CLOCK_OFFSET": str(offset), "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-    offset.write_text(str(day))
+    out = tmp_path / "out.zarr"
+    offset, faked = _clock(tmp_path)
+    offset.write_text(str(DAY))
     process = start(survey, out, "--workers", "2", "--window", "2", **faked)
     wait_for(out, 2, process)
     os.killpg(process.pid, signal.SIGKILL)
     ended(process)
-    offset.write_text(str(-30 * day))
+    offset.write_text(str(-30 * DAY))
     status, said = ended(start(survey, out, "--workers", "2", **faked))
     assert status == 0, said
     is_as_if_nothing_had_happened(out, undisturbed)
