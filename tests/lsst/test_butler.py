@@ -38,7 +38,12 @@ def test_coadds_are_as_they_were_stored(repo: Path, scene: Any) -> None:
     source = open_butler_coadds(f"butler:{repo}?collections=coadds")
     stored = open_coadds(scene[0])
     assert isinstance(source, CoaddSource)
-    assert pickle.loads(pickle.dumps(source)) is source
+    copy = pickle.loads(pickle.dumps(source))
+    assert vars(copy) == {"place": source.place}  # nothing is asked of the registry until something is asked of it
+    assert (copy.url, copy.bands) == (source.url, ("g",))
+    assert vars(copy) == vars(source)
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        _ = copy.no_such_thing
     assert (source.skymap, source.bands) == ("test", ("g",))
     assert source.tracts[7].bbox == stored.tracts[7].bbox
     assert source.patches(7, "g") == stored.patches(7, "g")

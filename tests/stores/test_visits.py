@@ -203,7 +203,7 @@ def test_a_bad_row_is_named_and_fails_alone(changes: dict[str, Any], message: st
         (lambda: table(band=None, wcs=None), r"the table lacks the column band, wcs; it has instrument, visit"),
         (lambda: table(altitude=None), r"needs the columns altitude and parallactic_angle, or mjd, longitude and lat"),
         (lambda: table(pressure=[1.0] * 4 * u.m), r"column pressure has unit m, expected Pa"),
-        (lambda: table(visit=[1, 2, 1, 3], detector=[3, 3, 3, 3]), r"row 0 and row 2 are both visit 1 detector 3; keep"),
+        (lambda: table(visit=[1, 2, 1, 3], detector=[3, 3, 3, 3]), r"row 0 and row 2 are both visit 1 detector 3"),
         (lambda: 12, r"no detector-visits can be read from int: 12; expected the path of a table"),
         (lambda: [1, 2], r"no detector-visits can be read from list: \[1, 2\]"),
         (lambda: "nothing.ecsv", r"nothing\.ecsv does not exist; expected a detector-visit table"),
