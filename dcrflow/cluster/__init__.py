@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Nanny, SpecCluster
 from distributed.core import Status
 from tornado.ioloop import PeriodicCallback
 
@@ -86,7 +86,7 @@ def connect(cluster: str = "local", **changes: Any) -> Iterator[Client]:
         if warning:
             warnings.warn(warning, stacklevel=3)
     ttl = {"distributed.scheduler.worker-ttl": description.worker_ttl} if isinstance(description, Workers) else {}
-    with dask.config.set(SETTINGS | ttl):
+    with dask.config.set(_settings() | ttl):
         match description:
             case Running(address=address, certificates=directory):
                 yield from _running(address, directory)
@@ -98,6 +98,13 @@ def connect(cluster: str = "local", **changes: Any) -> Iterator[Client]:
                 yield from _started(open_batch(description, f":{_free_port(description.dashboard, '')}"))
             case Kubernetes():
                 yield from _started(open_kubernetes(description))
+
+
+def _settings() -> dict[str, Any]:
+    """`SETTINGS`, but for what somebody has configured otherwise than dask comes."""
+    as_it_comes: dict[str, Any] = dask.config.merge(*dask.config.defaults)
+    get = dask.config.get
+    return {k: v for k, v in SETTINGS.items() if get(k, None) == get(k, None, config=as_it_comes)}
 
 
 def show(cluster: str, **changes: Any) -> str:
@@ -159,25 +166,28 @@ def _local(description: Local) -> Iterator[Client]:
         )
     if description.adaptive:
         local.adapt(minimum=1, maximum=description.workers or os.cpu_count() or 1)
-    replacing = PeriodicCallback(lambda: _replace_lost(local), _REPLACE_EVERY)
-    if local.loop is not None:
-        local.loop.add_callback(replacing.start)
     yield from _started(local)
-
-
-def _replace_lost(local: LocalCluster) -> None:
-    """Start workers anew that dask gave up for good: such as one that could not make sense of a message."""
-    for name, nanny in list(local.workers.items()):
-        if nanny.status in (Status.closed, Status.failed):
-            del local.workers[name]
-    if local.status == Status.running and set(local.worker_spec) - set(local.workers):
-        local.scale(len(local.worker_spec))
 
 
 def _started(cluster: Any) -> Iterator[Client]:
     with cluster, Client(cluster) as client:
         client.register_plugin(AllocatorThresholds())
+        if isinstance(cluster, SpecCluster) and cluster.loop is not None:
+            cluster.loop.add_callback(PeriodicCallback(lambda: _replace_lost(cluster), _REPLACE_EVERY).start)
         yield client
+
+
+def _replace_lost(cluster: SpecCluster) -> None:
+    """Start again what dask gave up for good, so that a campaign is not left without workers.
+
+    On this machine, workers that could not make sense of a message; of jobs, those that ended, retired before their
+    walltime or lost with their machine, once they are gone for `lost-worker-timeout`.
+    """
+    for name, worker in list(cluster.workers.items()):
+        if isinstance(worker, Nanny) and worker.status in (Status.closed, Status.failed):
+            del cluster.workers[name]
+    if cluster.status == Status.running and set(cluster.worker_spec) - set(cluster.workers):
+        SpecCluster.scale(cluster, len(cluster.worker_spec))  # of jobs: their clusters count in other units
 
 
 @contextmanager

@@ -85,9 +85,12 @@ def _detector(work: Work, folder: Path, options: argparse.Namespace) -> dict[str
     print(f"dcrflow / floor: {measure.ratio(ours, times['floor'])}", flush=True)
     peaks = {tile: measure.peak_of(["--data", str(folder), "--once", str(tile)]) for tile in (1024, 2048)}
     print("peak memory of a process that makes one: " + ", ".join(f"{m:.0f} MB at tile {t}" for t, m in peaks.items()))
-    gains = [scaling(folder) for _ in range(options.repeat)]
-    print("two processes, templates a second over one: " + ", ".join(f"{s:.2f}" for s in gains) + "\n")
-    return {"times": {n: t.as_json() for n, t in times.items()}, "peak MB": peaks, "two processes over one": gains}
+    gains = {}
+    for how, pinned in (("", False), (", each on a core of its own", True)):
+        gains[f"two processes over one{how}"] = found = [scaling(folder, pinned) for _ in range(options.repeat)]
+        print(f"two processes, templates a second over one{how}: " + ", ".join(f"{s:.2f}" for s in found))
+    print()
+    return {"times": {n: t.as_json() for n, t in times.items()}, "peak MB": peaks, **gains}
 
 
 def _stages(work: Work, folder: Path, options: argparse.Namespace) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 from pathlib import Path
 
@@ -26,7 +27,9 @@ def make(work: Work, folder: Path, tile: int = 1024, name: str = "out") -> None:
     make_template(work.coadds, plan, TemplateStore.create_or_open(folder / f"{name}.zarr"))
 
 
-def _worker(folder: str, name: str, number: int, ready: object, go: object) -> None:
+def _worker(folder: str, name: str, number: int, core: int | None, ready: object, go: object) -> None:
+    if core is not None:
+        os.sched_setaffinity(0, {core})
     work = full_size(Path(folder))
     make(work, Path(folder), name=name)
     ready.release()  # type: ignore[attr-defined]
@@ -35,14 +38,18 @@ def _worker(folder: str, name: str, number: int, ready: object, go: object) -> N
         make(work, Path(folder), name=name)
 
 
-def scaling(folder: Path, number: int = 3) -> float:
-    """Clock seconds of one process for `number` templates, over those of two at once for as many each; times two."""
+def scaling(folder: Path, pinned: bool, number: int = 3) -> float:
+    """Clock seconds of one process for `number` templates, over those of two at once for as many each; times two.
+
+    A process reads in threads beside its work; if `pinned`, all that it does is on one core, its own.
+    """
     context, elapsed = multiprocessing.get_context("spawn"), []
+    cores = sorted(os.sched_getaffinity(0)) if pinned else [None, None]
     for processes in (1, 2):
         ready, go = context.Semaphore(0), context.Event()
         started = [
-            context.Process(target=_worker, args=(str(folder), f"scaling-{n}", number, ready, go))
-            for n in range(processes)
+            context.Process(target=_worker, args=(str(folder), f"scaling-{n}", number, core, ready, go))
+            for n, core in zip(range(processes), cores, strict=False)
         ]
         for process in started:
             process.start()

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
 import yaml
 
@@ -243,3 +244,12 @@ def test_how_to_reach_the_dashboard(environment: dict[str, str], expected: list[
 
 def test_no_dashboard() -> None:
     assert dashboard_hints("") == ["dashboard: none (it needs the package bokeh)"]
+
+
+def test_what_somebody_configured_is_left_alone() -> None:
+    """dcrflow has its own defaults where dask's are not good enough; what the user says counts for more."""
+    key = "distributed.deploy.lost-worker-timeout"
+    assert cluster._settings() == cluster.SETTINGS
+    with dask.config.set({key: "7s"}):
+        assert key not in cluster._settings()
+        assert len(cluster._settings()) == len(cluster.SETTINGS) - 1
