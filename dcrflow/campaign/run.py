@@ -101,6 +101,7 @@ def run_campaign(
             progress or (lambda _: None), stop or Stop(),
         )  # fmt: skip
         campaign.run(campaign.to_do(rows, overwrite, retry_failed), window)
+        store.remove_leftovers({row.visit for row in rows})
         result = campaign.result()
         journal.add("stopped" if result.stopped else "finished", complete=result.complete, failed=len(result.failures))
     return result

@@ -41,6 +41,7 @@ from dcrflow.stores.access import (
 )
 from dcrflow.stores.arrays import write_array
 from dcrflow.stores.journal import Journal, entries
+from dcrflow.stores.leftovers import remove_leftovers
 from dcrflow.stores.locks import locked
 from dcrflow.stores.remote import dependable
 
@@ -252,6 +253,10 @@ class TemplateStore:
         if group_attributes(self._root, [path])[0]:
             self._root.require_group(path).attrs.put({})
         return self._root.create_group(path, overwrite=True)
+
+    def remove_leftovers(self, visits: Iterable[int]) -> int:
+        """Remove the temporary files of writers that were killed, of some visits; what a writer writes to it keeps."""
+        return remove_leftovers(self._root, ["", ".dcrflow", ".dcrflow/locks", *map(str, visits)])
 
     def journal(self) -> Journal:
         """Begin the journal of a run."""
