@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import dask
-from distributed import Client, LocalCluster, Nanny, SpecCluster
+from distributed import Client, LocalCluster, Nanny, SpecCluster, Worker, WorkerPlugin
 from distributed.core import Status
 from tornado.ioloop import PeriodicCallback
 
@@ -166,12 +166,13 @@ def _local(description: Local) -> Iterator[Client]:
         )
     if description.adaptive:
         local.adapt(minimum=1, maximum=description.workers or os.cpu_count() or 1)
-    yield from _started(local)
+    yield from _started(local, _Deaf())
 
 
-def _started(cluster: Any) -> Iterator[Client]:
+def _started(cluster: Any, *plugins: WorkerPlugin) -> Iterator[Client]:
     with cluster, Client(cluster) as client:
-        client.register_plugin(AllocatorThresholds())
+        for plugin in (AllocatorThresholds(), *plugins):
+            client.register_plugin(plugin)
         if isinstance(cluster, SpecCluster) and cluster.loop is not None:
             cluster.loop.add_callback(PeriodicCallback(lambda: _replace_lost(cluster), _REPLACE_EVERY).start)
         yield client
@@ -201,6 +202,17 @@ def _deaf_to_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+class _Deaf(WorkerPlugin):
+    """The same for workers that are started later, in the place of those that died."""
+
+    name = "dcrflow-deaf-to-interrupts"
+    idempotent = True
+
+    def setup(self, worker: Worker) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _free_port(wanted: int, host: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import dataclass
 from multiprocessing import current_process
 from pathlib import Path
@@ -67,7 +68,10 @@ def _survivor(poison: Poison) -> int:
 
 
 def test_a_worker_that_dask_gave_up_is_replaced(tmp_path: Path) -> None:
+    """The new one is as deaf to Ctrl-C, which a terminal sends to all, as the first."""
     with connect("local", workers=1, dashboard=0) as client:
         first = client.submit(os.getpid).result(timeout=60)
+        assert client.submit(signal.getsignal, signal.SIGINT, pure=False).result(timeout=60) == signal.SIG_IGN
         assert client.submit(_survivor, Poison(tmp_path / "taken")).result(timeout=60) != first
         assert (tmp_path / "taken").exists()
+        assert client.submit(signal.getsignal, signal.SIGINT, pure=False).result(timeout=60) == signal.SIG_IGN
