@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from dcrflow.errors import CoaddStoreError, InconsistentCoaddsError, WcsError
+from dcrflow.errors import CoaddStoreError, InconsistentCoaddsError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.convert import ExposureArrays, flux_scale
@@ -101,15 +102,25 @@ class FitsCoadd(SubfilterCoadd):
     def bbox(self) -> Box:
         """Its pixels."""
         header = self._headers["IMAGE"]
-        return Box(*origin(header), int(header["NAXIS1"]), int(header["NAXIS2"]))
+        with self._named("its bounding box"):
+            return Box(*origin(header), int(header["NAXIS1"]), int(header["NAXIS2"]))
 
     def wcs(self) -> SkyWcs | None:
         """Its WCS, in absolute tract pixels."""
         bbox = self.bbox()
-        try:
+        with self._named("no usable WCS"):
             return SkyWcs.from_cards(absolute_cards(self._headers["IMAGE"], bbox.x0, bbox.y0))
-        except (KeyError, WcsError) as error:
-            raise CoaddStoreError(f"{self.label}: no usable WCS: {error}") from error
+
+    @contextmanager
+    def _named(self, what: str) -> Iterator[None]:
+        """Whatever goes wrong names the file; astropy has errors of many kinds for cards that are none."""
+        try:
+            yield
+        except InconsistentCoaddsError:
+            raise
+        except Exception as error:
+            said = error.args[0] if isinstance(error, KeyError) and error.args else error
+            raise CoaddStoreError(f"{self.label}: {what}: {' '.join(str(said).split())}") from error
 
     def tract_bbox(self) -> Box | None:
         """Not known."""
@@ -182,7 +193,7 @@ class FitsCoadd(SubfilterCoadd):
     @cached_property
     def _psf(self) -> Any:
         """A kernel in the file's own tables, or what lsst.images or the LSST stack makes of it where they are there."""
-        with fits.open(self.data, memmap=False) as file:
+        with self._named("its PSF"), fits.open(self.data, memmap=False) as file:
             if "KernelPsf" in file and "FixedKernel" in file and len(file["FixedKernel"].data) == 1:
                 row = file["FixedKernel"].data[0]
                 shape = int(row["dimensions_y"]), int(row["dimensions_x"])
