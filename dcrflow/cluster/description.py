@@ -32,7 +32,11 @@ class Workers(_Description):
     @field_validator("memory")
     @classmethod
     def _is_memory(cls, value: str) -> str:
-        if value != "auto" and parse_bytes(value) < 2**27:
+        try:
+            amount = 2**27 if value == "auto" else parse_bytes(value)
+        except OverflowError:
+            raise ValueError(f"{brief(value)} of memory is without end: give it as 4GiB") from None
+        if amount < 2**27:
             raise ValueError(f"{value} of memory is too little for a worker: give 128MiB or more, as 4GiB")
         return value
 
@@ -162,8 +166,8 @@ def seconds(text: str) -> int:
         days, _, clock = text.rpartition("-")
         parts = [int(p) for p in clock.split(":")]
         return int(86400 * int(days or 0) + sum(p * 60**i for i, p in enumerate(reversed(parts))))
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{text!r} is no time: give HH:MM:SS, or 90m") from None
+    except (ValueError, KeyError, TypeError, OverflowError):
+        raise ValueError(f"{brief(text)} is no time: give HH:MM:SS, or 90m") from None
 
 
 def read_description(text: str, **changes: Any) -> Any:

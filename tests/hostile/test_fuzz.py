@@ -28,7 +28,8 @@ def _no_hang() -> Iterator[None]:
 
 
 #: What fuzzing has found: reader, and what to put in the place of what.
-FOUND = (("coadd FITS", b"-28.0  ", b"-28.0 \0"),)
+FOUND = (("coadd FITS", b"-28.0  ", b"-28.0 \0"), ("cluster", b"4GiB", b"1e999GiB"),
+         ("cluster", b"'04:00:00'", b"1e999s"))  # fmt: skip
 
 
 def check(name: str, content: bytes) -> None:
