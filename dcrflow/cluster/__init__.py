@@ -145,7 +145,7 @@ def _address_in(path: Any, wait: float) -> str:
     while True:
         try:
             return str(json.loads(path.read_text())["address"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             if time.monotonic() > until:
                 raise ClusterError(
                     f"no scheduler has written its address to {path} within {wait:.0f} s: is `dask scheduler "

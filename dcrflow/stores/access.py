@@ -184,11 +184,12 @@ def group_attributes(root: zarr.Group, paths: Iterable[str]) -> list[dict[str, A
             return None
         try:
             metadata = json.loads(found.to_bytes())
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         if not isinstance(metadata, dict) or metadata.get("node_type") != "group":
             return None
-        return dict(metadata.get("attributes") or {})
+        attributes = metadata.get("attributes")
+        return dict(attributes) if isinstance(attributes, dict) else {}
 
     async def collect() -> list[dict[str, Any] | None]:
         gate = asyncio.Semaphore(_AT_ONCE)

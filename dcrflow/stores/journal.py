@@ -122,7 +122,7 @@ def entries(root: zarr.Group) -> Iterator[Mapping[str, Any]]:
         for line in text.splitlines():
             try:
                 entry = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(entry, dict):
                 yield {**entry, "run": run.removesuffix(".jsonl")}

@@ -92,6 +92,6 @@ def _is_dead(content: bytes) -> bool:
         os.kill(int(owner["pid"]), 0)
     except ProcessLookupError:
         return True
-    except (ValueError, KeyError, TypeError, PermissionError, OverflowError):
+    except (ValueError, KeyError, TypeError, PermissionError, OverflowError, RecursionError):
         return False
     return False

@@ -273,12 +273,11 @@ class TemplateStore:
         requested: set[tuple[int, int]] = set()
         for entry in entries(self._root):
             if entry.get("event") == "requested":
-                for visit, detectors in entry.get("detector_visits", {}).items():
-                    requested.update((int(visit), int(d)) for d in detectors)
+                requested.update(_asked_for(entry.get("detector_visits")))
             elif entry.get("event") == "ended":
-                data_id = int(entry["visit"]), int(entry["detector"])
-                record, run = _record(*data_id, entry), str(entry["run"])
-                if record is None:
+                data_id, run = _data_id(entry), str(entry["run"])
+                record = None if data_id is None else _record(*data_id, entry)
+                if data_id is None or record is None:
                     continue
                 if data_id in last and last[data_id][0] != run and last[data_id][1] != record:
                     unclear.add(data_id)
@@ -294,11 +293,9 @@ class TemplateStore:
             ``seconds`` from submission to end; ``steps``, seconds of work by step; ``patches``, seconds of reading by
             ``tract/patch``.
         """
-        return {
-            (int(e["visit"]), int(e["detector"])): {k: e.get(k) for k in ("seconds", "steps", "patches")}
-            for e in entries(self._root)
-            if e.get("event") == "ended" and "seconds" in e
-        }
+        ended = (e for e in entries(self._root) if e.get("event") == "ended" and "seconds" in e)
+        found = {_data_id(e): {k: e.get(k) for k in ("seconds", "steps", "patches")} for e in ended}
+        return {data_id: took for data_id, took in found.items() if data_id is not None}
 
     def requested(self) -> set[tuple[int, int]]:
         """The (visit, detector) that any run was asked for."""
@@ -395,6 +392,23 @@ def _paths(pairs: Iterable[tuple[int, int]]) -> list[str]:
     return [f"{visit}/{detector}" for visit, detector in pairs]
 
 
+def _data_id(entry: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Visit and detector of a journal's line; None if it is damaged."""
+    try:
+        return int(entry["visit"]), int(entry["detector"])
+    except (LookupError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _asked_for(detectors_by_visit: Any) -> Iterator[tuple[int, int]]:
+    """The (visit, detector) of a journal's line; what of it is damaged is left out."""
+    for visit, detectors in detectors_by_visit.items() if isinstance(detectors_by_visit, Mapping) else ():
+        for detector in detectors if isinstance(detectors, list) else ():
+            data_id = _data_id({"visit": visit, "detector": detector})
+            if data_id is not None:
+                yield data_id
+
+
 def _unopened(store: Any, writable: bool) -> TemplateStore:
     """Unpickle, without a look at the files: that may fail, and dask gives a worker up that cannot unpickle."""
     made = TemplateStore.__new__(TemplateStore)
@@ -443,15 +457,16 @@ def _record_of(entry: Mapping[str, Any]) -> TemplateRecord:
 
 
 def _record(visit: int, detector: int, attributes: Mapping[str, Any]) -> TemplateRecord | None:
-    if attributes.get("status") not in STATUSES:
+    status, coverage, error, damage = (attributes.get(name) for name in ("status", "coverage", "error", "damage"))
+    if not isinstance(status, str) or status not in STATUSES:
         return None
     return TemplateRecord(
         visit=visit,
         detector=detector,
-        status=attributes["status"],
-        coverage=attributes.get("coverage"),
+        status=status,
+        coverage=float(coverage) if isinstance(coverage, int | float) else None,
         config_hash=str(attributes.get("config_hash", "")),
         inputs=str(attributes.get("inputs", "")),
-        error=attributes.get("error"),
-        damage=tuple(map(str, attributes.get("damage") or ())),
+        error={str(k): str(v) for k, v in error.items()} if isinstance(error, Mapping) else None,
+        damage=tuple(map(str, damage)) if isinstance(damage, list | tuple) else (),
     )
