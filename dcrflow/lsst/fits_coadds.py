@@ -14,7 +14,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from dcrflow.errors import CoaddStoreError, InconsistentCoaddsError
+from dcrflow.errors import CoaddStoreError, DcrflowError, InconsistentCoaddsError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.convert import ExposureArrays, flux_scale
@@ -116,7 +116,7 @@ class FitsCoadd(SubfilterCoadd):
         """Whatever goes wrong names the file; astropy has errors of many kinds for cards that are none."""
         try:
             yield
-        except InconsistentCoaddsError:
+        except DcrflowError:
             raise
         except Exception as error:
             said = error.args[0] if isinstance(error, KeyError) and error.args else error
@@ -166,7 +166,9 @@ class FitsCoadd(SubfilterCoadd):
         try:
             with fits.open(self.data, memmap=False, lazy_load_hdus=True) as file:
                 return {name: _plane(file, i, name).header.copy() for i, name in enumerate(("IMAGE", "MASK"), 1)}
-        except (OSError, ValueError, LookupError, TypeError, fits.VerifyError) as error:
+        except DcrflowError:
+            raise
+        except Exception as error:  # of many kinds, from astropy's depths
             raise CoaddStoreError(f"cannot read {self.label}: {' '.join(str(error).split())}") from error
 
     @cached_property
