@@ -162,11 +162,15 @@ def _clock(place: Path) -> tuple[Path, dict[str, str]]:
 
 
 def test_clocks_that_jump_in_a_run(survey: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
-    """A day ahead, then a month back, while templates are being made."""
-    out = tmp_path / "out.zarr"
+    """A day ahead, then a month back, while templates are being made: dask's messages may wait for the old time.
+
+    Then workers are not heard of, and their work is done again.
+    """
+    out, description = tmp_path / "out.zarr", tmp_path / "cluster.yaml"
+    description.write_text("kind: local\nworkers: 2\nworker_ttl: 20s\n")
     offset, faked = _clock(tmp_path)
     offset.write_text("0")
-    process = start(survey, out, "--workers", "2", "--window", "2", **faked)
+    process = start(survey, out, "--cluster", str(description), "--window", "2", **faked)
     for number, jump in ((2, DAY), (5, -30 * DAY), (8, 0)):
         wait_for(out, number, process)
         offset.write_text(str(jump))
