@@ -51,7 +51,11 @@ def open_coadds(store: DcrCoadds | Any) -> DcrCoadds:
     CoaddStoreError
         If there is no such store, or it is none of DCR coadds.
     """
-    return store if isinstance(store, DcrCoadds) else DcrCoadds(location(store))
+    if isinstance(store, DcrCoadds):
+        return store
+    opened = DcrCoadds(location(store))
+    opened._root  # noqa: B018, what it is not is said here
+    return opened
 
 
 def coadd_source(coadds: CoaddSource | Any) -> CoaddSource:
@@ -62,7 +66,9 @@ def coadd_source(coadds: CoaddSource | Any) -> CoaddSource:
 class DcrCoadds:
     """A DCR-coadd store, open for reading; cheap to open, safe to send to other threads and processes.
 
-    What is read of tracts and patches is kept; the pixels are not.
+    What is read of tracts and patches is kept; the pixels are not. Files are first looked at when something is asked of
+    it (`open_coadds` looks at once), not where it is unpickled: that may fail, and dask gives a worker up that cannot
+    unpickle.
 
     Parameters
     ----------
@@ -73,11 +79,9 @@ class DcrCoadds:
     """
 
     def __init__(self, store: Any, url: str | None = None) -> None:
-        self._begin(store, url or url_of(store), uuid4().hex)
-        self._root  # noqa: B018, opens it: what it is not is said here
-
-    def _begin(self, store: Any, url: str, opening: str) -> None:
-        self._store, self._url, self._opening = store, url, opening
+        self._store = store
+        self._url = url or url_of(store)
+        self._opening = uuid4().hex
         self._tracts: dict[int, Tract] = {}
         self._patches: dict[tuple[int, int, str], tuple[Arrays, PatchInfo]] = {}
 
@@ -343,14 +347,10 @@ _KEEP = 8  # stores a process
 
 
 def _reopen(opening: str, store: Any, url: str) -> DcrCoadds:
-    """Unpickle: once a process for each time that a store was opened, so that its metadata is read once.
-
-    The files are looked at later: that may fail, and dask gives a worker up that cannot unpickle.
-    """
+    """Unpickle: once a process for each time that a store was opened, so that its metadata is read once."""
     if opening not in _OPEN:
-        made = DcrCoadds.__new__(DcrCoadds)
-        made._begin(store, url, opening)
-        _OPEN[opening] = made
+        _OPEN[opening] = DcrCoadds(store, url)
+        _OPEN[opening]._opening = opening
         while len(_OPEN) > _KEEP:
             _OPEN.pop(next(iter(_OPEN)), None)
     return _OPEN[opening]

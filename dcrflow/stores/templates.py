@@ -88,7 +88,9 @@ class TemplateRecord:
 
 
 class TemplateStore:
-    """A template store; safe to send to other processes. Make one with `create_or_open` or `open`.
+    """A template store; safe to send to other processes. Make one with `create_or_open` or `open`, which look at it.
+
+    Where it is unpickled no file is touched: that may fail, and dask gives a worker up that cannot unpickle.
 
     Parameters
     ----------
@@ -101,7 +103,6 @@ class TemplateStore:
     def __init__(self, store: Any, writable: bool) -> None:
         self._store = store
         self._writable = writable
-        self._root  # noqa: B018, opens it: what it is not is said here
 
     @cached_property
     def _root(self) -> zarr.Group:
@@ -116,7 +117,7 @@ class TemplateStore:
         TemplateStoreError
             If there is no such store, or it is none of templates.
         """
-        return store if isinstance(store, cls) else cls(location(store), writable=False)
+        return store if isinstance(store, cls) else cls(location(store), writable=False)._opened()
 
     @classmethod
     def create_or_open(cls, store: TemplateStore | Any) -> TemplateStore:
@@ -128,7 +129,7 @@ class TemplateStore:
             If something else is there, or the place cannot be written.
         """
         if isinstance(store, cls):
-            return store if store._writable else cls(store._store, writable=True)
+            return store if store._writable else cls(store._store, writable=True)._opened()
         where = location(store)
         refuse_zip(where, TemplateStoreError)
         try:
@@ -140,10 +141,14 @@ class TemplateStore:
                 f"cannot write templates to {url_of(where)}: {words_of(error)}; give a place that is writable and "
                 "empty, or a template store"
             ) from error
-        return cls(where, writable=True)
+        return cls(where, writable=True)._opened()
+
+    def _opened(self) -> TemplateStore:
+        self._root  # noqa: B018, what it is not is said here
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unopened, (self._store, self._writable)
+        return TemplateStore, (self._store, self._writable)
 
     def __repr__(self) -> str:
         return f"<TemplateStore {self.url}>"
@@ -407,13 +412,6 @@ def _asked_for(detectors_by_visit: Any) -> Iterator[tuple[int, int]]:
             data_id = _data_id({"visit": visit, "detector": detector})
             if data_id is not None:
                 yield data_id
-
-
-def _unopened(store: Any, writable: bool) -> TemplateStore:
-    """Unpickle, without a look at the files: that may fail, and dask gives a worker up that cannot unpickle."""
-    made = TemplateStore.__new__(TemplateStore)
-    made._store, made._writable = store, writable
-    return made
 
 
 def _numbers(names: Iterable[str]) -> list[int]:
