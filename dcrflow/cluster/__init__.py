@@ -173,9 +173,15 @@ def _started(cluster: Any, *plugins: WorkerPlugin) -> Iterator[Client]:
     with cluster, Client(cluster) as client:
         for plugin in (AllocatorThresholds(), *plugins):
             client.register_plugin(plugin)
-        if isinstance(cluster, SpecCluster) and cluster.loop is not None:
-            cluster.loop.add_callback(PeriodicCallback(lambda: _replace_lost(cluster), _REPLACE_EVERY).start)
-        yield client
+        if not isinstance(cluster, SpecCluster) or cluster.loop is None:
+            yield client
+            return
+        replacing = PeriodicCallback(lambda: _replace_lost(cluster), _REPLACE_EVERY)
+        cluster.loop.add_callback(replacing.start)
+        try:
+            yield client
+        finally:
+            cluster.loop.add_callback(replacing.stop)
 
 
 def _replace_lost(cluster: SpecCluster) -> None:
