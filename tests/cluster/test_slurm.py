@@ -85,6 +85,7 @@ def test_workers_as_jobs(
     assert keys
     assert all(p.stat().st_mode & 0o077 == 0 for p in keys)
     first = job_ids(environment)
+    assert first
     told(environment, "scancel", *first)
     status, said = ended(process)
     assert status == 0, said

@@ -1,8 +1,8 @@
 """`python tests/hostile/fuzz.py NAME [-max_total_time=SECONDS ...]`: atheris (which pip installs) against a reader.
 
-NAME is one of `hostile.readers.READERS`, or the start of one; the other words are libFuzzer's. It stops at the first
-error that is not dcrflow's own, and leaves the bytes that led to it. dcrflow's modules and PyYAML's tell libFuzzer
-which way they went, but for those that numba compiles.
+NAME is one of `hostile.readers.READERS`; the other words are libFuzzer's. It stops at the first error that is not
+dcrflow's own, and leaves the bytes that led to it. dcrflow's modules and PyYAML's tell libFuzzer which way they went,
+but for those that numba compiles.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ with atheris.instrument_imports(include=["dcrflow", "yaml"], exclude=_COMPILED):
 def main() -> None:
     """Fuzz until libFuzzer has had enough."""
     name = sys.argv.pop(1)
-    reader = next(reader for full, reader in READERS.items() if full.startswith(name))
+    reader = READERS[name]
     warnings.simplefilter("ignore")
 
     def once(content: bytes) -> None:
