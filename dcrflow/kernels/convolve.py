@@ -132,7 +132,6 @@ def _convolver(rows: int, vectors: int, lanes: int) -> Callable[..., None]:
     """Compile `convolve_sum` for blocks of at least `rows` by ``vectors * lanes`` pixels."""
     tile, columns = _tile(rows, vectors, lanes), vectors * lanes
 
-    @njit(nogil=True)
     def convolver(stack, kernels, y_low, x_low, y0, x0, out):  # type: ignore[no-untyped-def]
         height, width = out.shape
         for top in range(0, height, rows):
@@ -144,7 +143,10 @@ def _convolver(rows: int, vectors: int, lanes: int) -> Callable[..., None]:
                     sy, sx = y0 + y - y_low[which], x0 + x - x_low[which]
                     tile(stack[k], kernels[which], sy, sx, k == 0, out, y, x)
 
-    compiled: Callable[..., None] = convolver
+    # Each needs a name of its own: numba tells functions apart by name, types and a number that differs from process to
+    # process, in its cache, too. Of one name, those of a cache that two processes have filled get mixed up.
+    convolver.__qualname__ = f"convolve_{rows}_rows_{vectors}_vectors_of_{lanes}"
+    compiled: Callable[..., None] = njit(nogil=True)(convolver)
     return compiled
 
 

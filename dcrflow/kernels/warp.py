@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -209,90 +210,99 @@ def warp_kernel(kernel: str) -> Callable[..., Any]:
 
 @lru_cache(maxsize=8)
 def _compiled(taps: int) -> Callable[..., Any]:
-    margin = taps // 2 - 1
-    sums = _weighted_sums(taps)
+    """`_warp` for kernels of so many taps.
 
-    @njit(cache=True, nogil=True, error_model="numpy")
-    def warp(  # type: ignore[no-untyped-def]
-        image, variance, mask, grid_y, grid_x, step, y0, x0, origin_y, origin_x, table, no_data,
-        out_image, out_variance, out_mask
-    ):  # fmt: skip
-        h, w = image.shape
-        height, width = out_image.shape
-        nan = np.float32(np.nan)
-        share = 1.0 / step
-        low_x, high_x = np.float64(origin_x + margin), np.float64(origin_x + w - margin - 1)
-        low_y, high_y = np.float64(origin_y + margin), np.float64(origin_y + h - margin - 1)
-        column_of, row_of = np.empty(_COLUMNS, np.int32), np.empty(_COLUMNS, np.int32)
-        step_x, step_y = np.empty(_COLUMNS, np.int32), np.empty(_COLUMNS, np.int32)
-        rest_x, rest_y = np.empty(_COLUMNS, np.float32), np.empty(_COLUMNS, np.float32)
-        scale = np.empty(_COLUMNS, np.float32)
-        x = 0
-        while x < width:  # columns of a grid cell's width at most, narrow enough that their input stays in the cache
-            gx = (x0 + x) // step
-            number = min(width, (gx + 1) * step - x0, x + _COLUMNS) - x
-            start = x0 + x - gx * step
-            for y in range(height):
-                gy = (y0 + y) // step
-                ty = (y0 + y - gy * step) * share
-                top_x, top_y = grid_x[gy, gx], grid_y[gy, gx]
-                left_x, left_y = grid_x[gy + 1, gx] - top_x, grid_y[gy + 1, gx] - top_y
-                right_x = grid_x[gy + 1, gx + 1] - grid_x[gy, gx + 1]
-                right_y = grid_y[gy + 1, gx + 1] - grid_y[gy, gx + 1]
-                first_x, first_y = top_x + ty * left_x, top_y + ty * left_y
-                along_x = (grid_x[gy, gx + 1] + ty * right_x - first_x) * share
-                along_y = (grid_y[gy, gx + 1] + ty * right_y - first_y) * share
-                area = (along_x * left_y - along_y * left_x) * share  # linear along the row
-                more_area = (along_x * (right_y - left_y) - along_y * (right_x - left_x)) * share * share
-                begin, end = 0, number  # of the pixels whose kernels are within the input: coordinates are linear
-                while begin < end:
-                    u, v = first_x + along_x * (start + begin), first_y + along_y * (start + begin)
-                    if low_x <= u < high_x and low_y <= v < high_y:
-                        break
-                    begin += 1
-                while begin < end:
-                    u, v = first_x + along_x * (start + end - 1), first_y + along_y * (start + end - 1)
-                    if low_x <= u < high_x and low_y <= v < high_y:
-                        break
-                    end -= 1
-                first = np.float64(start + begin)
-                for k in range(end - begin):  # vectorised
-                    i = np.uint64(begin + k)
-                    n = first + k
-                    u, v = first_x + along_x * n, first_y + along_y * n
-                    whole_u, whole_v = np.floor(u), np.floor(v)
-                    column_of[i] = np.int32(np.int32(whole_u) - origin_x)
-                    row_of[i] = np.int32(np.int32(whole_v) - origin_y)
-                    u, v = (u - whole_u) * _STEPS, (v - whole_v) * _STEPS
-                    whole_u, whole_v = np.floor(u), np.floor(v)
-                    step_x[i], step_y[i] = np.int32(whole_u), np.int32(whole_v)
-                    rest_x[i], rest_y[i] = np.float32(u - whole_u), np.float32(v - whole_v)
-                    scale[i] = np.float32(abs(area + more_area * n))
-                image_row, variance_row, mask_row = out_image[y, x:], out_variance[y, x:], out_mask[y, x:]
-                for outside in (
-                    image_row[:begin],
-                    image_row[end:number],
-                    variance_row[:begin],
-                    variance_row[end:number],
-                ):
-                    outside[:] = nan
-                mask_row[:begin] = mask_row[end:number] = no_data
-                for k in range(end - begin):
-                    i = np.uint64(begin + k)
-                    column, row = np.int64(column_of[i]), np.int64(row_of[i])
-                    near, far = np.uint64(column), np.uint64(column + 1)
-                    above, below = mask[np.uint64(row)], mask[np.uint64(row + 1)]
-                    bits = above[near] | above[far] | below[near] | below[far]
-                    mask_row[i] = bits
-                    if bits & no_data:
-                        image_row[i], variance_row[i] = nan, nan
-                        continue
-                    total, spread = sums(
-                        image, variance, row - margin, column - margin, table,
-                        step_y[i], rest_y[i], step_x[i], rest_x[i],
-                    )  # fmt: skip
-                    image_row[i], variance_row[i] = scale[i] * total, scale[i] * scale[i] * spread
-            x += number
-
-    compiled: Callable[..., Any] = warp
+    A function of its own name, with what differs among its globals: numba finds in its cache what has the same name and
+    the same closure, and an intrinsic in a closure is another in each process.
+    """
+    own = {"_sums": _weighted_sums(taps), "_margin": taps // 2 - 1}
+    function = FunctionType(_warp.__code__, globals() | own, f"warp_{taps}_taps")
+    function.__qualname__ = function.__name__
+    compiled: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy")(function)
     return compiled
+
+
+_sums: Any = None  # of `_compiled`
+_margin = 0  # pixels by which a kernel reaches beyond the pixel's left or lower neighbour
+
+
+def _warp(  # type: ignore[no-untyped-def]
+    image, variance, mask, grid_y, grid_x, step, y0, x0, origin_y, origin_x, table, no_data,
+    out_image, out_variance, out_mask
+):  # fmt: skip
+    h, w = image.shape
+    height, width = out_image.shape
+    nan = np.float32(np.nan)
+    share = 1.0 / step
+    low_x, high_x = np.float64(origin_x + _margin), np.float64(origin_x + w - _margin - 1)
+    low_y, high_y = np.float64(origin_y + _margin), np.float64(origin_y + h - _margin - 1)
+    column_of, row_of = np.empty(_COLUMNS, np.int32), np.empty(_COLUMNS, np.int32)
+    step_x, step_y = np.empty(_COLUMNS, np.int32), np.empty(_COLUMNS, np.int32)
+    rest_x, rest_y = np.empty(_COLUMNS, np.float32), np.empty(_COLUMNS, np.float32)
+    scale = np.empty(_COLUMNS, np.float32)
+    x = 0
+    while x < width:  # columns of a grid cell's width at most, narrow enough that their input stays in the cache
+        gx = (x0 + x) // step
+        number = min(width, (gx + 1) * step - x0, x + _COLUMNS) - x
+        start = x0 + x - gx * step
+        for y in range(height):
+            gy = (y0 + y) // step
+            ty = (y0 + y - gy * step) * share
+            top_x, top_y = grid_x[gy, gx], grid_y[gy, gx]
+            left_x, left_y = grid_x[gy + 1, gx] - top_x, grid_y[gy + 1, gx] - top_y
+            right_x = grid_x[gy + 1, gx + 1] - grid_x[gy, gx + 1]
+            right_y = grid_y[gy + 1, gx + 1] - grid_y[gy, gx + 1]
+            first_x, first_y = top_x + ty * left_x, top_y + ty * left_y
+            along_x = (grid_x[gy, gx + 1] + ty * right_x - first_x) * share
+            along_y = (grid_y[gy, gx + 1] + ty * right_y - first_y) * share
+            area = (along_x * left_y - along_y * left_x) * share  # linear along the row
+            more_area = (along_x * (right_y - left_y) - along_y * (right_x - left_x)) * share * share
+            begin, end = 0, number  # of the pixels whose kernels are within the input: coordinates are linear
+            while begin < end:
+                u, v = first_x + along_x * (start + begin), first_y + along_y * (start + begin)
+                if low_x <= u < high_x and low_y <= v < high_y:
+                    break
+                begin += 1
+            while begin < end:
+                u, v = first_x + along_x * (start + end - 1), first_y + along_y * (start + end - 1)
+                if low_x <= u < high_x and low_y <= v < high_y:
+                    break
+                end -= 1
+            first = np.float64(start + begin)
+            for k in range(end - begin):  # vectorised
+                i = np.uint64(begin + k)
+                n = first + k
+                u, v = first_x + along_x * n, first_y + along_y * n
+                whole_u, whole_v = np.floor(u), np.floor(v)
+                column_of[i] = np.int32(np.int32(whole_u) - origin_x)
+                row_of[i] = np.int32(np.int32(whole_v) - origin_y)
+                u, v = (u - whole_u) * _STEPS, (v - whole_v) * _STEPS
+                whole_u, whole_v = np.floor(u), np.floor(v)
+                step_x[i], step_y[i] = np.int32(whole_u), np.int32(whole_v)
+                rest_x[i], rest_y[i] = np.float32(u - whole_u), np.float32(v - whole_v)
+                scale[i] = np.float32(abs(area + more_area * n))
+            image_row, variance_row, mask_row = out_image[y, x:], out_variance[y, x:], out_mask[y, x:]
+            for outside in (
+                image_row[:begin],
+                image_row[end:number],
+                variance_row[:begin],
+                variance_row[end:number],
+            ):
+                outside[:] = nan
+            mask_row[:begin] = mask_row[end:number] = no_data
+            for k in range(end - begin):
+                i = np.uint64(begin + k)
+                column, row = np.int64(column_of[i]), np.int64(row_of[i])
+                near, far = np.uint64(column), np.uint64(column + 1)
+                above, below = mask[np.uint64(row)], mask[np.uint64(row + 1)]
+                bits = above[near] | above[far] | below[near] | below[far]
+                mask_row[i] = bits
+                if bits & no_data:
+                    image_row[i], variance_row[i] = nan, nan
+                    continue
+                total, spread = _sums(
+                    image, variance, row - _margin, column - _margin, table,
+                    step_y[i], rest_y[i], step_x[i], rest_x[i],
+                )  # fmt: skip
+                image_row[i], variance_row[i] = scale[i] * total, scale[i] * scale[i] * spread
+        x += number
