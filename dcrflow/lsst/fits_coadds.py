@@ -120,7 +120,7 @@ class FitsCoadd(SubfilterCoadd):
             raise
         except Exception as error:
             said = error.args[0] if isinstance(error, KeyError) and error.args else error
-            raise CoaddStoreError(f"{self.label}: {what}: {' '.join(str(said).split())}") from error
+            raise CoaddStoreError(f"cannot read {self.label}: {what}: {' '.join(str(said).split())}") from error
 
     def tract_bbox(self) -> Box | None:
         """Not known."""
@@ -163,13 +163,8 @@ class FitsCoadd(SubfilterCoadd):
     @cached_property
     def _headers(self) -> Mapping[str, fits.Header]:
         """Those of its planes."""
-        try:
-            with fits.open(self.data, memmap=False, lazy_load_hdus=True) as file:
-                return {name: _plane(file, i, name).header.copy() for i, name in enumerate(("IMAGE", "MASK"), 1)}
-        except DcrflowError:
-            raise
-        except Exception as error:  # of many kinds, from astropy's depths
-            raise CoaddStoreError(f"cannot read {self.label}: {' '.join(str(error).split())}") from error
+        with self._named("its headers"), fits.open(self.data, memmap=False, lazy_load_hdus=True) as file:
+            return {name: _plane(file, i, name).header.copy() for i, name in enumerate(("IMAGE", "MASK"), 1)}
 
     @cached_property
     def _scale(self) -> float:
