@@ -2,12 +2,14 @@
 
 zarr takes a chunk that its store does not have for the fill value: no data. An overloaded object store that answers 404
 where it means "not now" would silently cost pixels. So a key counts as missing only if it is not listed either, and
-whatever else meets a 404 is tried again. Timeouts, 5xx and 429 the clients (obstore, s3fs) try again themselves.
+whatever else meets a 404 is tried again. Timeouts, 5xx and 429 the clients (obstore, s3fs) try again themselves, but
+for writes and deletions that may have happened all the same: nothing here minds if those happen twice.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -18,6 +20,7 @@ from zarr.storage import LocalStore, MemoryStore, StorePath, WrapperStore, ZipSt
 from zarr.storage._common import make_store
 
 _WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds between the tries
+_ENOUGH = 30.0  # seconds after which there is no other try: the client has tried long enough itself
 
 
 class DependableStore(WrapperStore[Store]):
@@ -71,7 +74,7 @@ class DependableStore(WrapperStore[Store]):
     async def delete(self, key: str) -> None:
         """Until it is no longer listed: deleting what is "not found" is no error to zarr."""
         for wait in (*_WAITS, 0.0):
-            await self._store.delete(key)
+            await _patiently(lambda: self._store.delete(key))
             if not await self._listed(key):
                 return
             await asyncio.sleep(wait)
@@ -124,12 +127,23 @@ async def _collected(found: AsyncIterator[str]) -> list[str]:
 
 
 async def _patiently[T](request: Callable[[], Awaitable[T]]) -> T:
-    """Try again after a 404, which is none for what does not depend on anything being there."""
+    """Try again what may go well the next time."""
+    began = time.monotonic()
     for wait in _WAITS:
         try:
             return await request()
-        except Exception as error:  # obstore has a class for a 404, but not where it lists
-            if not isinstance(error, FileNotFoundError) and "404 Not Found" not in str(error):
+        except Exception as error:
+            if not _may_pass(error) or time.monotonic() - began > _ENOUGH:
                 raise
             await asyncio.sleep(wait)
     return await request()
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether it is a 404, which is none for what does not depend on anything being there, or no answer came.
+
+    obstore has a class for a 404, but not where it lists, and one for all that is not an answer: told by its words.
+    """
+    if isinstance(error, OSError):
+        return not isinstance(error, PermissionError | FileExistsError)
+    return any(words in str(error) for words in ("404 Not Found", "HTTP error: "))

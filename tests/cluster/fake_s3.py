@@ -26,6 +26,7 @@ class FakeS3(ThreadingHTTPServer):
         self.objects: dict[str, bytes] = {}
         self.hidden: set[str] = set()  # listed, but "not found"
         self.rate = 0.0
+        self.too_late: list[str] = []  # what is next asked for in these ways is done, but answered too late
         self.faults: Counter[str] = Counter()
         self.random = random.Random(7)
         self.lock = threading.Lock()
@@ -62,6 +63,9 @@ class _Handler(BaseHTTPRequestHandler):
                 fault = self.server.random.choices(["503", "404", "timeout"], [45, 45, 10])[0]
                 late = self.server.random.random() < 0.5
                 self.server.faults[fault] += 1
+            if self.command in self.server.too_late:
+                self.server.too_late.remove(self.command)
+                fault, late = "timeout", True
             answer = None if fault and not late else self._act(body)
         if fault == "timeout":
             time.sleep(SLOW)

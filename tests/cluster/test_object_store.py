@@ -11,6 +11,7 @@ from zarr.storage import ObjectStore
 import dcrflow
 from dcrflow.campaign import run_campaign
 from dcrflow.stores import remote
+from dcrflow.stores.locks import locked
 from dcrflow.verify import verify
 
 s3 = pytest.importorskip("obstore.store", reason="obstore is not installed (extra s3)")
@@ -63,3 +64,15 @@ def test_not_found_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
         server.hidden.add("any/values/c/0")
         with pytest.raises(OSError, match=r"values/c/0 is listed in .*, but 3 requests for it found nothing"):
             array[:]
+
+
+def test_answers_that_come_too_late() -> None:
+    """Clients do not repeat a request that may have been granted: a lock of one's own, or what was to be deleted."""
+    with fake_s3() as server:
+        group = zarr.create_group(remote.dependable(bucket(server, "any")))
+        server.too_late[:] = ["PUT", "POST"]  # of which the latter deletes
+        with locked(group, "a") as renew:
+            renew()
+            assert len([key for key in server.objects if "/locks/" in key]) == 1
+        assert not server.too_late
+        assert not [key for key in server.objects if "/locks/" in key]
