@@ -19,6 +19,7 @@ from distributed.core import Status
 from tornado.ioloop import PeriodicCallback
 
 from dcrflow.cluster.batch import job_script, open_batch
+from dcrflow.cluster.clock import FollowsClock, clock_followed
 from dcrflow.cluster.description import (
     KINDS,
     Batch,
@@ -39,6 +40,7 @@ __all__ = ["KINDS", "connect", "read_description", "show"]
 
 LOOPBACK = "127.0.0.1"
 _REPLACE_EVERY = 2000.0  # ms
+_PLUGINS = (AllocatorThresholds, FollowsClock)
 
 #: A lost worker makes all that it was working on suspect: allow a task to be unlucky more often than dask's 3.
 #: Workers start no more loads than they can work on. Spill before dying. An adaptive cluster takes a task of unknown
@@ -134,8 +136,9 @@ def _running(address: str, directory: Any) -> Iterator[Client]:
     except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
         said = " ".join(str(error).split()) or type(error).__name__
         raise ClusterError(f"no dask scheduler answers at {address}: {said}") from None
-    with client:
-        client.register_plugin(AllocatorThresholds())
+    with client, clock_followed(client):
+        for plugin in _PLUGINS:
+            client.register_plugin(plugin())
         yield client
 
 
@@ -170,8 +173,8 @@ def _local(description: Local) -> Iterator[Client]:
 
 
 def _started(cluster: Any, *plugins: WorkerPlugin) -> Iterator[Client]:
-    with cluster, Client(cluster) as client:
-        for plugin in (AllocatorThresholds(), *plugins):
+    with cluster, Client(cluster) as client, clock_followed(client):
+        for plugin in (*(each() for each in _PLUGINS), *plugins):
             client.register_plugin(plugin)
         if not isinstance(cluster, SpecCluster) or cluster.loop is None:
             yield client

@@ -43,10 +43,14 @@ def ended(process: subprocess.Popen[str], timeout: float = 600) -> tuple[int, st
     try:
         said, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        said, _ = process.communicate()
-        raise AssertionError(f"it did not end within {timeout} s: {said[-2000:]}") from None
+        raise AssertionError(f"it did not end within {timeout} s: {_killed(process)[-2000:]}") from None
     return process.returncode, said
+
+
+def _killed(process: subprocess.Popen[str]) -> str:
+    """With all that it started; what it had said."""
+    os.killpg(process.pid, signal.SIGKILL)
+    return process.communicate()[0]
 
 
 def complete(out: Path) -> dict[str, int]:
@@ -68,7 +72,8 @@ def wait_for(out: Path, number: int, process: subprocess.Popen[str] | None = Non
         if process is not None and process.poll() is not None:
             raise AssertionError(f"it ended too early: {process.stdout.read() if process.stdout else ''}")
         if time.monotonic() > until:
-            raise TimeoutError(f"{len(complete(out))} of {number} after {timeout} s")
+            said = "" if process is None else _killed(process)
+            raise TimeoutError(f"{len(complete(out))} of {number} after {timeout} s: {said[-2000:]}")
         time.sleep(0.05)
 
 
