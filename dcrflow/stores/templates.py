@@ -169,7 +169,10 @@ class TemplateStore:
         return url_of(self._store)
 
     def write(self, template: xr.Dataset) -> TemplateRecord:
-        """Write a template, its status last; one that is there already is replaced.
+        """Write a template, its status last; one that is there already is replaced, if it is not the same.
+
+        (Were the same written again, it would be lost with a writer that dies meanwhile: one that does what was done
+        before, because the worker that did it has died since, and that nobody waits for any more.)
 
         Parameters
         ----------
@@ -191,20 +194,23 @@ class TemplateStore:
             raise TemplateStoreError(f"{where}: its mask has no plane {NO_DATA}, found {', '.join(planes) or 'none'}")
         visit, detector = int(template.attrs["visit"]), int(template.attrs["detector"])
         try:
+            values = {str(name): np.asarray(variable.values) for name, variable in template.variables.items()}
+            said = {str(n): {**v.attrs, **_coordinates(template, str(n))} for n, v in template.variables.items()}
+            digests = {name: _digest(array) for name, array in values.items()}
+            about = {**template.attrs, "crc32": digests, "status": "complete"}
+            about["attributes_crc32"] = _digest_of_words(about, said)
             with locked(self._root, f"{visit}.{detector}") as renew:
-                group, digests, said = self._fresh(visit, detector), {}, {}
-                for name, variable in template.variables.items():
+                there = self._attributes(visit, detector)
+                if there != json.loads(json.dumps(about)) or not self._is_sound(visit, detector):
+                    group = self._fresh(visit, detector, there)
+                    for name, array in values.items():
+                        renew()
+                        fill = 1 << planes[NO_DATA] if name == "mask" else np.nan if array.dtype.kind == "f" else 0
+                        dims = tuple(str(d) for d in template.variables[name].dims)
+                        write_array(group, name, dims, array, fill=fill, attributes=said[name])
                     renew()
-                    values = np.asarray(variable.values)
-                    digests[str(name)] = _digest(values)
-                    fill = 1 << planes[NO_DATA] if name == "mask" else np.nan if values.dtype.kind == "f" else 0
-                    dims = tuple(str(d) for d in variable.dims)
-                    said[str(name)] = {**variable.attrs, **_coordinates(template, str(name))}
-                    write_array(group, str(name), dims, values, fill=fill, attributes=said[str(name)])
-                renew()
-                about = {**template.attrs, "crc32": digests, "status": "complete"}
-                about["attributes_crc32"] = _digest_of_words(about, said)
-                return _finish(group, visit, detector, about)
+                    group.update_attributes(about)
+                return _recorded(visit, detector, about)
         except OSError as error:
             raise TemplateStoreError(f"{where}: {words_of(error)}{remedy(error)}") from error
 
@@ -242,20 +248,34 @@ class TemplateStore:
         attributes["status"] = status
         try:
             with locked(self._root, f"{visit}.{detector}"):
-                there = self.status(visit, detector)
+                there = self._attributes(visit, detector)
+                found = None if there is None else _record(visit, detector, there)
                 wanted = str(attributes.get("config_hash", "")), str(attributes.get("inputs", ""))
-                if there is not None and there.status == "complete" and there.matches(*wanted):
-                    return there
-                return _finish(self._fresh(visit, detector), visit, detector, attributes)
+                if found is not None and found.status == "complete" and found.matches(*wanted):
+                    return found
+                self._fresh(visit, detector, there).update_attributes(attributes)
+                return _recorded(visit, detector, attributes)
         except OSError as error:
             raise TemplateStoreError(
                 f"{self.url}: cannot write the status of {_label(attributes)}: {words_of(error)}{remedy(error)}"
             ) from error
 
-    def _fresh(self, visit: int, detector: int) -> zarr.Group:
-        """An empty group without status, whatever was there; what was there loses its status first."""
+    def _attributes(self, visit: int, detector: int) -> dict[str, Any] | None:
+        return group_attributes(self._root, [f"{visit}/{detector}"])[0]
+
+    def _is_sound(self, visit: int, detector: int) -> bool:
+        """Whether a complete template is undamaged."""
+        try:
+            return not self._damaged(visit, detector, (OSError,))  # a disk that hesitates says nothing against it
+        except OSError:
+            raise
+        except Exception:  # metadata that are none
+            return False
+
+    def _fresh(self, visit: int, detector: int, there: Mapping[str, Any] | None) -> zarr.Group:
+        """An empty group without status; what was there, with the attributes given, loses its status first."""
         path = f"{visit}/{detector}"
-        if group_attributes(self._root, [path])[0]:
+        if there:
             self._root.require_group(path).attrs.put({})
         return self._root.create_group(path, overwrite=True)
 
@@ -308,7 +328,7 @@ class TemplateStore:
 
     def status(self, visit: int, detector: int) -> TemplateRecord | None:
         """What the store says of a detector-visit; None if nothing (complete) is there. One metadata read."""
-        attributes = group_attributes(self._root, [f"{visit}/{detector}"])[0]
+        attributes = self._attributes(visit, detector)
         return None if attributes is None else _record(visit, detector, attributes)
 
     def records(self) -> Iterator[TemplateRecord]:
@@ -362,8 +382,12 @@ class TemplateStore:
         TemplateStoreError
             If there is no complete template.
         """
+        return self._damaged(visit, detector, ())
+
+    def _damaged(self, visit: int, detector: int, raised: tuple[type[Exception], ...]) -> tuple[str, ...]:
+        """The same; some errors are raised, where others make a damaged variable."""
         digests = self.read(visit, detector).attrs.get("crc32", {})
-        found = tuple(name for name, digest in digests.items() if self._digest_of(visit, detector, name) != digest)
+        found = tuple(n for n, digest in digests.items() if self._digest_of(visit, detector, n, raised) != digest)
         group = self._root[f"{visit}/{detector}"]
         assert isinstance(group, zarr.Group)  # or it could not be read
         about = group.attrs.asdict()
@@ -371,11 +395,13 @@ class TemplateStore:
         written = about.get("attributes_crc32")
         return found if written in (None, _digest_of_words(about, said)) else (*found, "attributes")
 
-    def _digest_of(self, visit: int, detector: int, name: str) -> int | None:
+    def _digest_of(self, visit: int, detector: int, name: str, raised: tuple[type[Exception], ...]) -> int | None:
         """The digest of what is in the store; None if it cannot be read."""
         try:
             array = self._root[f"{visit}/{detector}/{name}"]
             return _digest(np.asarray(array[...])) if isinstance(array, zarr.Array) else None
+        except raised:
+            raise
         except Exception:
             return None
 
@@ -440,18 +466,15 @@ def _digest_of_words(about: Mapping[str, Any], of_variables: Mapping[str, Mappin
     return crc32(json.dumps(words, sort_keys=True).encode())
 
 
-def _finish(group: zarr.Group, visit: int, detector: int, attributes: Mapping[str, Any]) -> TemplateRecord:
-    """Write the attributes, the status among them, in one go."""
-    group.update_attributes(dict(attributes))
+def _recorded(visit: int, detector: int, attributes: Mapping[str, Any]) -> TemplateRecord:
+    """The record of what has a status."""
     record = _record(visit, detector, attributes)
     assert record is not None
     return record
 
 
 def _record_of(entry: Mapping[str, Any]) -> TemplateRecord:
-    record = _record(entry["visit"], entry["detector"], entry)
-    assert record is not None  # entries have a status
-    return record
+    return _recorded(entry["visit"], entry["detector"], entry)
 
 
 def _record(visit: int, detector: int, attributes: Mapping[str, Any]) -> TemplateRecord | None:

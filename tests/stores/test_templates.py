@@ -1,5 +1,6 @@
 """The template store: its layout, and that a template is there whole or not at all."""
 
+import errno
 import json
 import os
 import pickle
@@ -216,6 +217,55 @@ def test_a_crash_at_any_write_leaves_no_status(after: str, write: str) -> None:
         assert write != "a template" or store.damaged(12, 3) == ()
     assert crashes >= (10 if "a template" in (after, write) else 2)
     assert (old is None) == (after == "nothing")
+
+
+def test_the_same_again_leaves_all_as_it_is() -> None:
+    """By a worker that repeats what one that died had done, and may die in the middle: nobody would do it again."""
+    watched = WatchedStore()
+    store = TemplateStore.create_or_open(watched)
+    store.write(template(psf=True))
+    before = {k: id(v) for k, v in watched._store_dict.items()}
+    assert store.write(template(psf=True)) == record()
+    assert {k: id(v) for k, v in watched._store_dict.items()} == before
+    again = template(psf=True)
+    again["variance"][3, 4] += 1
+    assert store.write(again) == record()
+    assert store.read(12, 3)["variance"][3, 4] == again["variance"][3, 4]
+
+
+@pytest.mark.parametrize("name", ["image/c/0/0", "mask/zarr.json", "x/zarr.json", "zarr.json"])
+def test_the_same_again_mends_what_is_damaged(name: str) -> None:
+    memory = MemoryStore()
+    store = TemplateStore.create_or_open(memory)
+    store.write(template())
+    before = dict(memory._store_dict)
+    value = memory._store_dict[f"12/3/{name}"]
+    for damaged in (None, b"", value.to_bytes()[:-9], b"x" + value.to_bytes()[1:]):
+        if damaged is None:
+            del memory._store_dict[f"12/3/{name}"]
+        else:
+            memory._store_dict[f"12/3/{name}"] = type(value).from_bytes(damaged)
+        assert store.write(template()) == record()
+        assert memory._store_dict == before
+
+
+def test_the_same_again_does_not_replace_what_cannot_be_read_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = TemplateStore.create_or_open(tmp_path / "t.zarr")
+    store.write(template())
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    plain = LocalStore.get
+
+    async def failing(self: LocalStore, key: str, *more: Any, **options: Any) -> Any:
+        if key == "12/3/variance/c/0/0":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), key)
+        return await plain(self, key, *more, **options)
+
+    monkeypatch.setattr(LocalStore, "get", failing)
+    with pytest.raises(TemplateStoreError, match=r"cannot write the template of .* detector 3: .*Input/output error"):
+        store.write(template())
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
 def test_a_writer_without_status_is_seen_by_no_reader() -> None:
