@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.markup import escape
 
+from dcrflow import forkserver
 from dcrflow.cli import cluster as cluster_commands
 from dcrflow.cli import files, interrupt, rubin, show
 from dcrflow.cli.inputs import coadds_of, refuse_within, visits_of
@@ -89,6 +90,7 @@ def demo(
     workers: Workers = None,
 ) -> None:
     """Simulate a small survey, build its templates, show what they gain."""
+    forkserver.begin()
     from dcrflow.demo import run_demo
 
     show.demo(run_demo(out, show.DemoDisplay(), workers=workers))
@@ -175,6 +177,8 @@ def run(
     ] = None,
 ) -> None:
     """Build templates; run it again to finish what is missing."""
+    if cluster == "local":
+        forkserver.begin()
     from dcrflow.campaign import run_campaign
     from dcrflow.campaign.stopping import Stop
     from dcrflow.cluster import connect

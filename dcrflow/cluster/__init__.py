@@ -18,6 +18,7 @@ from distributed import Client, LocalCluster, Nanny, SpecCluster, Worker, Worker
 from distributed.core import Status
 from tornado.ioloop import PeriodicCallback
 
+from dcrflow import forkserver
 from dcrflow.cluster.batch import job_script, open_batch
 from dcrflow.cluster.clock import FollowsClock, clock_followed
 from dcrflow.cluster.description import (
@@ -46,7 +47,8 @@ _PLUGINS = (AllocatorThresholds, FollowsClock)
 #: Workers start no more loads than they can work on. Spill before dying. An adaptive cluster takes a task of unknown
 #: duration for a long one, and is in no hurry to stop workers. A scheduler keeps its last messages to each worker, with
 #: the plans in them: of 1,000, as by default, they take 40 MB a worker, and gigabytes for hundreds of workers. A worker
-#: that is not back 15 s after its death is by default closed for good: on a busy machine its imports take longer.
+#: that is not back 15 s after its death is by default closed for good: on a busy machine its imports take longer. On
+#: this machine, workers are forked off a process that has done these.
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 10,
     "distributed.scheduler.worker-saturation": 1.0,
@@ -56,6 +58,7 @@ SETTINGS = {
     "distributed.admin.low-level-log-length": 100,
     "distributed.comm.timeouts.connect": "60s",
     "distributed.deploy.lost-worker-timeout": "120s",
+    "distributed.worker.multiprocessing-method": forkserver.METHOD,
     "distributed.worker.memory.target": 0.6,
     "distributed.worker.memory.spill": 0.7,
     "distributed.worker.memory.pause": 0.8,
@@ -158,13 +161,15 @@ def _address_in(path: Any, wait: float) -> str:
 
 
 def _local(description: Local) -> Iterator[Client]:
-    with _deaf_to_interrupts():
+    forkserver.context()
+    with forkserver.deaf_to_interrupts():
         local = LocalCluster(
             n_workers=description.workers or os.cpu_count() or 1,
             threads_per_worker=description.threads,
             host=LOOPBACK,
             memory_limit=description.memory,
             local_directory=None if description.local_directory is None else str(description.local_directory),
+            env=dict(os.environ),  # the server they are forked off knows that of its own beginning
             dashboard_address=f"{LOOPBACK}:{_free_port(description.dashboard, LOOPBACK)}",
         )
     if description.adaptive:
@@ -198,19 +203,6 @@ def _replace_lost(cluster: SpecCluster) -> None:
             del cluster.workers[name]
     if cluster.status == Status.running and set(cluster.worker_spec) - set(cluster.workers):
         SpecCluster.scale(cluster, len(cluster.worker_spec))  # of jobs: their clusters count in other units
-
-
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Start processes that ignore Ctrl-C, which the terminal sends to all: this one decides what ends when."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 class _Deaf(WorkerPlugin):

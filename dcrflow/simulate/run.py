@@ -8,11 +8,11 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
+from dcrflow import forkserver
 from dcrflow.errors import DcrflowError
 from dcrflow.geometry.skymap import Tract
 from dcrflow.masks import STANDARD_PLANES
@@ -175,7 +175,7 @@ def _pool(workers: int) -> Iterator[Callable[[SurveyConfig, Path, list[_Unit]], 
         yield lambda config, directory, units: (_simulate(config, directory, unit) for unit in units)
         return
     # Not fork: the caller may have threads (dask, the progress bar), and a forked child of those can hang.
-    executor = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    executor = ProcessPoolExecutor(workers, mp_context=forkserver.context())
 
     def submit(config: SurveyConfig, directory: Path, units: list[_Unit]) -> Iterator[_Unit]:
         futures: list[Future[_Unit]] = [executor.submit(_simulate, config, directory, unit) for unit in units]

@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 from scenes import IMAGE, coadds, visit
 
 import dcrflow
@@ -84,15 +83,3 @@ def contents(out: Path) -> dict[str, bytes]:
         for path in out.rglob("*")
         if path.is_file() and ".dcrflow" not in path.parts
     }
-
-
-def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The worker processes of a local cluster, youngest last."""
-    found = []
-    for child in psutil.Process(process.pid).children(recursive=True):
-        try:
-            if "spawn_main" in " ".join(child.cmdline()):
-                found.append(child)
-        except psutil.Error:
-            continue
-    return sorted(found, key=lambda p: p.create_time())

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from runs import complete, contents, ended, make_survey, start, wait_for, workers_of
+from processes import workers_of
+from runs import complete, contents, ended, make_survey, start, wait_for
 
 from dcrflow.report import campaign_status
 from dcrflow.verify import verify
@@ -131,7 +132,7 @@ def test_a_worker_hangs(survey: Path, undisturbed: dict[str, bytes], tmp_path: P
     description.write_text("kind: local\nworkers: 2\nworker_ttl: 20s\n")
     process = start(survey, out, "--cluster", str(description))
     wait_for(out, 2, process)
-    workers_of(process)[0].send_signal(signal.SIGSTOP)
+    workers_of(process.pid)[0].send_signal(signal.SIGSTOP)
     status, said = ended(process)
     assert status == 0, said
     is_as_if_nothing_had_happened(out, undisturbed)

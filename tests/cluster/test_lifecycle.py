@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from runs import complete, contents, ended, make_survey, start, wait_for, workers_of
+from processes import workers_of
+from runs import complete, contents, ended, make_survey, start, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -70,7 +71,7 @@ def test_workers_are_killed(survey: Path, undisturbed: dict[str, bytes], tmp_pat
     process = start(survey, out, "--workers", "2")
     for number in (1, 5, 9, 13):
         wait_for(out, number, process)
-        workers_of(process)[0].kill()
+        workers_of(process.pid)[0].kill()
     status, said = ended(process)
     assert status == 0, said
     assert contents(out) == undisturbed
@@ -81,7 +82,7 @@ def test_the_client_is_killed(survey: Path, undisturbed: dict[str, bytes], tmp_p
     out = tmp_path / "out.zarr"
     process = start(survey, out, "--workers", "2")
     wait_for(out, 4, process)
-    for child in workers_of(process):
+    for child in workers_of(process.pid):
         child.kill()
     os.killpg(process.pid, signal.SIGKILL)
     ended(process)

@@ -12,8 +12,8 @@ import pytest
 
 pytest.importorskip("lsst.ctrl.mpexec", reason="the extra lsst is not installed")
 
-import psutil
 from lsst.daf.butler import Butler
+from processes import workers_of
 from rubin import PROGRAMS, damaged_coadd, must, wait_until
 
 from dcrflow.lsst.quanta import QuantumGraphError, _Order, run_graph
@@ -52,7 +52,7 @@ def test_run_kill_fail_restart(repo: Path, butler: Any, tmp_path: Path, monkeypa
         words = [*map(str, run), "--workers", "2", "--retries", "0"]
         began = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         wait_until(lambda: state.exists() and json.loads(state.read_text())["running"])
-        workers = [p for p in psutil.Process(began.pid).children(recursive=True) if "spawn_main" in str(p.cmdline())]
+        workers = workers_of(began.pid)
         workers[-1].kill()
         said, errors = began.communicate()
     first = json.loads(state.read_text())
