@@ -1,14 +1,19 @@
 """Campaigns on a real local cluster: finish, skip, fail alone, resume."""
 
 import dataclasses
+import time
+from io import StringIO
 
 import numpy as np
 import pytest
 import xarray as xr
+from distributed import Client, LocalCluster
+from rich.console import Console
 from scenes import IMAGE, TRACT, coadds, tan, visit
 
 import dcrflow
 from dcrflow.campaign import Progress, run_campaign
+from dcrflow.cli import show
 from dcrflow.errors import CoaddStoreError, ConfigError, VisitTableError
 from dcrflow.report import campaign_status
 from dcrflow.stores.visits import BadVisit
@@ -54,6 +59,29 @@ def test_campaign(client, store: str, tmp_path) -> None:
     assert (other.skipped, other.complete) == (0, 2)  # another configuration is another template
     anew = run_campaign(store, visits(2), out, dcrflow.TemplateConfig(border=3), client=client, overwrite=True)
     assert anew.complete == 2
+
+
+def test_it_says_that_it_waits_for_workers(store: str, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And that it has got some, as soon as something has ended."""
+    monkeypatch.setattr(show, "console", Console(file=(said := StringIO()), width=120, force_terminal=True))
+    states: list[Progress] = []
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,
+        Client(cluster) as waiting,
+        show.CampaignDisplay(waiting) as display,
+    ):
+
+        def look(state: Progress) -> None:
+            states.append(state)
+            display.update(state)
+            if state.running and not state.workers:
+                time.sleep(0.5)  # the bar is drawn ten times a second
+                cluster.scale(1)
+
+        assert run_campaign(store, visits(2), tmp_path / "out.zarr", client=waiting, progress=look).ok
+    assert {s.workers for s in states} == {0, 1}
+    assert states[-1].workers == 1
+    assert "waiting for workers" in said.getvalue()
 
 
 def test_one_failure_fails_alone(client, store: str, tmp_path) -> None:

@@ -40,6 +40,8 @@ class Progress:
         Seconds.
     lost : int
         Templates begun again because their workers died.
+    workers : int
+        That the cluster had a moment ago.
     """
 
     total: int
@@ -48,6 +50,7 @@ class Progress:
     done: Mapping[str, int]
     elapsed: float
     lost: int = 0
+    workers: int = 1
 
 
 @dataclass(frozen=True)

@@ -140,13 +140,15 @@ class _Campaign:
     damaged: int = 0
     failures: list[Failure] = field(default_factory=list)
     pending: dict[Future[Any], _InFlight] = field(default_factory=dict)
+    known: Mapping[str, int] = field(default_factory=dict)  # of `threads`
+    known_until: float = 0.0
 
     def run(self, to_do: Iterator[DetectorVisit], window: int | None) -> None:
         """Keep the window full until there is nothing left, or a reason to stop; then wait for what is in flight."""
         finished = as_completed(with_results=False)
         self.tell()
         while True:
-            while len(self.pending) < (window or WINDOW * max(1, sum(self.client.nthreads().values()))):
+            while len(self.pending) < (window or WINDOW * max(1, sum(self.threads().values()))):
                 self.stopped = self.stop.reason
                 visit = None if self.stopped else next(to_do, None)
                 if visit is None:
@@ -163,6 +165,13 @@ class _Campaign:
             self.tell()
         if self.stopped and next(to_do, None) is None:
             self.stopped = ""  # it was all done anyway
+
+    def threads(self) -> Mapping[str, int]:
+        """Of each worker; asked for once a second, or until there are any."""
+        now = time.monotonic()
+        if now > self.known_until or not self.known:
+            self.known, self.known_until = self.client.nthreads(), now + 1.0
+        return self.known
 
     def to_do(self, rows: Sequence[Row], overwrite: bool, retry_failed: bool) -> Iterator[DetectorVisit]:
         """The detector-visits that are still to be made, looked up one by one as the window moves."""
@@ -270,7 +279,8 @@ class _Campaign:
 
     def tell(self) -> None:
         elapsed = time.monotonic() - self.began
-        self.report(Progress(self.total, self.skipped, len(self.pending), dict(self.done), elapsed, self.lost))
+        running, workers = len(self.pending), len(self.threads())
+        self.report(Progress(self.total, self.skipped, running, dict(self.done), elapsed, self.lost, workers))
 
     def result(self) -> CampaignResult:
         return CampaignResult(

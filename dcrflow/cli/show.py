@@ -148,7 +148,7 @@ class CampaignDisplay:
         parts.append(f"[red]{state.done['failed']} failed[/]" if state.done.get("failed") else "0 failed")
         if state.lost:
             parts.append(f"[yellow]{state.lost} lost[/]")
-        parts.append(f"{rate:.0f}/min")
+        parts.append(f"{rate:.0f}/min" if state.workers else "[yellow]waiting for workers[/]")
         self._progress.update(self._task, total=state.total, completed=ended + state.skipped, detail=" ".join(parts))
 
     def update_quanta(self, state: GraphProgress) -> None:
