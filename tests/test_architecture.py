@@ -11,7 +11,7 @@ ROOT = Path(dcrflow.__file__).parent
 
 #: From the ground up. A module may import from its own layer and from those before it.
 LAYERS = [
-    ("foundation", ["version", "errors", "masks", "forkserver", "scratch", "sketch", "yamltext"]),
+    ("foundation", ["version", "errors", "masks", "scratch", "sketch", "yamltext"]),
     ("kernels", ["kernels"]),
     ("geometry", ["geometry"]),
     ("physics", ["physics"]),
@@ -23,7 +23,7 @@ LAYERS = [
     ("diagrams", ["diagrams"]),
     ("steps", ["steps"]),
     ("graph", ["graph"]),
-    ("campaign", ["campaign", "report", "cluster", "verify"]),
+    ("campaign", ["forkserver", "campaign", "report", "cluster", "verify"]),
     ("page", ["htmlreport"]),
     ("simulation", ["simulate"]),
     ("demo", ["demo"]),

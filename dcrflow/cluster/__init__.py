@@ -16,6 +16,7 @@ from typing import Any
 import dask
 from distributed import Client, LocalCluster, Nanny, SpecCluster, Worker, WorkerPlugin
 from distributed.core import Status
+from distributed.utils import get_mp_context
 from tornado.ioloop import PeriodicCallback
 
 from dcrflow import forkserver
@@ -161,6 +162,7 @@ def _address_in(path: Any, wait: float) -> str:
 
 
 def _local(description: Local) -> Iterator[Client]:
+    get_mp_context()  # dask says once what such a server imports; we, after it
     forkserver.context()
     with forkserver.deaf_to_interrupts():
         local = LocalCluster(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from multiprocessing import current_process
 from pathlib import Path
@@ -75,3 +77,25 @@ def test_a_worker_that_dask_gave_up_is_replaced(tmp_path: Path) -> None:
         assert client.submit(_survivor, Poison(tmp_path / "taken")).result(timeout=60) != first
         assert (tmp_path / "taken").exists()
         assert client.submit(signal.getsignal, signal.SIGINT, pure=False).result(timeout=60) == signal.SIG_IGN
+
+
+def test_a_worker_has_all_imported_when_it_begins(tmp_path: Path) -> None:
+    """In a process of its own: there is one server a process, and this one's has begun."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        "from dcrflow.cluster import connect\n"
+        "if __name__ == '__main__':\n"
+        "    with connect('local', workers=1, dashboard=0) as client:\n"
+        "        print(client.run(lambda: 'dcrflow.graph' in sys.modules))\n"
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert "True" in ended.stdout, ended
+
+
+def test_workers_know_the_environment_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that in which the server began that they are forked off: credentials set in a notebook, say."""
+    for value in ("before", "after"):
+        monkeypatch.setenv("DCRFLOW_TEST", value)
+        with connect("local", workers=1, dashboard=0) as client:
+            assert set(client.run(os.getenv, "DCRFLOW_TEST").values()) == {value}
