@@ -7,12 +7,11 @@ import resource
 import time
 from pathlib import Path
 
-from distributed import Client, LocalCluster
-
 from benchmarks.measure import interleaved, once
 from benchmarks.scene import Work
 from benchmarks.stubs import without_pixels
 from dcrflow.campaign import run_campaign
+from dcrflow.cluster import connect
 from dcrflow.config import TemplateConfig
 from dcrflow.graph import TemplateGraph
 from dcrflow.plan import plan_template
@@ -42,11 +41,7 @@ def throughput(work: Work, folder: Path, number: int, granularity: str, workers:
     visits = [dataclasses.replace(work.visit, visit=n) for n in range(number)]
     config = TemplateConfig(tile=2048, granularity=granularity)
     store = TemplateStore.create_or_open(folder / f"stub-{granularity}.zarr")
-    with (
-        without_pixels(),
-        LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):
+    with without_pixels(), connect("local", workers=workers, dashboard=0) as client:
         run_campaign(work.coadds, visits[: max(8, number // 10)], store, config, client=client, overwrite=True)
         before, began = _resident(), time.perf_counter()
         cpu, _ = once(lambda: run_campaign(work.coadds, visits, store, config, client=client, overwrite=True))
