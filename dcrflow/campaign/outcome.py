@@ -49,8 +49,8 @@ class Progress:
     running: int
     done: Mapping[str, int]
     elapsed: float
-    lost: int = 0
-    workers: int = 1
+    lost: int
+    workers: int
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import asyncio
 import gc
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from distributed import Client, Worker, WorkerPlugin
 from distributed.batched import BatchedSend
@@ -67,7 +67,5 @@ class FollowsClock(WorkerPlugin):
     def setup(self, worker: Worker) -> None:
         self._task = asyncio.ensure_future(follow_clock())
 
-    async def teardown(self, worker: Worker) -> None:
+    def teardown(self, worker: Worker) -> None:
         self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task

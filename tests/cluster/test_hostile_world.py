@@ -163,9 +163,9 @@ def _clock(place: Path) -> tuple[Path, dict[str, str]]:
 
 
 def test_clocks_that_jump_in_a_run(survey: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
-    """A day ahead, then a month back, while templates are being made: dask's messages may wait for the old time.
+    """A day ahead, then a month back, while templates are being made: what waits for the old time begins anew.
 
-    Then workers are not heard of, and their work is done again.
+    A worker that is not heard of before that is replaced, and its work done again.
     """
     out, description = tmp_path / "out.zarr", tmp_path / "cluster.yaml"
     description.write_text("kind: local\nworkers: 2\nworker_ttl: 20s\n")
