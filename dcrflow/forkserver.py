@@ -19,12 +19,17 @@ from multiprocessing.context import BaseContext
 #: Not everywhere: elsewhere than on Linux, system libraries do not survive it.
 METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 
+#: What the C library reads as a process begins: all threads share one heap, see `dcrflow.cluster.memory`.
+ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}
+
 _IMPORTED = ["distributed.nanny", "dcrflow.graph"]
 
 
 def context() -> BaseContext:
     """The multiprocessing context in which processes begin so."""
     found = get_context(METHOD)
+    for name, value in ONE_HEAP.items():
+        os.environ.setdefault(name, value)
     if METHOD == "forkserver":
         found.set_forkserver_preload(_IMPORTED)
     return found

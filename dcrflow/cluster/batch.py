@@ -12,6 +12,7 @@ from dask.utils import format_bytes, parse_bytes
 from dcrflow.cluster.description import Batch, HtCondor, Pbs, Slurm, seconds
 from dcrflow.cluster.tls import certificates, security_of
 from dcrflow.errors import ClusterError
+from dcrflow.forkserver import ONE_HEAP
 
 _CLASSES = {Slurm: ("slurm", "SLURM"), Pbs: ("pbs", "PBS"), HtCondor: ("htcondor", "HTCondor")}
 
@@ -39,7 +40,7 @@ def job_settings(description: Batch) -> dict[str, Any]:
         "python": description.python or sys.executable,
         "job_name": "dcrflow",
         "job_extra_directives": list(description.directives),
-        "job_script_prologue": list(description.prologue),
+        "job_script_prologue": [*(f"export {k}={v}" for k, v in ONE_HEAP.items()), *description.prologue],
         "worker_extra_args": ["--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{stagger}s"],
         "death_timeout": 120,
     }

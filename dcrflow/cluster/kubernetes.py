@@ -9,6 +9,7 @@ import yaml
 
 from dcrflow.cluster.description import Kubernetes
 from dcrflow.errors import ClusterError
+from dcrflow.forkserver import ONE_HEAP
 
 
 class _Plain(yaml.SafeDumper):
@@ -129,7 +130,8 @@ def open_kubernetes(description: Kubernetes) -> Any:
 
 
 def _container(description: Kubernetes, name: str, arguments: list[str], memory: str, **more: Any) -> dict[str, Any]:
-    environment = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": description.worker_ttl, **description.environment}
+    ttl = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": description.worker_ttl}
+    environment = {**ttl, **ONE_HEAP, **description.environment}
     if description.tls:
         prefix = "DASK_DISTRIBUTED__COMM__"
         environment |= {f"{prefix}TLS__CA_FILE": f"{_CERTIFICATES}/ca.pem", f"{prefix}REQUIRE_ENCRYPTION": "true"}

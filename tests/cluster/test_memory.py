@@ -6,6 +6,7 @@ And a scheduler does not keep what it sent to them.
 import ctypes
 import pickle
 import resource
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import dask
@@ -27,7 +28,24 @@ def pages_asked_for() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the allocator is not glibc's")
+def pages_asked_for_by_a_second_thread() -> int:
+    """The first one has freed as much, and is still there."""
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+        first.submit(_hold, TIMES).result()
+        return second.submit(_hold, TIMES).result()
+
+
+def _hold(chunks: int) -> int:
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+    held = [np.ones(CHUNK, np.uint8) for _ in range(chunks)]
+    assert len(held) == chunks
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
+
+
+_GLIBC = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the allocator is not glibc's")
+
+
+@_GLIBC
 def test_chunks_take_the_same_memory_again() -> None:
     every_time = TIMES * CHUNK // resource.getpagesize()
     with cluster.connect("local", workers=1, dashboard=0) as client:
@@ -36,6 +54,13 @@ def test_chunks_take_the_same_memory_again() -> None:
         client.restart()  # a worker that comes later
         client.submit(pages_asked_for, pure=False).result()
         assert client.submit(pages_asked_for, pure=False).result() < every_time / 20
+
+
+@_GLIBC
+def test_threads_take_what_others_have_freed() -> None:
+    with cluster.connect("local", workers=1, dashboard=0) as client:
+        pages = client.submit(pages_asked_for_by_a_second_thread, pure=False).result()
+    assert pages < TIMES * CHUNK // resource.getpagesize() / 20
 
 
 def test_a_scheduler_forgets_what_it_sent() -> None:
