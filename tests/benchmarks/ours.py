@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import time
 from pathlib import Path
+from shutil import rmtree
 
 from benchmarks.scene import Work, full_size
 from dcrflow.cluster.memory import set_thresholds
@@ -23,6 +24,7 @@ set_thresholds()  # as in every worker
 def make(work: Work, folder: Path, tile: int = 1024, name: str = "out") -> None:
     """From the local store to a written template; of a detector-visit that has not been seen before."""
     kept_kernels.cache_clear()
+    rmtree(folder / f"{name}.zarr", ignore_errors=True)  # one that is there, and the same, would not be written
     plan = plan_template(work.coadds, work.visit, OURS.model_copy(update={"tile": tile}))
     make_template(work.coadds, plan, TemplateStore.create_or_open(folder / f"{name}.zarr"))
 
