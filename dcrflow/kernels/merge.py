@@ -118,6 +118,19 @@ def is_whole(image, weight, y0, y1, x0, x1):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def is_usable(image, variance):  # type: ignore[no-untyped-def]
+    """Whether all pixels of a contributor have weight: the image finite, the variance finite and positive."""
+    for y in range(len(image)):
+        values, variances = image[y], variance[y]
+        bad = 0
+        for x in range(len(values)):
+            bad += ~(np.isfinite(values[x]) & (variances[x] > 0) & (variances[x] < np.inf))
+        if bad:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
 def settle(image, variance, weight, y0, y1, x0, x1, known, weighed):  # type: ignore[no-untyped-def]
     """Tell where a merged image has data.
 

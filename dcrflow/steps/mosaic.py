@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dcrflow.geometry.box import Box
-from dcrflow.kernels.merge import merge_into
+from dcrflow.kernels.merge import is_usable, merge_into
 from dcrflow.masks import NO_DATA
 from dcrflow.pixels import Pixels
 from dcrflow.plan import TemplatePlan
@@ -34,6 +34,8 @@ def mosaic_tracts(plan: TemplatePlan, box: Box, warped: Sequence[Pixels]) -> Pix
         Of the tile; where no tract has data, the fill value in image and variance, and in the mask NO_DATA beside what
         flagged the pixels that it would have been made from.
     """
+    if len(warped) == 1 and is_usable(warped[0].image, warped[0].variance):
+        return Pixels(box, warped[0].image, warped[0].variance, warped[0].mask)
     image, variance, weight = (scratch(f"mosaic {n}", box.shape, np.float32) for n in ("image", "variance", "weight"))
     mask = scratch("mosaic mask", box.shape, np.int32)
     for array, start in ((image, np.nan), (variance, np.nan), (mask, 0), (weight, 0)):

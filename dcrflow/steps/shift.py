@@ -23,7 +23,7 @@ from dcrflow.steps.cells import CellKernels, cells_of, kernels_of, tabulated
 from dcrflow.steps.coefficients import spline_coefficients
 from dcrflow.steps.timing import timed
 
-_ROWS = 128  # of a strip: what is made of a region follows the turned tile, strip by strip
+_ROWS = 64  # of a strip: what is made of a region follows the turned tile, strip by strip
 _WHOLE = 1e-5  # share of the squared kernel's sum that may fall on pixels without variance unnoticed
 
 Float = NDArray[np.float64]
