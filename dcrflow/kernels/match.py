@@ -6,13 +6,13 @@ import numpy as np
 from numba import njit
 
 from dcrflow.kernels.convolve import convolve_sum, or_footprint
-from dcrflow.kernels.merge import is_positive, merge_into
+from dcrflow.kernels.merge import is_positive, merge_into, put_into
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def match_pieces(  # type: ignore[no-untyped-def]
     image, variance, mask, planes, pieces, kernel_of, taps, taps_at, shape, low, noise, noise_at, noise_shape,
-    noise_low, light, equal, down, right, to_image, to_variance, to_mask, to_weight,
+    noise_low, light, equal, first, down, right, to_image, to_variance, to_mask, to_weight,
 ):  # fmt: skip
     """Convolve the subfilters of a patch with their kernels, add them and merge them, piece by piece.
 
@@ -42,6 +42,8 @@ def match_pieces(  # type: ignore[no-untyped-def]
         As `or_footprint` takes it: lowest and highest displacement along y, then along x.
     equal : bool
         Whether all contributors weigh the same.
+    first : bool
+        Whether this patch is the first for all of its pieces: what is in the merged arrays there does not matter.
     down, right : int
         What to add to a row and a column of the patch's arrays to have those of the merged ones.
     to_image, to_variance, to_mask, to_weight : ndarray
@@ -68,11 +70,17 @@ def match_pieces(  # type: ignore[no-untyped-def]
         first_y, first_x = y0 - y_low.max() - noise_shape[c, 0] + 1, x0 - x_low.max() - noise_shape[c, 1] + 1
         if not is_positive(variance, first_y, y0 - y_low.min() + height, first_x, x0 - x_low.min() + width):
             left[p] = True
+            if first:
+                here, there = slice(y0 + down, y0 + down + height), slice(x0 + right, x0 + right + width)
+                to_image[here, there], to_mask[here, there], to_weight[here, there] = np.nan, 0, 0
             continue
         found = images[:area].reshape((height, width))
         spread, bits = variances[:area].reshape((height, width)), masks[:area].reshape((height, width))
         convolve_sum(image, of_image, low[c, 0], low[c, 1], y0, x0, found)
         convolve_sum(variance, of_variance, y_low, x_low, y0, x0, spread)
         or_footprint(mask, planes, light[c, 0], light[c, 1], light[c, 2], light[c, 3], y0, x0, bits)
-        merge_into(found, spread, bits, equal, y0 + down, x0 + right, to_image, to_variance, to_mask, to_weight)
+        if first:
+            put_into(found, spread, bits, equal, y0 + down, x0 + right, to_image, to_variance, to_mask, to_weight)
+        else:
+            merge_into(found, spread, bits, equal, y0 + down, x0 + right, to_image, to_variance, to_mask, to_weight)
     return left

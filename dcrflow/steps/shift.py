@@ -122,10 +122,15 @@ class _Merged:
         self.variance = scratch("merged variance", box.shape, np.float32)
         self.mask = scratch("merged mask", box.shape, np.int32)
         self.weight = scratch("merged weight", box.shape, np.float32)
-        for strip in strips:
-            where = strip.slices(box)
-            self.image[where] = np.nan
-            self.mask[where] = self.weight[where] = 0
+        self.begun = False
+
+    def _begin(self) -> None:
+        """Nothing is there yet."""
+        if not self.begun:
+            for where in (strip.slices(self.box) for strip in self.strips):
+                self.image[where] = np.nan
+                self.mask[where] = self.weight[where] = 0
+        self.begun = True
 
     def add_patch(self, tract: TractPlan, pixels: PatchPixels) -> None:
         """DCR-match a patch where it reaches the strips, and merge it."""
@@ -139,17 +144,21 @@ class _Merged:
         pieces = [cell for strip in within if not strip.is_empty for cell in cells_of(strip)]
         if not pieces:
             return
+        first = not self.begun and within == list(self.strips)  # and has something everywhere: no need to begin
+        self.begun |= first
+        self._begin()
         kernels = kernels_of(self.plan, tract, pieces, len(pixels.variance) == 1, len(pixels.mask) == 1)
         y0, x0 = pixels.box.y0, pixels.box.x0
         left = match_pieces(  # type: ignore[call-arg]
             pixels.image, pixels.variance, pixels.mask, _planes(self.plan),
             np.array([(p.y0 - y0, p.x0 - x0, p.height, p.width) for p in pieces]), *tabulated(kernels),
-            self.equal, y0 - self.box.y0, x0 - self.box.x0, self.image, self.variance, self.mask, self.weight,
+            self.equal, first, y0 - self.box.y0, x0 - self.box.x0, self.image, self.variance, self.mask, self.weight,
         )  # fmt: skip
         for matched in _pieces(self.plan, tract, pixels, [pieces[i] for i in np.flatnonzero(left)]):
             self._add(matched)
 
     def _add(self, matched: Matched) -> None:
+        self._begin()
         y0, x0 = matched.box.y0 - self.box.y0, matched.box.x0 - self.box.x0
         merge_into(
             matched.image, matched.variance, matched.mask, self.equal, y0, x0,
@@ -161,6 +170,7 @@ class _Merged:
 
         If not everywhere, all arrays become zero outside the strips, and the variance where nothing has weight.
         """
+        self._begin()
         within = self._within()
         if all(is_whole(self.image, self.weight, at.y0, at.y1, at.x0, at.x1) for at in within):
             return None
