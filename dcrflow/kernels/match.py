@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from dcrflow.kernels.convolve import convolve_sum, or_footprint
-from dcrflow.kernels.merge import is_positive, merge_into, put_into
+from dcrflow.kernels.merge import is_positive, merge_into
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -43,7 +43,7 @@ def match_pieces(  # type: ignore[no-untyped-def]
     equal : bool
         Whether all contributors weigh the same.
     first : bool
-        Whether this patch is the first for all of its pieces: what is in the merged arrays there does not matter.
+        Whether this patch is the first for all of its pieces: the merged arrays are cleared there.
     down, right : int
         What to add to a row and a column of the patch's arrays to have those of the merged ones.
     to_image, to_variance, to_mask, to_weight : ndarray
@@ -62,6 +62,9 @@ def match_pieces(  # type: ignore[no-untyped-def]
     for p in range(len(pieces)):
         y0, x0, height, width = pieces[p, 0], pieces[p, 1], pieces[p, 2], pieces[p, 3]
         c, area = kernel_of[p], height * width
+        if first:  # cleared here, where it stays in the cache until it is merged into
+            here, there = slice(y0 + down, y0 + down + height), slice(x0 + right, x0 + right + width)
+            to_image[here, there], to_mask[here, there], to_weight[here, there] = np.nan, 0, 0
         of_image = taps[taps_at[c] : taps_at[c + 1]].reshape((len(image), shape[c, 0], shape[c, 1]))
         of_variance = noise[noise_at[c] : noise_at[c + 1]].reshape(
             (noise_low.shape[2], noise_shape[c, 0], noise_shape[c, 1])
@@ -70,17 +73,11 @@ def match_pieces(  # type: ignore[no-untyped-def]
         first_y, first_x = y0 - y_low.max() - noise_shape[c, 0] + 1, x0 - x_low.max() - noise_shape[c, 1] + 1
         if not is_positive(variance, first_y, y0 - y_low.min() + height, first_x, x0 - x_low.min() + width):
             left[p] = True
-            if first:
-                here, there = slice(y0 + down, y0 + down + height), slice(x0 + right, x0 + right + width)
-                to_image[here, there], to_mask[here, there], to_weight[here, there] = np.nan, 0, 0
             continue
         found = images[:area].reshape((height, width))
         spread, bits = variances[:area].reshape((height, width)), masks[:area].reshape((height, width))
         convolve_sum(image, of_image, low[c, 0], low[c, 1], y0, x0, found)
         convolve_sum(variance, of_variance, y_low, x_low, y0, x0, spread)
         or_footprint(mask, planes, light[c, 0], light[c, 1], light[c, 2], light[c, 3], y0, x0, bits)
-        if first:
-            put_into(found, spread, bits, equal, y0 + down, x0 + right, to_image, to_variance, to_mask, to_weight)
-        else:
-            merge_into(found, spread, bits, equal, y0 + down, x0 + right, to_image, to_variance, to_mask, to_weight)
+        merge_into(found, spread, bits, equal, y0 + down, x0 + right, to_image, to_variance, to_mask, to_weight)
     return left

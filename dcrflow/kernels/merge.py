@@ -69,32 +69,6 @@ def merge_into(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def put_into(image, variance, mask, equal, y0, x0, to_image, to_variance, to_mask, to_weight):  # type: ignore[no-untyped-def]
-    """`merge_into` of the first contributor: what was in the running means does not matter."""
-    height, width = image.shape
-    good = np.empty(width, np.bool_)
-    for y in range(height):
-        row, end = y0 + y, x0 + width
-        values, variances, bits = image[y], variance[y], mask[y]
-        means, spreads = to_image[row, x0:end], to_variance[row, x0:end]
-        flags, weights = to_mask[row, x0:end], to_weight[row, x0:end]
-        for x in range(width):
-            good[x] = np.isfinite(values[x]) & (variances[x] > 0) & (variances[x] < np.inf)
-        for x in range(width):
-            means[x] = values[x] if np.isfinite(values[x]) else np.nan
-        for x in range(width):
-            spreads[x] = variances[x]
-        for x in range(width):
-            flags[x] = bits[x] if good[x] else 0
-        if equal:
-            for x in range(width):
-                weights[x] = good[x]
-        else:
-            for x in range(width):
-                weights[x] = np.float32(1) / np.sqrt(variances[x]) if good[x] else np.float32(0)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _add_to_row(values, variances, bits, equal, means, spreads, flags, weights):  # type: ignore[no-untyped-def]
     """Add one contributor to a row of which some pixels have others."""
     for x in range(len(values)):
