@@ -13,17 +13,13 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dcrflow.version import __version__
+from dcrflow.base.lazy import lazy_names
+from dcrflow.base.version import __version__
 
 if TYPE_CHECKING:
-    from dcrflow.campaign import CampaignResult, run_campaign
-    from dcrflow.cluster import connect
-    from dcrflow.config import TemplateConfig
-    from dcrflow.dataset import write_template
-    from dcrflow.diagrams import plot_dcr, plot_footprint
-    from dcrflow.errors import (
+    from dcrflow.base.errors import (
         ClusterError,
         CoaddStoreError,
         ConfigError,
@@ -37,34 +33,38 @@ if TYPE_CHECKING:
         VisitTableError,
         WcsError,
     )
+    from dcrflow.campaign import CampaignResult, run_campaign
+    from dcrflow.cluster import connect
     from dcrflow.graph import build_template
-    from dcrflow.plan import TemplatePlan, plan_template
-    from dcrflow.stores.coadds import DcrCoadds, open_coadds
-    from dcrflow.stores.coadds_writer import CoaddWriter, create_coadds
-    from dcrflow.stores.templates import TemplateStore
-    from dcrflow.stores.visits import read_visits, write_visits
-    from dcrflow.visit import DetectorVisit
+    from dcrflow.model.config import TemplateConfig
+    from dcrflow.model.visit import DetectorVisit
+    from dcrflow.planning.template import TemplatePlan, plan_template
+    from dcrflow.steps.dataset import write_template
+    from dcrflow.stores.coadds.store import DcrCoadds, open_coadds
+    from dcrflow.stores.coadds.writer import CoaddWriter, create_coadds
+    from dcrflow.stores.templates.store import TemplateStore
+    from dcrflow.stores.visits.tables import read_visits, write_visits
+    from dcrflow.view.diagrams import plot_dcr, plot_footprint
 
 _HOMES = {
     "dcrflow.campaign": ("CampaignResult", "run_campaign"),
     "dcrflow.cluster": ("connect",),
-    "dcrflow.config": ("TemplateConfig",),
-    "dcrflow.dataset": ("write_template",),
-    "dcrflow.diagrams": ("plot_dcr", "plot_footprint"),
-    "dcrflow.errors": (
+    "dcrflow.model.config": ("TemplateConfig",),
+    "dcrflow.steps.dataset": ("write_template",),
+    "dcrflow.view.diagrams": ("plot_dcr", "plot_footprint"),
+    "dcrflow.base.errors": (
         "ClusterError", "CoaddStoreError", "ConfigError", "DcrflowError", "InconsistentCoaddsError",
         "MissingSubfilterError", "NoOverlapError", "NoPsfError", "ObservationError", "TemplateStoreError",
         "VisitTableError", "WcsError",
     ),
     "dcrflow.graph": ("build_template",),
-    "dcrflow.plan": ("TemplatePlan", "plan_template"),
-    "dcrflow.stores.coadds": ("DcrCoadds", "open_coadds"),
-    "dcrflow.stores.coadds_writer": ("CoaddWriter", "create_coadds"),
-    "dcrflow.stores.templates": ("TemplateStore",),
-    "dcrflow.stores.visits": ("read_visits", "write_visits"),
-    "dcrflow.visit": ("DetectorVisit",),
+    "dcrflow.planning.template": ("TemplatePlan", "plan_template"),
+    "dcrflow.stores.coadds.store": ("DcrCoadds", "open_coadds"),
+    "dcrflow.stores.coadds.writer": ("CoaddWriter", "create_coadds"),
+    "dcrflow.stores.templates.store": ("TemplateStore",),
+    "dcrflow.stores.visits.tables": ("read_visits", "write_visits"),
+    "dcrflow.model.visit": ("DetectorVisit",),
 }  # fmt: skip
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "CampaignResult",
@@ -101,12 +101,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'dcrflow' has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:
@@ -114,4 +109,4 @@ def __dir__() -> list[str]:
 
 
 if "xarray" in sys.modules:  # who reads templates with xarray alone has `template.dcrflow` too
-    import_module("dcrflow.accessor")
+    import_module("dcrflow.view.accessor")

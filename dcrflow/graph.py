@@ -18,12 +18,12 @@ from dask._task_spec import List, Task, TaskRef
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
-from dcrflow.config import TemplateConfig
-from dcrflow.dataset import template_dataset
 from dcrflow.geometry.box import Box
-from dcrflow.pixels import Pixels
-from dcrflow.plan import TemplatePlan, plan_template
-from dcrflow.psf_plan import PsfPlan, plan_psf
+from dcrflow.model.config import TemplateConfig
+from dcrflow.model.pixels import Pixels
+from dcrflow.model.visit import DetectorVisit
+from dcrflow.planning.psf import PsfPlan, plan_psf
+from dcrflow.planning.template import TemplatePlan, plan_template
 from dcrflow.steps import (
     flag_high_variance,
     load_patch,
@@ -36,10 +36,10 @@ from dcrflow.steps import (
     warp_tract,
     write_template,
 )
-from dcrflow.stores.coadds import coadd_source
-from dcrflow.stores.source import CoaddSource
-from dcrflow.stores.templates import TemplateStore
-from dcrflow.visit import DetectorVisit
+from dcrflow.steps.dataset import template_dataset
+from dcrflow.stores.coadds.source import CoaddSource
+from dcrflow.stores.coadds.store import coadd_source
+from dcrflow.stores.templates.store import TemplateStore
 
 _DTYPES = {"image": np.float32, "variance": np.float32, "mask": np.int32}
 

@@ -7,14 +7,14 @@ from collections.abc import Callable
 import numpy as np
 from zarr.storage import MemoryStore
 
+from dcrflow.base.masks import STANDARD_PLANES
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
 from dcrflow.geometry.wcs import SkyWcs
-from dcrflow.masks import STANDARD_PLANES
+from dcrflow.model.visit import DetectorVisit
 from dcrflow.physics.observation import Observation
 from dcrflow.physics.refraction import Weather
-from dcrflow.stores.coadds_writer import create_coadds
-from dcrflow.visit import DetectorVisit
+from dcrflow.stores.coadds.writer import create_coadds
 
 EDGES = ((400.0, 450.0), (450.0, 500.0), (500.0, 550.0))
 WEATHER = Weather(10.0, 74000.0, 10.0)

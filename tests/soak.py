@@ -30,10 +30,10 @@ from zarr.storage import LocalStore
 
 import dcrflow
 from dcrflow.campaign import Progress, run_campaign
-from dcrflow.config import TemplateConfig
+from dcrflow.campaign.verify import verify
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
-from dcrflow.verify import verify
+from dcrflow.model.config import TemplateConfig
 
 TROUBLE = 0.1  # of the templates have a read or write that fails
 BOUND = {"client": 2.0, "scheduler": 2.0, "worker": 4.0}  # MiB that each may grow in 1,000 detector-visits

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dcrflow.base.masks import NO_DATA
 from dcrflow.demo.parity import Case, Parity, compare, golden_cases, golden_coadds, shifts_of
 from dcrflow.geometry.mapping import map_pixels
-from dcrflow.masks import NO_DATA
 from dcrflow.physics.dcr import dcr_model
 from dcrflow.steps import make_tile
-from dcrflow.stores.coadds import DcrCoadds
+from dcrflow.stores.coadds.store import DcrCoadds
 
 DETECTORS = ["1001/0", "1002/1", "1002/2"]
 TAN = ["1001/0", "1002/2"]

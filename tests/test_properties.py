@@ -16,15 +16,15 @@ from scenes import IMAGE, TRACT, coadds, tan, visit
 from scipy import ndimage
 
 import dcrflow
-from dcrflow.config import TemplateConfig
-from dcrflow.errors import NoOverlapError
+from dcrflow.base.errors import NoOverlapError
+from dcrflow.base.masks import NO_DATA, STANDARD_PLANES
 from dcrflow.geometry.box import Box
 from dcrflow.kernels.warp import warp_kernel, weight_table
-from dcrflow.masks import NO_DATA, STANDARD_PLANES
-from dcrflow.pixels import Pixels
-from dcrflow.plan import TemplatePlan, plan_template
+from dcrflow.model.config import TemplateConfig
+from dcrflow.model.pixels import Pixels
+from dcrflow.planning.template import TemplatePlan, plan_template
 from dcrflow.steps import make_tile
-from dcrflow.stores.coadds import open_coadds
+from dcrflow.stores.coadds.store import open_coadds
 
 SMALL = Box(-3, 5, 70, 60)
 BAD = [np.nan, np.inf, -np.inf, 0.0, -1.0]

@@ -16,16 +16,16 @@ from scenes import IMAGE, TRACT, WEATHER, coadds, tan, visit
 from scipy import ndimage
 
 import dcrflow
-from dcrflow.config import TemplateConfig
 from dcrflow.demo.suppression import suppression
 from dcrflow.geometry.box import Box
+from dcrflow.model.config import TemplateConfig
+from dcrflow.model.pixels import Pixels
 from dcrflow.physics.dcr import zenith_vectors
 from dcrflow.physics.observation import Observation, altitude_and_parallactic_angle
-from dcrflow.pixels import Pixels
-from dcrflow.plan import plan_template
+from dcrflow.planning.template import plan_template
 from dcrflow.simulate.scene import StarField, star_field
 from dcrflow.steps import make_tile
-from dcrflow.stores.coadds import open_coadds
+from dcrflow.stores.coadds.store import open_coadds
 
 SITE = {"longitude": -70.749417, "latitude": -30.244639, "height": 2663.0}
 NO_DATA = 1 << 8

@@ -9,7 +9,7 @@ from typing import Any
 from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
-from dcrflow.errors import DcrflowError, shortened
+from dcrflow.base.errors import DcrflowError, shortened
 
 _MEMORY = "worker-restart-memory"  # topic under which dask's nannies tell that they restarted a worker for its memory
 

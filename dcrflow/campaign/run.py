@@ -12,20 +12,20 @@ from typing import Any
 
 from distributed import Client, Future, as_completed
 
+from dcrflow.base.errors import NoOverlapError, TemplateStoreError
 from dcrflow.campaign.failures import VisitFailure, machine_trouble
 from dcrflow.campaign.outcome import CampaignResult, Failure, Progress
-from dcrflow.campaign.reports import PerformanceReports
+from dcrflow.campaign.performance_reports import PerformanceReports
 from dcrflow.campaign.stopping import Stop
-from dcrflow.config import TemplateConfig
-from dcrflow.errors import NoOverlapError, TemplateStoreError
 from dcrflow.graph import write_task
-from dcrflow.plan import TemplatePlan, plan_template
-from dcrflow.stores.coadds import coadd_source
+from dcrflow.model.config import TemplateConfig
+from dcrflow.model.visit import DetectorVisit, sky_order
+from dcrflow.planning.template import TemplatePlan, plan_template
+from dcrflow.stores.coadds.source import CoaddSource
+from dcrflow.stores.coadds.store import coadd_source
 from dcrflow.stores.journal import Journal
-from dcrflow.stores.source import CoaddSource
-from dcrflow.stores.templates import TemplateRecord, TemplateStore
-from dcrflow.stores.visits import BadVisit
-from dcrflow.visit import DetectorVisit, sky_order
+from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
+from dcrflow.stores.visits.tables import BadVisit
 
 WINDOW = 3  # templates in flight for each worker thread
 

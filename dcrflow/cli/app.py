@@ -9,15 +9,15 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.markup import escape
 
-from dcrflow import forkserver
+from dcrflow.base.errors import ClusterError, DcrflowError
+from dcrflow.base.version import __version__
 from dcrflow.cli import cluster as cluster_commands
 from dcrflow.cli import files, interrupt, rubin, show
 from dcrflow.cli.inputs import coadds_of, refuse_within, visits_of
 from dcrflow.cli.report import report
 from dcrflow.cli.verify import verify
-from dcrflow.config import TemplateConfig, parse_settings
-from dcrflow.errors import ClusterError, DcrflowError
-from dcrflow.version import __version__
+from dcrflow.cluster import forkserver
+from dcrflow.model.config import TemplateConfig, parse_settings
 
 _FIRST, _TEMPLATES, _FILES = "To see what it does", "Templates of many detector-visits", "Rubin's pipelines and files"
 
@@ -134,8 +134,8 @@ def plan(
     limit: Limit = None,
 ) -> None:
     """Show what a run would read, compute and write."""
-    from dcrflow.report import plan_campaign
-    from dcrflow.stores.choice import select
+    from dcrflow.campaign.status import plan_campaign
+    from dcrflow.stores.visits.select import select
 
     store = coadds_of(coadds)
     rows = select(visits_of(visits), where, limit)
@@ -182,8 +182,8 @@ def run(
     from dcrflow.campaign import run_campaign
     from dcrflow.campaign.stopping import Stop
     from dcrflow.cluster import connect
-    from dcrflow.stores.choice import select
-    from dcrflow.stores.templates import TemplateStore
+    from dcrflow.stores.templates.store import TemplateStore
+    from dcrflow.stores.visits.select import select
 
     chosen = _config(config, settings)
     store = coadds_of(coadds)
@@ -214,7 +214,7 @@ def status(
     ] = False,
 ) -> None:
     """Say what is complete, failed, without overlap or missing, and why."""
-    from dcrflow.report import campaign_status
+    from dcrflow.campaign.status import campaign_status
 
     show.status(campaign_status(out, scan), failures)
 

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
+from dcrflow.base.errors import ConfigError
 from dcrflow.cli import show
 from dcrflow.cli.inputs import coadds_of, require_lsst
-from dcrflow.errors import ConfigError
 
 
 def ingest(

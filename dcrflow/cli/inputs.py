@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dcrflow.errors import CoaddStoreError, TemplateStoreError, VisitTableError
+from dcrflow.base.errors import CoaddStoreError, TemplateStoreError, VisitTableError
 
 _BUTLER = "butler:"
 
@@ -17,7 +17,7 @@ def coadds_of(source: str) -> Any:
         from dcrflow.lsst.butler import open_butler_coadds
 
         return open_butler_coadds(source)
-    from dcrflow.stores.coadds import open_coadds
+    from dcrflow.stores.coadds.store import open_coadds
 
     return open_coadds(source)
 
@@ -29,7 +29,7 @@ def visits_of(source: str) -> Any:
         from dcrflow.lsst.butler import read_butler_visits
 
         return read_butler_visits(source)
-    from dcrflow.stores.visits import read_visit_rows
+    from dcrflow.stores.visits.tables import read_visit_rows
 
     return read_visit_rows(source)
 

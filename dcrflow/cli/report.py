@@ -16,7 +16,7 @@ def report(
     to: Annotated[Path, typer.Option("--to", help="The HTML file to write.")] = Path("report.html"),
 ) -> None:
     """Write one HTML page: maps, thumbnails, DCR, failures, settings."""
-    from dcrflow.htmlreport import campaign_facts, write_report
+    from dcrflow.campaign.html import campaign_facts, write_report
 
     with show.bar("collecting") as update:
         facts = campaign_facts(out, update)

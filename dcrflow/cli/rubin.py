@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from dcrflow.base.errors import ConfigError
 from dcrflow.cli import show
 from dcrflow.cli.inputs import require_lsst
 from dcrflow.cli.interrupt import STATUS, interruptible
-from dcrflow.errors import ConfigError
 
 if TYPE_CHECKING:
     from dcrflow.lsst.quanta import GraphProgress
@@ -80,7 +80,7 @@ def make_repository(
     require_lsst(ConfigError, "make-repository")
     from dcrflow.lsst.repository import COADD_RUN, COADDS, VISIT_RUN, VISITS
     from dcrflow.lsst.repository import make_repository as make
-    from dcrflow.stores.visits import read_visits
+    from dcrflow.stores.visits.tables import read_visits
 
     with show.bar("writing") as update:
         make(repo, coadds, read_visits(visits), progress=update)

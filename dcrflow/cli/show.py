@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from dcrflow import campaign
+    from dcrflow.campaign.status import CampaignStatus, Planned
     from dcrflow.demo import DemoReport
     from dcrflow.lsst.quanta import GraphProgress
-    from dcrflow.report import CampaignStatus, Planned
     from dcrflow.simulate.run import SimulatedSurvey
 
 console = Console(stderr=True, highlight=False)

@@ -12,8 +12,8 @@ from dcrflow.cli import show
 
 def verify(out: Annotated[str, typer.Argument(help="Template store.", show_default=False)]) -> None:
     """Read every template again and say which are not sound."""
-    from dcrflow.report import campaign_status
-    from dcrflow.verify import verify as verdicts
+    from dcrflow.campaign.status import campaign_status
+    from dcrflow.campaign.verify import verify as verdicts
 
     total = campaign_status(out, scan=True).count("complete")
     bad = []

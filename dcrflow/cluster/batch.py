@@ -9,10 +9,10 @@ from typing import Any
 
 from dask.utils import format_bytes, parse_bytes
 
+from dcrflow.base.errors import ClusterError
 from dcrflow.cluster.description import Batch, HtCondor, Pbs, Slurm, seconds
+from dcrflow.cluster.forkserver import ONE_HEAP
 from dcrflow.cluster.tls import certificates, security_of
-from dcrflow.errors import ClusterError
-from dcrflow.forkserver import ONE_HEAP
 
 _CLASSES = {Slurm: ("slurm", "SLURM"), Pbs: ("pbs", "PBS"), HtCondor: ("htcondor", "HTCondor")}
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from dask.utils import parse_bytes, parse_timedelta
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from dcrflow.errors import ClusterError, brief
-from dcrflow.yamltext import read_yaml
+from dcrflow.base.errors import ClusterError, brief
+from dcrflow.base.yamltext import read_yaml
 
 
 class _Description(BaseModel):

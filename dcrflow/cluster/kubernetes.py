@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
+from dcrflow.base.errors import ClusterError
 from dcrflow.cluster.description import Kubernetes
-from dcrflow.errors import ClusterError
-from dcrflow.forkserver import ONE_HEAP
+from dcrflow.cluster.forkserver import ONE_HEAP
 
 
 class _Plain(yaml.SafeDumper):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from distributed.security import Security
 
-from dcrflow.errors import ClusterError
+from dcrflow.base.errors import ClusterError
 
 _FILES = {"ca.pem": "tls_ca_file", "cert.pem": "tls_client_cert", "key.pem": "tls_client_key"}
 

@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from dcrflow.visit import DetectorVisit
+from dcrflow.model.visit import DetectorVisit
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]

@@ -19,18 +19,18 @@ from astropy.io import fits
 from numpy.typing import NDArray
 from zarr.storage import MemoryStore
 
-from dcrflow.config import TemplateConfig
+from dcrflow.base.masks import NO_DATA
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
 from dcrflow.geometry.wcs import SkyWcs
-from dcrflow.masks import NO_DATA
-from dcrflow.pixels import Pixels
-from dcrflow.plan import TemplatePlan, plan_template, vectors_on
+from dcrflow.model.config import TemplateConfig
+from dcrflow.model.pixels import Pixels
+from dcrflow.planning.template import TemplatePlan, plan_template, vectors_on
 from dcrflow.steps import load_patch, make_tile
 from dcrflow.steps.shift import match_patch
-from dcrflow.stores.coadds import DcrCoadds, open_coadds
-from dcrflow.stores.coadds_writer import create_coadds
-from dcrflow.stores.visits import read_visits
+from dcrflow.stores.coadds.store import DcrCoadds, open_coadds
+from dcrflow.stores.coadds.writer import create_coadds
+from dcrflow.stores.visits.tables import read_visits
 
 Float = NDArray[np.float64]
 

@@ -13,16 +13,16 @@ from typing import Any, Protocol
 
 from astropy.table import Table
 
+from dcrflow.base.errors import DcrflowError
 from dcrflow.campaign import Progress, run_campaign
 from dcrflow.cluster import connect
-from dcrflow.config import TemplateConfig
 from dcrflow.demo.gain import Gain, compare
 from dcrflow.demo.sheet import draw_sheet
-from dcrflow.errors import DcrflowError
+from dcrflow.model.config import TemplateConfig
+from dcrflow.model.visit import DetectorVisit
 from dcrflow.simulate.run import simulate_survey
 from dcrflow.simulate.survey import SurveyConfig
-from dcrflow.stores.templates import TemplateStore
-from dcrflow.visit import DetectorVisit
+from dcrflow.stores.templates.store import TemplateStore
 
 
 class Watcher(Protocol):

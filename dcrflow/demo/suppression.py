@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from dcrflow.config import TemplateConfig
-from dcrflow.plan import plan_template
+from dcrflow.model.config import TemplateConfig
+from dcrflow.planning.template import plan_template
 from dcrflow.simulate.scene import StarField, star_field
 from dcrflow.steps import make_tile
-from dcrflow.stores.coadds import open_coadds
+from dcrflow.stores.coadds.store import open_coadds
 
 RADIUS = 20  # pixels around a star that count
 

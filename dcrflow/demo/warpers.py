@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from dcrflow.config import TemplateConfig, Warp
-from dcrflow.pixels import PatchPixels, Pixels
-from dcrflow.plan import plan_template
+from dcrflow.model.config import TemplateConfig, Warp
+from dcrflow.model.pixels import PatchPixels, Pixels
+from dcrflow.planning.template import plan_template
 from dcrflow.simulate._galsim import galsim
 from dcrflow.simulate.scene import StarField, star_field
 from dcrflow.steps import make_tile
-from dcrflow.stores.coadds import open_coadds
+from dcrflow.stores.coadds.store import open_coadds
 
 Float = NDArray[np.float64]
 

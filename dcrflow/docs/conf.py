@@ -14,11 +14,11 @@ from typing import Any
 from pydantic import BaseModel
 from typer.main import get_command
 
+from dcrflow.base.version import __version__
 from dcrflow.cli.app import app as command_line
 from dcrflow.cluster.description import KINDS
-from dcrflow.config import TemplateConfig
+from dcrflow.model.config import TemplateConfig
 from dcrflow.simulate.survey import SurveyConfig, VisitConfig
-from dcrflow.version import __version__
 
 project, author, release = "dcrflow", "the dcrflow developers", __version__
 project_copyright = author

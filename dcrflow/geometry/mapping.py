@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dcrflow.errors import WcsError
+from dcrflow.base.errors import WcsError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 

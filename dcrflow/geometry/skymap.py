@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dcrflow.geometry import sphere
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
-from dcrflow.sketch import Shape
+from dcrflow.view.cards import Shape
 
 Float = NDArray[np.float64]
 

@@ -27,7 +27,7 @@ from astropy.wcs import WCS, FITSFixedWarning, NoConvergence
 from astropy.wcs.utils import wcs_to_celestial_frame
 from numpy.typing import ArrayLike, NDArray
 
-from dcrflow.errors import WcsError, brief
+from dcrflow.base.errors import WcsError, brief
 
 Float = NDArray[np.float64]
 

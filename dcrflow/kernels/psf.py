@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import spline_filter
 
-from dcrflow.kernels.footprint import SPLINE_DEGREE, TAPS
+from dcrflow.kernels.support import SPLINE_DEGREE, TAPS
 from dcrflow.kernels.warp import tap_weights
 
 Float = NDArray[np.float64]

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dcrflow.kernels.footprint import FIR_RADIUS
+from dcrflow.kernels.support import FIR_RADIUS
 
 Float = NDArray[np.float64]
 

@@ -19,8 +19,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from dcrflow.kernels.footprint import SPLINE_DEGREE, TAPS
 from dcrflow.kernels.spline import bspline
+from dcrflow.kernels.support import SPLINE_DEGREE, TAPS
 
 Float = NDArray[np.float64]
 

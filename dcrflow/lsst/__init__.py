@@ -6,19 +6,14 @@ LSST's FITS files with astropy alone. Nothing outside this package imports LSST'
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
-
-_HOME_OF = {
-    "GetDcrTemplateConfig": "dcrflow.lsst.connections",
-    "GetDcrTemplateConnections": "dcrflow.lsst.connections",
-    "GetDcrTemplateTask": "dcrflow.lsst.task",
-}
+from dcrflow.base.lazy import lazy_names
 
 __all__ = ["GetDcrTemplateConfig", "GetDcrTemplateConnections", "GetDcrTemplateTask"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'dcrflow.lsst' has no attribute {name!r}")
-    return getattr(import_module(_HOME_OF[name]), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "dcrflow.lsst.connections": ("GetDcrTemplateConfig", "GetDcrTemplateConnections"),
+        "dcrflow.lsst.task": ("GetDcrTemplateTask",),
+    },
+)

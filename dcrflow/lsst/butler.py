@@ -15,13 +15,13 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
-from dcrflow.errors import CoaddStoreError, DcrflowError, VisitTableError
+from dcrflow.base.errors import CoaddStoreError, DcrflowError, VisitTableError
 from dcrflow.geometry.box import Box
 from dcrflow.lsst.convert import box_of, observation_row, wcs_of
 from dcrflow.lsst.handles import HandleCoadds, SubfilterCoadd, Subfilters
 from dcrflow.lsst.subfilters import subfilters_of_coadd
-from dcrflow.stores.visits import BadVisit, detector_visit
-from dcrflow.visit import DetectorVisit
+from dcrflow.model.visit import DetectorVisit
+from dcrflow.stores.visits.tables import BadVisit, detector_visit
 
 SCHEME = "butler:"
 
@@ -163,7 +163,7 @@ def _open(place: Place) -> ButlerCoadds:
 
 
 class ButlerCoadds(HandleCoadds):
-    """Subfilter coadds of a Butler repository, as a `dcrflow.stores.source.CoaddSource`.
+    """Subfilter coadds of a Butler repository, as a `dcrflow.stores.coadds.source.CoaddSource`.
 
     Opening it asks the registry what there is. A tract's WCS comes from the first of its coadds, its patches' bounding
     boxes from their regions in the registry (or, where those do not fit, from the coadds), so that a plan opens only

@@ -10,7 +10,7 @@ import lsst.pipe.base.connectionTypes as cT
 from lsst.pex.config import ChoiceField, Config, ConfigField, Field, RangeField
 from lsst.pipe.base import PipelineTaskConfig, PipelineTaskConnections
 
-from dcrflow.config import TemplateConfig
+from dcrflow.model.config import TemplateConfig
 
 _DETECTOR = ("instrument", "visit", "detector")
 

@@ -18,7 +18,7 @@ from astropy import units as u
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from dcrflow.errors import InconsistentCoaddsError, ObservationError, WcsError
+from dcrflow.base.errors import InconsistentCoaddsError, ObservationError, WcsError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.planes import description, long_name, short_name

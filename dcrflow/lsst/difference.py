@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.mapping import map_pixels
 from dcrflow.lsst.convert import lsst_box
-from dcrflow.plan import TemplatePlan
+from dcrflow.planning.template import TemplatePlan
 
 Float = NDArray[np.float64]
 Dataset = tuple[UUID, str]

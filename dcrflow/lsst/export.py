@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from dcrflow.errors import TemplateStoreError
+from dcrflow.base.errors import TemplateStoreError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.fits_templates import write_fits
-from dcrflow.stores.choice import select
-from dcrflow.stores.templates import TemplateStore
+from dcrflow.stores.templates.store import TemplateStore
+from dcrflow.stores.visits.select import select
 
 Format = Literal["fits", "lsst-images", "lsst-difference"]
 
@@ -39,7 +39,7 @@ def export(
         LSST-style FITS (`dcrflow.lsst.fits_templates`); a `lsst.images.MaskedImage`; or a `lsst.images.DifferenceImage`
         (`dcrflow.lsst.difference`), whose detector is a nominal one: the store knows its pixels alone.
     where : str, optional
-        An expression in instrument, visit, detector, band and physical_filter, as `dcrflow.stores.choice.select` takes.
+        An expression in instrument, visit, detector, band and physical_filter, as `dcrflow.stores.visits.select` takes.
     limit : int, optional
         How many at most.
     overwrite : bool

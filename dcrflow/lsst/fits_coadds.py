@@ -14,13 +14,13 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from dcrflow.errors import CoaddStoreError, DcrflowError, InconsistentCoaddsError
+from dcrflow.base.errors import CoaddStoreError, DcrflowError, InconsistentCoaddsError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.convert import ExposureArrays, flux_scale
 from dcrflow.lsst.handles import HandleCoadds, SubfilterCoadd, Subfilters
 from dcrflow.lsst.planes import short_name
-from dcrflow.stores.exposures import absolute_cards, exposure_files, origin
+from dcrflow.stores.visits.exposures import absolute_cards, exposure_files, origin
 
 _IN_NAME = re.compile(r"_(\d+)_(\d+)_([A-Za-z][A-Za-z0-9]*)_(\d+)(?=[_.])")
 _IN_HEADER = "LSST BUTLER DATAID "

@@ -17,10 +17,10 @@ import numpy as np
 import xarray as xr
 from astropy.io import fits
 
-from dcrflow.errors import TemplateStoreError, WcsError
+from dcrflow.base.errors import TemplateStoreError, WcsError
+from dcrflow.base.masks import planes_from_attributes
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
-from dcrflow.masks import planes_from_attributes
 
 _PLANES = (("IMAGE", "image"), ("MASK", "mask"), ("VARIANCE", "variance"))
 _COORDINATES = ("psf_node_x", "psf_node_y")

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcrflow.errors import CoaddStoreError, DcrflowError, InconsistentCoaddsError
+from dcrflow.base.errors import CoaddStoreError, DcrflowError, InconsistentCoaddsError
+from dcrflow.base.masks import NO_DATA, merged_planes, translate
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Patch, Tract
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.convert import ExposureArrays, afw_box, arrays_of, box_of, kernel_of, lsst_box, wcs_of
-from dcrflow.masks import NO_DATA, merged_planes, translate
-from dcrflow.pixels import PatchPixels
-from dcrflow.stores.patch_info import PatchInfo
-from dcrflow.stores.patch_psf import PatchPsf
+from dcrflow.model.pixels import PatchPixels
+from dcrflow.stores.coadds.patch_info import PatchInfo
+from dcrflow.stores.coadds.patch_psf import PatchPsf
 
 _SAME_PIXEL = 1e-3  # pixels by which the WCS of a patch may differ from its tract's
 
@@ -177,7 +177,7 @@ class SubfilterCoadd:
 
 
 class HandleCoadds:
-    """A `dcrflow.stores.source.CoaddSource` of `SubfilterCoadd`.
+    """A `dcrflow.stores.coadds.source.CoaddSource` of `SubfilterCoadd`.
 
     A tract's bounding box is what its projection says, or all that its patches cover. What is read of a patch is kept;
     its pixels are not.

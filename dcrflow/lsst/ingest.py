@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcrflow.errors import CoaddStoreError, MissingSubfilterError
+from dcrflow.base.errors import CoaddStoreError, MissingSubfilterError
+from dcrflow.base.masks import translate
 from dcrflow.geometry.patches import fit_tract
 from dcrflow.geometry.skymap import Tract
 from dcrflow.lsst.convert import ExposureArrays
 from dcrflow.lsst.handles import HandleCoadds
-from dcrflow.masks import translate
-from dcrflow.stores.coadds_writer import CoaddWriter, create_coadds
+from dcrflow.stores.coadds.writer import CoaddWriter, create_coadds
 
 
 def ingest(

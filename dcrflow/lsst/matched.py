@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from dcrflow.config import TemplateConfig
+from dcrflow.base.masks import NO_DATA
 from dcrflow.geometry.footprint import Footprint
 from dcrflow.lsst.convert import ExposureArrays, lsst_box, masked_image, projection_of
 from dcrflow.lsst.handles import HandleCoadds, SubfilterCoadd, Subfilters
-from dcrflow.masks import NO_DATA
+from dcrflow.model.config import TemplateConfig
+from dcrflow.model.visit import DetectorVisit
 from dcrflow.physics.observation import Observation
 from dcrflow.physics.refraction import Weather
-from dcrflow.plan import TilePart, plan_template
+from dcrflow.planning.template import TilePart, plan_template
 from dcrflow.steps import load_patch, shift_subfilters
-from dcrflow.visit import DetectorVisit
 
 
 @dataclass(frozen=True)

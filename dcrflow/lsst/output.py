@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from dcrflow.base.masks import planes_from_attributes
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.convert import afw_box, lsst_box, masked_image, projection_of
-from dcrflow.masks import planes_from_attributes
-from dcrflow.plan import TemplatePlan
+from dcrflow.planning.template import TemplatePlan
 
 _PROVENANCE = ("patches", "dcr", "config", "software")
 

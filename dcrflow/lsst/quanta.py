@@ -19,7 +19,7 @@ from uuid import UUID
 
 from distributed import Client, Future, as_completed
 
-from dcrflow.errors import DcrflowError
+from dcrflow.base.errors import DcrflowError
 
 _ONE_AT_A_TIME = threading.Lock()  # tasks and their logging are not made for several threads
 _WINDOW = 3  # quanta in flight a worker thread

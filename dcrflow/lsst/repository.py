@@ -16,7 +16,8 @@ from astropy import units as u
 from astropy.coordinates import AltAz, Angle, EarthLocation, SkyCoord
 from astropy.time import Time, TimeDelta
 
-from dcrflow.errors import CoaddStoreError
+from dcrflow.base.errors import CoaddStoreError
+from dcrflow.base.masks import merged_planes
 from dcrflow.geometry import sphere
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
@@ -24,9 +25,8 @@ from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.convert import lsst_box, masked_image, projection_of
 from dcrflow.lsst.handles import Subfilters
 from dcrflow.lsst.subfilters import register_subfilters, subfilters_to_metadata
-from dcrflow.masks import merged_planes
-from dcrflow.stores.coadds import DcrCoadds, open_coadds
-from dcrflow.visit import DetectorVisit
+from dcrflow.model.visit import DetectorVisit
+from dcrflow.stores.coadds.store import DcrCoadds, open_coadds
 
 COADD_RUN, VISIT_RUN = "coadds", "calexps"
 COADDS, VISITS = "dcrCoadd", "calexp"

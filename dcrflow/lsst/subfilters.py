@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dcrflow.errors import ConfigError
+from dcrflow.base.errors import ConfigError
 from dcrflow.lsst.handles import SubfilterCoadd, Subfilters
 
 #: Effective, shortest and longest wavelength of the LSST bands, nm, as the Rubin instruments define their filters

@@ -17,9 +17,7 @@ from lsst.pipe.base import NoWorkFound, PipelineTask, Struct
 from lsst.utils.logging import getLogger
 from lsst.utils.timer import timeMethod
 
-from dcrflow.config import TemplateConfig
-from dcrflow.dataset import coverage
-from dcrflow.errors import InconsistentCoaddsError, MissingSubfilterError, NoOverlapError, WcsError
+from dcrflow.base.errors import InconsistentCoaddsError, MissingSubfilterError, NoOverlapError, WcsError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Outline, overlapping_patches
 from dcrflow.lsst.connections import GetDcrTemplateConfig
@@ -29,12 +27,14 @@ from dcrflow.lsst.handles import HandleCoadds, SubfilterCoadd, Subfilters
 from dcrflow.lsst.matched import MatchedCoadd, already_matched, as_observed
 from dcrflow.lsst.output import lsst_template
 from dcrflow.lsst.subfilters import subfilters_of_coadd
+from dcrflow.model.config import TemplateConfig
+from dcrflow.model.visit import DetectorVisit
 from dcrflow.physics.observation import Observation
-from dcrflow.plan import TemplatePlan, plan_template
-from dcrflow.psf_plan import plan_psf
+from dcrflow.planning.psf import plan_psf
+from dcrflow.planning.template import TemplatePlan, plan_template
 from dcrflow.steps import assemble, make_tile, warp_psf
-from dcrflow.stores.visits import detector_visit
-from dcrflow.visit import DetectorVisit
+from dcrflow.steps.dataset import coverage
+from dcrflow.stores.visits.tables import detector_visit
 
 __all__ = ["GetDcrTemplateTask", "IncompletePatchError"]
 

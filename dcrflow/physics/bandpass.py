@@ -11,8 +11,8 @@ from astropy import units as u
 from astropy.table import QTable
 from numpy.typing import ArrayLike, NDArray
 
-from dcrflow.errors import ConfigError
-from dcrflow.yamltext import read_text
+from dcrflow.base.errors import ConfigError
+from dcrflow.base.yamltext import read_text
 
 Float = NDArray[np.float64]
 Edges = tuple[tuple[float, float], ...]

@@ -13,7 +13,7 @@ from astropy.time import Time
 from astropy.utils import iers
 from numpy.typing import ArrayLike, NDArray
 
-from dcrflow.errors import ObservationError
+from dcrflow.base.errors import ObservationError
 from dcrflow.geometry import sphere
 from dcrflow.physics.refraction import Weather
 

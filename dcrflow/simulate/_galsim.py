@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dcrflow.errors import DcrflowError
+from dcrflow.base.errors import DcrflowError
 
 
 class GalsimMissingError(DcrflowError, ImportError):

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
+from dcrflow.model.visit import DetectorVisit
 from dcrflow.physics.observation import Observation
 from dcrflow.physics.refraction import Weather
 from dcrflow.simulate._galsim import galsim
 from dcrflow.simulate.projection import local_matrix, tangent_plane
 from dcrflow.simulate.sky import Catalogue
 from dcrflow.simulate.spectra import Band, condensed
-from dcrflow.visit import DetectorVisit
 
 Float = NDArray[np.float64]
 

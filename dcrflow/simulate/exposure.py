@@ -9,8 +9,8 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from dcrflow.masks import STANDARD_PLANES
-from dcrflow.visit import DetectorVisit
+from dcrflow.base.masks import STANDARD_PLANES
+from dcrflow.model.visit import DetectorVisit
 
 
 def write_exposure(

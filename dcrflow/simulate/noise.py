@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dcrflow.base.masks import STANDARD_PLANES
 from dcrflow.geometry.box import Box
-from dcrflow.masks import STANDARD_PLANES
 
 Float = NDArray[np.float64]
 

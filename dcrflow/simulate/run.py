@@ -12,19 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
-from dcrflow import forkserver
-from dcrflow.errors import DcrflowError
+from dcrflow.base.errors import DcrflowError
+from dcrflow.base.masks import STANDARD_PLANES
+from dcrflow.cluster import forkserver
 from dcrflow.geometry.skymap import Tract
-from dcrflow.masks import STANDARD_PLANES
+from dcrflow.model.visit import DetectorVisit
 from dcrflow.simulate._galsim import galsim
 from dcrflow.simulate.draw import draw_coadd, draw_psf, draw_science
 from dcrflow.simulate.exposure import write_exposure
 from dcrflow.simulate.noise import coadd_defects, detector_defects, observed
 from dcrflow.simulate.sky import Catalogue
 from dcrflow.simulate.survey import SKYMAP, SurveyConfig, detector_visits_of, sky_of, tracts_of
-from dcrflow.stores.coadds_writer import create_coadds, open_writer
-from dcrflow.stores.visits import write_visits
-from dcrflow.visit import DetectorVisit
+from dcrflow.stores.coadds.writer import create_coadds, open_writer
+from dcrflow.stores.visits.tables import write_visits
 
 Progress = Callable[[int, int, str], None]
 

@@ -10,19 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 from zarr.storage import MemoryStore
 
+from dcrflow.base.masks import STANDARD_PLANES
 from dcrflow.geometry import sphere
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
-from dcrflow.masks import STANDARD_PLANES
+from dcrflow.model.pixels import PatchPixels
+from dcrflow.model.visit import DetectorVisit
 from dcrflow.physics.observation import Observation
 from dcrflow.physics.refraction import Weather
-from dcrflow.pixels import PatchPixels
 from dcrflow.simulate.draw import Psf, draw_coadd, draw_psf, draw_science
 from dcrflow.simulate.projection import detector_wcs, pixel_matrix, tan_wcs
 from dcrflow.simulate.sky import Catalogue
 from dcrflow.simulate.spectra import GALAXIES, Band, lsst_band
-from dcrflow.stores.coadds_writer import create_coadds
-from dcrflow.visit import DetectorVisit
+from dcrflow.stores.coadds.writer import create_coadds
 
 Float = NDArray[np.float64]
 

@@ -11,18 +11,18 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dcrflow.errors import ConfigError
+from dcrflow.base.errors import ConfigError
+from dcrflow.base.yamltext import read_yaml
 from dcrflow.geometry import sphere
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
+from dcrflow.model.visit import DetectorVisit
 from dcrflow.physics.observation import Observation
 from dcrflow.physics.refraction import Weather
 from dcrflow.simulate.draw import Psf
 from dcrflow.simulate.projection import detector_wcs, from_tangent_plane, pixel_matrix, tan_wcs
 from dcrflow.simulate.sky import Catalogue, random_sky
 from dcrflow.simulate.spectra import Band, lsst_band
-from dcrflow.visit import DetectorVisit
-from dcrflow.yamltext import read_yaml
 
 INSTRUMENT = "SimCam"
 SKYMAP = "simulated"

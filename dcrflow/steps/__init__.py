@@ -7,14 +7,21 @@ depends on the inputs alone, not on the tile that it was computed in: the DCR is
 tract, coordinates on one fixed to the detector, and every filter has a finite reach that the tile's margin covers.
 """
 
-from dcrflow.steps.high_variance import flag_high_variance, map_variance
-from dcrflow.steps.load import load_patch
-from dcrflow.steps.mosaic import mosaic_tracts
-from dcrflow.steps.psf import warp_psf
-from dcrflow.steps.region import make_region, make_tile
-from dcrflow.steps.shift import shift_subfilters
-from dcrflow.steps.warp import warp_tract
-from dcrflow.steps.write import assemble, make_template, write_template
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dcrflow.base.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from dcrflow.steps.high_variance import flag_high_variance, map_variance
+    from dcrflow.steps.load import load_patch
+    from dcrflow.steps.mosaic import mosaic_tracts
+    from dcrflow.steps.psf import warp_psf
+    from dcrflow.steps.region import make_region, make_tile
+    from dcrflow.steps.shift import shift_subfilters
+    from dcrflow.steps.warp import warp_tract
+    from dcrflow.steps.write import assemble, make_template, write_template
 
 __all__ = [
     "assemble",
@@ -30,3 +37,27 @@ __all__ = [
     "warp_tract",
     "write_template",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "dcrflow.steps.high_variance": (
+            "flag_high_variance",
+            "map_variance",
+        ),
+        "dcrflow.steps.load": ("load_patch",),
+        "dcrflow.steps.mosaic": ("mosaic_tracts",),
+        "dcrflow.steps.psf": ("warp_psf",),
+        "dcrflow.steps.region": (
+            "make_region",
+            "make_tile",
+        ),
+        "dcrflow.steps.shift": ("shift_subfilters",),
+        "dcrflow.steps.warp": ("warp_tract",),
+        "dcrflow.steps.write": (
+            "assemble",
+            "make_template",
+            "write_template",
+        ),
+    },
+)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dcrflow.geometry.box import Box
 from dcrflow.kernels.spline import coefficient_filter, dcr_taps
 from dcrflow.physics.dcr import DcrModel
-from dcrflow.plan import DCR_CELL, TemplatePlan, TractPlan, vectors_on
+from dcrflow.planning.template import DCR_CELL, TemplatePlan, TractPlan, vectors_on
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]

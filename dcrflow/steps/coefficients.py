@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dcrflow.base.masks import NO_DATA
+from dcrflow.base.workspace import scratch
 from dcrflow.geometry.box import Box
 from dcrflow.kernels.convolve import convolve
 from dcrflow.kernels.fill import fill_holes, mark_near_holes
-from dcrflow.kernels.footprint import FIR_RADIUS
 from dcrflow.kernels.spline import coefficient_filter
-from dcrflow.masks import NO_DATA
-from dcrflow.plan import TemplatePlan
-from dcrflow.scratch import scratch
+from dcrflow.kernels.support import FIR_RADIUS
+from dcrflow.planning.template import TemplatePlan
 
 FILL_REACH = 24  # pixels that a hole is filled inwards before the coefficient filter runs over it
 LEAK = 3  # pixels from a hole within which what it was filled with still counts: no data there

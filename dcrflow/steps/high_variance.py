@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
+from dcrflow.base.masks import HIGH_VARIANCE, NO_DATA
 from dcrflow.geometry.box import Box
 from dcrflow.kernels.binned import binned_median
-from dcrflow.masks import HIGH_VARIANCE, NO_DATA
-from dcrflow.pixels import Pixels
-from dcrflow.plan import TemplatePlan
+from dcrflow.model.pixels import Pixels
+from dcrflow.planning.template import TemplatePlan
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.footprint import Footprint
 from dcrflow.geometry.skymap import Patch
-from dcrflow.pixels import PatchPixels
-from dcrflow.plan import TemplatePlan
+from dcrflow.model.pixels import PatchPixels
+from dcrflow.planning.template import TemplatePlan
 from dcrflow.steps.timing import timed
-from dcrflow.stores.source import CoaddSource, StripSource
+from dcrflow.stores.coadds.source import CoaddSource, StripSource
 
 
 @timed

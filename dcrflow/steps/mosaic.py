@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dcrflow.base.masks import NO_DATA
+from dcrflow.base.workspace import scratch
 from dcrflow.geometry.box import Box
 from dcrflow.kernels.merge import is_usable, merge_into
-from dcrflow.masks import NO_DATA
-from dcrflow.pixels import Pixels
-from dcrflow.plan import TemplatePlan
-from dcrflow.scratch import scratch
+from dcrflow.model.pixels import Pixels
+from dcrflow.planning.template import TemplatePlan
 from dcrflow.steps.timing import timed
 
 

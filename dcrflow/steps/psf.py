@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dcrflow.kernels.footprint import TAPS
 from dcrflow.kernels.psf import warp_psf_kernel
-from dcrflow.plan import TemplatePlan
-from dcrflow.psf_plan import PsfPlan, PsfShare
+from dcrflow.kernels.support import TAPS
+from dcrflow.planning.psf import PsfPlan, PsfShare
+from dcrflow.planning.template import TemplatePlan
 from dcrflow.steps.resample import resample_psf_kernel
-from dcrflow.stores.source import CoaddSource
+from dcrflow.stores.coadds.source import CoaddSource
 
 
 def warp_psf(coadds: CoaddSource, plan: TemplatePlan, psf: PsfPlan) -> NDArray[np.float32]:

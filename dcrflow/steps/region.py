@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from dcrflow.base.workspace import kept_scratch
 from dcrflow.geometry.box import Box
-from dcrflow.pixels import Pixels
-from dcrflow.plan import TemplatePlan
-from dcrflow.scratch import kept_scratch
+from dcrflow.model.pixels import Pixels
+from dcrflow.planning.template import TemplatePlan
+from dcrflow.steps.chunk_rows import Slabs
 from dcrflow.steps.load import load_patch
 from dcrflow.steps.mosaic import mosaic_tracts
 from dcrflow.steps.shift import shift_subfilters
-from dcrflow.steps.slabs import Slabs
 from dcrflow.steps.warp import warp_tract
-from dcrflow.stores.source import CoaddSource
+from dcrflow.stores.coadds.source import CoaddSource
 
 
 def make_tile(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Pixels:

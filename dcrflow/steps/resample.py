@@ -25,8 +25,8 @@ from dcrflow.geometry.box import Box
 from dcrflow.geometry.mapping import PixelMap, map_pixels
 from dcrflow.geometry.pixel_frame import pixel_frame
 from dcrflow.geometry.wcs import SkyWcs
-from dcrflow.kernels.footprint import SUPPORT
-from dcrflow.pixels import Pixels
+from dcrflow.kernels.support import SUPPORT
+from dcrflow.model.pixels import Pixels
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]

@@ -8,19 +8,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dcrflow.base.masks import NO_DATA
+from dcrflow.base.workspace import scratch
 from dcrflow.geometry.box import Box
 from dcrflow.kernels.convolve import convolve_sum, or_footprint
 from dcrflow.kernels.fill import mark_near_holes
-from dcrflow.kernels.footprint import FIR_RADIUS, SUPPORT, TAPS
 from dcrflow.kernels.match import match_pieces
 from dcrflow.kernels.merge import is_positive, is_whole, merge_into, settle
-from dcrflow.masks import NO_DATA
-from dcrflow.pixels import PatchPixels, Pixels
-from dcrflow.plan import FILL_MARGIN, TemplatePlan, TilePart, TractPlan
-from dcrflow.scratch import scratch
-from dcrflow.steps.as_lsst import add_shifted
+from dcrflow.kernels.support import FIR_RADIUS, SUPPORT, TAPS
+from dcrflow.model.pixels import PatchPixels, Pixels
+from dcrflow.planning.template import FILL_MARGIN, TemplatePlan, TilePart, TractPlan
 from dcrflow.steps.cells import CellKernels, cells_of, kernels_of, tabulated
 from dcrflow.steps.coefficients import spline_coefficients
+from dcrflow.steps.lsst_compat import add_shifted
 from dcrflow.steps.timing import timed
 
 _ROWS = 64  # of a strip: what is made of a region follows the turned tile, strip by strip

@@ -11,8 +11,8 @@ from typing import Any
 
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Patch
-from dcrflow.pixels import PatchPixels, Pixels, Spent
-from dcrflow.plan import TilePart
+from dcrflow.model.pixels import PatchPixels, Pixels, Spent
+from dcrflow.planning.template import TilePart
 
 _PIXELS = (PatchPixels, Pixels)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from dcrflow.base.masks import NO_DATA
+from dcrflow.base.workspace import scratch
 from dcrflow.geometry.box import Box
-from dcrflow.kernels.footprint import TAPS
+from dcrflow.kernels.support import TAPS
 from dcrflow.kernels.warp import warp_kernel, weight_table
-from dcrflow.masks import NO_DATA
-from dcrflow.pixels import Pixels
-from dcrflow.plan import TemplatePlan
-from dcrflow.scratch import scratch
+from dcrflow.model.pixels import Pixels
+from dcrflow.planning.template import TemplatePlan
 from dcrflow.steps.resample import resample
 from dcrflow.steps.timing import timed
 

@@ -10,16 +10,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from dcrflow import dataset
-from dcrflow.pixels import Pixels
-from dcrflow.plan import TemplatePlan
-from dcrflow.psf_plan import PsfPlan
+from dcrflow.model.pixels import Pixels
+from dcrflow.planning.psf import PsfPlan
+from dcrflow.planning.template import TemplatePlan
+from dcrflow.steps import dataset
 from dcrflow.steps.high_variance import flag_high_variance, map_variance
 from dcrflow.steps.psf import warp_psf
 from dcrflow.steps.region import make_region
 from dcrflow.steps.timing import summary
-from dcrflow.stores.source import CoaddSource
-from dcrflow.stores.templates import TemplateRecord, TemplateStore
+from dcrflow.stores.coadds.source import CoaddSource
+from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
 
 Psf = tuple[PsfPlan, NDArray[np.float32]]
 

@@ -22,7 +22,7 @@ from zarr.buffer.cpu import Buffer, buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
-from dcrflow.stores.access import url_of, words_of
+from dcrflow.stores.zarr.access import url_of, words_of
 
 FOLDER = ".dcrflow"
 _BATCH, _SECONDS = 500, 5.0  # an object store gets an object when so many lines are waiting, or for so long

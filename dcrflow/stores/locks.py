@@ -19,7 +19,7 @@ import zarr
 from zarr.buffer.cpu import Buffer, buffer_prototype
 from zarr.core.sync import sync
 
-from dcrflow.errors import TemplateStoreError
+from dcrflow.base.errors import TemplateStoreError
 
 LEASE = 60.0  # seconds; a writer renews its lock before each variable, which takes seconds at most
 _POLL = 0.2

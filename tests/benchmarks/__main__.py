@@ -15,8 +15,8 @@ sys.path[:] = [p for p in sys.path if Path(p).resolve() != Path(__file__).parent
 from benchmarks import competitors, graphs, measure, stages  # noqa: E402
 from benchmarks.ours import OURS, make, scaling  # noqa: E402
 from benchmarks.scene import DETECTOR, Work, full_size  # noqa: E402
-from dcrflow.plan import plan_template  # noqa: E402
-from dcrflow.stores.templates import TemplateStore  # noqa: E402
+from dcrflow.planning.template import plan_template  # noqa: E402
+from dcrflow.stores.templates.store import TemplateStore  # noqa: E402
 
 
 def main() -> None:

@@ -16,12 +16,12 @@ from reproject.mosaicking import reproject_and_coadd
 from scipy import ndimage
 
 from benchmarks.scene import Work
-from dcrflow.config import TemplateConfig
-from dcrflow.pixels import PatchPixels, Pixels
-from dcrflow.plan import TemplatePlan, plan_template
+from dcrflow.model.config import TemplateConfig
+from dcrflow.model.pixels import PatchPixels, Pixels
+from dcrflow.planning.template import TemplatePlan, plan_template
 from dcrflow.steps import make_region, mosaic_tracts, warp_tract
-from dcrflow.steps.slabs import Slabs
-from dcrflow.stores.arrays import write_array
+from dcrflow.steps.chunk_rows import Slabs
+from dcrflow.stores.zarr.arrays import write_array
 
 
 def whole_patches(work: Work) -> list[PatchPixels]:

@@ -12,10 +12,10 @@ from benchmarks.scene import Work
 from benchmarks.stubs import without_pixels
 from dcrflow.campaign import run_campaign
 from dcrflow.cluster import connect
-from dcrflow.config import TemplateConfig
 from dcrflow.graph import TemplateGraph
-from dcrflow.plan import plan_template
-from dcrflow.stores.templates import TemplateStore
+from dcrflow.model.config import TemplateConfig
+from dcrflow.planning.template import plan_template
+from dcrflow.stores.templates.store import TemplateStore
 
 
 def plan_and_build(work: Work, store: TemplateStore, repeat: int) -> dict[str, float]:

@@ -10,11 +10,11 @@ from shutil import rmtree
 
 from benchmarks.scene import Work, full_size
 from dcrflow.cluster.memory import set_thresholds
-from dcrflow.config import TemplateConfig
-from dcrflow.plan import plan_template
+from dcrflow.model.config import TemplateConfig
+from dcrflow.planning.template import plan_template
 from dcrflow.steps import make_template
 from dcrflow.steps.cells import kept_kernels
-from dcrflow.stores.templates import TemplateStore
+from dcrflow.stores.templates.store import TemplateStore
 
 OURS = TemplateConfig(granularity="detector")
 

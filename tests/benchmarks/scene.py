@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from scenes import EDGES, tan, visit
 
+from dcrflow.base.masks import STANDARD_PLANES
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
-from dcrflow.masks import STANDARD_PLANES
-from dcrflow.stores.coadds import DcrCoadds, open_coadds
-from dcrflow.stores.coadds_writer import create_coadds
-from dcrflow.visit import DetectorVisit
+from dcrflow.model.visit import DetectorVisit
+from dcrflow.stores.coadds.store import DcrCoadds, open_coadds
+from dcrflow.stores.coadds.writer import create_coadds
 
 INNER, BORDER = 4000, 50
 PATCH = INNER + 2 * BORDER

@@ -12,11 +12,11 @@ import numpy as np
 from benchmarks.competitors import read_all
 from benchmarks.measure import once
 from benchmarks.scene import Work
+from dcrflow.base.workspace import kept_scratch
 from dcrflow.kernels.merge import merge_into
-from dcrflow.plan import plan_template
-from dcrflow.scratch import kept_scratch
+from dcrflow.planning.template import plan_template
 from dcrflow.steps import load_patch, make_region, mosaic_tracts, shift_subfilters, warp_tract, write_template
-from dcrflow.stores.templates import TemplateStore
+from dcrflow.stores.templates.store import TemplateStore
 
 
 class Row(TypedDict):

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dcrflow.stores.templates import TemplateRecord
+from dcrflow.stores.templates.store import TemplateRecord
 
 NAMES = ("load_patch", "shift_subfilters", "warp_tract", "mosaic_tracts", "write_template", "make_template")
 

@@ -11,12 +11,12 @@ from scenes import IMAGE, coadds, visit
 from typer.testing import CliRunner
 
 import dcrflow
+from dcrflow.campaign.status import plan_campaign
 from dcrflow.cli import show
 from dcrflow.cli.app import app
-from dcrflow.config import TemplateConfig
 from dcrflow.demo import DemoReport
 from dcrflow.demo.gain import Gain
-from dcrflow.report import plan_campaign
+from dcrflow.model.config import TemplateConfig
 
 WIDTH = 80
 

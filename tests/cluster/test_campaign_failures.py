@@ -14,14 +14,14 @@ from zarr.storage import MemoryStore
 import dcrflow
 from dcrflow.campaign import run as run_module
 from dcrflow.campaign import run_campaign, stopping
-from dcrflow.report import campaign_status
-from dcrflow.stores.templates import TemplateStore
-from dcrflow.stores.visits import BadVisit
-from dcrflow.visit import sky_order
+from dcrflow.campaign.status import campaign_status
+from dcrflow.model.visit import sky_order
+from dcrflow.stores.templates.store import TemplateStore
+from dcrflow.stores.visits.tables import BadVisit
 
 
 @pytest.fixture(scope="module")
-def store() -> dcrflow.stores.coadds.DcrCoadds:
+def store() -> dcrflow.stores.coadds.store.DcrCoadds:
     return dcrflow.open_coadds(coadds(IMAGE))
 
 

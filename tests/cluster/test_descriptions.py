@@ -11,12 +11,13 @@ import pytest
 import yaml
 
 from dcrflow import cluster
+from dcrflow.base.errors import ClusterError
+from dcrflow.cluster import connection
 from dcrflow.cluster.dashboard import dashboard_hints
 from dcrflow.cluster.description import KINDS, Batch, seconds
 from dcrflow.cluster.kubernetes import cluster_manifest, manifests
-from dcrflow.cluster.scratch import check_scratch
+from dcrflow.cluster.local_directory import check_scratch
 from dcrflow.cluster.tls import environment, read_certificates, write_certificates
-from dcrflow.errors import ClusterError
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -249,7 +250,7 @@ def test_no_dashboard() -> None:
 def test_what_somebody_configured_is_left_alone() -> None:
     """dcrflow has its own defaults where dask's are not good enough; what the user says counts for more."""
     key = "distributed.deploy.lost-worker-timeout"
-    assert cluster._settings() == cluster.SETTINGS
+    assert connection._settings() == connection.SETTINGS
     with dask.config.set({key: "7s"}):
-        assert key not in cluster._settings()
-        assert len(cluster._settings()) == len(cluster.SETTINGS) - 1
+        assert key not in connection._settings()
+        assert len(connection._settings()) == len(connection.SETTINGS) - 1

@@ -11,8 +11,8 @@ import pytest
 from processes import workers_of
 from runs import complete, contents, ended, make_survey, start, wait_for
 
-from dcrflow.report import campaign_status
-from dcrflow.verify import verify
+from dcrflow.campaign.status import campaign_status
+from dcrflow.campaign.verify import verify
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

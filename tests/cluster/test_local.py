@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from scenes import IMAGE, coadds
 
+from dcrflow.base.errors import CoaddStoreError, TemplateStoreError
 from dcrflow.cluster import connect
-from dcrflow.errors import CoaddStoreError, TemplateStoreError
-from dcrflow.stores.coadds import DcrCoadds, open_coadds
-from dcrflow.stores.templates import TemplateStore
+from dcrflow.stores.coadds.store import DcrCoadds, open_coadds
+from dcrflow.stores.templates.store import TemplateStore
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

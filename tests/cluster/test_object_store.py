@@ -10,9 +10,9 @@ from zarr.storage import ObjectStore
 
 import dcrflow
 from dcrflow.campaign import run_campaign
-from dcrflow.stores import remote
+from dcrflow.campaign.verify import verify
 from dcrflow.stores.locks import locked
-from dcrflow.verify import verify
+from dcrflow.stores.zarr import remote
 
 s3 = pytest.importorskip("obstore.store", reason="obstore is not installed (extra s3)")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_wcs import SIP, TAN, TPV
 
-from dcrflow.errors import WcsError
+from dcrflow.base.errors import WcsError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.mapping import TOLERANCE, PixelMap, map_pixels
 from dcrflow.geometry.wcs import SkyWcs

@@ -9,7 +9,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from dcrflow.errors import WcsError
+from dcrflow.base.errors import WcsError
 from dcrflow.geometry.wcs import SkyWcs
 
 TAN = {

@@ -11,8 +11,8 @@ from astropy.table import Table
 from scenes import EDGES, IMAGE, TRACT, tan
 
 from dcrflow.geometry.skymap import Tract
-from dcrflow.stores.arrays import header_cards
-from dcrflow.stores.coadds_writer import create_coadds
+from dcrflow.stores.coadds.writer import create_coadds
+from dcrflow.stores.zarr.arrays import header_cards
 from hostile.spoil import Case, Spoil, attributes, cards, cell, nothing, of_patch, table, variable
 from hostile.survey import Place
 

@@ -18,21 +18,21 @@ from scenes import IMAGE, TRACT, coadds, visit
 from zarr.storage import MemoryStore
 
 import dcrflow
+from dcrflow.base.errors import DcrflowError
+from dcrflow.base.masks import STANDARD_PLANES
+from dcrflow.campaign.status import campaign_status
+from dcrflow.campaign.verify import verify
 from dcrflow.cluster.description import read_description
-from dcrflow.config import TemplateConfig, parse_settings
-from dcrflow.errors import DcrflowError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.fits_coadds import FitsCoadd
-from dcrflow.masks import STANDARD_PLANES
+from dcrflow.model.config import TemplateConfig, parse_settings
 from dcrflow.physics.bandpass import Bandpass
-from dcrflow.report import campaign_status
 from dcrflow.simulate.survey import SurveyConfig
-from dcrflow.stores.coadds import open_coadds
+from dcrflow.stores.coadds.store import open_coadds
 from dcrflow.stores.locks import locked
-from dcrflow.stores.templates import TemplateStore
-from dcrflow.stores.visits import read_visit_rows
-from dcrflow.verify import verify
+from dcrflow.stores.templates.store import TemplateStore
+from dcrflow.stores.visits.tables import read_visit_rows
 
 #: ``choose(low, high)`` gives a number, low and high among those that it may be.
 Choose = Callable[[int, int], int]

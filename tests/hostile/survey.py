@@ -22,12 +22,12 @@ from distributed import LocalCluster
 from scenes import IMAGE, TRACT, coadds, tan, visit
 
 import dcrflow
+from dcrflow.campaign.verify import verify
 from dcrflow.cli import main
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
-from dcrflow.stores.templates import TemplateRecord, TemplateStore
-from dcrflow.verify import verify
-from dcrflow.visit import DetectorVisit
+from dcrflow.model.visit import DetectorVisit
+from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
 
 #: Detector-visits by where they lie: on the patch that cases spoil, half on it, and nowhere near.
 ON, HALF, ELSEWHERE = 1, 2, 3

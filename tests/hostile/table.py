@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import xarray as xr
 
-from dcrflow.masks import planes_from_attributes
+from dcrflow.base.masks import planes_from_attributes
 from hostile import (
     of_chunks,
     of_coadds,

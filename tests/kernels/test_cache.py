@@ -11,7 +11,7 @@ from pkgutil import iter_modules
 from numba.core.dispatcher import Dispatcher
 
 import dcrflow.kernels
-from dcrflow.kernels.footprint import TAPS
+from dcrflow.kernels.support import TAPS
 from dcrflow.kernels.warp import warp_kernel
 
 WARP = """

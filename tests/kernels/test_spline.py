@@ -6,8 +6,8 @@ from scipy import ndimage
 from scipy.interpolate import BSpline
 
 from dcrflow.kernels.convolve import convolve
-from dcrflow.kernels.footprint import FIR_RADIUS
 from dcrflow.kernels.spline import bspline, coefficient_filter, dcr_taps
+from dcrflow.kernels.support import FIR_RADIUS
 
 
 @pytest.mark.parametrize("degree", [3, 5])

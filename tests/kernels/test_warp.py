@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dcrflow.kernels.footprint import TAPS
+from dcrflow.kernels.support import TAPS
 from dcrflow.kernels.warp import warp_kernel, weight_table
 
 

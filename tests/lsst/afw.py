@@ -19,7 +19,7 @@ import pytest
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
 from dcrflow.geometry.wcs import SkyWcs as OurWcs
-from dcrflow.visit import DetectorVisit
+from dcrflow.model.visit import DetectorVisit
 
 
 class Angle:

@@ -21,13 +21,13 @@ from scenes import DETECTOR, TRACT, tan
 from zarr.storage import MemoryStore
 
 import dcrflow
-from dcrflow.errors import InconsistentCoaddsError
+from dcrflow.base.errors import InconsistentCoaddsError
 from dcrflow.geometry.skymap import Tract
 from dcrflow.lsst import GetDcrTemplateConfig, GetDcrTemplateTask
 from dcrflow.lsst.fits_coadds import open_fits_coadds
 from dcrflow.lsst.handles import Subfilters
 from dcrflow.lsst.ingest import ingest
-from dcrflow.stores.coadds import open_coadds
+from dcrflow.stores.coadds.store import open_coadds
 
 CALIBRATION = 0.5  # nJy a count
 

@@ -19,9 +19,9 @@ from rubin import inputs_of
 from zarr.storage import MemoryStore
 
 import dcrflow
+from dcrflow.base.errors import CoaddStoreError, VisitTableError
 from dcrflow.cli import main
 from dcrflow.cli.inputs import coadds_of, visits_of
-from dcrflow.errors import CoaddStoreError, VisitTableError
 from dcrflow.geometry.box import Box
 from dcrflow.lsst import GetDcrTemplateTask
 from dcrflow.lsst.butler import open_butler_coadds, read_butler_visits
@@ -29,9 +29,9 @@ from dcrflow.lsst.convert import box_of
 from dcrflow.lsst.handles import SubfilterCoadd
 from dcrflow.lsst.ingest import ingest
 from dcrflow.lsst.subfilters import BANDS, register_subfilters, subfilters_of_band
-from dcrflow.stores.coadds import open_coadds
-from dcrflow.stores.source import CoaddSource
-from dcrflow.stores.visits import BadVisit
+from dcrflow.stores.coadds.source import CoaddSource
+from dcrflow.stores.coadds.store import open_coadds
+from dcrflow.stores.visits.tables import BadVisit
 
 
 def test_coadds_are_as_they_were_stored(repo: Path, scene: Any) -> None:

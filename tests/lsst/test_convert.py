@@ -16,7 +16,8 @@ from lsst.images import DetectorFrame, MaskPlane
 from lsst.images.psfs import GaussianPointSpreadFunction
 from scenes import WEATHER, tan, visit
 
-from dcrflow.errors import InconsistentCoaddsError, ObservationError, WcsError
+from dcrflow.base.errors import InconsistentCoaddsError, ObservationError, WcsError
+from dcrflow.base.masks import STANDARD_PLANES
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.convert import (
@@ -31,8 +32,7 @@ from dcrflow.lsst.convert import (
     wcs_of,
 )
 from dcrflow.lsst.repository import observation_info
-from dcrflow.masks import STANDARD_PLANES
-from dcrflow.stores.visits import detector_visit
+from dcrflow.stores.visits.tables import detector_visit
 
 BOX = Box(-20, 35, 60, 40)
 

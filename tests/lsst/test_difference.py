@@ -21,12 +21,12 @@ from lsst.pex.config import FieldValidationError
 from rubin import inputs_of, must
 
 import dcrflow
+from dcrflow.base.errors import VisitTableError
 from dcrflow.cli import main
-from dcrflow.errors import VisitTableError
 from dcrflow.lsst import GetDcrTemplateTask
 from dcrflow.lsst.convert import arrays_of, box_of
 from dcrflow.lsst.export import export
-from dcrflow.stores.templates import TemplateStore
+from dcrflow.stores.templates.store import TemplateStore
 
 TASK = "dcrflow.lsst.GetDcrTemplateTask:getDcrTemplate"
 SIGMA = 2.0

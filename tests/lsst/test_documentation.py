@@ -22,8 +22,8 @@ from dcrflow.lsst import GetDcrTemplateConfig, GetDcrTemplateConnections
 from dcrflow.lsst.butler import read_butler_visits
 from dcrflow.lsst.convert import arrays_of
 from dcrflow.lsst.subfilters import BANDS
-from dcrflow.stores.coadds import open_coadds
-from dcrflow.stores.templates import TemplateStore
+from dcrflow.stores.coadds.store import open_coadds
+from dcrflow.stores.templates.store import TemplateStore
 
 ELSEWHERE = {
     "bps ": "test_bps plays a whole run",

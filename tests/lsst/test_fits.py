@@ -16,9 +16,10 @@ from scenes import IMAGE, TRACT, coadds, visit
 from zarr.storage import MemoryStore
 
 import dcrflow
+from dcrflow.base.errors import CoaddStoreError, InconsistentCoaddsError, MissingSubfilterError, TemplateStoreError
+from dcrflow.base.masks import STANDARD_PLANES
 from dcrflow.cli import main
 from dcrflow.demo.parity import golden_coadds
-from dcrflow.errors import CoaddStoreError, InconsistentCoaddsError, MissingSubfilterError, TemplateStoreError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.export import export
@@ -26,9 +27,8 @@ from dcrflow.lsst.fits_coadds import FitsCoadd, open_fits_coadds
 from dcrflow.lsst.fits_templates import read_fits, write_fits
 from dcrflow.lsst.handles import Subfilters
 from dcrflow.lsst.ingest import ingest
-from dcrflow.masks import STANDARD_PLANES
-from dcrflow.stores.coadds import DcrCoadds, open_coadds
-from dcrflow.stores.templates import TemplateStore
+from dcrflow.stores.coadds.store import DcrCoadds, open_coadds
+from dcrflow.stores.templates.store import TemplateStore
 
 AFW = {"MP_BAD": 0, "MP_CR": 5}
 LSST_IMAGES = {"MSKN0000": "BAD", "MSKM0000": 1, "MSKN0001": "COSMIC_RAY", "MSKM0001": 32}

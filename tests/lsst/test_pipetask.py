@@ -14,7 +14,7 @@ from lsst.daf.butler import Butler
 from rubin import command, damaged_coadd, must
 
 from dcrflow.lsst.convert import arrays_of
-from dcrflow.stores.templates import TemplateStore
+from dcrflow.stores.templates.store import TemplateStore
 
 pytestmark = pytest.mark.integration
 

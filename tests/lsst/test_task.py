@@ -18,7 +18,7 @@ from lsst.pex.config import ConfigurableField, FieldValidationError
 from lsst.pipe.base import InMemoryDatasetHandle, NoWorkFound, PipelineTask, PipelineTaskConfig, TaskMetadata
 from rubin import inputs_of
 
-from dcrflow.errors import DcrflowError, InconsistentCoaddsError, MissingSubfilterError
+from dcrflow.base.errors import DcrflowError, InconsistentCoaddsError, MissingSubfilterError
 from dcrflow.lsst import GetDcrTemplateConfig, GetDcrTemplateConnections, GetDcrTemplateTask
 from dcrflow.lsst.convert import arrays_of, box_of
 

@@ -5,7 +5,7 @@ import pytest
 from astropy import units as u
 from astropy.table import QTable
 
-from dcrflow.errors import ConfigError
+from dcrflow.base.errors import ConfigError
 from dcrflow.physics.bandpass import Bandpass, equal_subfilters
 
 

@@ -6,7 +6,7 @@ import pytest
 from astropy.coordinates import AltAz, EarthLocation, SkyCoord
 from astropy.time import Time
 
-from dcrflow.errors import ObservationError
+from dcrflow.base.errors import ObservationError
 from dcrflow.physics.observation import Observation, altitude_and_parallactic_angle
 from dcrflow.physics.refraction import Weather
 

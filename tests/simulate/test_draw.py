@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from dcrflow.geometry import sphere
 from dcrflow.geometry.box import Box
+from dcrflow.model.visit import DetectorVisit
 from dcrflow.physics.observation import Observation
 from dcrflow.physics.refraction import Weather, refraction, vapour_pressure
 from dcrflow.simulate.draw import Psf, displacements, draw_coadd, draw_psf, draw_science, galsim_weather
 from dcrflow.simulate.projection import detector_wcs, local_matrix, pixel_matrix, tan_wcs
 from dcrflow.simulate.sky import Catalogue
 from dcrflow.simulate.spectra import lsst_band
-from dcrflow.visit import DetectorVisit
 
 galsim = pytest.importorskip("galsim")
 

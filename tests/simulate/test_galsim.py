@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from dcrflow.errors import DcrflowError
+from dcrflow.base.errors import DcrflowError
 from dcrflow.simulate._galsim import galsim
 
 

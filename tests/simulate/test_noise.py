@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from dcrflow.base.masks import STANDARD_PLANES
 from dcrflow.geometry.box import Box
-from dcrflow.masks import STANDARD_PLANES
 from dcrflow.simulate.noise import coadd_defects, detector_defects, observed, plane, white_noise
 
 

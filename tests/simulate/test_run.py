@@ -8,11 +8,11 @@ import xarray as xr
 from astropy.io import fits
 from astropy.table import QTable
 
-from dcrflow.masks import STANDARD_PLANES
+from dcrflow.base.masks import STANDARD_PLANES
 from dcrflow.simulate.run import OutputExistsError, SimulatedSurvey, simulate_survey
 from dcrflow.simulate.survey import SurveyConfig, VisitConfig
-from dcrflow.stores.exposures import read_exposure_row
-from dcrflow.stores.visits import detector_visit, read_visits
+from dcrflow.stores.visits.exposures import read_exposure_row
+from dcrflow.stores.visits.tables import detector_visit, read_visits
 
 pytest.importorskip("galsim")
 

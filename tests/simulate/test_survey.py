@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dcrflow.errors import ConfigError
+from dcrflow.base.errors import ConfigError
 from dcrflow.geometry import sphere
 from dcrflow.geometry.skymap import Outline, overlapping_patches
 from dcrflow.simulate.survey import SurveyConfig, detector_visits_of, sky_of, spread_visits, tracts_of

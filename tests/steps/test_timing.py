@@ -4,10 +4,10 @@ from scenes import IMAGE, TRACT, coadds, tan, visit
 
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
-from dcrflow.plan import plan_template
+from dcrflow.planning.template import plan_template
 from dcrflow.steps import make_region, make_tile
 from dcrflow.steps.timing import summary
-from dcrflow.stores.coadds import open_coadds
+from dcrflow.stores.coadds.store import open_coadds
 
 
 def test_every_tract_counts() -> None:

@@ -9,8 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from test_templates import OTHERS, PROVENANCE, template
 from watched import CrashError, WatchedStore
 
-from dcrflow.report import campaign_status
-from dcrflow.stores.templates import TemplateStore
+from dcrflow.campaign.status import campaign_status
+from dcrflow.stores.templates.store import TemplateStore
 
 IDS = st.tuples(st.integers(1, 2), st.integers(0, 1))
 SEEDS = st.integers(0, 3)

@@ -19,10 +19,10 @@ from scenes import EDGES, TRACT, coadds, stars, tan
 from watched import WatchedStore
 from zarr.storage import LocalStore, MemoryStore, StorePath, ZipStore
 
-from dcrflow.errors import CoaddStoreError
+from dcrflow.base.errors import CoaddStoreError
+from dcrflow.base.masks import STANDARD_PLANES
 from dcrflow.geometry.box import Box
-from dcrflow.masks import STANDARD_PLANES
-from dcrflow.stores.coadds import DcrCoadds, open_coadds
+from dcrflow.stores.coadds.store import DcrCoadds, open_coadds
 
 BOX = TRACT.patch(3).bbox  # 330 x 330 from (270, 270)
 PIXEL = np.random.default_rng(5)

@@ -12,13 +12,13 @@ from scenes import EDGES, TRACT
 from watched import CrashError, WatchedStore
 from zarr.storage import MemoryStore, ZipStore
 
-from dcrflow.errors import CoaddStoreError
+from dcrflow.base.errors import CoaddStoreError
+from dcrflow.base.masks import STANDARD_PLANES
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
 from dcrflow.geometry.wcs import SkyWcs
-from dcrflow.masks import STANDARD_PLANES
-from dcrflow.stores.coadds import open_coadds
-from dcrflow.stores.coadds_writer import CoaddWriter, create_coadds, open_writer
+from dcrflow.stores.coadds.store import open_coadds
+from dcrflow.stores.coadds.writer import CoaddWriter, create_coadds, open_writer
 
 BOX = TRACT.patch(3).bbox
 

@@ -12,9 +12,9 @@ from scenes import IMAGE, coadds, visit
 from zarr.storage import MemoryStore
 
 import dcrflow
-from dcrflow.errors import DcrflowError
-from dcrflow.stores.coadds import open_coadds
-from dcrflow.stores.visits import detector_visit
+from dcrflow.base.errors import DcrflowError
+from dcrflow.stores.coadds.store import open_coadds
+from dcrflow.stores.visits.tables import detector_visit
 
 NAN, INFINITE = float("nan"), float("inf")
 ABSENT = object()

@@ -9,10 +9,10 @@ import pytest
 from astropy.io import fits
 from scenes import tan
 
-from dcrflow.errors import VisitTableError
+from dcrflow.base.errors import VisitTableError
 from dcrflow.geometry.box import Box
-from dcrflow.stores.exposures import read_exposure_row
-from dcrflow.stores.visits import BadVisit, read_visit_rows, read_visits
+from dcrflow.stores.visits.exposures import read_exposure_row
+from dcrflow.stores.visits.tables import BadVisit, read_visit_rows, read_visits
 
 VISIT_INFO = {
     "BORE-RA": 53.0, "BORE-DEC": -28.0, "BORE-AZ": 100.0, "BORE-ALT": 50.0, "BORE-ROTANG": 12.0, "OBS-LONG": -70.75,

@@ -12,12 +12,12 @@ from scenes import IMAGE, coadds, visit
 from zarr.storage import MemoryStore
 
 import dcrflow
-from dcrflow.errors import DcrflowError
+from dcrflow.base.errors import DcrflowError
+from dcrflow.base.masks import STANDARD_PLANES
+from dcrflow.campaign.verify import verify
 from dcrflow.geometry.box import Box
-from dcrflow.masks import STANDARD_PLANES
-from dcrflow.stores.coadds import open_coadds
-from dcrflow.stores.templates import TemplateStore
-from dcrflow.verify import verify
+from dcrflow.stores.coadds.store import open_coadds
+from dcrflow.stores.templates.store import TemplateStore
 
 pytestmark = pytest.mark.slow
 

@@ -5,8 +5,8 @@ import pytest
 from scenes import IMAGE, TRACT, coadds
 from zarr.storage import MemoryStore
 
-from dcrflow.masks import STANDARD_PLANES
-from dcrflow.stores.coadds import open_coadds
+from dcrflow.base.masks import STANDARD_PLANES
+from dcrflow.stores.coadds.store import open_coadds
 
 LATE = "7/0/g/image/c/1/0/0"
 

@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 from zarr.storage import MemoryStore
 
-from dcrflow.stores import leftovers
-from dcrflow.stores.templates import TemplateStore
+from dcrflow.stores.templates import temporary_files as leftovers
+from dcrflow.stores.templates.store import TemplateStore
 
 
 def test_what_killed_writers_leave_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,10 +19,10 @@ import zarr
 from watched import CrashError, WatchedStore
 from zarr.storage import LocalStore, MemoryStore
 
-from dcrflow.errors import TemplateStoreError
-from dcrflow.masks import STANDARD_PLANES, flag_attributes
+from dcrflow.base.errors import TemplateStoreError
+from dcrflow.base.masks import STANDARD_PLANES, flag_attributes
 from dcrflow.stores.locks import locked
-from dcrflow.stores.templates import TemplateRecord, TemplateStore
+from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
 
 PROVENANCE = {"config_hash": "c0ffee", "inputs": "coadds.zarr"}
 OTHERS = {**PROVENANCE, "inputs": "others"}

@@ -13,13 +13,13 @@ from astropy.time import Time
 from astropy.utils.masked import Masked
 from scenes import WEATHER, visit
 
-from dcrflow.errors import VisitTableError
+from dcrflow.base.errors import VisitTableError
 from dcrflow.geometry.box import Box
+from dcrflow.model.visit import DetectorVisit
 from dcrflow.physics.observation import Observation, altitude_and_parallactic_angle
 from dcrflow.physics.refraction import Weather
-from dcrflow.stores.choice import select
-from dcrflow.stores.visits import BadVisit, read_visit_rows, read_visits, write_visits
-from dcrflow.visit import DetectorVisit
+from dcrflow.stores.visits.select import select
+from dcrflow.stores.visits.tables import BadVisit, read_visit_rows, read_visits, write_visits
 
 VISITS = [
     visit(visit=v, detector=d, mjd=61000.25 + v, physical_filter="g_01", box=Box(-3, 7, 200, 180), altitude=40.0 + d)

@@ -1,0 +1,1 @@
+"""What everything stands on: errors, mask planes, text formats. Imports nothing else of dcrflow."""

@@ -1,0 +1,30 @@
+"""Names of a package that are imported when they are first used: numba, dask and astropy take seconds to load."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+
+def lazy_names(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+    """A module's ``__getattr__`` (PEP 562) that imports public names from their modules on first use.
+
+    Parameters
+    ----------
+    package : str
+        The package that offers the names, ``__name__`` there.
+    homes : mapping of str to sequence of str
+        Absolute name of a module -> names that are taken from it.
+    """
+    home_of = {name: home for home, names in homes.items() for name in names}
+
+    def getattribute(name: str) -> Any:
+        if name not in home_of:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(import_module(home_of[name]), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return getattribute

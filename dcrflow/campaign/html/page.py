@@ -1,0 +1,58 @@
+"""The page: facts, style and script in one file that needs no network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from dcrflow.base.errors import DcrflowError
+from dcrflow.base.version import __version__
+
+
+class ReportError(DcrflowError, OSError):
+    """The report cannot be written."""
+
+
+def write_report(facts: Mapping[str, Any], path: str | Path) -> Path:
+    """Write the page.
+
+    Parameters
+    ----------
+    facts : mapping
+        As `campaign_facts` collects them.
+    path : path
+        Of the HTML file; replaced if it is there.
+
+    Raises
+    ------
+    ReportError
+        If it cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.write_text(page(facts), encoding="utf-8")
+    except OSError as error:
+        raise ReportError(f"cannot write the report to {path}: {error.strerror}; give a writable place") from error
+    return path
+
+
+def page(facts: Mapping[str, Any]) -> str:
+    """The HTML of the page."""
+    parts = {
+        "TITLE": escape(f"dcrflow: {facts['store']}"),
+        "STYLE": _asset("page.css"),
+        "SCRIPT": _asset("page.js"),
+        "FACTS": json.dumps({**facts, "version": __version__}, separators=(",", ":")).replace("<", "\\u003c"),
+    }
+    html = _asset("page.html")
+    for name, text in parts.items():  # the facts last: nothing in them is taken for a placeholder
+        html = html.replace(f"@@{name}@@", text)
+    return html
+
+
+def _asset(name: str) -> str:
+    return files("dcrflow.campaign.html").joinpath(name).read_text(encoding="utf-8")

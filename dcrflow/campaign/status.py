@@ -1,0 +1,95 @@
+"""What a campaign would do, and what became of one: figures for people, without pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dcrflow.base.errors import DcrflowError, NoOverlapError
+from dcrflow.model.config import TemplateConfig
+from dcrflow.model.visit import DetectorVisit
+from dcrflow.planning.template import TemplatePlan, plan_template
+from dcrflow.stores.coadds.source import CoaddSource
+from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
+from dcrflow.stores.visits.tables import BadVisit
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a run would do for one detector-visit: a plan, or the reason that there is none."""
+
+    visit: int
+    detector: int
+    plan: TemplatePlan | None
+    error: DcrflowError | None
+
+    @property
+    def status(self) -> str:
+        """``planned``, ``no-overlap`` or ``failed``."""
+        if self.plan is not None:
+            return "planned"
+        return "no-overlap" if isinstance(self.error, NoOverlapError) else "failed"
+
+
+def plan_campaign(
+    coadds: CoaddSource, rows: Iterable[DetectorVisit | BadVisit], config: TemplateConfig
+) -> Iterator[Planned]:
+    """Plan every detector-visit, one at a time."""
+    for row in rows:
+        if isinstance(row, BadVisit):
+            yield Planned(row.visit, row.detector, None, row.error)
+            continue
+        try:
+            yield Planned(row.visit, row.detector, plan_template(coadds, row, config), None)
+        except DcrflowError as error:
+            yield Planned(row.visit, row.detector, None, error)
+
+
+@dataclass(frozen=True)
+class CampaignStatus:
+    """What became of a campaign.
+
+    Parameters
+    ----------
+    url : str
+        The template store.
+    records : tuple of TemplateRecord
+        All that has a status.
+    missing : tuple of (int, int)
+        Visit and detector of what was asked for and has none.
+    """
+
+    url: str
+    records: tuple[TemplateRecord, ...]
+    missing: tuple[tuple[int, int], ...]
+
+    def count(self, status: str) -> int:
+        """How many have this status."""
+        return len(self.missing) if status == "missing" else sum(r.status == status for r in self.records)
+
+
+def campaign_status(out: TemplateStore | Any, scan: bool = False) -> CampaignStatus:
+    """The status of every detector-visit of a template store.
+
+    Parameters
+    ----------
+    out : TemplateStore, or anything that `TemplateStore.open` takes
+        The store.
+    scan : bool
+        Look at every template instead of reading the journals of the runs. Without, only those are looked up that were
+        asked for and whose end is in no journal: finished after their run had died, or missing.
+
+    Raises
+    ------
+    TemplateStoreError
+        If there is no such store.
+    """
+    store = out if isinstance(out, TemplateStore) else TemplateStore.open(out)
+    known, requested = store.journalled()
+    if scan or not requested:
+        known = {(r.visit, r.detector): r for r in store.records()}
+    else:
+        known |= {(r.visit, r.detector): r for r in store.records_of(sorted(requested - known.keys()))}
+    records = tuple(known[data_id] for data_id in sorted(known))
+    return CampaignStatus(store.url, records, tuple(sorted(requested - known.keys())))

@@ -1,0 +1,134 @@
+"""Is every template in a store what was written, and does it hold together?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from dcrflow.base.errors import DcrflowError
+from dcrflow.base.masks import NO_DATA, planes_from_attributes
+from dcrflow.geometry.wcs import SkyWcs
+from dcrflow.steps.dataset import coverage
+from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
+
+#: Attributes that every complete template has.
+ATTRIBUTES = (
+    "instrument", "visit", "detector", "band", "physical_filter", "units", "bbox", "coverage", "patches", "dcr",
+    "config", "config_hash", "software", "inputs", "status",
+    "crc32",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found of one template.
+
+    Parameters
+    ----------
+    visit, detector : int
+        The data ID.
+    problems : tuple of str
+        In words; empty if it is sound.
+    """
+
+    visit: int
+    detector: int
+    problems: tuple[str, ...]
+
+
+def verify(store: TemplateStore | Any) -> Iterator[Verdict]:
+    """Read every complete template again, pixel by pixel, and say what is wrong with it.
+
+    Parameters
+    ----------
+    store : TemplateStore, or anything that `TemplateStore.open` takes
+        Nothing is changed in it.
+
+    Yields
+    ------
+    Verdict
+        Of one template after the other; one that cannot be read is a verdict too.
+
+    Raises
+    ------
+    TemplateStoreError
+        If there is no such store.
+    """
+    opened = TemplateStore.open(store)
+    for record in opened.records():
+        if record.status == "complete":
+            yield Verdict(record.visit, record.detector, tuple(_problems(opened, record)))
+
+
+def _problems(store: TemplateStore, record: TemplateRecord) -> Iterator[str]:
+    try:
+        damaged = store.damaged(record.visit, record.detector)
+        template = store.read(record.visit, record.detector)
+    except Exception as error:  # whatever a damaged store makes of the libraries that read it
+        yield f"it cannot be opened: {type(error).__name__}: {' '.join(str(error).split())}"
+        return
+    for name in damaged:
+        which = "one of its attributes" if name == "attributes" else name
+        yield f"{which} is not what was written: its checksum differs, or it cannot be read"
+    missing = [n for n in ATTRIBUTES if n not in template.attrs]
+    if missing:
+        yield f"it lacks the attributes {', '.join(missing)}"
+    found = template.attrs.get("visit"), template.attrs.get("detector")
+    if found != (record.visit, record.detector):
+        yield f"it says that it is visit {found[0]} detector {found[1]}"
+    lacking = [n for n in ("image", "variance", "mask", "x", "y") if n not in template.variables]
+    if lacking:
+        yield f"it lacks {', '.join(lacking)}"
+    elif set(damaged) <= {"attributes"}:
+        try:
+            yield from _of_pixels(template.compute())
+        except Exception as error:  # of attributes that are no longer of their kind
+            yield f"its attributes do not describe its pixels: {type(error).__name__}: {' '.join(str(error).split())}"
+    yield from _of_wcs(template)
+
+
+def _of_pixels(template: xr.Dataset) -> Iterator[str]:
+    planes = planes_from_attributes(template["mask"].attrs)
+    if NO_DATA not in planes:
+        yield f"its mask has no plane {NO_DATA}"
+        return
+    for axis in ("y", "x"):
+        steps = np.diff(template[axis].values)
+        if not np.all(steps == 1):
+            yield f"its {axis} does not count pixels one by one"
+    gone = (template["mask"].values >> planes[NO_DATA]) & 1 == 1
+    for name in ("image", "variance"):
+        bad = int((~np.isfinite(template[name].values[~gone])).sum())
+        if bad:
+            yield f"{name} is not finite on {bad} pixels without {NO_DATA}"
+    negative = int((template["variance"].values[~gone] < 0).sum())
+    if negative:
+        yield f"variance is negative on {negative} pixels"
+    if "bbox" in template.attrs and "coverage" in template.attrs:
+        measured = coverage(template)
+        if abs(measured - float(template.attrs["coverage"])) > 1e-9:
+            yield f"its coverage is {measured:.6f}, and it says {float(template.attrs['coverage']):.6f}"
+    if "psf" in template:
+        kernels = template["psf"].values
+        sums = kernels[~np.isnan(kernels).all(axis=(1, 2))].sum(axis=(1, 2))  # of a node without PSF all is NaN
+        if not np.allclose(sums, 1, atol=1e-4):
+            yield f"its PSF sums to {sums.min():.4f} to {sums.max():.4f}, not to 1"
+
+
+def _of_wcs(template: xr.Dataset) -> Iterator[str]:
+    cards = template.attrs.get("wcs")
+    if cards is None:  # a detector's WCS that is no FITS header is not kept
+        return
+    try:
+        wcs = SkyWcs.from_header(dict(cards))
+        x0, y0, width, height = template.attrs["bbox"]
+        corners = np.array([x0, x0 + width - 1.0]), np.array([y0, y0 + height - 1.0])
+        back = wcs.sky_to_pixel(*wcs.pixel_to_sky(*corners))
+        if not np.allclose(back, corners, atol=1e-3):
+            yield "its WCS does not lead back to the pixels it came from"
+    except (DcrflowError, ValueError, TypeError, KeyError) as error:
+        yield f"its WCS is unusable: {' '.join(str(error).split())}"

@@ -1,6 +1,0 @@
-"""The campaign report: one HTML page that needs nothing else, about a template store."""
-
-from dcrflow.htmlreport.facts import campaign_facts
-from dcrflow.htmlreport.page import write_report
-
-__all__ = ["campaign_facts", "write_report"]

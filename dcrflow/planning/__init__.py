@@ -1,0 +1,1 @@
+"""Plans: which patches, pixels and tiles a template needs. Geometry and metadata only; no pixels are read."""

@@ -1,0 +1,122 @@
+"""A template as an xarray.Dataset: the layout of the template store, whether its arrays are in memory or lazy."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from dcrflow.base.masks import NO_DATA, flag_attributes
+from dcrflow.planning.psf import PsfPlan
+from dcrflow.planning.template import TemplatePlan
+from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
+from dcrflow.view import accessor as accessor  # registers itself with xarray
+from dcrflow.view.thumbnails import preview
+
+
+@lru_cache(maxsize=1)
+def software() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    return {name: version(name) for name in ("dcrflow", "numpy", "numba", "astropy", "dask", "xarray", "zarr")}
+
+
+def template_dataset(
+    plan: TemplatePlan, image: Any, variance: Any, mask: Any, psf: tuple[PsfPlan, Any] | None = None
+) -> xr.Dataset:
+    """Lay out a template's arrays as a dataset.
+
+    Parameters
+    ----------
+    plan : TemplatePlan
+        What was, or will be, made.
+    image, variance : array of float32, shape (y, x) of ``plan.bbox``
+        nJy and nJy^2; numpy or dask.
+    mask : array of int32, same shape
+        Mask planes.
+    psf : (PsfPlan, array of float32, shape (psf_node, psf_y, psf_x)), optional
+        The PSF's nodes, and its kernel at each.
+
+    Returns
+    -------
+    xarray.Dataset
+        Variables image, variance, mask over y and x (absolute detector pixels, border included), attributes as the
+        template store keeps them, but for ``coverage`` and ``status``, which want the pixels.
+    """
+    box, visit = plan.bbox, plan.visit
+    attributes = {
+        "instrument": visit.instrument,
+        "visit": visit.visit,
+        "detector": visit.detector,
+        "band": plan.band,
+        "physical_filter": visit.physical_filter or plan.info.physical_filter,
+        "units": plan.info.units,
+        "photometric_zero_point": plan.info.photometric_zero_point,
+        "bbox": visit.bbox.as_list(),
+        "patches": [[p.tract, p.patch] for p in plan.patches],
+        "dcr": dict(plan.applied),
+        "config": plan.config.as_json(),
+        "config_hash": plan.config.digest,
+        "inputs": plan.url,
+        "software": software(),
+    }
+    if visit.wcs.cards:
+        attributes["wcs"] = {c.keyword: c.value for c in visit.wcs.header.cards if c.keyword}
+    dataset = xr.Dataset(
+        {
+            "image": (("y", "x"), image, {"units": plan.info.units}),
+            "variance": (("y", "x"), variance, {"units": f"{plan.info.units}2"}),
+            "mask": (("y", "x"), mask, flag_attributes(plan.planes)),
+        },
+        coords={
+            "y": ("y", np.arange(box.y0, box.y1, dtype=np.int64)),
+            "x": ("x", np.arange(box.x0, box.x1, dtype=np.int64)),
+        },
+        attrs=attributes,
+    )
+    if psf is None:
+        return dataset
+    nodes, kernels = psf
+    position = {"psf_node_x": nodes.x, "psf_node_y": nodes.y}
+    return dataset.assign(psf=(("psf_node", "psf_y", "psf_x"), kernels)).assign_coords(
+        {name: ("psf_node", values, {"units": "pixel"}) for name, values in position.items()}
+    )
+
+
+def write_template(template: xr.Dataset, store: TemplateStore | Any) -> TemplateRecord:
+    """Compute a template, if it is lazy, and write it to a store; its status last.
+
+    Parameters
+    ----------
+    template : xarray.Dataset
+        Whole, as `dcrflow.build_template` makes it; not a slice of one.
+    store : TemplateStore, or anything that `TemplateStore.create_or_open` takes
+        Where to.
+
+    Raises
+    ------
+    ValueError
+        If the dataset does not cover the detector that its attributes name.
+    """
+    x0, y0, width, height = template.attrs["bbox"]
+    x, y = template["x"].values, template["y"].values
+    if len(x) < width or len(y) < height or x[0] > x0 or y[0] > y0 or x[-1] < x0 + width - 1 or y[-1] < y0 + height - 1:
+        raise ValueError(
+            f"this is a part of the template of visit {template.attrs['visit']} detector {template.attrs['detector']}: "
+            f"x {x[0]} to {x[-1]}, y {y[0]} to {y[-1]}; a template store keeps whole ones"
+        )
+    template = template.compute()
+    return TemplateStore.create_or_open(store).write(
+        template.assign_attrs(coverage=coverage(template), preview=preview(template))
+    )
+
+
+def coverage(template: xr.Dataset) -> float:
+    """Fraction of the detector's own pixels (without border) that have data; computes the mask."""
+    x0, y0, width, height = template.attrs["bbox"]
+    own = template["mask"].sel(x=slice(x0, x0 + width - 1), y=slice(y0, y0 + height - 1))
+    names = str(own.attrs["flag_meanings"]).split()
+    flag = np.atleast_1d(own.attrs["flag_masks"])[names.index(NO_DATA)]
+    return 1 - float(np.count_nonzero(own.values & int(flag)) / own.size)

@@ -1,0 +1,1 @@
+"""DCR-coadd stores: reading, writing, and the metadata of their patches."""

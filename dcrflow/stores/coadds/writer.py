@@ -1,0 +1,259 @@
+"""The DCR-coadd store, for writing.
+
+A patch's attributes are written last, so that one whose writing was cut off is not taken for whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import ArrayLike, NDArray
+
+from dcrflow.base.errors import CoaddStoreError
+from dcrflow.base.masks import NO_DATA, flag_attributes
+from dcrflow.geometry.skymap import Tract
+from dcrflow.stores.coadds.patch_info import check_edges, read_tract
+from dcrflow.stores.coadds.store import KIND, VERSION
+from dcrflow.stores.zarr.access import group_attributes, is_occupied, location, open_root, refuse_zip, url_of, words_of
+from dcrflow.stores.zarr.arrays import COADD_CHUNK, header_cards, write_array
+
+
+def create_coadds(store: Any, skymap: str, *, overwrite: bool = False) -> CoaddWriter:
+    """Create an empty DCR-coadd store.
+
+    Parameters
+    ----------
+    store : str, path or zarr store
+        Where.
+    skymap : str
+        Name of the skymap that its tracts belong to.
+    overwrite : bool
+        Delete a DCR-coadd store that is there already; anything else that is there is left alone, and an error.
+
+    Raises
+    ------
+    CoaddStoreError
+        If something is there, or the place cannot be written.
+    """
+    where = location(store)
+    refuse_zip(where, CoaddStoreError)
+    try:
+        occupied = is_occupied(where)
+    except Exception as error:
+        raise CoaddStoreError(f"cannot look at {url_of(where)}: {words_of(error)}") from error
+    if occupied and not overwrite:
+        raise CoaddStoreError(f"{url_of(where)} exists already; choose another place, or overwrite it on purpose")
+    if occupied:
+        open_root(where, KIND, VERSION, CoaddStoreError)  # whatever is no coadd store is not ours to delete
+    try:
+        root = zarr.create_group(
+            where,
+            zarr_format=3,
+            overwrite=overwrite,
+            attributes={"dcrflow": {"kind": KIND, "version": VERSION}, "skymap": skymap},
+        )
+    except Exception as error:
+        raise CoaddStoreError(
+            f"cannot create {url_of(where)}: {words_of(error)}; give a place that can be written"
+        ) from error
+    return CoaddWriter(root)
+
+
+def open_writer(store: Any) -> CoaddWriter:
+    """Open a DCR-coadd store to add patches to it; several processes may, each its own patches.
+
+    Raises
+    ------
+    CoaddStoreError
+        If there is no such store, or it cannot be written.
+    """
+    where = location(store)
+    refuse_zip(where, CoaddStoreError)
+    return CoaddWriter(open_root(where, KIND, VERSION, CoaddStoreError, mode="r+"))
+
+
+class CoaddWriter:
+    """A DCR-coadd store, open for writing; make one with `create_coadds` or `open_writer`."""
+
+    def __init__(self, root: zarr.Group) -> None:
+        self._root = root
+        self._tracts: dict[int, Tract] = {}
+
+    def __repr__(self) -> str:
+        return f"<CoaddWriter {self.url}>"
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return url_of(location(self._root))
+
+    def write_tract(self, tract: Tract) -> None:
+        """Write a tract's geometry; before its patches.
+
+        Raises
+        ------
+        CoaddStoreError
+            If the store has the tract already, or cannot be written.
+        """
+        attributes: dict[str, Any] = {
+            "wcs": header_cards(tract.wcs.header),
+            "bbox": tract.bbox.as_list(),
+            "patch_inner": list(tract.patch_inner),
+            "patch_border": tract.patch_border,
+            "num_patches": list(tract.num_patches),
+        }
+        try:
+            self._root.create_group(str(tract.tract), attributes=attributes)
+        except zarr.errors.ContainsGroupError as error:
+            raise CoaddStoreError(f"{self.url} has tract {tract.tract} already; a tract is written once") from error
+        except OSError as error:
+            raise CoaddStoreError(f"{self.url}: cannot write tract {tract.tract}: {words_of(error)}") from error
+        self._tracts[tract.tract] = tract
+
+    def write_patch(
+        self,
+        tract_id: int,
+        patch_id: int,
+        band: str,
+        *,
+        image: NDArray[np.float32],
+        variance: NDArray[np.float32],
+        mask: NDArray[np.int32],
+        planes: Mapping[str, int],
+        subfilter_edges: Sequence[tuple[float, float]],
+        effective_wavelength: float,
+        bandwidth: float,
+        physical_filter: str = "",
+        photometric_zero_point: float = 31.4,
+        transmission: Mapping[str, Sequence[float]] | None = None,
+        psf: NDArray[np.float32] | None = None,
+        psf_nodes: tuple[ArrayLike, ArrayLike] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Write a patch's subfilter coadds; one whose writing was cut off is written anew.
+
+        Parameters
+        ----------
+        tract_id, patch_id : int
+            Which patch; its tract is written before.
+        band : str
+            Of the coadds.
+        image : ndarray of float32, shape (num_subfilters, height, width)
+            nJy; NaN where there are no data.
+        variance : ndarray of float32, shape (height, width) or (num_subfilters, height, width)
+            nJy^2, of one subfilter.
+        mask : ndarray of int32, shape as the variance's
+            Mask planes.
+        planes : mapping of str to int
+            Names and bits of the planes; NO_DATA gets a free bit where it has none.
+        subfilter_edges : sequence of (float, float)
+            nm; consecutive subfilters share an edge.
+        effective_wavelength, bandwidth : float
+            nm.
+        physical_filter : str
+            May be empty.
+        photometric_zero_point : float
+            AB magnitude of one unit.
+        transmission : mapping, optional
+            ``{"wavelength": [nm, ...], "throughput": [...]}``.
+        psf : ndarray of float32, shape (num_nodes, psf_height, psf_width), optional
+            Sums to 1; odd size, centred.
+        psf_nodes : (array, array), each of shape (num_nodes,), optional
+            Tract pixel position (x, y) of each node; the patch's centre if left out, which goes with one node.
+        overwrite : bool
+            Replace the patch if it is there.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit the patch, or the edges do not follow each other.
+        CoaddStoreError
+            If the patch is there already, its tract is not, or the store cannot be written.
+        """
+        if tract_id not in self._tracts:
+            self._tracts[tract_id] = read_tract(self._root, tract_id, self.url)
+        tract = self._tracts[tract_id]
+        box = tract.patch(patch_id).bbox
+        where = f"{self.url}, tract {tract_id} patch {patch_id} band {band}"
+        edges = check_edges(np.asarray(subfilter_edges, np.float64), where, ValueError)
+        planes = _with_no_data(planes)
+        pixel = {"units": "pixel"}
+        stack, either = (len(edges), *box.shape), (box.shape, (len(edges), *box.shape))
+        arrays: list[tuple[str, tuple[str, ...], NDArray[Any], Any, dict[str, Any]]] = [
+            ("image", _IMAGE, _fitting("image", image, np.float32, (stack,), where), np.nan, {"units": "nJy"}),
+            ("variance", _IMAGE, _fitting("variance", variance, np.float32, either, where), np.nan, {"units": "nJy2"}),
+            ("mask", _IMAGE, _fitting("mask", mask, np.int32, either, where), 1 << planes[NO_DATA],
+             flag_attributes(planes)),
+            ("x", ("x",), np.arange(box.x0, box.x1, dtype=np.int64), 0, pixel),
+            ("y", ("y",), np.arange(box.y0, box.y1, dtype=np.int64), 0, pixel),
+            ("subfilter", ("subfilter",), edges.mean(axis=1), np.nan, {"units": "nm"}),
+            ("subfilter_edges", ("subfilter", "edge"), edges, np.nan, {"units": "nm"}),
+        ]  # fmt: skip
+        if psf is not None:
+            centre = [box.x0 + (box.width - 1) / 2], [box.y0 + (box.height - 1) / 2]
+            psf, x, y = _psf(psf, psf_nodes or centre, where)
+            arrays += [
+                ("psf", ("psf_node", "psf_y", "psf_x"), psf, np.nan, {}),
+                ("psf_node_x", ("psf_node",), x, np.nan, pixel),
+                ("psf_node_y", ("psf_node",), y, np.nan, pixel),
+            ]
+        attributes: dict[str, Any] = {
+            "band": band,
+            "physical_filter": physical_filter,
+            "units": "nJy",
+            "photometric_zero_point": float(photometric_zero_point),
+            "wcs": header_cards(tract.wcs.header),
+            "tract": tract_id,
+            "patch": patch_id,
+            "effective_wavelength": float(effective_wavelength),
+            "bandwidth": float(bandwidth),
+        }
+        if transmission is not None:
+            attributes["transmission"] = {k: [float(v) for v in transmission[k]] for k in ("wavelength", "throughput")}
+        path = f"{tract_id}/{patch_id}/{band}"
+        if not overwrite and "band" in (group_attributes(self._root, [path])[0] or {}):
+            raise CoaddStoreError(f"{where} is there already; overwrite it on purpose, or write another")
+        try:
+            last = self._root.store.supports_deletes  # in a zip file nothing can be written twice
+            group = self._root.create_group(path, overwrite=last, attributes={} if last else attributes)
+            for name, dims, values, fill, about in arrays:
+                write_array(group, name, dims[-values.ndim :], values, fill=fill, chunk=COADD_CHUNK, attributes=about)
+            if last:
+                group.update_attributes(attributes)
+        except OSError as error:
+            raise CoaddStoreError(f"{where}: cannot write it: {words_of(error)}") from error
+
+
+_IMAGE = ("subfilter", "y", "x")
+
+
+def _with_no_data(planes: Mapping[str, int]) -> dict[str, int]:
+    """The planes, NO_DATA among them: a lost chunk of a mask must read as no data."""
+    free = next(bit for bit in range(32) if bit not in planes.values())
+    return {**planes} if NO_DATA in planes else {**planes, NO_DATA: free}
+
+
+def _fitting(
+    name: str, values: ArrayLike, dtype: type, shapes: tuple[tuple[int, ...], ...], where: str
+) -> NDArray[Any]:
+    array: NDArray[Any] = np.asarray(values, dtype)
+    if array.shape not in shapes:
+        expected = " or ".join(str(s) for s in dict.fromkeys(shapes))
+        raise ValueError(f"{where}: {name} has shape {array.shape}, expected {expected}")
+    return array
+
+
+def _psf(
+    psf: ArrayLike, nodes: tuple[ArrayLike, ArrayLike], where: str
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
+    kernels = np.asarray(psf, np.float32)
+    x, y = (np.asarray(v, np.float64) for v in nodes)
+    if kernels.ndim != 3 or not all(n % 2 for n in kernels.shape[1:]) or not x.shape == y.shape == kernels.shape[:1]:
+        raise ValueError(
+            f"{where}: psf has shape {kernels.shape} with nodes {x.shape} and {y.shape}, expected (nodes, odd, odd) "
+            "and as many x and y"
+        )
+    return kernels, x, y

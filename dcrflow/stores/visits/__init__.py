@@ -1,0 +1,1 @@
+"""Detector-visits: tables, FITS exposures, and the choice of rows among them."""

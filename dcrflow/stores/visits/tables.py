@@ -1,0 +1,406 @@
+"""Detector-visit tables: ECSV, Parquet, tables in memory, or the headers of FITS exposures."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from astropy import units as u
+from astropy.table import QTable, Table
+from astropy.time import Time
+
+from dcrflow.base.errors import DcrflowError, VisitTableError, brief
+from dcrflow.geometry import sphere
+from dcrflow.geometry.box import Box
+from dcrflow.geometry.wcs import SkyWcs
+from dcrflow.model.visit import DetectorVisit
+from dcrflow.physics.observation import Observation, altitude_and_parallactic_angle
+from dcrflow.physics.refraction import Weather
+from dcrflow.stores.visits.exposures import exposure_files, id_in_name, read_exposure_row
+
+_REQUIRED = ("instrument", "visit", "detector", "band", "x0", "y0", "width", "height", "wcs", "ra", "dec")
+_UNITS = {
+    "ra": u.deg, "dec": u.deg, "mjd": u.day, "altitude": u.deg, "parallactic_angle": u.deg, "rotation_angle": u.deg,
+    "longitude": u.deg, "latitude": u.deg, "height_m": u.m, "temperature": u.deg_C, "pressure": u.Pa,
+    "humidity": u.percent, "x0": u.pix, "y0": u.pix, "width": u.pix, "height": u.pix,
+}  # fmt: skip
+
+#: Where the site is not given (altitude and parallactic angle being there it hardly matters: 0.3 % of the refraction).
+_SITE = {"latitude": 45.0, "height_m": 0.0}
+
+_LONGEST_NAME = 200  # letters
+_LARGEST_ID = (1 << 63) - 1  # that tables can have
+_MOST_PIXELS = 1 << 28  # of a detector
+_FARTHEST = 1 << 31  # pixel from the origin
+_WIDEST = 30.0  # degrees from the boresight to any detector's middle
+
+
+@dataclass(frozen=True)
+class BadVisit:
+    """A row that cannot be used.
+
+    Parameters
+    ----------
+    visit, detector : int
+        The data ID; -1 where that is what cannot be read.
+    error : VisitTableError
+        Why.
+    """
+
+    visit: int
+    detector: int
+    error: VisitTableError
+
+
+def read_visits(source: Any) -> list[DetectorVisit]:
+    """Read detector-visits.
+
+    Parameters
+    ----------
+    source : str, path, astropy Table, pandas DataFrame, or sequence
+        An ECSV or Parquet file with the columns of the interfaces page (units in the file are honoured); a table in
+        memory; a directory or list of LSST-style FITS exposures, whose headers alone are read; or a list of
+        `DetectorVisit`, returned as it is.
+
+    Raises
+    ------
+    VisitTableError
+        If the source cannot be read, lacks a column, or has a row that cannot be used; names the table, row, visit,
+        detector and column, and what was expected.
+    """
+    rows = read_visit_rows(source)
+    for row in rows:
+        if isinstance(row, BadVisit):
+            raise row.error
+    return [row for row in rows if isinstance(row, DetectorVisit)]
+
+
+def read_visit_rows(source: Any) -> list[DetectorVisit | BadVisit]:
+    """Read detector-visits as `read_visits` does, but let a bad row stand for itself.
+
+    Raises
+    ------
+    VisitTableError
+        If the source as a whole cannot be used.
+    """
+    if isinstance(source, Iterable) and not isinstance(source, str | os.PathLike) and not hasattr(source, "columns"):
+        source = list(source)
+        if all(isinstance(v, DetectorVisit | BadVisit) for v in source):
+            return cast("list[DetectorVisit | BadVisit]", source)
+    files = exposure_files(source)
+    if files is not None:
+        found = [_checked(str(path), partial(read_exposure_row, path), id_in_name(path)) for path in files]
+        return _unique("these exposures", found, [str(path) for path in files])
+    name, table = _table(source)
+    columns = {c: table[c] for c in table.colnames}
+    missing = [c for c in _REQUIRED if c not in columns]
+    if missing:
+        raise VisitTableError(f"{name} lacks the column {', '.join(missing)}; it has {', '.join(columns) or 'none'}")
+    if not {"altitude", "parallactic_angle"} <= set(columns) and not {"mjd", "longitude", "latitude"} <= set(columns):
+        raise VisitTableError(
+            f"{name} needs the columns altitude and parallactic_angle, or mjd, longitude and latitude; "
+            f"it has {', '.join(columns)}"
+        )
+    values = {c: _values(name, c, column) for c, column in columns.items()}
+    rows = [{c: v[i] for c, v in values.items()} for i in range(len(table))]
+    labels = [f"row {i}" for i in range(len(rows))]
+    return _unique(
+        name, [_checked(f"{name}, {n}", partial(dict, r), r) for n, r in zip(labels, rows, strict=True)], labels
+    )
+
+
+def _checked(where: str, read: Callable[[], Mapping[str, Any]], named: Mapping[str, Any]) -> DetectorVisit | BadVisit:
+    """Make a detector-visit of one row; `named` gives its data ID where the row is beyond reading."""
+    row: Mapping[str, Any] = named
+    try:
+        row = read()
+        return _pointed(detector_visit(row))
+    except (DcrflowError, ValueError, ArithmeticError) as error:
+        known = {k: n for k in ("visit", "detector") if (n := _integer_or(row.get(k), -1)) != -1}
+        label = f" ({' '.join(f'{k} {n}' for k, n in known.items())})" if known else ""
+        wrapped = VisitTableError(f"{where}{label}: {' '.join(str(error).split())}")
+        return BadVisit(known.get("visit", -1), known.get("detector", -1), wrapped)
+
+
+def _pointed(visit: DetectorVisit) -> DetectorVisit:
+    """The detector-visit, if its WCS has it where the telescope looked."""
+    box, seen = visit.bbox, visit.observation
+    middle = visit.wcs.pixel_to_sky(box.x0 + box.width / 2, box.y0 + box.height / 2)
+    off = float(sphere.separation(seen.ra, seen.dec, *middle))
+    if off > _WIDEST:  # NaN where the projection ends: the plan says so
+        raise ValueError(
+            f"the wcs has the detector {off:.1f} deg from ra, dec, expected {_WIDEST} at most: one is wrong"
+        )
+    return visit
+
+
+def _unique(name: str, rows: list[DetectorVisit | BadVisit], labels: Sequence[str]) -> list[DetectorVisit | BadVisit]:
+    seen: dict[tuple[int, int], str] = {}
+    for label, row in zip(labels, rows, strict=True):
+        key = row.visit, row.detector
+        if key in seen and -1 not in key:
+            raise VisitTableError(
+                f"{name}: {seen[key]} and {label} are both visit {row.visit} detector {row.detector}; keep one of them"
+            )
+        seen.setdefault(key, label)
+    return rows
+
+
+def _table(source: Any) -> tuple[str, Table]:
+    """Any table as an astropy one, and what to call it."""
+    if isinstance(source, Table):
+        return "the table", source
+    if hasattr(source, "to_dict") and hasattr(source, "columns"):
+        return "the data frame", Table.from_pandas(source)
+    if not isinstance(source, str | os.PathLike):
+        raise VisitTableError(
+            f"no detector-visits can be read from {type(source).__name__}: {str(source)[:80]}; expected the path of a "
+            "table (ECSV or Parquet), a table in memory, or FITS exposures"
+        )
+    path = Path(source)
+    if not path.exists():
+        raise VisitTableError(
+            f"{path} does not exist; expected a detector-visit table (ECSV or Parquet) or FITS exposures"
+        )
+    try:
+        if path.suffix.lower() in (".parquet", ".pq", ".parq"):
+            return str(path), _read_parquet(path)
+        return str(path), Table.read(path, format="ascii.ecsv")
+    except Exception as error:
+        raise VisitTableError(
+            f"cannot read {path} as a detector-visit table: {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:300]}"
+        ) from error
+
+
+def _read_parquet(path: Path) -> Table:
+    from pyarrow.parquet import read_metadata
+
+    rows, size = read_metadata(path).num_rows, path.stat().st_size
+    if rows > size:  # run lengths make 10^11 equal rows of a kilobyte; detector-visits are all different
+        raise ValueError(f"it says that it has {rows} rows, in {size} bytes")
+    try:
+        return Table.read(path, format="parquet")
+    except Exception:  # not one that astropy wrote
+        import pyarrow.parquet
+
+        table = pyarrow.parquet.read_table(path)
+        return Table({name: table[name].to_pylist() for name in table.column_names})
+
+
+def _values(name: str, column: str, values: Any) -> list[Any]:
+    """A column's values in the contract's unit; None where masked or not a number."""
+    masked = np.broadcast_to(np.asarray(getattr(values, "mask", False)), (len(values),))
+    if column == "mjd" and isinstance(values, Time):
+        values = values.tai.mjd
+    values = np.ma.getdata(getattr(values, "unmasked", values))
+    unit, wanted = getattr(values, "unit", None), _UNITS.get(column)
+    if wanted is not None and unit not in (None, wanted, u.dimensionless_unscaled):
+        try:
+            values = u.Quantity(values).to_value(wanted, equivalencies=u.temperature())
+        except (TypeError, ValueError) as error:  # of another kind, or nobody knows it
+            raise VisitTableError(f"{name}: column {column} has unit {unit}, expected {wanted}") from error
+    data = [_plain(v) for v in getattr(values, "value", values)]
+    return [
+        None if m or v is None or (isinstance(v, float) and math.isnan(v)) else v
+        for v, m in zip(data, masked, strict=True)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """A table's element as Python has it."""
+    value = value.item() if hasattr(value, "item") else value
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
+    """Make a detector-visit of one row: column to value, in the contract's units, None or absent where missing.
+
+    Raises
+    ------
+    ValueError, DcrflowError
+        If the row cannot be used; names the column, what was found and what was expected.
+    """
+    for name in _REQUIRED:
+        if row.get(name) is None:
+            raise ValueError(f"{name} is missing")
+    integers = {name: _integer(name, row[name]) for name in ("visit", "detector", "x0", "y0", "width", "height")}
+    for name in ("width", "height"):
+        if integers[name] < 1:
+            raise ValueError(f"{name} is {integers[name]}, expected at least 1 pixel")
+    if integers["width"] * integers["height"] > _MOST_PIXELS:
+        raise ValueError(
+            f"width and height are {brief(integers['width'])} and {brief(integers['height'])}, "
+            f"expected {_MOST_PIXELS} pixels at most"
+        )
+    for name in ("visit", "detector"):
+        if not 0 <= integers[name] <= _LARGEST_ID:
+            raise ValueError(f"{name} is {brief(integers[name])}, expected an ID of 0 to {_LARGEST_ID}")
+    for name in ("x0", "y0"):
+        if abs(integers[name]) > _FARTHEST:
+            raise ValueError(f"{name} is {brief(integers[name])}, expected -{_FARTHEST} to {_FARTHEST}")
+    numbers = {name: _number(name, row.get(name)) for name in _UNITS if name not in integers}
+    band = str(row["band"])
+    if not band or "/" in band:
+        raise ValueError(f"band is {brief(band)}, expected a name without '/'")
+    for name in ("instrument", "band", "physical_filter"):
+        text = str(row.get(name) or "")
+        if len(text) > _LONGEST_NAME:
+            raise ValueError(f"{name} is {brief(text)} of {len(text)} letters, expected {_LONGEST_NAME} at most")
+    mjd = numbers["mjd"]
+    site = {name: numbers[name] for name in ("longitude", "latitude", "height_m")}
+    height = site["height_m"] if site["height_m"] is not None else _SITE["height_m"]
+    latitude = site["latitude"] if site["latitude"] is not None else _SITE["latitude"]
+    altitude, parallactic = numbers["altitude"], numbers["parallactic_angle"]
+    ra, dec = numbers["ra"], numbers["dec"]
+    if ra is None or dec is None:
+        raise ValueError(f"{'ra' if ra is None else 'dec'} is missing")
+    if altitude is None or parallactic is None:
+        if mjd is None or site["longitude"] is None or site["latitude"] is None:
+            raise ValueError("neither altitude and parallactic_angle nor mjd, longitude and latitude are there")
+        try:
+            found = altitude_and_parallactic_angle(ra, dec, mjd, site["longitude"], site["latitude"], height)
+        except Exception as error:  # of many kinds, from dates that no table of the Earth's rotation covers
+            raise ValueError(
+                f"no altitude and parallactic_angle can be found for mjd {mjd:g} and this site "
+                f"({type(error).__name__}: {error}); give both"
+            ) from error
+        altitude = found[0] if altitude is None else altitude
+        parallactic = found[1] if parallactic is None else parallactic
+    observation = Observation(
+        ra=ra,
+        dec=dec,
+        altitude=altitude,
+        parallactic_angle=parallactic,
+        weather=Weather.measured(numbers["temperature"], numbers["pressure"], numbers["humidity"], height),
+        latitude=latitude,
+        height=height,
+        rotation_angle=numbers["rotation_angle"],
+    )
+    wcs, box = SkyWcs.from_any(row["wcs"]), Box(*(integers[n] for n in ("x0", "y0", "width", "height")))
+    return DetectorVisit(
+        instrument=str(row["instrument"]),
+        visit=integers["visit"],
+        detector=integers["detector"],
+        band=band,
+        bbox=box,
+        wcs=wcs,
+        observation=observation,
+        physical_filter=str(row.get("physical_filter") or ""),
+        mjd=mjd,
+    )
+
+
+def _integer_or(value: Any, default: int) -> int:
+    try:
+        return _integer("", value)
+    except ValueError:
+        return default
+
+
+def _integer(name: str, value: Any) -> int:
+    if isinstance(value, bool):  # for Python a number
+        raise ValueError(f"{name} is {value}, expected an integer")
+    try:
+        number = int(value)
+        if number != float(value):
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} is {brief(value)}, expected an integer") from None
+    return number
+
+
+def _number(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool):  # for Python a number
+        raise ValueError(f"{name} is {value}, expected a number")
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} is {brief(value)}, expected a number") from None
+    if math.isnan(number):
+        return None
+    if math.isinf(number):
+        raise ValueError(f"{name} is {number}, expected a finite number")
+    return number
+
+
+def write_visits(visits: Iterable[DetectorVisit], path: str | Path) -> None:
+    """Write detector-visits as a table, ECSV or Parquet by the path's suffix.
+
+    Raises
+    ------
+    VisitTableError
+        If the suffix is neither, the path cannot be written, or a WCS has no FITS cards.
+    """
+    path = Path(path)
+    visits = list(visits)
+    for visit in visits:
+        if not visit.wcs.cards:
+            raise VisitTableError(
+                f"cannot write {visit.label} to {path}: its WCS is no FITS WCS; give it as FITS cards"
+            )
+    rows = [_row(v) for v in visits]
+    text = {"instrument", "band", "wcs", "physical_filter"}
+    names = ["instrument", "visit", "detector", "band", "physical_filter", *(n for n in _ORDER)]
+    table = QTable()
+    for name in names:
+        values = [row[name] for row in rows]
+        if name in text:
+            table[name] = np.array(values, dtype=np.str_) if values else np.array([], dtype="U1")
+        elif name in ("visit", "detector"):
+            table[name] = np.array(values, np.int64)
+        elif name in ("x0", "y0", "width", "height"):
+            table[name] = u.Quantity(np.array(values, np.int64), u.pix, dtype=np.int64)
+        else:
+            numbers = np.array([math.nan if v is None else v for v in values], np.float64)
+            table[name] = u.Quantity(numbers, _UNITS[name])
+    try:
+        if path.suffix.lower() == ".ecsv":
+            table.write(path, format="ascii.ecsv", overwrite=True)
+        elif path.suffix.lower() in (".parquet", ".pq"):
+            Table(table).write(path, format="parquet", overwrite=True)
+        else:
+            raise VisitTableError(f"{path}: a detector-visit table is written as .ecsv or .parquet")
+    except OSError as error:
+        raise VisitTableError(f"cannot write {path}: {error}") from error
+
+
+_ORDER = (
+    "x0", "y0", "width", "height", "wcs", "ra", "dec", "mjd", "altitude", "parallactic_angle", "rotation_angle",
+    "latitude", "height_m", "temperature", "pressure", "humidity",
+)  # fmt: skip
+
+
+def _row(visit: DetectorVisit) -> dict[str, Any]:
+    observed = visit.observation
+    weather = {n: math.nan if n in observed.weather.assumed else getattr(observed.weather, n)
+               for n in ("temperature", "pressure", "humidity")}  # fmt: skip
+    return {
+        "instrument": visit.instrument,
+        "visit": visit.visit,
+        "detector": visit.detector,
+        "band": visit.band,
+        "physical_filter": visit.physical_filter,
+        "x0": visit.bbox.x0,
+        "y0": visit.bbox.y0,
+        "width": visit.bbox.width,
+        "height": visit.bbox.height,
+        "wcs": visit.wcs.cards,
+        "ra": observed.ra,
+        "dec": observed.dec,
+        "mjd": visit.mjd,
+        "altitude": observed.altitude,
+        "parallactic_angle": observed.parallactic_angle,
+        "rotation_angle": observed.rotation_angle,
+        "latitude": observed.latitude,
+        "height_m": observed.height,
+        **weather,
+    }

@@ -1,0 +1,202 @@
+"""Opening zarr stores of any kind: by path, by URL, or as zarr's own store objects."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import zarr
+from zarr.abc.store import Store
+from zarr.buffer.cpu import buffer_prototype
+from zarr.core.sync import sync
+from zarr.errors import ContainsArrayError, GroupNotFoundError, NodeTypeValidationError
+from zarr.storage import LocalStore, MemoryStore, StorePath, ZipStore
+
+from dcrflow.stores.zarr.remote import dependable
+
+_AT_ONCE = 64  # requests in flight while listing; object stores throttle those who ask for thousands
+
+
+def location(store: Any) -> Any:
+    """What zarr is given to open: a path or URL as text, a store object, or a path inside one."""
+    if isinstance(store, zarr.Group):
+        return location(store.store_path)
+    if isinstance(store, StorePath) and not store.path:
+        return location(store.store)
+    if type(store) is LocalStore and not store.read_only:
+        return str(Path(store.root).absolute())
+    if isinstance(store, os.PathLike) or (isinstance(store, str) and "://" not in store):
+        return str(Path(store).absolute())
+    if isinstance(store, str) and store.startswith("file://"):
+        return str(Path(store.removeprefix("file://")).absolute())
+    return store
+
+
+def is_path(store: Any) -> bool:
+    """Whether a `location` is a path of the local file system."""
+    return isinstance(store, str) and "://" not in store
+
+
+def url_of(store: Any) -> str:
+    """A name for a `location`, for messages and provenance."""
+    if isinstance(store, str):
+        return store
+    if isinstance(store, StorePath):
+        return f"{url_of(store.store)}/{store.path}".rstrip("/")
+    if isinstance(store, LocalStore):
+        return str(Path(store.root).absolute())
+    if isinstance(store, ZipStore) and store.path is not None:
+        return f"zip://{Path(store.path).absolute()}"
+    if isinstance(store, MemoryStore):
+        return f"memory://{id(store._store_dict):x}"
+    return str(store)
+
+
+def words_of(error: BaseException) -> str:
+    """An exception in one line: its type, and what it says; of a group, the first."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def remedy(error: BaseException) -> str:
+    """What to do about a store that cannot be written, to end a message with; empty where nobody knows."""
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "; free space there, then run again with --retry-failed"
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "; let yourself write there, then run again with --retry-failed"
+    return ""
+
+
+def open_root(
+    store: Any, kind: str, version: int, error: type[Exception], mode: Literal["r", "r+"] = "r"
+) -> zarr.Group:
+    """Open the root group of one of dcrflow's stores.
+
+    Parameters
+    ----------
+    store : str or zarr store
+        From `location`.
+    kind : str
+        What it must be: ``dcr-coadds`` or ``templates``.
+    version : int
+        Newest layout that this program knows.
+    error : type
+        Raised, with one line that says what was found, if it is not such a store.
+    mode : {"r", "r+"}
+        Read only, or also write.
+    """
+    url = url_of(store)
+    if is_path(store) and not os.path.lexists(store):
+        raise error(f"{url} does not exist; expected a zarr store of kind {kind!r}")
+    if is_path(store) and os.path.isfile(store) and not zipfile.is_zipfile(store):
+        raise error(f"{url} is a file; expected a zarr store of kind {kind!r}: a directory, or a zip file of one")
+    try:
+        if is_path(store) and os.path.isfile(store):
+            store = ZipStore(store, mode="r")
+        root = zarr.open_group(dependable(store, mode), mode=mode, zarr_format=3, use_consolidated=False)
+        marks: Any = root.attrs.asdict().get("dcrflow")
+    except (GroupNotFoundError, NodeTypeValidationError, ContainsArrayError, FileNotFoundError) as e:
+        raise error(f"{url} is not a zarr (format 3) group; expected a store of kind {kind!r}") from e
+    except Exception as e:
+        raise error(f"cannot open {url}: {words_of(e)}; expected a store of kind {kind!r} that can be read") from e
+    if not isinstance(marks, Mapping) or "kind" not in marks:
+        raise error(f"{url} is a zarr group but none of dcrflow's: it has no attribute dcrflow; expected kind {kind!r}")
+    if marks["kind"] != kind:
+        raise error(f"{url} is a dcrflow store of kind {marks['kind']!r}; expected kind {kind!r}")
+    if not isinstance(marks.get("version"), int) or marks["version"] > version:
+        raise error(
+            f"{url} has layout version {marks.get('version')!r}; this dcrflow knows up to {version}: "
+            "use a newer dcrflow"
+        )
+    return root
+
+
+def is_occupied(store: Any) -> bool:
+    """Whether anything is at a `location` already: a file, a directory that is not empty, a group, any key."""
+    if is_path(store):
+        if not os.path.isdir(store):
+            return os.path.lexists(store)
+        with os.scandir(store) as entries:
+            return any(True for _ in entries)
+    store = dependable(store)
+    if isinstance(store, StorePath):
+        return not sync(store.is_empty())
+    if isinstance(store, Store):
+        return not sync(store.is_empty(""))
+    try:
+        zarr.open_group(store, mode="r", use_consolidated=False)
+    except (FileNotFoundError, GroupNotFoundError):
+        return False
+    return True
+
+
+def refuse_zip(store: Any, error: type[Exception]) -> None:
+    """Raise for a zip file given by path: nothing in it can be replaced, and one process alone can write it."""
+    if is_path(store) and store.lower().endswith(".zip"):
+        raise error(f"{store}: a zip file cannot be written in place; write a directory and zip that when it is done")
+
+
+def attribute(group: Any, where: str, name: str, kinds: type | tuple[type, ...], error: type[Exception]) -> Any:
+    """A group's attribute, or an error that names it, what was found and what was expected."""
+    attributes: Mapping[str, Any] = dict(group.attrs)
+    expected = " or ".join(k.__name__ for k in (kinds if isinstance(kinds, tuple) else (kinds,)))
+    if name not in attributes:
+        raise error(f"{where} has no attribute {name!r}, expected {expected}; write it again, or add the attribute")
+    value = attributes[name]
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise error(f"{where}: attribute {name!r} is {value!r}, expected {expected}")
+    return value
+
+
+def list_names(root: zarr.Group, paths: Iterable[str]) -> list[list[str]]:
+    """Names directly below each of some paths of a store, relative to its root group, sorted; many at a time."""
+
+    async def one(path: str, gate: asyncio.Semaphore) -> list[str]:
+        async with gate:
+            return sorted([name.strip("/") async for name in root.store.list_dir(_key(root, path))])
+
+    async def collect() -> list[list[str]]:
+        gate = asyncio.Semaphore(_AT_ONCE)
+        return await asyncio.gather(*(one(path, gate) for path in paths))
+
+    return sync(collect())
+
+
+def group_attributes(root: zarr.Group, paths: Iterable[str]) -> list[dict[str, Any] | None]:
+    """Attributes of groups at some paths, relative to a store's root group: one small read each, many at a time.
+
+    None where there is no group, or one whose metadata was not wholly written.
+    """
+
+    async def one(path: str, gate: asyncio.Semaphore) -> dict[str, Any] | None:
+        async with gate:
+            found = await root.store.get(_key(root, f"{path}/zarr.json"), prototype=buffer_prototype)
+        if found is None:
+            return None
+        try:
+            metadata = json.loads(found.to_bytes())
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(metadata, dict) or metadata.get("node_type") != "group":
+            return None
+        attributes = metadata.get("attributes")
+        return dict(attributes) if isinstance(attributes, dict) else {}
+
+    async def collect() -> list[dict[str, Any] | None]:
+        gate = asyncio.Semaphore(_AT_ONCE)
+        return await asyncio.gather(*(one(path, gate) for path in paths))
+
+    return sync(collect())
+
+
+def _key(root: zarr.Group, path: str) -> str:
+    return "/".join(part for part in (root.path, path.strip("/")) if part)

@@ -1,0 +1,99 @@
+"""A template at a glance: a thumbnail, coarse maps of noise and coverage, the corners on the sky.
+
+Made while the pixels are in memory and kept among the template's attributes, so that a report on thousands of templates
+reads no pixels.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from PIL import Image
+
+from dcrflow.base.masks import NO_DATA, planes_from_attributes
+from dcrflow.geometry.box import Box
+from dcrflow.geometry.wcs import SkyWcs
+
+SIDE = 96  # pixels of a thumbnail's longer side
+CELLS = 12  # of the coarse maps, along each axis
+_SAMPLES = 4  # pixels looked at along each side of a thumbnail's pixel; the rest would not be seen
+
+
+def preview(template: xr.Dataset) -> dict[str, Any]:
+    """Sum a template up: its detector's own pixels, without the border.
+
+    Parameters
+    ----------
+    template : xarray.Dataset
+        With its pixels in memory.
+
+    Returns
+    -------
+    dict
+        As JSON has it. ``image``: a data URL (JPEG, y upwards, arcsinh stretch).
+        ``noise`` and ``coverage``: lists of `CELLS` rows of `CELLS` numbers, bottom row first: root of the median
+        variance (nJy; None without data) and percentage of the pixels that have data. ``corners``: (RA, Dec) of the
+        detector's four corners, degrees, from the lower left, counter-clockwise; None without a FITS WCS.
+    """
+    x0, y0, width, height = template.attrs["bbox"]
+    template = template.sel(x=slice(x0, x0 + width - 1), y=slice(y0, y0 + height - 1))
+    image, variance = template["image"].values, template["variance"].values
+    bit = planes_from_attributes(template["mask"].attrs)[NO_DATA]
+    step = max(1, max(image.shape) // (SIDE * _SAMPLES))
+    some = np.s_[::step, ::step]
+    known = ((template["mask"].values[some] >> bit) & 1) == 0
+    image, variance = image[some], variance[some]
+    noise, coverage = _coarse(variance, known)
+    return {
+        "image": _thumbnail(np.where(known, image, np.nan)),
+        "noise": noise,
+        "coverage": coverage,
+        "corners": _corners(template),
+    }
+
+
+def _corners(template: xr.Dataset) -> list[list[float]] | None:
+    if "wcs" not in template.attrs:
+        return None
+    ra, dec = SkyWcs.from_any(dict(template.attrs["wcs"])).pixel_to_sky(*Box(*template.attrs["bbox"]).outline(1))
+    corners: list[list[float]] = np.round(np.stack([ra, dec], axis=1), 6).tolist()
+    return corners
+
+
+def _coarse(variance: NDArray[Any], known: NDArray[np.bool_]) -> tuple[list[list[Any]], list[list[int]]]:
+    rows, columns = (np.array_split(np.arange(n), CELLS) for n in known.shape)
+    noise: list[list[Any]] = []
+    coverage: list[list[int]] = []
+    for row in rows:
+        noise.append([])
+        coverage.append([])
+        for column in columns:
+            where = np.ix_(row, column)
+            good = variance[where][known[where]].astype(np.float64)
+            noise[-1].append(float(f"{np.sqrt(np.median(good)):.4g}") if good.size else None)
+            coverage[-1].append(round(100 * good.size / max(1, known[where].size)))
+    return noise, coverage
+
+
+def _thumbnail(image: NDArray[Any]) -> str:
+    """A data URL of the image, averaged down; black where there are no data."""
+    step = max(1, -(-max(image.shape) // SIDE))
+    known = np.isfinite(image)
+    rows, columns = (np.arange(0, n, step) for n in image.shape)
+    total, count = (
+        np.add.reduceat(np.add.reduceat(a, rows, axis=0), columns, axis=1)
+        for a in (np.where(known, image, 0.0), known.astype(np.float64))
+    )
+    mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+    sky = mean[count > 0]
+    scatter = 1.4826 * float(np.median(np.abs(sky - np.median(sky)))) if sky.size else 0.0
+    level = (np.arcsinh(mean / (3 * scatter or 1.0)) + 1) / (np.arcsinh(100.0) + 1)
+    pixels = np.where(count > 0, np.clip(level, 0, 1) * 255, 0).astype(np.uint8)
+    file = BytesIO()
+    Image.fromarray(pixels[::-1]).save(file, "JPEG", quality=60)
+    return f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}"
