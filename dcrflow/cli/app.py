@@ -50,7 +50,10 @@ Visits = Annotated[
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of configuration keys.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one configuration key.")]
 Where = Annotated[
-    str | None, typer.Option(help='Only the rows for which this holds, such as "visit == 12 and detector < 4".')
+    str | None,
+    typer.Option(
+        help="Only rows for which this holds, such as \"visit == 12 and detector < 4\" or \"band in ['g', 'r']\"."
+    ),
 ]
 Limit = Annotated[int | None, typer.Option(min=0, help="Only the first so many rows.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; a local cluster has one a core otherwise.")]
