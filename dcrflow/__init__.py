@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from dcrflow.model.visit import DetectorVisit
     from dcrflow.planning.template import TemplatePlan, plan_template
     from dcrflow.steps.dataset import write_template
+    from dcrflow.stores.coadds.from_arrays import coadds_from_arrays
     from dcrflow.stores.coadds.store import DcrCoadds, open_coadds
     from dcrflow.stores.coadds.writer import CoaddWriter, create_coadds
     from dcrflow.stores.templates.store import TemplateStore
@@ -59,6 +60,7 @@ _HOMES = {
     ),
     "dcrflow.graph": ("build_template",),
     "dcrflow.planning.template": ("TemplatePlan", "plan_template"),
+    "dcrflow.stores.coadds.from_arrays": ("coadds_from_arrays",),
     "dcrflow.stores.coadds.store": ("DcrCoadds", "open_coadds"),
     "dcrflow.stores.coadds.writer": ("CoaddWriter", "create_coadds"),
     "dcrflow.stores.templates.store": ("TemplateStore",),
@@ -88,6 +90,7 @@ __all__ = [
     "WcsError",
     "__version__",
     "build_template",
+    "coadds_from_arrays",
     "connect",
     "create_coadds",
     "open_coadds",
