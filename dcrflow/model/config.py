@@ -1,4 +1,4 @@
-"""The configuration of a template: one frozen object in Python, YAML and on the command line."""
+"""The configurations, and that of a template: one frozen object in Python, YAML and on the command line."""
 
 from __future__ import annotations
 
@@ -33,54 +33,10 @@ class Curve(BaseModel):
     throughput: tuple[float, ...] = Field(description="fraction of the photons that are detected, any scale")
 
 
-class TemplateConfig(BaseModel):
-    """How templates are made. Unknown keys are an error."""
+class Config(BaseModel):
+    """Keys and values with units and limits; unknown keys are an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
-
-    border: Annotated[int, Field(ge=0, le=4096)] = Field(20, description="pixels added on each side of the detector")
-    num_subfilters: Annotated[int, Field(ge=1, le=64)] = Field(3, description="subfilters that every patch must have")
-    dcr: DcrMethod = Field("spectral", description="how the light of a subfilter is spread along the zenith direction")
-    rotation: Rotation = Field(
-        "local",
-        description="DCR evaluated where the pixels are; or LSST's convention, to compare numbers with (boresight)",
-    )
-    warp: Warp = Field("spline5", description="interpolation from the tract's to the detector's pixels")
-    combine: Combine = Field("variance", description="weights of overlapping pixels: variance^-1/2, or 1 (mean)")
-    fill: float = Field(math.nan, description="image and variance where there are no data, nJy and nJy^2")
-    high_variance_threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
-        4.0, description="HIGH_VARIANCE is above this many times the median of the smoothed variance; None: nowhere"
-    )
-    high_variance_min_fraction: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.1, description="fraction of the pixels, free of sources and defects, below which there is no HIGH_VARIANCE"
-    )
-    tile: Annotated[int, Field(ge=64, le=65536)] = Field(
-        1024, description="side of an output tile (dask chunk), pixels"
-    )
-    granularity: Granularity = Field(
-        "tile", description="what a dask task makes: a step of a tile, or all of a detector-visit, tile after tile"
-    )
-    band: str | None = Field(None, description="band of the coadds; None: the detector-visit's own")
-    transmission: str | Curve | None = Field(
-        None, description="the band's transmission: a filter's name, a file, or a curve; None: the coadds' own"
-    )
-    effective_wavelength: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="nm, of the wavelength whose light DCR leaves in place; None: the coadds' own"
-    )
-    bandwidth: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="nm, of a top-hat band; None: the coadds' own"
-    )
-
-    @field_validator("transmission", mode="before")
-    @classmethod
-    def _not_empty(cls, value: object) -> object:
-        if isinstance(value, str) and not value.strip():
-            raise ValueError("an empty name; leave it out to take the coadds' own transmission")
-        return value
-
-    @field_serializer("fill", when_used="json")
-    def _fill_as_text(self, value: float) -> float | str:
-        return value if math.isfinite(value) else str(value)
 
     @classmethod
     def make(cls, values: Mapping[str, Any]) -> Self:
@@ -94,7 +50,7 @@ class TemplateConfig(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise ConfigError("; ".join(_explain(e) for e in error.errors())) from None
+            raise ConfigError("; ".join(_explain(cls, e) for e in error.errors())) from None
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
@@ -140,6 +96,54 @@ class TemplateConfig(BaseModel):
         return blake2b(json.dumps(self.as_json(), sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
+class TemplateConfig(Config):
+    """How templates are made. Unknown keys are an error."""
+
+    border: Annotated[int, Field(ge=0, le=4096)] = Field(20, description="pixels added on each side of the detector")
+    num_subfilters: Annotated[int, Field(ge=1, le=64)] = Field(3, description="subfilters that every patch must have")
+    dcr: DcrMethod = Field("spectral", description="how the light of a subfilter is spread along the zenith direction")
+    rotation: Rotation = Field(
+        "local",
+        description="DCR evaluated where the pixels are; or LSST's convention, to compare numbers with (boresight)",
+    )
+    warp: Warp = Field("spline5", description="interpolation from the tract's to the detector's pixels")
+    combine: Combine = Field("variance", description="weights of overlapping pixels: variance^-1/2, or 1 (mean)")
+    fill: float = Field(math.nan, description="image and variance where there are no data, nJy and nJy^2")
+    high_variance_threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        4.0, description="HIGH_VARIANCE is above this many times the median of the smoothed variance; None: nowhere"
+    )
+    high_variance_min_fraction: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.1, description="fraction of the pixels, free of sources and defects, below which there is no HIGH_VARIANCE"
+    )
+    tile: Annotated[int, Field(ge=64, le=65536)] = Field(
+        1024, description="side of an output tile (dask chunk), pixels"
+    )
+    granularity: Granularity = Field(
+        "tile", description="what a dask task makes: a step of a tile, or all of a detector-visit, tile after tile"
+    )
+    band: str | None = Field(None, description="band of the coadds; None: the detector-visit's own")
+    transmission: str | Curve | None = Field(
+        None, description="the band's transmission: a filter's name, a file, or a curve; None: the coadds' own"
+    )
+    effective_wavelength: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="nm, of the wavelength whose light DCR leaves in place; None: the coadds' own"
+    )
+    bandwidth: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="nm, of a top-hat band; None: the coadds' own"
+    )
+
+    @field_validator("transmission", mode="before")
+    @classmethod
+    def _not_empty(cls, value: object) -> object:
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("an empty name; leave it out to take the coadds' own transmission")
+        return value
+
+    @field_serializer("fill", when_used="json")
+    def _fill_as_text(self, value: float) -> float | str:
+        return value if math.isfinite(value) else str(value)
+
+
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     """Keys and values of ``key=value`` settings, values read as YAML.
 
@@ -160,8 +164,8 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def _explain(error: Any) -> str:
+def _explain(config: type[Config], error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"]) or "config"
     if error["type"] == "extra_forbidden":
-        return f"unknown key {brief(where)}; the keys are {', '.join(TemplateConfig.model_fields)}"
+        return f"unknown key {brief(where)}; the keys are {', '.join(config.model_fields)}"
     return f"{where} = {brief(error['input'])}: {error['msg'][0].lower()}{error['msg'][1:]}"

@@ -1,0 +1,1 @@
+"""DCR coadds from visits: the arithmetic, on arrays alone. DESIGN.md says what each function promises."""

@@ -1,0 +1,116 @@
+"""The cells of a patch: overlapping squares, small enough that PSF and DCR are constant inside one.
+
+A *frame* is the pixel grid that visits are warped to: the patch's outer bounding box, grown by a margin of real data.
+Its top left pixel is (0, 0) here. A cell's *core* is the part of the frame that it alone answers for (cores tile the
+frame); its *box* is the core grown by the halo on every side, and may reach beyond the frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcrflow.geometry.box import Box
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a frame.
+
+    Parameters
+    ----------
+    index : int
+        Its place in `CellGrid.cells`, and in arrays with an axis of cells.
+    core : Box
+        The pixels that it answers for, frame pixels.
+    box : Box
+        The pixels that it is solved on: always `CellGrid.side` pixels a side.
+    """
+
+    index: int
+    core: Box
+    box: Box
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """(y, x) of the middle of the core, frame pixels: where PSF and DCR are to be evaluated."""
+        return self.core.y0 + (self.core.height - 1) / 2, self.core.x0 + (self.core.width - 1) / 2
+
+
+@dataclass(frozen=True)
+class CellGrid:
+    """The cells of a frame.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        (height, width) of the frame, pixels.
+    cell : int
+        Largest side of a core, pixels.
+    halo : int
+        Pixels by which a cell's box exceeds its core on each side.
+    taper : int
+        The outermost pixels of a box, over which weights fall to zero; less than `halo`.
+    """
+
+    shape: tuple[int, int]
+    cell: int = 256
+    halo: int = 48
+    taper: int = 16
+
+    def __post_init__(self) -> None:
+        if min(self.shape) < 1:
+            raise ValueError(f"a frame of {self.shape} pixels has no cells")
+        if not 0 <= self.taper < self.halo or self.cell < 1:
+            raise ValueError(f"a cell of {self.cell} px with halo {self.halo} cannot have a taper of {self.taper} px")
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """Number of cells down and across."""
+        return -(-self.shape[0] // self.cell), -(-self.shape[1] // self.cell)
+
+    @property
+    def side(self) -> int:
+        """Side of every cell's box, pixels: of the Fourier transforms."""
+        ny, nx = self.numbers
+        return max(-(-self.shape[0] // ny), -(-self.shape[1] // nx)) + 2 * self.halo
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All cells, row by row."""
+        return tuple(self)
+
+    def __len__(self) -> int:
+        return self.numbers[0] * self.numbers[1]
+
+    def __iter__(self) -> Iterator[Cell]:
+        ny, nx = self.numbers
+        height, width = self.shape
+        for index in range(ny * nx):
+            iy, ix = divmod(index, nx)
+            y0, y1 = iy * height // ny, (iy + 1) * height // ny
+            x0, x1 = ix * width // nx, (ix + 1) * width // nx
+            box = Box(x0 - self.halo, y0 - self.halo, self.side, self.side)
+            yield Cell(index, Box.from_bounds(x0, y0, x1, y1), box)
+
+    def window(self) -> NDArray[np.float32]:
+        """Weights of a cell's pixels, shape (side, side): 1, and falling to 0 as a squared cosine over the taper."""
+        ramp = np.ones(self.side)
+        edge = np.sin(0.5 * np.pi * (np.arange(self.taper) + 0.5) / max(self.taper, 1)) ** 2
+        ramp[: self.taper] = edge
+        ramp[self.side - self.taper :] = edge[::-1]
+        return np.asarray(np.outer(ramp, ramp), np.float32)
+
+
+def cut(image: NDArray[np.generic], box: Box, fill: float) -> NDArray[np.generic]:
+    """The part of a frame's image inside a box, as a copy; `fill` where the box leaves the frame."""
+    inside = box.intersection(Box(0, 0, image.shape[1], image.shape[0]))
+    if inside == box:
+        return np.array(image[box.y0 : box.y1, box.x0 : box.x1])
+    out = np.full(box.shape, fill, image.dtype)
+    if not inside.is_empty:
+        out[inside.slices(box)] = image[inside.y0 : inside.y1, inside.x0 : inside.x1]
+    return out

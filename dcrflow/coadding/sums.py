@@ -1,0 +1,60 @@
+"""Sums over visits: all that the solution of a cell needs, whatever the number of visits.
+
+    A_ij(f) = sum_v w_v |P_v|^2 conj(k_vi) k_vj,      b_i(f) = sum_v w_v conj(P_v k_vi) D_v
+
+with D_v the Fourier transform of a visit, its pixels without data filled with a prediction. They add up in any order:
+over visits, over workers in a tree, and over nights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class CellSums:
+    """Sums over some visits on one cell.
+
+    Parameters
+    ----------
+    normal : ndarray of complex64, shape (num_terms (num_terms + 1) / 2, side, side // 2 + 1)
+        A_ij for i <= j, row by row: 00, 01, 02, 11, 12, 22.
+    right : ndarray of complex64, shape (num_terms, side, side // 2 + 1)
+        b_i.
+    weight : ndarray of float32, shape (side, side)
+        Sum of the visits' weights, nJy^-2, over pixels with data.
+    total : float
+        Sum of the visits' weights, masked or not.
+    count : ndarray of int16, shape (side, side)
+        Visits with data.
+    num_visits : int
+        How many were added.
+    """
+
+    normal: NDArray[np.complex64]
+    right: NDArray[np.complex64]
+    weight: NDArray[np.float32]
+    total: float
+    count: NDArray[np.int16]
+    num_visits: int
+
+    @classmethod
+    def empty(cls, num_terms: int, side: int) -> CellSums:
+        """Of no visits."""
+        half = (side, side // 2 + 1)
+        return cls(
+            np.zeros((num_terms * (num_terms + 1) // 2, *half), np.complex64),
+            np.zeros((num_terms, *half), np.complex64),
+            np.zeros((side, side), np.float32), 0.0, np.zeros((side, side), np.int16), 0,
+        )  # fmt: skip
+
+
+def merge(one: CellSums, other: CellSums) -> CellSums:
+    """The sums of two disjoint sets of visits."""
+    return CellSums(
+        one.normal + other.normal, one.right + other.right, one.weight + other.weight, one.total + other.total,
+        one.count + other.count, one.num_visits + other.num_visits,
+    )  # fmt: skip

@@ -1,0 +1,118 @@
+"""What one visit contributes to a patch, and to one cell of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcrflow.coadding.cells import Cell, CellGrid, cut
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class VisitOnFrame:
+    """One visit (or one detector-visit), warped to the pixel grid of a patch's frame.
+
+    Image and `valid` may be memory-mapped files or anything else that numpy slices: a cell at a time is read, so a
+    worker's memory does not grow with the number of visits.
+
+    Parameters
+    ----------
+    name : tuple of (int, int)
+        Visit and detector; detector -1 where several detectors of a visit are on one frame.
+    image : array of float32, shape (height, width)
+        nJy a pixel of the patch, background subtracted. Any value, NaN too, where not valid.
+    valid : array of bool, shape (height, width)
+        Pixels with data that nothing spoils: no bad, saturated or cosmic-ray pixel within reach of the warp.
+    sigma : float
+        Noise of the sky, nJy a pixel, before the warp correlated it: sqrt of the median variance of sky pixels, times
+        the ratio of pixel areas. Weights are sigma^-2: of the sky alone, or the fluxes of bright stars are biased.
+    gain : float
+        Photon noise: variance in nJy^2 for each nJy of a pixel's light; 0 where unknown.
+    psf : ndarray of float32, shape (1 or num_cells, n, n)
+        The PSF on the frame's pixels, of the warped image, at each cell's `centre`; n odd, centred on the middle
+        pixel. Its sum is the share of a star's light inside the stamp: not renormalised.
+    displacement : ndarray of float64, shape (1 or num_cells, num_nodes, 2)
+        (dy, dx), frame pixels, by which refraction moves light of each wavelength of `SpectralBasis.wavelength` at each
+        cell's centre, relative to the band's effective wavelength.
+    edges : array of bool, shape (height, width), optional
+        Pixels near the edge of a sensor; only for the plane SENSOR_EDGE.
+    """
+
+    name: tuple[int, int]
+    image: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    sigma: float
+    gain: float
+    psf: NDArray[np.float32]
+    displacement: Float
+    edges: NDArray[np.bool_] | None = None
+
+    def check(self, grid: CellGrid, num_nodes: int) -> None:
+        """Raise ValueError, naming the visit, where shapes or numbers cannot be used."""
+        who = f"visit {self.name[0]} detector {self.name[1]}"
+        if self.image.shape != grid.shape or self.valid.shape != grid.shape:
+            raise ValueError(f"{who}: image {self.image.shape} and valid {self.valid.shape} do not fit {grid.shape}")
+        if not (np.isfinite(self.sigma) and self.sigma > 0 and np.isfinite(self.gain) and self.gain >= 0):
+            raise ValueError(f"{who}: sigma {self.sigma} must be positive and gain {self.gain} not negative")
+        n = self.psf.shape[-1]
+        if self.psf.ndim != 3 or self.psf.shape[1] != n or n % 2 == 0 or len(self.psf) not in (1, len(grid)):
+            raise ValueError(f"{who}: psf of shape {self.psf.shape}; expected ({len(grid)} or 1, n, n) with n odd")
+        if not np.all(np.isfinite(self.psf)) or np.any(self.psf.sum(axis=(1, 2)) <= 0):
+            raise ValueError(f"{who}: the psf is not finite, or its sum is not positive")
+        shape = self.displacement.shape
+        if len(shape) != 3 or shape[0] not in (1, len(grid)) or shape[1:] != (num_nodes, 2):
+            raise ValueError(f"{who}: displacement of shape {shape}; expected ({len(grid)} or 1, {num_nodes}, 2)")
+        if not np.all(np.isfinite(self.displacement)):
+            raise ValueError(f"{who}: the displacement is not finite")
+
+    def on(self, cell: Cell) -> VisitOnCell | None:
+        """What it contributes to a cell; None where it has no valid pixel there."""
+        valid = cut(self.valid, cell.box, False).astype(np.bool_, copy=False)
+        if not valid.any():
+            return None
+        image = np.asarray(cut(self.image, cell.box, 0.0), np.float32)
+        valid &= np.isfinite(image)
+        image[~valid] = 0.0
+        psf = self.psf[cell.index if len(self.psf) > 1 else 0]
+        displacement = self.displacement[cell.index if len(self.displacement) > 1 else 0]
+        return VisitOnCell(self.name, image, valid, self.sigma, self.gain, psf, displacement)
+
+
+@dataclass(frozen=True, eq=False)
+class VisitOnCell:
+    """One visit on the pixels of one cell: fields as of `VisitOnFrame`, shapes (side, side), (n, n), (num_nodes, 2).
+
+    The image is 0 where it is not valid.
+    """
+
+    name: tuple[int, int]
+    image: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    sigma: float
+    gain: float
+    psf: NDArray[np.float32]
+    displacement: Float
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What self-calibration found for a visit: the sky, scaled and moved, is what the visit shows.
+
+    Parameters
+    ----------
+    scale : float
+        Flux of the visit over that of the model.
+    dy, dx : float
+        By how much the visit's stars lie further along y and x than the model's, pixels.
+    error : (float, float, float)
+        Standard errors of the three.
+    """
+
+    scale: float = 1.0
+    dy: float = 0.0
+    dx: float = 0.0
+    error: tuple[float, float, float] = (0.0, 0.0, 0.0)
