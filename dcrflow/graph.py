@@ -14,10 +14,11 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import xarray as xr
-from dask._task_spec import List, Task, TaskRef
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
+from dcrflow.compat.dask_arrays import ReplannedArray
+from dcrflow.compat.dask_tasks import List, Task, TaskRef, UnfusedTask
 from dcrflow.geometry.box import Box
 from dcrflow.model.config import TemplateConfig
 from dcrflow.model.pixels import Pixels
@@ -94,16 +95,6 @@ def write_task(coadds: CoaddSource, plan: TemplatePlan, store: TemplateStore) ->
     return TemplateGraph(coadds, plan).written(store)
 
 
-class Step(Task):
-    """A task that keeps its name: graph optimisation must not fuse it with its neighbours."""
-
-    __slots__ = ()
-
-    @property
-    def block_fusion(self) -> bool:
-        return True
-
-
 @dataclass(frozen=True, repr=False)
 class _ForVisit:
     """A step's function; an error in it carries the data ID, even from a worker."""
@@ -133,8 +124,8 @@ class TemplateGraph:
     def _key(self, name: str, *what: object) -> str:
         return f"{name}-{blake2b(f'{self.token}:{what}'.encode(), digest_size=16).hexdigest()}"
 
-    def _step(self, key: Any, function: Callable[..., object], *arguments: object) -> Step:
-        return Step(key, _ForVisit(function, self.plan.visit.label), *arguments)
+    def _step(self, key: Any, function: Callable[..., object], *arguments: object) -> UnfusedTask:
+        return UnfusedTask(key, _ForVisit(function, self.plan.visit.label), *arguments)
 
     def steps(self, box: Box) -> tuple[dict[str, dict[Any, Task]], list[list[str]]]:
         """The steps' tasks for a region, by step, and the keys of its tiles, row by row."""
@@ -249,30 +240,20 @@ def _flagged(pixels: Pixels, plan: TemplatePlan, variance: Any) -> Any:
     return flag_high_variance(plan, pixels, variance)
 
 
-class _LikeDaskArray(type):
-    """Equal to dask's array type: xarray refuses to compute a dataset whose arrays are of several types."""
-
-    def __eq__(cls, other: object) -> bool:
-        return other is cls or other is da.Array
-
-    def __hash__(cls) -> int:
-        return hash(da.Array)
-
-
-class TemplateArray(da.Array, metaclass=_LikeDaskArray):
-    """A dask array that knows what it is made from: slicing it plans the slice anew instead of cutting whole tiles."""
+class TemplateArray(ReplannedArray):
+    """A variable of a template, whose slices are planned and made without the rest."""
 
     template: tuple[TemplateGraph, str, Box] | None = None
 
-    def __getitem__(self, index: Any) -> Any:
-        if self.template is not None:
-            graph, name, box = self.template
-            part = _sliced(box, index)
-            if part == box:
-                return self
-            if part is not None:
-                return graph.array(name, part)
-        return super().__getitem__(index)  # type: ignore[no-untyped-call]
+    def plan_slice(self, index: Any) -> da.Array | None:
+        """The variable on the part of its box that an index picks; None where `_sliced` gives none."""
+        if self.template is None:
+            return None
+        graph, name, box = self.template
+        part = _sliced(box, index)
+        if part is None:
+            return None
+        return self if part == box else graph.array(name, part)
 
 
 def _sliced(box: Box, index: Any) -> Box | None:

@@ -6,8 +6,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
-from distributed import Client, Future
-from distributed.scheduler import KilledWorker
+from distributed import Client, Future, KilledWorker
 
 from dcrflow.base.errors import DcrflowError, shortened
 

@@ -7,14 +7,14 @@ workers pause for that hour. Messages that were about to be sent wait for as lon
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from distributed import Client, Worker, WorkerPlugin
-from distributed.batched import BatchedSend
-from tornado.ioloop import IOLoop, PeriodicCallback
+from tornado.ioloop import IOLoop
+
+from dcrflow.compat.dask_timers import restart_timers
 
 _LOOK_EVERY = 1.0  # s
 _STEP = 0.5  # s back that count as the clock being set
@@ -27,23 +27,13 @@ async def follow_clock() -> None:
         await asyncio.sleep(_LOOK_EVERY)
         now = _ahead()
         if now < before - _STEP:
-            _begin_anew(IOLoop.current())
+            restart_timers(IOLoop.current())
         before = now
 
 
 def _ahead() -> float:
     """By how much the time of day is ahead of a clock that nobody sets, s."""
     return time.time() - time.monotonic()
-
-
-def _begin_anew(loop: IOLoop) -> None:
-    for found in gc.get_objects():
-        if isinstance(found, BatchedSend) and found.loop is loop:
-            found.next_deadline = None
-            found.waker.set()
-        elif isinstance(found, PeriodicCallback) and found.is_running() and found.io_loop is loop:
-            found.stop()
-            found.start()
 
 
 @contextmanager

@@ -14,9 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import dask
-from distributed import Client, LocalCluster, Nanny, SpecCluster, Worker, WorkerPlugin
-from distributed.core import Status
-from distributed.utils import get_mp_context
+from distributed import Client, LocalCluster, Nanny, SpecCluster, Status, Worker, WorkerPlugin
 from tornado.ioloop import PeriodicCallback
 
 from dcrflow.base.errors import ClusterError
@@ -37,6 +35,7 @@ from dcrflow.cluster.kubernetes import as_yaml, manifests, open_kubernetes
 from dcrflow.cluster.local_directory import check_scratch
 from dcrflow.cluster.memory import AllocatorThresholds
 from dcrflow.cluster.tls import read_certificates
+from dcrflow.compat.fork_server import set_dask_imports
 
 __all__ = ["KINDS", "connect", "read_description", "show"]
 
@@ -162,7 +161,7 @@ def _address_in(path: Any, wait: float) -> str:
 
 
 def _local(description: Local) -> Iterator[Client]:
-    get_mp_context()  # dask says once what such a server imports; we, after it
+    set_dask_imports()
     forkserver.context()
     with forkserver.deaf_to_interrupts():
         local = LocalCluster(

@@ -12,9 +12,11 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from multiprocessing import forkserver, get_context
 from multiprocessing.context import BaseContext
+
+from dcrflow.compat.fork_server import kill_fork_server
 
 #: Not everywhere: elsewhere than on Linux, system libraries do not survive it.
 METHOD = "forkserver" if sys.platform == "linux" else "spawn"
@@ -54,10 +56,7 @@ def begin() -> None:
 
 def _end() -> None:
     """One that still imports would keep this process's output open until it is done."""
-    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
-    if pid is not None:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    kill_fork_server()
 
 
 @contextmanager

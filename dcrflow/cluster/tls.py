@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from distributed.security import Security
+from distributed import Security
 
 from dcrflow.base.errors import ClusterError
 

@@ -19,6 +19,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from dcrflow.base.errors import InconsistentCoaddsError, ObservationError, WcsError
+from dcrflow.compat.afw import is_constant
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.planes import description, long_name, short_name
@@ -317,7 +318,7 @@ def _afw_scale(exposure: Any) -> float:
     calibration = exposure.getPhotoCalib() if hasattr(exposure, "getPhotoCalib") else None
     if calibration is None:
         return 1.0
-    if not calibration._isConstant:
+    if not is_constant(calibration):
         raise InconsistentCoaddsError("the photometric calibration varies over the image; calibrate its pixels to nJy")
     return float(calibration.getCalibrationMean())
 

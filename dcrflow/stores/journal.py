@@ -19,9 +19,9 @@ from uuid import uuid4
 
 import zarr
 from zarr.buffer.cpu import Buffer, buffer_prototype
-from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
+from dcrflow.compat.zarr_sync import sync
 from dcrflow.stores.zarr.access import url_of, words_of
 
 FOLDER = ".dcrflow"

@@ -17,9 +17,9 @@ from uuid import uuid4
 
 import zarr
 from zarr.buffer.cpu import Buffer, buffer_prototype
-from zarr.core.sync import sync
 
 from dcrflow.base.errors import TemplateStoreError
+from dcrflow.compat.zarr_sync import sync
 
 LEASE = 60.0  # seconds; a writer renews its lock before each variable, which takes seconds at most
 _POLL = 0.2

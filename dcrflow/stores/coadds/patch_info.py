@@ -12,11 +12,11 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.api.asynchronous import open_group
-from zarr.core.sync import sync
 from zarr.storage import StorePath
 
 from dcrflow.base.errors import CoaddStoreError, WcsError, brief
 from dcrflow.base.masks import planes_from_attributes
+from dcrflow.compat.zarr_sync import sync
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
 from dcrflow.geometry.wcs import SkyWcs

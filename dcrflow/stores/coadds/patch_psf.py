@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.core.sync import sync
 
 from dcrflow.base.errors import CoaddStoreError, brief
+from dcrflow.compat.zarr_sync import sync
 from dcrflow.kernels.nodes import node_weights
 from dcrflow.stores.zarr.access import words_of
 from dcrflow.stores.zarr.arrays import UNDECODABLE, without_fill

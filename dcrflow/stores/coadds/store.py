@@ -15,10 +15,10 @@ from uuid import uuid4
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.core.sync import sync
 
 from dcrflow.base.errors import CoaddStoreError
 from dcrflow.base.masks import NO_DATA, named_bits, translate
+from dcrflow.compat.zarr_sync import sync
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Patch, Tract, sketched
 from dcrflow.model.pixels import PatchPixels

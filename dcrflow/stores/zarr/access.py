@@ -14,10 +14,10 @@ from typing import Any, Literal
 import zarr
 from zarr.abc.store import Store
 from zarr.buffer.cpu import buffer_prototype
-from zarr.core.sync import sync
 from zarr.errors import ContainsArrayError, GroupNotFoundError, NodeTypeValidationError
-from zarr.storage import LocalStore, MemoryStore, StorePath, ZipStore
+from zarr.storage import LocalStore, StorePath, ZipStore
 
+from dcrflow.compat.zarr_sync import sync
 from dcrflow.stores.zarr.remote import dependable
 
 _AT_ONCE = 64  # requests in flight while listing; object stores throttle those who ask for thousands
@@ -53,8 +53,6 @@ def url_of(store: Any) -> str:
         return str(Path(store.root).absolute())
     if isinstance(store, ZipStore) and store.path is not None:
         return f"zip://{Path(store.path).absolute()}"
-    if isinstance(store, MemoryStore):
-        return f"memory://{id(store._store_dict):x}"
     return str(store)
 
 

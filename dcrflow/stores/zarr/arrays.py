@@ -16,8 +16,8 @@ from astropy.io import fits
 from numpy.typing import NDArray
 from zarr.buffer.cpu import NDBuffer
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
-from zarr.core import codec_pipeline
 
+from dcrflow.compat.zarr_pipeline import fused_pipeline
 from dcrflow.geometry.box import Box
 from dcrflow.stores.zarr.access import words_of
 
@@ -38,8 +38,8 @@ def reading() -> AbstractContextManager[Any]:
     many. (zarrs 0.2.3 takes two thirds of the time, but checks no checksum when it reads part of a shard.)
     """
     chosen: dict[str, Any] = {"array.sharding_coalesce_max_gap_bytes": GAP}
-    if hasattr(codec_pipeline, "FusedCodecPipeline"):
-        chosen["codec_pipeline.path"] = f"{codec_pipeline.__name__}.FusedCodecPipeline"
+    if fused_pipeline() is not None:
+        chosen["codec_pipeline.path"] = fused_pipeline()
     known = {key: value for key, value in chosen.items() if _default(key) is not None}
     untouched = {key: value for key, value in known.items() if zarr.config.get(key) == _default(key)}
     settings: AbstractContextManager[Any] = zarr.config.set(untouched)

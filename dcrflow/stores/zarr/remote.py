@@ -15,9 +15,7 @@ from typing import Any
 
 from zarr.abc.buffer import Buffer
 from zarr.abc.store import ByteRequest, Store
-from zarr.core.sync import sync
-from zarr.storage import LocalStore, MemoryStore, StorePath, WrapperStore, ZipStore
-from zarr.storage._common import make_store
+from zarr.storage import FsspecStore, LocalStore, MemoryStore, StorePath, WrapperStore, ZipStore
 
 _WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds between the tries
 _ENOUGH = 30.0  # seconds after which there is no other try: the client has tried long enough itself
@@ -117,7 +115,7 @@ def dependable(store: Any, mode: Any = None) -> Any:
     if isinstance(store, StorePath):
         return StorePath(dependable(store.store), store.path)
     if isinstance(store, str) and "://" in store and not store.startswith("memory://"):
-        return DependableStore(sync(make_store(store, mode=mode)))
+        return DependableStore(FsspecStore.from_url(store, read_only=mode == "r"))
     here = LocalStore | MemoryStore | ZipStore | DependableStore
     return store if not isinstance(store, Store) or isinstance(store, here) else DependableStore(store)
 
