@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from dcrflow.stores.coadds.from_arrays import coadds_from_arrays
     from dcrflow.stores.coadds.store import DcrCoadds, open_coadds
     from dcrflow.stores.coadds.writer import CoaddWriter, create_coadds
+    from dcrflow.stores.skymaps.read import read_skymap
     from dcrflow.stores.templates.store import TemplateStore
     from dcrflow.stores.visits.tables import read_visits, write_visits
     from dcrflow.view.diagrams import plot_dcr, plot_footprint
@@ -63,6 +64,7 @@ _HOMES = {
     "dcrflow.stores.coadds.from_arrays": ("coadds_from_arrays",),
     "dcrflow.stores.coadds.store": ("DcrCoadds", "open_coadds"),
     "dcrflow.stores.coadds.writer": ("CoaddWriter", "create_coadds"),
+    "dcrflow.stores.skymaps.read": ("read_skymap",),
     "dcrflow.stores.templates.store": ("TemplateStore",),
     "dcrflow.stores.visits.tables": ("read_visits", "write_visits"),
     "dcrflow.model.visit": ("DetectorVisit",),
@@ -97,6 +99,7 @@ __all__ = [
     "plan_template",
     "plot_dcr",
     "plot_footprint",
+    "read_skymap",
     "read_visits",
     "run_campaign",
     "write_template",

@@ -12,7 +12,7 @@ from rich.markup import escape
 from dcrflow.base.errors import ClusterError, DcrflowError
 from dcrflow.base.version import __version__
 from dcrflow.cli import cluster as cluster_commands
-from dcrflow.cli import files, interrupt, rubin, show
+from dcrflow.cli import files, interrupt, rubin, show, skymap
 from dcrflow.cli.inputs import coadds_of, refuse_within, visits_of
 from dcrflow.cli.report import report
 from dcrflow.cli.verify import verify
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(cluster_commands.app, name="cluster", rich_help_panel="Clusters")
 app.add_typer(rubin.app, name="lsst", rich_help_panel=_FILES)
+app.add_typer(skymap.app, name="skymap", rich_help_panel=_FILES)
 
 _EXIT = {"walltime": 3, "interrupted": interrupt.STATUS}
 

@@ -28,7 +28,7 @@ output = Console(highlight=False)
 _COLOURS = {"complete": "green", "planned": "green", "no-overlap": "yellow", "failed": "red", "missing": "magenta"}
 
 
-def _table(*columns: str, left: int) -> Table:
+def new_table(*columns: str, left: int) -> Table:
     """A table without side borders, fit for 80 columns: the first `left` columns flush left, figures flush right."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for number, name in enumerate(columns):
@@ -83,7 +83,7 @@ def demo(report: DemoReport) -> None:
         "\nWhat is left around bright stars, rms in nJy, after subtracting a plain\ntemplate, the DCR-matched one, and "
         "what noise alone would leave:"
     )
-    table = _table("visit", "detector", "z", "stars", "plain", "matched", "noise", "gain", "coverage", left=0)
+    table = new_table("visit", "detector", "z", "stars", "plain", "matched", "noise", "gain", "coverage", left=0)
     for gain in report.gains:
         table.add_row(
             str(gain.visit), str(gain.detector), f"{gain.zenith_angle:.1f}°", str(gain.stars), f"{gain.unmatched:.2f}",
@@ -196,7 +196,7 @@ def result(ended: campaign.CampaignResult, url: str) -> None:
 
 def plans(planned: Iterable[Planned], total: int, shown: int = 20) -> None:
     """A table of plans, and the campaign's sums."""
-    table = _table("visit", "detector", "z", "patches (tract: patch)", "tasks", "reads", "writes", left=0)
+    table = new_table("visit", "detector", "z", "patches (tract: patch)", "tasks", "reads", "writes", left=0)
     table.columns[3].justify = "left"
     counts = {"planned": 0, "no-overlap": 0, "failed": 0}
     tasks = read = written = 0
@@ -247,7 +247,7 @@ def _ranges(numbers: Iterable[int]) -> str:
 def status(found: CampaignStatus, shown: int) -> None:
     """A table of counts, and the reasons of what is not complete."""
     output.print(escape(found.url), soft_wrap=True)
-    table = _table("status", "detector-visits", left=1)
+    table = new_table("status", "detector-visits", left=1)
     for name in ("complete", "no-overlap", "failed", "missing"):
         table.add_row(f"[{_COLOURS[name]}]{name}[/]", str(found.count(name)))
     output.print(table)

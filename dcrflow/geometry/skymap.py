@@ -6,6 +6,7 @@ part (the tract's area cut into a regular grid) and a border on every side that 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -55,6 +56,8 @@ class Tract:
         How far a patch reaches over its inner part on each side, pixels; cut at the tract's edge.
     num_patches : (int, int)
         Number of patches along x and along y.
+    clipped : bool
+        Whether patches end at the tract's edge, or reach over it by their border, as those made of cells do.
     """
 
     tract: int
@@ -63,6 +66,7 @@ class Tract:
     patch_inner: tuple[int, int]
     patch_border: int
     num_patches: tuple[int, int]
+    clipped: bool = True
 
     def patch(self, patch: int) -> Patch:
         """The patch with this id.
@@ -72,13 +76,24 @@ class Tract:
         LookupError
             If the tract has no such patch.
         """
+        outer = self.inner(patch).grown(self.patch_border)
+        return Patch(self.tract, patch, outer.intersection(self.bbox) if self.clipped else outer)
+
+    def inner(self, patch: int) -> Box:
+        """The inner part of the patch with this id, without its border; `LookupError` if there is none."""
         nx, ny = self.num_patches
         if not 0 <= patch < nx * ny:
             raise LookupError(f"tract {self.tract} has patches 0 to {nx * ny - 1}, not {patch}")
         iy, ix = divmod(patch, nx)
         width, height = self.patch_inner
-        inner = Box(self.bbox.x0 + ix * width, self.bbox.y0 + iy * height, width, height)
-        return Patch(self.tract, patch, inner.grown(self.patch_border).intersection(self.bbox))
+        return Box(self.bbox.x0 + ix * width, self.bbox.y0 + iy * height, width, height)
+
+    def patch_at(self, x: float, y: float) -> int | None:
+        """Id of the patch whose inner part holds the pixel at a position (tract pixels); None outside the tract."""
+        column, row = math.floor(x + 0.5) - self.bbox.x0, math.floor(y + 0.5) - self.bbox.y0
+        if not (0 <= column < self.bbox.width and 0 <= row < self.bbox.height):
+            return None
+        return (row // self.patch_inner[1]) * self.num_patches[0] + column // self.patch_inner[0]
 
     @property
     def patches(self) -> tuple[Patch, ...]:

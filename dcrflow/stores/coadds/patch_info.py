@@ -139,7 +139,8 @@ def read_tract(root: zarr.Group, tract: int, url: str) -> Tract:
         raise CoaddStoreError(
             f"{where}: attribute 'patch_border' is {brief(border)}, expected 0 to {max(bbox.shape)}, the tract's side"
         )
-    return Tract(tract, wcs, bbox, (inner[0], inner[1]), border, (count[0], count[1]))
+    clipped = group.attrs.get("patches_clipped", True) is not False
+    return Tract(tract, wcs, bbox, (inner[0], inner[1]), border, (count[0], count[1]), clipped)
 
 
 def read_patch_info(root: zarr.Group, url: str, tract: Tract, patch: int, band: str) -> tuple[Arrays, PatchInfo]:

@@ -105,6 +105,8 @@ class CoaddWriter:
             "patch_border": tract.patch_border,
             "num_patches": list(tract.num_patches),
         }
+        if not tract.clipped:
+            attributes["patches_clipped"] = False
         try:
             self._root.create_group(str(tract.tract), attributes=attributes)
         except zarr.errors.ContainsGroupError as error:
