@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from dcrflow.stores.coadds.writer import CoaddWriter, create_coadds
     from dcrflow.stores.skymaps.read import read_skymap
     from dcrflow.stores.templates.store import TemplateStore
+    from dcrflow.stores.visits.from_fits import visits_from_fits
     from dcrflow.stores.visits.tables import read_visits, write_visits
     from dcrflow.view.diagrams import plot_dcr, plot_footprint
 
@@ -66,6 +67,7 @@ _HOMES = {
     "dcrflow.stores.coadds.writer": ("CoaddWriter", "create_coadds"),
     "dcrflow.stores.skymaps.read": ("read_skymap",),
     "dcrflow.stores.templates.store": ("TemplateStore",),
+    "dcrflow.stores.visits.from_fits": ("visits_from_fits",),
     "dcrflow.stores.visits.tables": ("read_visits", "write_visits"),
     "dcrflow.model.visit": ("DetectorVisit",),
 }  # fmt: skip
@@ -102,6 +104,7 @@ __all__ = [
     "read_skymap",
     "read_visits",
     "run_campaign",
+    "visits_from_fits",
     "write_template",
     "write_visits",
 ]

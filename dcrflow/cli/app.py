@@ -16,6 +16,7 @@ from dcrflow.cli import files, interrupt, rubin, show, skymap
 from dcrflow.cli.inputs import coadds_of, refuse_within, visits_of
 from dcrflow.cli.report import report
 from dcrflow.cli.verify import verify
+from dcrflow.cli.visits import visits as visits_command
 from dcrflow.cluster import forkserver
 from dcrflow.model.config import TemplateConfig, parse_settings
 
@@ -225,6 +226,7 @@ def status(
 
 app.command(rich_help_panel=_TEMPLATES)(report)
 app.command(rich_help_panel=_TEMPLATES)(verify)
+app.command("visits", rich_help_panel=_FILES, short_help="Make a detector-visit table of FITS headers.")(visits_command)
 app.command(rich_help_panel=_FILES, short_help="Copy LSST's DCR coadds into a DCR-coadd store.")(files.ingest)
 app.command(rich_help_panel=_FILES, short_help="Write templates as FITS files that LSST's readers know.")(files.export)
 

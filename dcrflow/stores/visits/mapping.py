@@ -1,0 +1,321 @@
+"""Which column of a detector-visit table comes from which keywords of a FITS header.
+
+A mapping is a YAML file::
+
+    instrument: MyCam                # what the column `instrument` says
+    match: {INSTRUME: "^MyCam"}      # headers that it is for; only needed to be guessed
+    site: la palma                   # or the columns longitude, latitude and height_m
+    columns:
+      visit: EXPNUM                  # a keyword
+      detector: [CCDNUM, CCD_ID]     # the first of these that is there
+      band: {keyword: FILTER, pattern: "^([ugriz])"}
+      ra: {keyword: RA, unit: hourangle}
+      mjd: {keyword: MJD-OBS, scale: utc, exposure: EXPTIME}
+      pressure: {keyword: BAROM, unit: hPa}
+      temperature: {expression: "{OUTTEMP} - 273.15"}
+      humidity: {value: 30}
+
+`read_mapping` reads one, `built_in_mappings` has those of known cameras. Nothing in a mapping is executed.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import Angle
+from astropy.io import fits
+from astropy.time import Time
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from dcrflow.base.errors import VisitTableError, brief
+from dcrflow.base.yamltext import read_yaml
+from dcrflow.stores.visits.sites import site
+
+#: The columns that a mapping can fill, with the unit that the table wants; the pixels and the WCS are read as they are.
+COLUMNS: Mapping[str, u.UnitBase | None] = {
+    "visit": None, "detector": None, "band": None, "physical_filter": None, "ra": u.deg, "dec": u.deg, "mjd": None,
+    "altitude": u.deg, "parallactic_angle": u.deg, "rotation_angle": u.deg, "longitude": u.deg, "latitude": u.deg,
+    "height_m": u.m, "temperature": u.deg_C, "pressure": u.Pa, "humidity": u.percent, "psf_fwhm": u.arcsec,
+}  # fmt: skip
+_TEXT = {"band", "physical_filter"}
+_INTEGER = {"visit", "detector"}
+_LONGEST = 500  # letters of an expression
+_KEYWORD = re.compile(r"\{([^{}]+)\}")
+
+Look = Callable[[str], Any]
+
+
+class Source(BaseModel):
+    """Where the value of one column comes from: a keyword, an expression of keywords, or a constant."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keyword: tuple[str, ...] = Field((), description="The first of these keywords that the header has.")
+    expression: str = Field("", description="Numbers and {KEYWORDS} with + - * / and parentheses.")
+    value: str | int | float | None = Field(None, description="The same for every file.")
+    unit: str = Field("", description="Unit of the header's value; `hourangle` also reads 12:34:56.7.")
+    pattern: str = Field("", description="Regular expression; its first group, or the whole match, is the value.")
+    names: dict[str, str] = Field({}, description="Values of the header -> values of the table.")
+    scale: str = Field("utc", description="Of `mjd`: utc, tai, tt or tdb.")
+    format: str = Field("", description="Of `mjd`: mjd, jd, isot; told by the value otherwise.")
+    exposure: str = Field("", description="Of `mjd`: keyword of the exposure time (s); half of it is added.")
+
+    @field_validator("keyword", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("expression")
+    @classmethod
+    def _arithmetic(cls, text: str) -> str:
+        if text:
+            _parsed(text)
+        return text
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, text: str) -> str:
+        re.compile(text)
+        return text
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Source:
+        if sum((bool(self.keyword), bool(self.expression), self.value is not None)) != 1:
+            raise ValueError("give one of keyword, expression and value")
+        return self
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """Every keyword that this looks at."""
+        of_time = (self.exposure,) if self.exposure else ()
+        return (*self.keyword, *_KEYWORD.findall(self.expression), *of_time)
+
+    def found(self, look: Look) -> Any:
+        """The header's value before any conversion; None if it has none."""
+        if self.value is not None:
+            return self.value
+        if self.expression:
+            return _evaluated(self.expression, look)
+        return next((v for v in map(look, self.keyword) if v is not None), None)
+
+
+class HeaderMapping(BaseModel):
+    """How the headers of one camera become rows of a detector-visit table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    instrument: str = Field(description="What the column `instrument` says; empty takes INSTRUME.")
+    match: dict[str, str] = Field({}, description="Keyword -> regular expression; all must match.")
+    site: str = Field("", description="A named site, where the header has no longitude, latitude and height.")
+    columns: dict[str, Source]
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _short_forms(cls, columns: Any) -> Any:
+        if not isinstance(columns, dict):
+            return columns
+        return {n: {"keyword": v} if isinstance(v, str | list) else v for n, v in columns.items()}
+
+    @field_validator("columns")
+    @classmethod
+    def _known(cls, columns: dict[str, Source]) -> dict[str, Source]:
+        unknown = sorted(set(columns) - set(COLUMNS))
+        if unknown:
+            raise ValueError(f"no column {', '.join(unknown)}; columns are {', '.join(COLUMNS)}")
+        missing = sorted({"visit", "detector", "band", "ra", "dec"} - set(columns))
+        if missing:
+            raise ValueError(f"the columns {', '.join(missing)} are missing")
+        return columns
+
+    def matches(self, look: Look) -> bool:
+        """Whether a header is of this camera."""
+        return bool(self.match) and all(
+            (value := look(key)) is not None and re.search(pattern, str(value)) for key, pattern in self.match.items()
+        )
+
+    def row(self, look: Look) -> dict[str, Any]:
+        """The columns of one header, in the table's units.
+
+        Raises
+        ------
+        ValueError
+            If a value is not what its column holds; names the column and the keywords.
+        """
+        found: dict[str, Any] = {"instrument": self.instrument or look("INSTRUME") or "unknown"}
+        if self.site:
+            found |= site(self.site)._asdict()
+        for column in self.columns:
+            value = self.value(column, look)
+            if value is not None or column not in found:
+                found[column] = value
+        return found
+
+    def value(self, column: str, look: Look) -> Any:
+        """One column of one header, in the table's unit; None where the header does not have it.
+
+        Raises
+        ------
+        ValueError
+            As `row`.
+        """
+        source = self.columns[column]
+        try:
+            return _converted(column, source, source.found(look), look)
+        except (ValueError, TypeError, ArithmeticError, u.UnitConversionError) as error:
+            raise ValueError(f"{column} from {' or '.join(source.keywords) or 'the mapping'}: {error}") from None
+
+
+def header_look(*headers: fits.Header | Mapping[str, Any]) -> Look:
+    """A function that gives the value of a keyword from the first of several headers that has it; None otherwise."""
+
+    def look(keyword: str) -> Any:
+        for header in headers:
+            if keyword in header and not isinstance(header[keyword], fits.card.Undefined):
+                value = header[keyword]
+                return value.strip() or None if isinstance(value, str) else value
+        return None
+
+    return look
+
+
+def read_mapping(path: str | Path) -> HeaderMapping:
+    """Read a mapping from a YAML file.
+
+    Raises
+    ------
+    VisitTableError
+        If the file cannot be read, or says something that a mapping does not have.
+    """
+    try:
+        return HeaderMapping.model_validate(read_yaml(path))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the mapping"
+        said = first["msg"].removeprefix("Value error, ")
+        raise VisitTableError(f"{path}: {where}: {said[:300]}") from None
+    except (OSError, ValueError) as error:
+        raise VisitTableError(f"cannot read the mapping {path}: {error}") from error
+
+
+@cache
+def built_in_mappings() -> dict[str, HeaderMapping]:
+    """The mappings that come with dcrflow, by name: ``decam``, ``hsc``, ``ztf`` and so on."""
+    folder = files("dcrflow.stores.visits").joinpath("instruments")
+    names = sorted(f.name for f in folder.iterdir() if f.name.endswith(".yaml"))
+    return {n.removesuffix(".yaml"): read_mapping(Path(str(folder.joinpath(n)))) for n in names}
+
+
+def _converted(column: str, source: Source, value: Any, look: Look) -> Any:
+    if value is None:
+        return None
+    if source.pattern:
+        match = re.search(source.pattern, str(value))
+        if match is None:
+            raise ValueError(f"{brief(value)} does not match {source.pattern!r}")
+        value = match[1] if match.groups() else match[0]
+    if source.names:
+        if str(value) not in source.names:
+            raise ValueError(f"{brief(value)} is none of {', '.join(source.names)}")
+        value = source.names[str(value)]
+    if column in _TEXT:
+        return str(value)
+    if column in _INTEGER:
+        return _integer(value)
+    if column == "mjd":
+        return _mjd(source, value, look)
+    return _in_unit(value, source.unit, COLUMNS[column])
+
+
+def _integer(value: Any) -> int:
+    """A whole number; of a text that is a date and time, its digits: 2026-01-02T03:04:05 is 20260102030405."""
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        raise ValueError(f"{brief(value)} is no whole number")
+    if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\dT", value):
+        value = re.sub(r"\D", "", value)
+    return int(value)
+
+
+def _in_unit(value: Any, unit: str, wanted: u.UnitBase | None) -> float:
+    """A number in the wanted unit; angles may be sexagesimal text."""
+    if isinstance(value, bool):
+        raise ValueError(f"{value} is no number")
+    if wanted == u.deg and isinstance(value, str):
+        return float(Angle(value, unit=u.Unit(unit or "deg")).deg)
+    number = float(value)
+    if not math.isfinite(number) or not unit or wanted is None:
+        return number
+    return float(u.Quantity(number, unit).to_value(wanted, equivalencies=u.temperature()))
+
+
+def _mjd(source: Source, value: Any, look: Look) -> float:
+    """Mid-exposure, TAI."""
+    form = source.format or ("mjd" if isinstance(value, int | float) else None)
+    time = Time(value, format=form, scale=source.scale)
+    if source.exposure:
+        seconds = look(source.exposure)
+        if seconds is None:
+            raise ValueError(f"the exposure time {source.exposure} is missing")
+        time = time + float(seconds) / 2 * u.s
+    return float(time.tai.mjd)
+
+
+_OPERATORS: dict[type[ast.AST], Callable[..., float]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.USub: operator.neg, ast.UAdd: operator.pos,
+}  # fmt: skip
+
+
+def _parsed(text: str) -> tuple[ast.expr, list[str]]:
+    """The tree of an expression, and the keywords that stand at the names _0, _1, ... in it."""
+    if len(text) > _LONGEST:
+        raise ValueError(f"the expression is longer than {_LONGEST} letters")
+    keywords: list[str] = []
+
+    def named(match: re.Match[str]) -> str:
+        keywords.append(match[1])
+        return f"_{len(keywords) - 1}"
+
+    try:
+        tree = ast.parse(_KEYWORD.sub(named, text), mode="eval").body
+    except (SyntaxError, RecursionError, MemoryError):
+        raise ValueError(f"{brief(text)} is no expression of numbers and {{KEYWORDS}} with + - * /") from None
+    known = {f"_{i}" for i in range(len(keywords))}
+    for node in ast.walk(tree):
+        number = isinstance(node, ast.Constant) and type(node.value) in (int, float)
+        name = isinstance(node, ast.Name) and node.id in known
+        structure = isinstance(node, ast.BinOp | ast.UnaryOp | ast.operator | ast.unaryop | ast.Load)
+        if not (number or name or structure) or (
+            isinstance(node, ast.operator | ast.unaryop) and type(node) not in _OPERATORS
+        ):
+            raise ValueError(f"{brief(text)}: only numbers and {{KEYWORDS}} with + - * / can stand in an expression")
+    return tree, keywords
+
+
+def _evaluated(text: str, look: Look) -> float | None:
+    """The value of an expression; None if one of its keywords is missing."""
+    tree, keywords = _parsed(text)
+    values = [look(k) for k in keywords]
+    if any(v is None for v in values):
+        return None
+
+    def value(node: ast.AST) -> float:
+        if isinstance(node, ast.Constant):
+            return float(node.value)  # type: ignore[arg-type]
+        if isinstance(node, ast.Name):
+            return float(values[int(node.id[1:])])
+        if isinstance(node, ast.UnaryOp):
+            return _OPERATORS[type(node.op)](value(node.operand))
+        assert isinstance(node, ast.BinOp)
+        return _OPERATORS[type(node.op)](value(node.left), value(node.right))
+
+    return float(np.float64(value(tree)))
