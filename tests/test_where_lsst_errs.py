@@ -1,7 +1,7 @@
 """Where LSST's DCR templates go wrong, each shown by an oracle that is neither LSST's code nor ours.
 
-The water-vapour coefficient: `physics/test_refraction.py`, against Ciddor 1996. The coordinates of distorted detectors:
-`test_lsst_parity.py`, against the WCS itself.
+The refraction: `physics/test_lsst_refraction.py` and `simulate/test_air.py`, against traced rays. The coordinates of
+distorted detectors: `test_lsst_parity.py`, against the WCS itself.
 """
 
 import dataclasses

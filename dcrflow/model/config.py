@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serial
 
 from dcrflow.base.errors import ConfigError, brief
 from dcrflow.base.yamltext import parse_yaml, read_yaml
+from dcrflow.physics.dcr import formula
 
 DcrMethod = Literal["spectral", "split", "midpoint"]
 Rotation = Literal["local", "boresight"]
@@ -91,9 +92,15 @@ class Config(BaseModel):
         return self.model_dump(mode="json")
 
     @property
+    def refraction(self) -> str:
+        """The refraction's formula that pixels are made by."""
+        return formula("local")
+
+    @property
     def digest(self) -> str:
-        """A hash of every value: equal configs, equal digest."""
-        return blake2b(json.dumps(self.as_json(), sort_keys=True).encode(), digest_size=16).hexdigest()
+        """A hash of every value and of the refraction's formula: what has equal digests is made alike."""
+        made_by = self.as_json() | {"refraction": self.refraction}
+        return blake2b(json.dumps(made_by, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 class TemplateConfig(Config):
@@ -104,7 +111,7 @@ class TemplateConfig(Config):
     dcr: DcrMethod = Field("spectral", description="how the light of a subfilter is spread along the zenith direction")
     rotation: Rotation = Field(
         "local",
-        description="DCR evaluated where the pixels are; or LSST's convention, to compare numbers with (boresight)",
+        description="DCR evaluated where the pixels are; or LSST's convention and refraction, to compare (boresight)",
     )
     warp: Warp = Field("spline5", description="interpolation from the tract's to the detector's pixels")
     combine: Combine = Field("variance", description="weights of overlapping pixels: variance^-1/2, or 1 (mean)")
@@ -138,6 +145,11 @@ class TemplateConfig(Config):
         if isinstance(value, str) and not value.strip():
             raise ValueError("an empty name; leave it out to take the coadds' own transmission")
         return value
+
+    @property
+    def refraction(self) -> str:
+        """The refraction's formula, which LSST's convention has its own of."""
+        return formula(self.rotation)
 
     @field_serializer("fill", when_used="json")
     def _fill_as_text(self, value: float) -> float | str:

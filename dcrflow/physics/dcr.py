@@ -3,7 +3,8 @@
 A subfilter is not one wavelength, so its light is not shifted but spread along the direction to the zenith. A
 `DcrModel` says at how many places the light of each subfilter lands, how far away, and with what weight:
 
-    K_k(i, j) = sum_l weights[l, k] B(i - d_l e_y) B(j - d_l e_x),      d_l = first[l] tan z + second[l] tan^3 z
+    K_k(i, j) = sum_l weights[l, k] B(i - d_l e_y) B(j - d_l e_x)
+    d_l = terms[0, l] tan z + terms[1, l] tan^3 z + terms[2, l] tan^5 z
 
 with B the cardinal B-spline of degree `degree` and e the unit vector to the zenith, in pixels an arcsec.
 """
@@ -18,9 +19,9 @@ from numpy.typing import NDArray
 
 from dcrflow.geometry import sphere
 from dcrflow.geometry.wcs import SkyWcs
+from dcrflow.physics import lsst_refraction, refraction
 from dcrflow.physics.bandpass import Bandpass, Edges
 from dcrflow.physics.observation import Observation
-from dcrflow.physics.refraction import WATER_VAPOUR, refraction_terms
 
 Float = NDArray[np.float64]
 
@@ -34,9 +35,9 @@ class DcrModel:
 
     Parameters
     ----------
-    first, second : ndarray of float64, shape (num_nodes,)
-        Terms of the refraction relative to the reference wavelength, arcsec: the displacement towards the zenith at
-        zenith angle z is first tan z + second tan^3 z.
+    terms : ndarray of float64, shape (3, num_nodes)
+        Of the refraction relative to the reference wavelength, arcsec: coefficients of tan z, tan^3 z and tan^5 z in
+        the displacement towards the zenith at the true zenith angle z.
     weights : ndarray of float64, shape (num_nodes, num_subfilters)
         Share of a subfilter's flux that lands at a node; each column sums to 1.
     degree : int
@@ -45,8 +46,7 @@ class DcrModel:
         Of the nodes, nm.
     """
 
-    first: Float
-    second: Float
+    terms: Float
     weights: Float
     degree: int
     wavelength: Float
@@ -62,15 +62,14 @@ class DcrModel:
         Parameters
         ----------
         tan_zenith : ndarray of float64, any shape
-            Tangent of the zenith angle.
+            Tangent of the true zenith angle.
 
         Returns
         -------
         ndarray of float64, shape tan_zenith.shape + (num_nodes,)
             Arcsec; positive (blue) is towards the zenith.
         """
-        tan = np.asarray(tan_zenith, np.float64)[..., None]
-        return self.first * tan + self.second * tan**3
+        return refraction.polynomial(self.terms, tan_zenith)
 
     def mean_displacement(self, tan_zenith: float) -> Float:
         """Weighted mean displacement of each subfilter towards the zenith, arcsec, shape (num_subfilters,)."""
@@ -80,7 +79,7 @@ class DcrModel:
 
 def dcr_model(
     method: str, bandpass: Bandpass, edges: Edges, effective_wavelength: float, observation: Observation,
-    water_vapour: float = WATER_VAPOUR,
+    rotation: str = "local",
 ) -> DcrModel:  # fmt: skip
     """Choose wavelengths and weights for the subfilters of a band.
 
@@ -97,32 +96,40 @@ def dcr_model(
         nm; light of this wavelength stays where it is.
     observation : Observation
         Weather and site.
-    water_vapour : float
-        Coefficient of `dcrflow.physics.refraction.refractivity`, K^3.
+    rotation : {"local", "boresight"}
+        ``boresight`` takes LSST's refraction.
+
+    Raises
+    ------
+    ValueError
+        If a wavelength is outside the range of the refraction's formula, or the method is none of these.
     """
 
     def terms(wavelength: Float) -> Float:
-        air = observation.weather, observation.latitude, observation.height, water_vapour
-        both = refraction_terms(wavelength, *air)
-        zero = refraction_terms(effective_wavelength, *air)
-        return np.stack(both) - np.stack(zero)[:, None]
+        seen = observation
+        if rotation == "boresight":
+            return lsst_refraction.dcr_terms(wavelength, effective_wavelength, seen.weather, seen.latitude, seen.height)
+        return refraction.dcr_terms(wavelength, effective_wavelength, seen.weather, seen.latitude)
 
     number = len(edges)
     if method == "spectral":
         wavelength, weights = spectral_weights(bandpass, edges)
-        first, second = terms(wavelength)
-        return DcrModel(first, second, weights, 5, wavelength)
+        return DcrModel(terms(wavelength), weights, 5, wavelength)
     blue, red = np.array(edges).T
     lower, upper = terms(blue), terms(red)
     if method == "midpoint":
-        first, second = (lower + upper) / 2
-        return DcrModel(first, second, np.eye(number), 5, (blue + red) / 2)
+        return DcrModel((lower + upper) / 2, np.eye(number), 5, (blue + red) / 2)
     if method == "split":
         shares = np.array([0.75, 0.25])
-        first, second = (lower[..., None] * shares + upper[..., None] * shares[::-1]).reshape(2, 2 * number)
+        mixed = (lower[..., None] * shares + upper[..., None] * shares[::-1]).reshape(3, 2 * number)
         wavelength = (blue[:, None] * shares + red[:, None] * shares[::-1]).ravel()
-        return DcrModel(first, second, np.repeat(np.eye(number), 2, axis=0) / 2, 3, wavelength)
+        return DcrModel(mixed, np.repeat(np.eye(number), 2, axis=0) / 2, 3, wavelength)
     raise ValueError(f"dcr method {method!r} is none of spectral, split, midpoint")
+
+
+def formula(rotation: str) -> str:
+    """Which refraction `dcr_model` applies, for the record: the formula's source."""
+    return lsst_refraction.FORMULA if rotation == "boresight" else refraction.FORMULA
 
 
 def spectral_weights(bandpass: Bandpass, edges: Edges, bins: int = BINS) -> tuple[Float, Float]:

@@ -32,7 +32,6 @@ from dcrflow.model.config import Curve, TemplateConfig
 from dcrflow.model.visit import DetectorVisit
 from dcrflow.physics.bandpass import Bandpass
 from dcrflow.physics.dcr import DcrModel, dcr_model, zenith_vectors
-from dcrflow.physics.refraction import LSST_WATER_VAPOUR, WATER_VAPOUR
 from dcrflow.stores.coadds.patch_info import PatchInfo
 from dcrflow.stores.coadds.source import CoaddSource
 from dcrflow.view.cards import card
@@ -171,7 +170,7 @@ class TemplatePlan:
             self.config.digest, visit.instrument, visit.visit, visit.detector, visit.physical_filter, visit.bbox,
             visit.wcs.key, visit.observation, self.band, self.planes,
             [(t.tract.tract, t.tract.wcs.key, t.patches, t.pixel_map.step, t.reach) for t in self.tracts],
-            [a.tolist() for a in (self.model.first, self.model.second, self.model.weights)], self.model.degree,
+            [a.tolist() for a in (self.model.terms, self.model.weights)], self.model.degree,
         )  # fmt: skip
         return blake2b(repr(words).encode(), digest_size=16).hexdigest()
 
@@ -363,10 +362,9 @@ def plan_template(coadds: CoaddSource, visit: DetectorVisit, config: TemplateCon
     info = infos[0]
     effective_wavelength = config.effective_wavelength or info.effective_wavelength
     bandpass = _bandpass(config, info)
-    water_vapour = LSST_WATER_VAPOUR if config.rotation == "boresight" else WATER_VAPOUR
     try:
         model = dcr_model(
-            config.dcr, bandpass, info.subfilter_edges, effective_wavelength, visit.observation, water_vapour
+            config.dcr, bandpass, info.subfilter_edges, effective_wavelength, visit.observation, config.rotation
         )
     except ValueError as error:
         raise ConfigError(f"{visit.label}: {error}") from error

@@ -51,7 +51,7 @@ class StarField:
     stars : Catalogue
         The truth.
     science : ndarray of float64, shape of `visit.bbox`
-        The detector's image with GalSim's refraction, nJy.
+        The detector's image with the refraction of traced rays, nJy.
     patches : dict of int to PatchPixels
         Every patch's pixels, without noise; variance 1, mask 0.
     """

@@ -57,6 +57,7 @@ def template_dataset(
         "bbox": visit.bbox.as_list(),
         "patches": [[p.tract, p.patch] for p in plan.patches],
         "dcr": dict(plan.applied),
+        "refraction": plan.config.refraction,
         "config": plan.config.as_json(),
         "config_hash": plan.config.digest,
         "inputs": plan.url,

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from dcrflow.geometry import sphere
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.physics.bandpass import Bandpass, equal_subfilters
-from dcrflow.physics.dcr import dcr_model, spectral_weights, zenith_vectors
+from dcrflow.physics.dcr import dcr_model, formula, spectral_weights, zenith_vectors
 from dcrflow.physics.observation import Observation
-from dcrflow.physics.refraction import Weather, refraction
+from dcrflow.physics.refraction import Weather, dcr_terms, polynomial
 
 WEATHER = Weather(10.0, 74000.0, 10.0)
+ROTATIONS = ("local", "boresight")
 
 
 def observation(altitude: float = 45.0, parallactic_angle: float = 30.0, rotation: float | None = None) -> Observation:
@@ -101,8 +102,17 @@ def test_midpoint_is_the_mean_of_the_edges() -> None:
     edges = equal_subfilters(480.0, 150.0, 3)
     model = dcr_model("midpoint", Bandpass.top_hat(480.0, 150.0), edges, 480.0, observation())
     for z in (20.0, 60.0):
-        r = refraction(np.array(edges), z, WEATHER, -30.0, 2663.0) - refraction(480.0, z, WEATHER, -30.0, 2663.0)
-        np.testing.assert_allclose(model.mean_displacement(float(np.tan(np.deg2rad(z)))), r.mean(axis=1), rtol=1e-10)
+        tan = float(np.tan(np.deg2rad(z)))
+        d = polynomial(dcr_terms(np.ravel(edges), 480.0, WEATHER, -30.0), tan).reshape(-1, 2)
+        np.testing.assert_allclose(model.mean_displacement(tan), d.mean(axis=1), rtol=1e-10)
+
+
+def test_boresight_keeps_the_refraction_of_lsst() -> None:
+    edges, here = equal_subfilters(480.0, 150.0, 3), observation()
+    ours, theirs = (dcr_model("midpoint", Bandpass.top_hat(480.0, 150.0), edges, 480.0, here, r) for r in ROTATIONS)
+    excess = theirs.mean_displacement(np.sqrt(3.0)) / ours.mean_displacement(np.sqrt(3.0)) - 1
+    np.testing.assert_allclose(excess, 0.0075, atol=1.5e-3)
+    assert len({formula(r) for r in ROTATIONS}) == 2
 
 
 def test_nothing_moves_at_the_zenith() -> None:

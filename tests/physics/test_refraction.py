@@ -1,121 +1,130 @@
-"""Refraction: LSST's printed figures, an independent refractive index, astropy's, and the limits."""
+"""Refraction: check values, an independent refractive index, laws, limits. Against traced rays: `test_air.py`."""
 
 import galsim
 import numpy as np
 import pytest
 
 from dcrflow.physics.refraction import (
-    LSST_WATER_VAPOUR,
-    WATER_VAPOUR,
     Weather,
+    dcr_terms,
+    polynomial,
     refraction,
-    refraction_terms,
     refractivity,
-    vapour_pressure,
+    true_altitude,
+    vapour_fraction,
 )
 
 LATITUDE, HEIGHT = -30.244639, 2663.0
-PACHON = Weather(20.0, 73892.0, 10.0)
-TAN60 = np.sqrt(3.0)
+PACHON = Weather(12.0, 73892.0, 20.0)
+PLACES = {
+    "P": (PACHON, LATITUDE), "H": (Weather(8.0, 73800.0, 90.0), LATITUDE),
+    "M": (Weather(15.0, 83000.0, 40.0), 33.356), "L": (Weather(20.0, 101000.0, 60.0), 33.356),
+}  # fmt: skip
 
 
-def ciddor(wavelength: np.ndarray, weather: Weather) -> np.ndarray:
-    """Refractivity of moist air after Ciddor 1996, Applied Optics 35, 1566 (450 ppm CO2): an independent formula."""
-    s2 = (1e3 / wavelength) ** 2
-    t, p = weather.temperature, weather.pressure
-    kelvin = t + 273.15
-    svp = np.exp(1.2378847e-5 * kelvin**2 - 1.9121316e-2 * kelvin + 33.93711047 - 6.3431645e3 / kelvin)
-    f = 1.00062 + 3.14e-8 * p + 5.6e-7 * t**2
-    xw = weather.humidity / 100 * f * svp / p
-    air = 1e-8 * (5792105 / (238.0185 - s2) + 167917 / (57.362 - s2))
-    water = 1e-8 * 1.022 * (295.235 + 2.6422 * s2 - 0.032380 * s2**2 + 0.004028 * s2**3)
-    molar = 1e-3 * (28.9635 + 12.011e-6 * (450 - 400))
-
-    def density(p: float, kelvin: float, xw: float) -> tuple[float, float]:
-        t = kelvin - 273.15
-        z = (
-            1
-            - (p / kelvin)
-            * (
-                1.58123e-6 - 2.9331e-8 * t + 1.1043e-10 * t**2
-                + (5.707e-6 - 2.051e-8 * t) * xw + (1.9898e-4 - 2.376e-6 * t) * xw**2
-            )
-            + (p / kelvin) ** 2 * (1.83e-11 - 0.765e-8 * xw**2)
-        )  # fmt: skip
-        scale = p * molar / (z * 8.314510 * kelvin)
-        return scale * (1 - xw), scale * xw * 0.018015 / molar
-
-    dry, vapour = density(p, kelvin, xw)
-    dry0, _ = density(101325.0, 288.15, 0.0)
-    _, vapour0 = density(1333.0, 293.15, 1.0)
-    return dry / dry0 * air + vapour / vapour0 * water
+@pytest.mark.parametrize(
+    ("place", "wavelength", "reference", "zenith_angle", "mas"),
+    [
+        ("P", 400, 550, 30, 431.65), ("P", 400, 550, 45, 746.99), ("P", 400, 550, 60, 1290.47),
+        ("P", 400, 550, 65, 1594.49), ("P", 330, 370, 60, 882.86), ("P", 700, 622, 60, -227.63),
+        ("P", 1060, 970, 65, -87.27), ("H", 400, 550, 60, 1310.24), ("H", 320, 370, 65, 1461.48),
+        ("M", 400, 480, 60, 940.58), ("L", 400, 480, 45, 652.09), ("L", 330, 400, 65, 2246.06),
+    ],
+)  # fmt: skip
+def test_check_values(place: str, wavelength: float, reference: float, zenith_angle: float, mas: float) -> None:
+    """DCR of a separate implementation of the same formulas, to 0.05 mas."""
+    terms = dcr_terms([wavelength], reference, *PLACES[place])
+    found = polynomial(terms, np.tan(np.deg2rad(zenith_angle)))
+    assert found[0] * 1e3 == pytest.approx(mas, abs=0.05)
 
 
-def test_lsst_figures() -> None:
-    # LSST's own numbers have a misprinted water-vapour coefficient, worth 1.1 mas here
-    found = refraction([370, 480, 620, 860, 960, 1025], 60.0, PACHON, LATITUDE, HEIGHT)
-    expected = np.array([73.04868, 71.74884, 71.02058, 70.51172, 70.40447, 70.35114])
-    np.testing.assert_allclose(found, expected, rtol=1e-4)
-    np.testing.assert_allclose(found - expected, 1.1e-3, atol=1e-4)
-    first, second = refraction_terms([370, 480, 620, 860, 960, 1025], PACHON, LATITUDE, HEIGHT, LSST_WATER_VAPOUR)
-    np.testing.assert_allclose(first * TAN60 + second * TAN60**3, expected, atol=2e-5)
+def test_check_values_on_the_way() -> None:
+    assert vapour_fraction(PACHON) == pytest.approx(0.00380822, abs=5e-9)
+    assert 1e8 * refractivity(400.0, PACHON) == pytest.approx(20825.5924, abs=1e-3)
+    terms = dcr_terms([400.0], 550.0, PACHON, LATITUDE)[:, 0]
+    np.testing.assert_allclose(terms, [0.7479644, -0.00098107, 3.3066e-6], rtol=2e-5)
 
 
-@pytest.mark.parametrize("humidity", [10.0, 40.0, 90.0])
-def test_water_vapour_coefficient_against_ciddor(humidity: float) -> None:
-    """The printed 7.75141e4 agrees with an independent index to 1e-4 of its dispersion; 7.75141e-4 is off by more."""
-    weather = Weather(20.0, 73892.0, humidity)
-    wavelength = np.array([400.0, 550.0])
-    truth = np.diff(ciddor(wavelength, weather))[0]
-    ours = np.diff(refractivity(wavelength, weather))[0]
-    misprinted = np.diff(refractivity(wavelength, weather, LSST_WATER_VAPOUR))[0]
-    assert abs(ours - truth) < abs(misprinted - truth)
-    assert abs(ours / truth - 1) < 1.5e-3
+def test_refractivity_of_standard_air() -> None:
+    """Ciddor's table 1: dry air at 633 nm, 20 C and 80, 100, 120 kPa, and 10 and 30 C and 100 kPa."""
+    table = ((20, 8e4, 21458.0), (20, 1e5, 26824.4), (20, 1.2e5, 32191.6), (10, 1e5, 27774.7), (30, 1e5, 25937.2))
+    for celsius, pressure, expected in table:
+        assert 1e8 * refractivity(633.0, Weather(celsius, pressure, 0.0)) == pytest.approx(expected, abs=0.1)
 
 
-def test_misprinted_coefficient_moves_the_dcr_as_stated() -> None:
-    for humidity, mas in ((10.0, 0.03), (40.0, 0.5), (90.0, 2.8)):
-        weather = Weather(20.0, 73892.0, humidity)
-        dcr = [
-            -np.diff(refraction_terms([400.0, 550.0], weather, LATITUDE, HEIGHT, w), axis=1)[:, 0] @ [TAN60, TAN60**3]
-            for w in (WATER_VAPOUR, LSST_WATER_VAPOUR)
-        ]
-        shift = (dcr[0] - dcr[1]) * 1e3
-        assert shift == pytest.approx(mas, rel=0.25)
-
-
-def test_galsim_agrees() -> None:
-    """GalSim's refraction (Filippenko 1982) of dry air: the same DCR to half a percent."""
-    wavelength = np.array([400.0, 480.0, 560.0])
-    ours = refraction(wavelength, 45.0, Weather(11.5, 69328.0, 0.0), 45.0, 0.0)
+@pytest.mark.parametrize("humidity", [0.0, 10.0, 90.0])
+def test_index_against_galsims(humidity: float) -> None:
+    """GalSim has Edlen's of 1953 (Filippenko 1982): dispersion alike to 1 %, whatever the humidity."""
+    weather = Weather(11.5, 69328.0, humidity)
+    vapour = 0.1 * 6.1094 * np.exp(17.625 * 11.5 / (243.04 + 11.5)) * humidity / 100  # kPa, Magnus' formula
+    wavelength = np.array([400.0, 480.0, 560.0, 900.0])
     theirs = [
-        galsim.dcr.get_refraction(
-            w, 45.0 * galsim.degrees, pressure=69.328, temperature=273.15 + 11.5, H2O_pressure=0.0
-        )
+        galsim.dcr.air_refractive_index_minus_one(w, pressure=69.328, temperature=284.65, H2O_pressure=vapour)
         for w in wavelength
     ]
-    np.testing.assert_allclose(np.diff(ours), np.diff(theirs) * 206264.806, rtol=5e-3)
+    np.testing.assert_allclose(np.diff(refractivity(wavelength, weather)), np.diff(theirs), rtol=1e-2)
+    np.testing.assert_allclose(refractivity(wavelength, weather), theirs, rtol=1e-3)
+
+
+def test_terms_are_the_difference_in_the_sky_metric() -> None:
+    """Light seen at z' is taken for that of a star at z' + R0(z'): the same DCR from the refraction itself."""
+    w, w0 = np.array([330.0, 400.0, 700.0]), 550.0
+    for z in (10.0, 45.0, 65.0):
+        apparent = z - refraction(w, z, PACHON, LATITUDE) / 3600
+        seen_at = np.array([_seen_from(a, w0) for a in apparent])
+        expected = (z - seen_at) * 3600
+        found = polynomial(dcr_terms(w, w0, PACHON, LATITUDE), np.tan(np.deg2rad(z)))
+        np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def _seen_from(apparent: float, wavelength: float) -> float:
+    """True zenith angle of what light of a wavelength shows at an apparent zenith angle."""
+    return 90.0 - true_altitude(90.0 - apparent, PACHON, LATITUDE, wavelength)
+
+
+def test_true_altitude_undoes_refraction() -> None:
+    for altitude in (15.0, 30.0, 60.0, 90.0):
+        seen = altitude + float(refraction(550.0, 90.0 - altitude, PACHON, LATITUDE)) / 3600
+        assert true_altitude(min(seen, 90.0), PACHON, LATITUDE) == pytest.approx(altitude, abs=1e-6)
+    assert true_altitude(30.0, PACHON, LATITUDE) == pytest.approx(30 - 0.0202, abs=2e-4)
 
 
 def test_laws() -> None:
-    first, second = refraction_terms([400.0, 700.0], PACHON, LATITUDE, HEIGHT)
-    assert first[0] > first[1] > 0  # blue is refracted more
-    assert np.all(np.abs(second) < 2e-3 * first)
-    assert refraction(500.0, 0.0, PACHON, LATITUDE, HEIGHT) == 0
+    terms = dcr_terms([400.0, 550.0, 700.0], 550.0, PACHON, LATITUDE)
+    assert terms[0, 0] > 0 == terms[0, 1] > terms[0, 2]  # blue goes to the zenith, the reference stays
+    assert np.all(terms[:, 1] == 0)
+    assert np.all(np.abs(terms[1]) <= 2e-3 * np.abs(terms[0]))
+    assert refraction(500.0, 0.0, PACHON, LATITUDE) == 0
     z = np.linspace(0, 80, 20)
-    assert np.all(np.diff(refraction(500.0, z, PACHON, LATITUDE, HEIGHT)) > 0)
+    assert np.all(np.diff(refraction(500.0, z, PACHON, LATITUDE)) > 0)
+    denser = Weather(PACHON.temperature, PACHON.pressure * 1.01, PACHON.humidity)
+    assert np.abs(dcr_terms([400.0], 550.0, denser, LATITUDE)[0, 0] / terms[0, 0] - 1.01) < 1e-3
 
 
-@pytest.mark.parametrize("wavelength", [230.1, 2058.7, np.nan, -1.0])
+def test_weather_limits_the_accuracy() -> None:
+    """+1 mbar is 1.7 mas and +1 C is 4.5 mas of DCR between 400 and 550 nm at z = 60."""
+    tan60 = np.sqrt(3.0)
+
+    def dcr(t: float, p: float) -> float:
+        return float(polynomial(dcr_terms([400.0], 550.0, Weather(t, p, 20.0), LATITUDE), tan60)[0]) * 1e3
+
+    here = dcr(12.0, 73892.0)
+    assert dcr(12.0, 73992.0) - here == pytest.approx(1.7, abs=0.1)
+    assert dcr(13.0, 73892.0) - here == pytest.approx(-4.5, abs=0.2)
+
+
+@pytest.mark.parametrize("wavelength", [229.9, 2058.7, np.nan, -1.0])
 def test_wavelength_out_of_range(wavelength: float) -> None:
-    with pytest.raises(ValueError, match=r"outside 230\.2 to 2058\.6 nm"):
+    with pytest.raises(ValueError, match="outside 230 to 2058 nm"):
         refractivity([500.0, wavelength], PACHON)
 
 
 @pytest.mark.parametrize("angle", [-1.0, 90.0, 120.0, np.nan])
 def test_zenith_angle_out_of_range(angle: float) -> None:
     with pytest.raises(ValueError, match="zenith angle"):
-        refraction(500.0, angle, PACHON, LATITUDE, HEIGHT)
+        refraction(500.0, angle, PACHON, LATITUDE)
+    with pytest.raises(ValueError, match="zenith angle"):
+        true_altitude(90.0 - angle, PACHON, LATITUDE)
 
 
 def test_standard_weather() -> None:
@@ -140,11 +149,3 @@ def test_partly_missing_weather() -> None:
 def test_impossible_weather(values: tuple[float, float, float]) -> None:
     with pytest.raises(ValueError, match="is not within"):
         Weather.measured(*values, height=HEIGHT)
-
-
-def test_dry_air_is_continuous() -> None:
-    """The vapour-pressure fit must not run wild below its range."""
-    pressures = [vapour_pressure(Weather(0.0, 74000.0, h)) for h in (0.0, 1e-3, 0.1, 1.0, 5.0, 50.0)]
-    assert pressures[0] == 0
-    assert np.all(np.diff(pressures) >= 0)
-    assert pressures[-1] == pytest.approx(3.05, rel=0.1)  # half of 6.11 mbar over water
