@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serial
 
 from dcrflow.base.errors import ConfigError, brief
 from dcrflow.base.yamltext import parse_yaml, read_yaml
-from dcrflow.physics.dcr import formula
 
 DcrMethod = Literal["spectral", "split", "midpoint"]
 Rotation = Literal["local", "boresight"]
@@ -94,7 +93,9 @@ class Config(BaseModel):
     @property
     def refraction(self) -> str:
         """The refraction's formula that pixels are made by."""
-        return formula("local")
+        from dcrflow.physics.dcr import formula  # the command line parses without numpy
+
+        return formula(getattr(self, "rotation", "local"))  # LSST's convention has its own
 
     @property
     def digest(self) -> str:
@@ -145,11 +146,6 @@ class TemplateConfig(Config):
         if isinstance(value, str) and not value.strip():
             raise ValueError("an empty name; leave it out to take the coadds' own transmission")
         return value
-
-    @property
-    def refraction(self) -> str:
-        """The refraction's formula, which LSST's convention has its own of."""
-        return formula(self.rotation)
 
     @field_serializer("fill", when_used="json")
     def _fill_as_text(self, value: float) -> float | str:
