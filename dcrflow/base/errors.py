@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from reprlib import Repr
 
+from dcrflow.base.addresses import redacted_text
+
 _LONG_WORD, _LONG = 400, 2400  # letters; a path may be as long as the former
 
 _BRIEF = Repr()
@@ -30,10 +32,10 @@ def shortened(text: str) -> str:
 
 
 class DcrflowError(Exception):
-    """Base of every error that dcrflow raises on purpose; its words are `shortened`."""
+    """Base of every error that dcrflow raises on purpose; its words are `shortened`, and tell no secrets."""
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(shortened(a) if isinstance(a, str) else a for a in args))
+        super().__init__(*(shortened(redacted_text(a)) if isinstance(a, str) else a for a in args))
 
 
 class ConfigError(DcrflowError, ValueError):

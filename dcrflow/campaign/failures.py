@@ -8,6 +8,7 @@ from typing import Any
 
 from distributed import Client, Future, KilledWorker
 
+from dcrflow.base.addresses import redacted_text
 from dcrflow.base.errors import DcrflowError, shortened
 
 _MEMORY = "worker-restart-memory"  # topic under which dask's nannies tell that they restarted a worker for its memory
@@ -27,7 +28,7 @@ class VisitFailure:
         if not isinstance(error, DcrflowError) and error.__traceback__ is not None:
             last = traceback.extract_tb(error.__traceback__)[-1]
             words.append(f"in {last.name}")
-        return cls(type(error).__name__, shortened(" ".join(" | ".join(words).split())))
+        return cls(type(error).__name__, shortened(redacted_text(" ".join(" | ".join(words).split()))))
 
     def as_attribute(self) -> dict[str, str]:
         """As the template store keeps it."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.markup import escape
 
 from dcrflow.base.errors import ClusterError, DcrflowError
 from dcrflow.base.version import __version__
@@ -70,7 +69,7 @@ def main() -> None:
     try:
         app()
     except DcrflowError as error:
-        show.console.print(f"[bold red]Error:[/] {escape(' '.join(str(error).split()))}", soft_wrap=True)
+        show.console.print(f"[bold red]Error:[/] {show.said(error)}", soft_wrap=True)
         sys.exit(2)
 
 

@@ -9,17 +9,23 @@ import typer
 from rich.markup import escape
 
 from dcrflow.cli import show
+from dcrflow.cli.inputs import coadds_of
 
 
 def report(
     out: Annotated[str, typer.Argument(help="Template store.", show_default=False)],
+    coadds: Annotated[
+        str | None,
+        typer.Option(help="The coadds that the templates were made from, for the outlines of tracts and patches."),
+    ] = None,
     to: Annotated[Path, typer.Option("--to", help="The HTML file to write.")] = Path("report.html"),
 ) -> None:
     """Write one HTML page: maps, thumbnails, DCR, failures, settings."""
     from dcrflow.campaign.html import campaign_facts, write_report
 
+    source = None if coadds is None else coadds_of(coadds)
     with show.bar("collecting") as update:
-        facts = campaign_facts(out, update)
+        facts = campaign_facts(out, update, coadds=source)
     written = write_report(facts, to)
     show.output.print(
         f"{len(facts['rows'])} detector-visits in {escape(str(written))} "

@@ -13,6 +13,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
+from dcrflow.base.texts import one_line
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -26,6 +28,11 @@ console = Console(stderr=True, highlight=False)
 output = Console(highlight=False)
 
 _COLOURS = {"complete": "green", "planned": "green", "no-overlap": "yellow", "failed": "red", "missing": "magenta"}
+
+
+def said(text: object) -> str:
+    """Text that came from outside, to be printed as it is: one line, no markup, nothing that a terminal obeys."""
+    return escape(one_line(text))
 
 
 def new_table(*columns: str, left: int) -> Table:
@@ -99,7 +106,7 @@ def demo(report: DemoReport) -> None:
         f"visits   {here}/visits.ecsv\n"
         f"results  {here}/templates.zarr\n\n"
         "next:\n"
-        f"  uv run dcrflow report {here}/templates.zarr\n"
+        f"  uv run dcrflow report {here}/templates.zarr --coadds {here}/coadds.zarr\n"
         f"  uv run dcrflow status {here}/templates.zarr\n"
         f"  uv run dcrflow plan {here}/coadds.zarr {here}/visits.ecsv\n"
         f"  uv run dcrflow run {here}/coadds.zarr {here}/visits.ecsv new.zarr",
@@ -171,13 +178,13 @@ def result(ended: campaign.CampaignResult, url: str) -> None:
     if ended.lost:
         parts.append(f"[yellow]{ended.lost} begun again after their workers died[/]")
     output.print(
-        f"{', '.join(parts)} of {ended.total} detector-visits in {ended.elapsed:.1f} s: {escape(url)}", soft_wrap=True
+        f"{', '.join(parts)} of {ended.total} detector-visits in {ended.elapsed:.1f} s: {said(url)}", soft_wrap=True
     )
     if not ended.total:
         output.print("[yellow]nothing to do[/]: the table has no rows, or --where and --limit leave none of them")
     if ended.damaged:
         output.print(
-            f"[yellow]{ended.damaged} without what is damaged in the coadds[/]: dcrflow status {escape(url)} says "
+            f"[yellow]{ended.damaged} without what is damaged in the coadds[/]: dcrflow status {said(url)} says "
             "what; restore it, then --overwrite",
             soft_wrap=True,
         )
@@ -186,12 +193,12 @@ def result(ended: campaign.CampaignResult, url: str) -> None:
         output.print(f"stopped before the end ({why}); the same command again finishes what is missing", soft_wrap=True)
     for failure in ended.failures[:5]:
         console.print(
-            f"[red]failed[/] visit {failure.visit} detector {failure.detector}: {failure.kind}: "
-            f"{escape(failure.message)}",
+            f"[red]failed[/] visit {failure.visit} detector {failure.detector}: {said(failure.kind)}: "
+            f"{said(failure.message)}",
             soft_wrap=True,
         )
     if ended.failures:
-        console.print(f"see them all: dcrflow status {escape(url)}; try them again: --retry-failed", soft_wrap=True)
+        console.print(f"see them all: dcrflow status {said(url)}; try them again: --retry-failed", soft_wrap=True)
 
 
 def plans(planned: Iterable[Planned], total: int, shown: int = 20) -> None:
@@ -221,8 +228,7 @@ def plans(planned: Iterable[Planned], total: int, shown: int = 20) -> None:
         output.print(f"... and {counts['planned'] - table.row_count} more")
     for one in problems[:shown]:
         output.print(
-            f"[{_COLOURS[one.status]}]{one.status}[/] visit {one.visit} detector {one.detector}: "
-            f"{escape(str(one.error))}",
+            f"[{_COLOURS[one.status]}]{one.status}[/] visit {one.visit} detector {one.detector}: {said(one.error)}",
             soft_wrap=True,
         )
     output.print(
@@ -246,7 +252,7 @@ def _ranges(numbers: Iterable[int]) -> str:
 
 def status(found: CampaignStatus, shown: int) -> None:
     """A table of counts, and the reasons of what is not complete."""
-    output.print(escape(found.url), soft_wrap=True)
+    output.print(said(found.url), soft_wrap=True)
     table = new_table("status", "detector-visits", left=1)
     for name in ("complete", "no-overlap", "failed", "missing"):
         table.add_row(f"[{_COLOURS[name]}]{name}[/]", str(found.count(name)))
@@ -257,7 +263,7 @@ def status(found: CampaignStatus, shown: int) -> None:
     damage = [(r, line) for r in found.records for line in r.damage]
     for record, line in damage[:shown]:
         output.print(
-            f"[yellow]damaged[/] visit {record.visit} detector {record.detector}: {escape(line)}", soft_wrap=True
+            f"[yellow]damaged[/] visit {record.visit} detector {record.detector}: {said(line)}", soft_wrap=True
         )
     if len(damage) > shown:
         output.print(f"... and {len(damage) - shown} more chunks of coadds; --failures N shows N")
@@ -266,7 +272,7 @@ def status(found: CampaignStatus, shown: int) -> None:
         error = record.error or {}
         output.print(
             f"[{_COLOURS[record.status]}]{record.status}[/] visit {record.visit} detector {record.detector}: "
-            f"{error.get('type', '')}: {escape(error.get('message', ''))}",
+            f"{said(error.get('type', ''))}: {said(error.get('message', ''))}",
             soft_wrap=True,
         )
     for visit, detector in found.missing[: max(0, shown - len(rest))]:

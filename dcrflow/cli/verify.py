@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from dcrflow.cli import show
 
@@ -25,7 +24,7 @@ def verify(out: Annotated[str, typer.Argument(help="Template store.", show_defau
     for verdict in bad:
         for problem in verdict.problems:
             show.output.print(
-                f"[red]visit {verdict.visit} detector {verdict.detector}[/]: {escape(problem)}", soft_wrap=True
+                f"[red]visit {verdict.visit} detector {verdict.detector}[/]: {show.said(problem)}", soft_wrap=True
             )
     show.output.print(f"{total - len(bad)} of {total} templates are sound")
     if bad:

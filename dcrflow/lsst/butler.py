@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
+from dcrflow.base.addresses import redacted
 from dcrflow.base.errors import CoaddStoreError, DcrflowError, VisitTableError
 from dcrflow.geometry.box import Box
 from dcrflow.lsst.convert import box_of, observation_row, wcs_of
@@ -80,7 +81,7 @@ class Place:
     @property
     def url(self) -> str:
         """What to call it."""
-        return f"{SCHEME}{self.repo}?collections={','.join(self.collections)}&dataset={self.dataset}"
+        return redacted(f"{SCHEME}{self.repo}?collections={','.join(self.collections)}&dataset={self.dataset}")
 
     def refs(self, error: type[DcrflowError]) -> list[Any]:
         """References of all datasets there.

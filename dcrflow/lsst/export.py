@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from dcrflow.base.errors import TemplateStoreError
+from dcrflow.base.addresses import redacted_values
+from dcrflow.base.errors import DcrflowError, TemplateStoreError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.fits_templates import write_fits
 from dcrflow.stores.templates.store import TemplateStore
 from dcrflow.stores.visits.select import select
+
+_MOST_PIXELS = 1 << 28
 
 Format = Literal["fits", "lsst-images", "lsst-difference"]
 
@@ -51,6 +55,11 @@ def export(
     -------
     int
         Files written.
+
+    Raises
+    ------
+    TemplateStoreError
+        If there is no such store, nothing can be written, or some templates cannot be exported: once the others are.
     """
     store, directory = TemplateStore.open(store), Path(directory)
     try:
@@ -60,17 +69,38 @@ def export(
             f"cannot write to {directory}: {error}; give a directory that can be written"
         ) from error
     chosen = select([e for e in store.entries() if e["status"] == "complete"], where, limit)
-    written = 0
+    written, problems = 0, []
     for done, entry in enumerate(chosen, 1):
         path = directory / f"template_{entry['visit']}_{entry['detector']}.fits"
         if overwrite or not path.exists():
-            template = store.read(entry["visit"], entry["detector"]).load()
-            template = template.assign_attrs(json.loads(json.dumps(template.attrs, default=_plain)))
-            write_fits(template, path) if kind == "fits" else _write_archive(template, path, kind)
-            written += 1
+            problem = _exported(store, entry, path, kind)
+            problems += problem
+            written += not problem
         if progress is not None:
             progress(done, len(chosen))
+    if problems:
+        raise TemplateStoreError(
+            f"{len(problems)} of {len(chosen)} templates cannot be exported from {store.url}: {'; '.join(problems[:3])}"
+            f"{'; ...' if len(problems) > 3 else ''}; `dcrflow verify` says more"
+        )
     return written
+
+
+def _exported(store: TemplateStore, entry: Mapping[str, Any], path: Path, kind: Format) -> list[str]:
+    """Export one template; what is wrong with it, if it cannot be."""
+    named = f"visit {entry['visit']} detector {entry['detector']}"
+    try:
+        template = store.read(entry["visit"], entry["detector"])
+        if math.prod(template.sizes.get(d, 1) for d in ("y", "x")) > _MOST_PIXELS:
+            raise TemplateStoreError(f"{named}: it has {dict(template.sizes)} pixels")
+        about = redacted_values(json.loads(json.dumps(template.attrs, default=_plain)))
+        template = template.load().assign_attrs(about)
+        write_fits(template, path) if kind == "fits" else _write_archive(template, path, kind)
+    except (DcrflowError, ImportError) as error:
+        return [str(error)]
+    except Exception as error:  # whatever attributes and variables of the wrong kind make of the libraries
+        return [f"{named}: {type(error).__name__}: {' '.join(str(error).split())}"]
+    return []
 
 
 def _plain(value: Any) -> Any:

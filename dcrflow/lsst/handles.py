@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcrflow.base.addresses import redacted
 from dcrflow.base.errors import CoaddStoreError, DcrflowError, InconsistentCoaddsError
 from dcrflow.base.masks import NO_DATA, merged_planes, translate
 from dcrflow.geometry.box import Box
@@ -204,7 +205,7 @@ class HandleCoadds:
         self._coadds: dict[tuple[int, int, str], list[SubfilterCoadd]] = {}
         for coadd in sorted(coadds, key=lambda c: (c.tract, c.patch, c.band, c.subfilter)):
             self._coadds.setdefault((coadd.tract, coadd.patch, coadd.band), []).append(coadd)
-        self._subfilters, self._url = subfilters, url
+        self._subfilters, self._url = subfilters, redacted(url)
         self._box_of_patch = box_of_patch or self._box
         self._tracts: dict[int, Tract] = {}
         self._infos: dict[tuple[int, int, str], PatchInfo] = {}

@@ -6,7 +6,8 @@ reads no pixels.
 
 from __future__ import annotations
 
-from base64 import b64encode
+import binascii
+from base64 import b64decode, b64encode
 from io import BytesIO
 from typing import Any
 
@@ -21,6 +22,8 @@ from dcrflow.geometry.wcs import SkyWcs
 
 SIDE = 96  # pixels of a thumbnail's longer side
 CELLS = 12  # of the coarse maps, along each axis
+_GREYS = 16
+_LONGEST, _LARGEST = 1 << 18, 4 * SIDE  # letters of a thumbnail, and pixels along its side
 _SAMPLES = 4  # pixels looked at along each side of a thumbnail's pixel; the rest would not be seen
 
 
@@ -35,7 +38,7 @@ def preview(template: xr.Dataset) -> dict[str, Any]:
     Returns
     -------
     dict
-        As JSON has it. ``image``: a data URL (JPEG, y upwards, arcsinh stretch).
+        As JSON has it. ``image``: a data URL (PNG, y upwards, arcsinh stretch).
         ``noise`` and ``coverage``: lists of `CELLS` rows of `CELLS` numbers, bottom row first: root of the median
         variance (nJy; None without data) and percentage of the pixels that have data. ``corners``: (RA, Dec) of the
         detector's four corners, degrees, from the lower left, counter-clockwise; None without a FITS WCS.
@@ -94,6 +97,31 @@ def _thumbnail(image: NDArray[Any]) -> str:
     scatter = 1.4826 * float(np.median(np.abs(sky - np.median(sky)))) if sky.size else 0.0
     level = (np.arcsinh(mean / (3 * scatter or 1.0)) + 1) / (np.arcsinh(100.0) + 1)
     pixels = np.where(count > 0, np.clip(level, 0, 1) * 255, 0).astype(np.uint8)
+    return _data_url(Image.fromarray(pixels[::-1]))
+
+
+def checked_thumbnail(text: object) -> str | None:
+    """A thumbnail that somebody else's store has, decoded and made anew as `preview` makes it; None if it is none.
+
+    Whatever else its text may hold is gone. Stores of earlier versions have JPEG.
+    """
+    if not isinstance(text, str) or len(text) > _LONGEST:
+        return None
+    kind, comma, content = text.partition(";base64,")
+    if not comma or kind not in ("data:image/png", "data:image/jpeg"):
+        return None
+    try:
+        with Image.open(BytesIO(b64decode(content, validate=True)), formats=("PNG", "JPEG")) as image:
+            return _data_url(image.convert("L")) if max(image.size) <= _LARGEST else None
+    except (OSError, ValueError, SyntaxError, binascii.Error, Image.DecompressionBombError):  # as Pillow has them
+        return None
+
+
+def _data_url(image: Image.Image) -> str:
+    """A grey image of `_GREYS` levels as a data URL: of 256 it would be five times as long, to show the same noise."""
+    step = 255 / (_GREYS - 1)
+    levels = Image.fromarray(np.round(np.asarray(image) / step).astype(np.uint8), "P")
+    levels.putpalette(np.repeat(np.round(np.arange(_GREYS) * step).astype(np.uint8), 3).tobytes())
     file = BytesIO()
-    Image.fromarray(pixels[::-1]).save(file, "JPEG", quality=60)
-    return f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}"
+    levels.save(file, "PNG", bits=4, optimize=True)
+    return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"

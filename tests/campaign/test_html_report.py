@@ -6,16 +6,22 @@ import copy
 import re
 import shutil
 import subprocess
+from base64 import b64decode, b64encode
+from dataclasses import replace
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from scenes import IMAGE, TRACT, coadds, visit
 
 import dcrflow
 from dcrflow.campaign.html import campaign_facts, write_report
 from dcrflow.campaign.html.page import ReportError, page
-from dcrflow.view.thumbnails import CELLS, preview
+from dcrflow.view.thumbnails import CELLS, checked_thumbnail, preview
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +69,8 @@ def test_preview(store: dcrflow.TemplateStore) -> None:
 
 
 def test_facts(store: dcrflow.TemplateStore) -> None:
-    facts = campaign_facts(store)
+    assert store.url.endswith("out.zarr")
+    facts = campaign_facts(store, coadds=store.url.replace("out.zarr", "coadds.zarr"))
     assert [(r["visit"], r["detector"], r["status"]) for r in facts["rows"]] == [
         (12, 3, "complete"), (13, 0, "failed"), (14, 0, "missing"),
     ]  # fmt: skip
@@ -97,13 +104,71 @@ def test_arrow_points_to_the_zenith(store: dcrflow.TemplateStore) -> None:
     assert np.dot(step, row["arrow"]) / np.linalg.norm(step) == pytest.approx(row["spread"], rel=1e-3)
 
 
-def test_without_its_coadds(store: dcrflow.TemplateStore, tmp_path: Path) -> None:
-    out = dcrflow.TemplateStore.create_or_open(tmp_path / "out.zarr")
-    template = store.read(12, 3).compute()
-    out.write(template.assign_attrs(inputs=str(tmp_path / "gone.zarr")))
-    facts = campaign_facts(out)
+def test_nothing_is_opened_because_the_store_names_it(store: dcrflow.TemplateStore, tmp_path: Path) -> None:
+    """Not even coadds that are there: a template store may be anybody's, and an address in it is text."""
+    facts = campaign_facts(store)
     assert facts["tracts"] == []
-    assert "gone.zarr" in facts["notes"][0]
+    assert "give the coadds" in facts["notes"][0]
+    with pytest.raises(dcrflow.CoaddStoreError, match="does not exist"):
+        campaign_facts(store, coadds=tmp_path / "gone.zarr")
+    elsewhere = coadds(IMAGE, tracts=(replace(TRACT, tract=9),))
+    facts = campaign_facts(store, coadds=elsewhere)
+    assert facts["tracts"] == []
+    assert "no outline of tract 7" in facts["notes"][0]
+
+
+def test_thumbnails_are_pictures_that_were_decoded_and_made_anew() -> None:
+    image = Image.fromarray(np.arange(96 * 90, dtype=np.uint8).reshape(90, 96))
+    for kind, more in (("PNG", {"pnginfo": _with_text("<script>")}), ("JPEG", {"comment": b"<script>"})):
+        file = BytesIO()
+        image.save(file, kind, **more)
+        url = f"data:image/{kind.lower()};base64,{b64encode(file.getvalue()).decode()}"
+        made = checked_thumbnail(url)
+        assert made is not None
+        assert made.startswith("data:image/png;base64,")
+        content = b64decode(made.partition(",")[2])
+        assert b"script" in file.getvalue()
+        assert b"script" not in content
+        shown = np.asarray(Image.open(BytesIO(content)).convert("L"), float)
+        assert np.abs(shown - np.asarray(image)).mean() < 8  # of 255: 16 greys, and JPEG's own noise
+    assert checked_thumbnail(made) == made
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "http://127.0.0.1/pixel.png", "data:image/svg+xml;base64,PHN2Zz4=", "data:text/html;base64,PGI+",
+        "data:image/png;base64,AAAA", "data:image/png,abc", "data:image/png;base64,é", "javascript:alert(1)", 7, [1],
+        "data:image/png;base64," + "A" * 1_000_000, None,
+    ],
+)  # fmt: skip
+def test_what_is_no_picture_is_not_shown(image: object) -> None:
+    assert checked_thumbnail(image) is None
+
+
+def test_a_picture_of_many_pixels_is_not_shown() -> None:
+    file = BytesIO()
+    Image.new("L", (9000, 9000)).save(file, "PNG")
+    assert len(file.getvalue()) < 150_000
+    assert checked_thumbnail(f"data:image/png;base64,{b64encode(file.getvalue()).decode()}") is None
+
+
+def _with_text(text: str) -> PngInfo:
+    about = PngInfo()
+    about.add_text("Comment", text)
+    return about
+
+
+def test_the_page_may_load_and_run_nothing_but_itself(store: dcrflow.TemplateStore) -> None:
+    html = page(campaign_facts(store))
+    policy = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', html)[0]
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    for tag in ("script", "style"):
+        content = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.S)[0]
+        digest = b64encode(sha256(content.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert not re.search(r"<[^>]*\s(?:style|on\w+)=", html.partition("<script")[0])
 
 
 def test_page_needs_nothing_else_and_trusts_no_text(store: dcrflow.TemplateStore, tmp_path: Path) -> None:

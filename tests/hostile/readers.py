@@ -20,11 +20,15 @@ from zarr.storage import MemoryStore
 import dcrflow
 from dcrflow.base.errors import DcrflowError
 from dcrflow.base.masks import STANDARD_PLANES
+from dcrflow.campaign.html import campaign_facts
+from dcrflow.campaign.html.page import page
 from dcrflow.campaign.status import campaign_status
 from dcrflow.campaign.verify import verify
+from dcrflow.cli import show
 from dcrflow.cluster.description import read_description
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
+from dcrflow.lsst.export import export
 from dcrflow.lsst.fits_coadds import FitsCoadd
 from dcrflow.model.config import TemplateConfig, parse_settings
 from dcrflow.physics.bandpass import Bandpass
@@ -188,7 +192,10 @@ def _read_templates(store: MemoryStore) -> None:
     out.status(12, 3)
     out._repr_html_()
     list(verify(out))
-    campaign_status(out)
+    show.status(campaign_status(out), 20)
+    page(campaign_facts(out))
+    with tempfile.TemporaryDirectory() as directory:
+        export(out, directory)
 
 
 def _lock(content: bytes) -> None:

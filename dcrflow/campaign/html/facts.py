@@ -1,22 +1,35 @@
-"""What the report shows, from a template store: metadata alone, unless a template was written without its preview."""
+"""What the report shows, from a template store: metadata alone, unless a template was written without its preview.
+
+The store may be anybody's. Nothing is opened because it names it: the outlines of tracts and patches come from the
+coadds that the user gives.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from dcrflow.base.addresses import redacted_values
+from dcrflow.base.attributes import Checked
 from dcrflow.base.errors import DcrflowError
+from dcrflow.campaign.html.row import named, row_of
 from dcrflow.geometry.skymap import Tract, sketched
-from dcrflow.stores.coadds.store import DcrCoadds, open_coadds
+from dcrflow.stores.coadds.source import CoaddSource
+from dcrflow.stores.coadds.store import coadd_source
 from dcrflow.stores.templates.store import TemplateStore
-from dcrflow.view.thumbnails import preview
 
 Update = Callable[[int, int, str], None]
 
+_NOTES = 20  # lines about what is not as it should be
+_LONGEST = 20_000  # letters of a configuration
 
-def campaign_facts(out: TemplateStore | Any, progress: Update | None = None) -> dict[str, Any]:
+
+def campaign_facts(
+    out: TemplateStore | Any, progress: Update | None = None, *, coadds: CoaddSource | Any = None
+) -> dict[str, Any]:
     """Collect what the report shows.
 
     Parameters
@@ -25,6 +38,9 @@ def campaign_facts(out: TemplateStore | Any, progress: Update | None = None) -> 
         Of the campaign.
     progress : callable, optional
         Called with (done, total, label).
+    coadds : CoaddSource, or anything that `open_coadds` takes, optional
+        Where to look up the outlines of tracts and patches. (The store names its coadds, but what it names is not
+        opened.)
 
     Returns
     -------
@@ -35,7 +51,7 @@ def campaign_facts(out: TemplateStore | Any, progress: Update | None = None) -> 
 
     Raises
     ------
-    TemplateStoreError
+    TemplateStoreError, CoaddStoreError
         If there is no such store.
     """
     store = TemplateStore.open(out)
@@ -44,91 +60,73 @@ def campaign_facts(out: TemplateStore | Any, progress: Update | None = None) -> 
     missing = sorted(store.requested() - there)
     timings = store.timings()
     tell = progress or (lambda *_: None)
-    rows = []
+    rows: list[tuple[tuple[int, int], dict[str, Any]]] = []
+    odd: list[str] = []
     for number, entry in enumerate(entries):
         tell(number, len(entries), "")
-        rows.append(_row(store, entry, timings.get((entry["visit"], entry["detector"]), {})))
+        data_id = entry["visit"], entry["detector"]
+        rows.append((data_id, row_of(store, entry, timings.get(data_id, {}), odd)))
     tell(len(entries), len(entries), "")
-    rows += [{"visit": v, "detector": d, "status": "missing"} for v, d in missing]
-    tracts, notes = _outlines(entries)
+    rows += [((v, d), {**named(v, d), "status": "missing"}) for v, d in missing]
+    tracts, notes = _outlines(entries, coadds)
+    notes += odd[:_NOTES]
+    if len(odd) > _NOTES:
+        notes.append(f"... and {len(odd) - _NOTES} more lines of what is not as it should be")
     return {
         "store": store.url,
-        "rows": sorted(rows, key=lambda r: (r["visit"], r["detector"])),
+        "rows": [row for _, row in sorted(rows, key=lambda r: r[0])],
         "tracts": tracts,
         "notes": notes,
-        "configs": _distinct(e.get("config") for e in entries),
-        "software": _distinct(e.get("software") for e in entries),
-        "inputs": _distinct(e.get("inputs") for e in entries),
+        "configs": _distinct(Checked(e).object("config") for e in entries),
+        "software": _distinct(Checked(e).object("software") for e in entries),
+        "inputs": _distinct(Checked(e).text("inputs") for e in entries),
     }
-
-
-def _row(store: TemplateStore, entry: Mapping[str, Any], took: Mapping[str, Any]) -> dict[str, Any]:
-    """One detector-visit, with only what it has."""
-    row = {"visit": entry["visit"], "detector": entry["detector"], "status": entry["status"]}
-    if entry.get("band"):
-        row["band"] = entry["band"]
-    if entry.get("error"):
-        row["error"] = f"{entry['error'].get('type', '')}: {entry['error'].get('message', '')}".strip(": ")
-    if entry["status"] != "complete":
-        return row
-    seen = entry.get("preview") or preview(store.read(entry["visit"], entry["detector"]).compute())
-    noise = [value for line in seen["noise"] for value in line if value is not None]
-    dcr = entry.get("dcr", {})
-    row |= {
-        "coverage": _rounded(entry.get("coverage"), 5),
-        "sigma": _rounded(sorted(noise)[len(noise) // 2], 3) if noise else None,
-        "zenith": _rounded(dcr.get("zenith_angle"), 2),
-        "direction": _rounded(dcr.get("direction"), 2),
-        "patches": ", ".join(f"{t}/{p}" for t, p in entry.get("patches", ())),
-        "seconds": {"submission to end": took["seconds"], **(took["steps"] or {})} if took else {},
-        "reading": took.get("patches") or {},
-        **{name: seen[name] for name in ("image", "noise", "coverage", "corners")},
-    }
-    row["cells"] = row.pop("coverage")
-    row["coverage"] = _rounded(entry.get("coverage"), 5)
-    row["arrow"], row["spread"] = _arrow(dcr)
-    return row
-
-
-def _arrow(dcr: Mapping[str, Any]) -> tuple[list[float] | None, float | None]:
-    """From the reddest to the bluest light, detector pixels (x, y); and its length."""
-    about = dcr.get("spread")
-    if not about:
-        return None, None
-    ends = [shift for _, shift in sorted(zip(about["wavelength"], about["shift"], strict=True))]
-    dy, dx = (ends[0][i] - ends[-1][i] for i in (0, 1))
-    return [round(dx, 3), round(dy, 3)], round(math.hypot(dx, dy), 3)
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(float(value), digits)
 
 
 def _distinct(values: Iterable[Any]) -> list[dict[str, Any]]:
     """Each different value, and how often it occurs, the most frequent first."""
-    found = [v for v in values if v]
-    by_words = {repr(v): v for v in found}
-    return [{"value": by_words[words], "number": n} for words, n in Counter(map(repr, found)).most_common()]
+    by_words: dict[str, Any] = {}
+    numbers: Counter[str] = Counter()
+    for value in values:
+        words = json.dumps(value, sort_keys=True, default=str)
+        if value and len(words) <= _LONGEST:
+            by_words[words] = value
+            numbers[words] += 1
+    return [{"value": redacted_values(_finite(by_words[words])), "number": n} for words, n in numbers.most_common()]
 
 
-def _outlines(entries: Iterable[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Outlines of the tracts and patches that the templates were made from, where their coadds can be opened."""
-    used: dict[str, set[tuple[int, int]]] = {}
+def _finite(value: Any) -> Any:
+    """The same without NaN and infinity, which are no JSON."""
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _outlines(entries: Iterable[Mapping[str, Any]], coadds: Any) -> tuple[list[dict[str, Any]], list[str]]:
+    """Outlines of the tracts and patches that the templates were made from, where their coadds are given."""
+    used: set[tuple[int, int]] = set()
     for entry in entries:
-        used.setdefault(str(entry.get("inputs", "")), set()).update((t, p) for t, p in entry.get("patches", ()))
+        pairs = Checked(entry).numbers("patches", None, 2) or ()
+        used.update((int(t), int(p)) for t, p in pairs)
+    if not used:
+        return [], []
+    if coadds is None:
+        return [], ["no outlines of tracts and patches: give the coadds (dcrflow report --coadds)"]
+    source = coadd_source(coadds)
     tracts, notes = [], []
-    for url, patches in sorted(used.items()):
-        if not patches:
-            continue
+    for number in sorted({t for t, _ in used}):
         try:
-            coadds = open_coadds(url)
-            tracts += [_tract(coadds, number, patches) for number in sorted({t for t, _ in patches})]
+            tracts.append(_tract(source, number, used))
         except (DcrflowError, LookupError, OSError) as error:
-            notes.append(f"no outlines of tracts and patches, for the coadds cannot be opened: {error}")
+            notes.append(
+                f"no outline of tract {number}, which is not in {source.url} as the templates have it: {error}"
+            )
     return tracts, notes
 
 
-def _tract(coadds: DcrCoadds, number: int, used: Iterable[tuple[int, int]]) -> dict[str, Any]:
+def _tract(coadds: CoaddSource, number: int, used: Iterable[tuple[int, int]]) -> dict[str, Any]:
     tract: Tract = coadds.tracts[number]
     patches = [sketched("patch", tract.wcs, tract.patch(p).bbox, str(p)) for t, p in sorted(used) if t == number]
     outline = sketched("tract", tract.wcs, tract.bbox)

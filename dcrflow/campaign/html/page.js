@@ -9,7 +9,9 @@ const label = r => `visit ${r.visit} detector ${r.detector}`;
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  for (const [name, value] of Object.entries(attributes))
+    if (name === "style") made.style.cssText = value;  // the page's policy lets no attribute do this
+    else made.setAttribute(name, value);
   made.append(...children);
   return made;
 }
@@ -103,10 +105,10 @@ function trace(context, points) {
 function picture(row, key) {
   row.pictures = row.pictures || {};
   if (row.pictures[key]) return row.pictures[key];
-  const c = colours[key], cells = c.cells(row), n = cells.length;
+  const c = colours[key], cells = c.cells(row), n = Math.max(1, cells.length);
   const canvas = element("canvas", { width: n, height: n }), context = canvas.getContext("2d"), image = context.createImageData(n, n);
   cells.forEach((line, j) => line.forEach((value, i) => {
-    const shown = value != null && row.cells[j][i] > 0;
+    const shown = value != null && row.cells.length > 0 && row.cells[j][i] > 0;
     const rgb = shown ? viridis((value - c.range[0]) / (c.range[1] - c.range[0] || 1)) : [0, 0, 0];
     image.data.set([...rgb, shown ? 235 : 0], 4 * ((n - 1 - j) * n + i));
   }));
@@ -337,7 +339,8 @@ function arrow(r) {
   return picture;
 }
 function card(r) {
-  const box = element("div", { class: "picture" }, element("img", { src: r.image, alt: label(r), loading: "lazy" }));
+  const box = element("div", { class: "picture" });
+  if (r.image) box.append(element("img", { src: r.image, alt: label(r), loading: "lazy" }));
   if (r.arrow && r.spread > 0) box.append(arrow(r));
   const bar = element("div", { class: "bar", title: "coverage" }, element("i", { style: `width:${100 * r.coverage}%` }));
   const seconds = total(r) ? `, ${fixed(total(r), 1)} s` : "";

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Mapping
+from hashlib import sha256
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -43,15 +45,28 @@ def write_report(facts: Mapping[str, Any], path: str | Path) -> Path:
 def page(facts: Mapping[str, Any]) -> str:
     """The HTML of the page."""
     parts = {
+        "POLICY": _policy(),
         "TITLE": escape(f"dcrflow: {facts['store']}"),
         "STYLE": _asset("page.css"),
         "SCRIPT": _asset("page.js"),
-        "FACTS": json.dumps({**facts, "version": __version__}, separators=(",", ":")).replace("<", "\\u003c"),
+        "FACTS": json.dumps({**facts, "version": __version__}, separators=(",", ":"), allow_nan=False).replace(
+            "<", "\\u003c"
+        ),
     }
     html = _asset("page.html")
     for name, text in parts.items():  # the facts last: nothing in them is taken for a placeholder
         html = html.replace(f"@@{name}@@", text)
     return html
+
+
+def _policy() -> str:
+    """A Content-Security-Policy: the page's own script and style by their digests, pictures in it, and nothing else."""
+    script, style = (
+        f"'sha256-{b64encode(sha256(f'\n{_asset(name)}\n'.encode()).digest()).decode()}'"
+        for name in ("page.js", "page.css")
+    )
+    allowed = f"script-src {script}; style-src {style}; img-src data:"
+    return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
 
 
 def _asset(name: str) -> str:

@@ -21,6 +21,8 @@ import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
+from dcrflow.base.addresses import redacted
+from dcrflow.base.attributes import is_number
 from dcrflow.base.errors import TemplateStoreError
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
 from dcrflow.geometry.box import Box
@@ -485,9 +487,9 @@ def _record(visit: int, detector: int, attributes: Mapping[str, Any]) -> Templat
         visit=visit,
         detector=detector,
         status=status,
-        coverage=float(coverage) if isinstance(coverage, int | float) else None,
+        coverage=float(coverage) if coverage is not None and is_number(coverage) else None,
         config_hash=str(attributes.get("config_hash", "")),
-        inputs=str(attributes.get("inputs", "")),
+        inputs=redacted(str(attributes.get("inputs", ""))),
         error={str(k): str(v) for k, v in error.items()} if isinstance(error, Mapping) else None,
         damage=tuple(map(str, damage)) if isinstance(damage, list | tuple) else (),
     )

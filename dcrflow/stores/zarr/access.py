@@ -17,6 +17,7 @@ from zarr.buffer.cpu import buffer_prototype
 from zarr.errors import ContainsArrayError, GroupNotFoundError, NodeTypeValidationError
 from zarr.storage import LocalStore, StorePath, ZipStore
 
+from dcrflow.base.addresses import redacted, redacted_text
 from dcrflow.compat.zarr_sync import sync
 from dcrflow.stores.zarr.remote import dependable
 
@@ -44,23 +45,23 @@ def is_path(store: Any) -> bool:
 
 
 def url_of(store: Any) -> str:
-    """A name for a `location`, for messages and provenance."""
+    """A name for a `location`, for messages and provenance: without passwords and signatures, so not to open it."""
     if isinstance(store, str):
-        return store
+        return redacted(store)
     if isinstance(store, StorePath):
         return f"{url_of(store.store)}/{store.path}".rstrip("/")
     if isinstance(store, LocalStore):
         return str(Path(store.root).absolute())
     if isinstance(store, ZipStore) and store.path is not None:
         return f"zip://{Path(store.path).absolute()}"
-    return str(store)
+    return redacted_text(str(store))
 
 
 def words_of(error: BaseException) -> str:
     """An exception in one line: its type, and what it says; of a group, the first."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    said = " ".join(str(error).split())
+    said = redacted_text(" ".join(str(error).split()))
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 

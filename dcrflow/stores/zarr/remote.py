@@ -17,6 +17,8 @@ from zarr.abc.buffer import Buffer
 from zarr.abc.store import ByteRequest, Store
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, StorePath, WrapperStore, ZipStore
 
+from dcrflow.base.addresses import redacted_text
+
 _WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds between the tries
 _ENOUGH = 30.0  # seconds after which there is no other try: the client has tried long enough itself
 
@@ -31,7 +33,7 @@ class DependableStore(WrapperStore[Store]):
     """
 
     def __str__(self) -> str:
-        return str(self._store)
+        return redacted_text(str(self._store))
 
     async def get(self, key: str, prototype: Any, byte_range: ByteRequest | None = None) -> Any:
         """As any store's; None only if the key is not listed."""

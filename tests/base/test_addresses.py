@@ -1,0 +1,128 @@
+"""Addresses are written down without passwords, signatures and keys, and still say where it was."""
+
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from scenes import IMAGE, coadds, visit
+
+import dcrflow
+from dcrflow.base.addresses import digest_of, redacted, redacted_text, redacted_values
+from dcrflow.base.errors import CoaddStoreError
+from dcrflow.campaign.failures import VisitFailure
+from dcrflow.campaign.html import campaign_facts
+from dcrflow.campaign.html.page import page
+from dcrflow.lsst.export import export
+
+SECRET = "HUNTER2"
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("/data/a b/coadds.zarr", None),
+        ("s3://bucket/coadds.zarr", None),
+        ("http://host:8080/x@y/coadds.zarr", None),
+        ("http://[::1]:8080/x", None),
+        ("abfs://container@account.dfs.core.windows.net/x", None),
+        ("file:///tmp/x?y#z", None),
+        ("butler:/repo?collections=a,b&dataset=dcrCoadd", None),
+        ("https://host/x?versionId=3", None),
+        ("http://alice:HUNTER2@host:80/x", "http://***@host:80/x"),
+        ("https://HUNTER2@host/x", "https://***@host/x"),
+        ("http://alice:HUN@TER2@host/x", "http://***@host/x"),
+        ("http://alice:HUN/TER2@host/x", "http://***@host/x"),
+        ("http://alice:HUNTER2@[::1]:80/x", "http://***@[::1]:80/x"),
+        ("s3://KEY:HUNTER2@bucket/x", "s3://***@bucket/x"),
+        ("https://h/x?X-Amz-Date=1&X-Amz-Signature=HUNTER2&versionId=3", "https://h/x?versionId=3&***"),
+        ("az://container/x?sv=2024&sig=HUNTER2", "az://container/x?***"),
+        ("https://host/x#HUNTER2", "https://host/x#***"),
+        ("simplecache::https://a:HUNTER2@host/x?sig=HUNTER2", "simplecache::https://***@host/x?***"),
+        ("zip://in.zarr::s3://A:HUNTER2@b/x.zip", "zip://in.zarr::s3://***@b/x.zip"),
+        ("butler:https://a:HUNTER2@host/repo?collections=c&token=HUNTER2", "butler:https://***@host/repo?collections=c&***"),
+    ],
+)  # fmt: skip
+def test_an_address_keeps_what_says_where(address: str, expected: str | None) -> None:
+    assert redacted(address) == (address if expected is None else expected)
+    assert redacted(redacted(address)) == redacted(address)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cannot open http://a:HUNTER2@h/x: ClientError: 404, url='http://a:HUNTER2@h/x?sig=HUNTER2'; expected",
+        "Max retries exceeded with url: /x?X-Amz-Date=1&X-Amz-Signature=HUNTER2",
+        "S3Store(bucket='b', access_key_id='HUNTER2', secret_access_key=\"HUNTER2\")",
+        "{'key': 'HUNTER2', 'secret': 'HUNTER2', 'token': 'HUNTER2'}",
+        "Authorization: Basic HUNTER2==",
+        "password=HUNTER2, user=x",
+        "(see https://h/x?token=HUNTER2)",
+    ],
+)
+def test_messages_tell_no_secrets(text: str) -> None:
+    assert SECRET not in redacted_text(text)
+    assert SECRET not in str(CoaddStoreError(text))
+    assert SECRET not in VisitFailure.of(OSError(text)).message
+    assert SECRET not in str(redacted_values({"a": [{"b": text}], "n": 1}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["use --set key=value", "found unknown token: x; expected y", "ratio: 3/4?", "the lock .dcrflow/locks/1.2 is held"],
+)
+def test_other_messages_stay(text: str) -> None:
+    assert redacted_text(text) == text
+
+
+def test_the_identity_of_inputs_is_not_how_one_gets_in() -> None:
+    assert digest_of("https://a:one@h/x?sig=1") == digest_of("https://b:two@h/x?sig=2")
+    assert digest_of("https://a:one@h/x?sig=1") != digest_of("https://a:one@h/y?sig=1")
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    """Coadds behind HTTP, their address with a password."""
+    coadds(IMAGE, store=str(tmp_path / "coadds.zarr"))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://alice:{SECRET}@127.0.0.1:{server.server_port}/coadds.zarr"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.filterwarnings("ignore")  # of aiohttp's, which is closed by whoever collects it
+def test_a_password_opens_the_coadds_and_goes_nowhere(served: str, tmp_path: Path) -> None:
+    opened = dcrflow.open_coadds(served)
+    assert SECRET not in repr(opened)
+    assert SECRET not in opened._repr_html_()
+    out = dcrflow.TemplateStore.create_or_open(tmp_path / "out.zarr")
+    dcrflow.write_template(dcrflow.build_template(opened, visit()), out)
+    with pytest.raises(CoaddStoreError) as wrong:
+        dcrflow.open_coadds(f"{served}/no")
+    assert SECRET not in str(wrong.value)
+    assert export(out, tmp_path / "fits") == 1
+    (tmp_path / "report.html").write_text(page(campaign_facts(out, coadds=opened)))
+    written = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert any(b"***@127.0.0.1" in p.read_bytes() for p in written)
+    assert [p for p in written if SECRET.encode() in p.read_bytes()] == []
+
+
+def test_a_store_of_an_earlier_version_that_has_a_password(tmp_path: Path) -> None:
+    """It is not shown, nor does it make the template anew: it is the same inputs."""
+    out = dcrflow.TemplateStore.create_or_open(tmp_path / "out.zarr")
+    template = dcrflow.build_template(coadds(IMAGE), visit()).compute(scheduler="synchronous")
+    out.write(template.assign_attrs(inputs=f"http://a:{SECRET}@h/x"))
+    record = out.status(12, 3)
+    assert record is not None
+    assert record.matches(template.attrs["config_hash"], "http://***@h/x")
+    assert SECRET not in page(campaign_facts(out))
+    export(out, tmp_path)
+    assert SECRET.encode() not in (tmp_path / "template_12_3.fits").read_bytes()
