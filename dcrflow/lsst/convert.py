@@ -216,7 +216,7 @@ def observation_row(info: Any) -> dict[str, Any]:
         "ra": float(boresight.ra.deg),
         "dec": float(boresight.dec.deg),
         "mjd": middle,
-        "altitude": sum(altitudes) / len(altitudes) if altitudes else None,
+        "header_altitude": sum(altitudes) / len(altitudes) if altitudes else None,
         "rotation_angle": _to(info.boresight_rotation_angle, u.deg),
         "longitude": None if place is None else float(place.lon.deg),
         "latitude": None if place is None else float(place.lat.deg),
@@ -240,7 +240,7 @@ def _row_of_visit_info(info: Any) -> dict[str, Any]:
         "ra": boresight.getRa().asDegrees(),
         "dec": boresight.getDec().asDegrees(),
         "mjd": info.getDate().nsecs() / day + 40587.0,  # DateTime counts TAI nanoseconds since 1970
-        "altitude": info.getBoresightAzAlt().getLatitude().asDegrees(),
+        "header_altitude": info.getBoresightAzAlt().getLatitude().asDegrees(),
         "parallactic_angle": info.getBoresightParAngle().asDegrees(),
         "rotation_angle": info.getBoresightRotAngle().asDegrees(),
         "longitude": place.getLongitude().asDegrees(),

@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from astropy import units as u
+from astropy.coordinates import AltAz, EarthLocation, SkyCoord
 from astropy.io import fits
+from astropy.time import Time
 from scenes import tan
 
 from dcrflow.base.errors import VisitTableError
@@ -142,3 +145,23 @@ def test_files_that_are_no_exposures(tmp_path: Path) -> None:
         read_visits([tmp_path / "none.fits"])
     with pytest.raises(VisitTableError, match=r"none\.fits does not exist"):
         read_visits(tmp_path / "none.fits")
+
+
+@pytest.mark.parametrize("date", ["2025-12-01T00:43:12.000", "2025-12-01T07:00:00.000"])
+def test_refracted_altitudes_are_converted(tmp_path: Path, date: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Time and site tell whether a header has the altitude on the sky or the one that the telescope was driven to."""
+    time = Time(date, scale="tai")
+    place = EarthLocation.from_geodetic(-70.75 * u.deg, -30.24 * u.deg, 2663.0 * u.m)
+    air = {"pressure": 745 * u.hPa, "temperature": 12 * u.deg_C, "relative_humidity": 0.1, "obswl": 0.55 * u.um}
+    sky = SkyCoord(53.0 * u.deg, -28.0 * u.deg)
+    true, seen = (float(sky.transform_to(AltAz(obstime=time, location=place, **kind)).alt.deg) for kind in ({}, air))
+    assert seen > true + 2e-3
+    for stated in (true, seen):
+        path = exposure(tmp_path / f"e{stated}_77_1.fits", {"band": "g"}, BORE_ALT=stated, DATE_AVG=date)
+        assert read_visits([path])[0].observation.altitude == pytest.approx(true, abs=1e-4)
+    assert not caplog.records
+
+
+def test_altitudes_of_headers_without_time(tmp_path: Path) -> None:
+    path = exposure(tmp_path / "e_77_1.fits", {"band": "g"}, DATE_AVG=None, PARANGLE=30.0)
+    assert read_visits([path])[0].observation.altitude == 50.0

@@ -135,8 +135,44 @@ def test_direction_from_time_and_site() -> None:
     assert [v.observation.altitude for v in read_visits(mixed)] == [50.0, altitude, 50.0, 50.0]
     with pytest.raises(VisitTableError, match=r"row 1 \(visit 1 detector 4\): neither altitude and parallactic_angle"):
         read_visits(table(altitude=MaskedColumn([50.0] * 4, mask=[False, True, False, False])))
-    with pytest.raises(VisitTableError, match=r"no altitude and parallactic_angle can be found for mjd 1e\+09"):
-        read_visits(table(**place | {"mjd": [1e9] * 4}, altitude=None))
+
+
+@pytest.mark.parametrize(
+    ("mjd", "cause"),
+    [
+        (2461000.55, r"2461000\.55, a time in the year 8596; .*Julian date: subtract 2400000\.5 to have 61000\.05"),
+        (1764200000.0, "seconds since 1970"),
+        (2026.9, "it looks like a year"),
+        (-5.0, "between 15020 and 88069"),
+    ],
+)
+def test_times_that_are_no_mjd(mjd: float, cause: str) -> None:
+    for changes in ({}, {"altitude": None, "longitude": [-70.7] * 4}):
+        with pytest.raises(VisitTableError, match=f"row 0 .*: mjd is .*{cause}"):
+            read_visits(table(mjd=[mjd] * 4, **changes))
+
+
+def test_altitude_in_radians() -> None:
+    with pytest.raises(
+        VisitTableError, match=r"row 0 .*altitude is 0\.785398 deg.*radians: convert it to 45\.0000 deg"
+    ):
+        read_visits(table(altitude=[np.pi / 4] * 4))
+
+
+def test_altitude_against_time_and_site(caplog: pytest.LogCaptureFixture) -> None:
+    """More than 0.3 deg apart: said once a visit, with both numbers, and the table's is kept."""
+    place = {"longitude": [-70.7] * 4, "latitude": [-30.2] * 4, "height_m": [2663.0] * 4}
+    true = [altitude_and_parallactic_angle(53.0, -28.0, v.mjd, -70.7, -30.2, 2663.0)[0] for v in VISITS]
+    assert [v.observation.altitude for v in read_visits(table(**place, altitude=true))] == true
+    near = [a + 0.2 for a in true]
+    assert [v.observation.altitude for v in read_visits(table(**place, altitude=near))] == near
+    assert not caplog.records
+    found = read_visits(table(**place, altitude=[40.0, 40.0, 90 - true[2], 90 - true[3]]))
+    assert [v.observation.altitude for v in found] == [40.0, 40.0, 90 - true[2], 90 - true[3]]
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.startswith(f"visit 1: altitude is 40.0000 deg, but {true[0]:.4f} deg by ra, dec, mjd and site")
+    assert second.startswith("visit 2: ")
+    assert "is it the zenith angle?" in second
 
 
 def test_a_site_that_is_not_given_hardly_matters() -> None:

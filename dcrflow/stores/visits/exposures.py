@@ -14,7 +14,7 @@ from dcrflow.base.errors import VisitTableError
 
 _SUFFIXES = (".fits", ".fits.gz", ".fits.fz", ".fit", ".fits.bz2")
 _KEYWORDS = {  # column: keyword of LSST's VisitInfo, in our units
-    "ra": "BORE-RA", "dec": "BORE-DEC", "altitude": "BORE-ALT", "rotation_angle": "BORE-ROTANG",
+    "ra": "BORE-RA", "dec": "BORE-DEC", "header_altitude": "BORE-ALT", "rotation_angle": "BORE-ROTANG",
     "parallactic_angle": "PARANGLE", "longitude": "OBS-LONG", "latitude": "OBS-LAT", "height_m": "OBS-ELEV",
     "temperature": "AIRTEMP", "pressure": "AIRPRESS", "humidity": "HUMIDITY",
 }  # fmt: skip

@@ -20,8 +20,9 @@ from dcrflow.geometry import sphere
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.model.visit import DetectorVisit
-from dcrflow.physics.observation import Observation, altitude_and_parallactic_angle
+from dcrflow.physics.observation import Observation, altitude_and_parallactic_angle, check_mjd
 from dcrflow.physics.refraction import Weather
+from dcrflow.stores.visits.altitudes import stated_altitude
 from dcrflow.stores.visits.exposures import exposure_files, id_in_name, read_exposure_row
 
 _REQUIRED = ("instrument", "visit", "detector", "band", "x0", "y0", "width", "height", "wcs", "ra", "dec")
@@ -222,6 +223,9 @@ def _plain(value: Any) -> Any:
 def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
     """Make a detector-visit of one row: column to value, in the contract's units, None or absent where missing.
 
+    Beside the table's columns a row may have ``header_altitude`` (deg) in place of ``altitude``: what a header says,
+    with refraction or without. An altitude that is more than 0.3 deg off that of time and site is logged, once a visit.
+
     Raises
     ------
     ValueError, DcrflowError
@@ -245,7 +249,7 @@ def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
     for name in ("x0", "y0"):
         if abs(integers[name]) > _FARTHEST:
             raise ValueError(f"{name} is {brief(integers[name])}, expected -{_FARTHEST} to {_FARTHEST}")
-    numbers = {name: _number(name, row.get(name)) for name in _UNITS if name not in integers}
+    numbers = {name: _number(name, row.get(name)) for name in (*_UNITS, "header_altitude") if name not in integers}
     band = str(row["band"])
     if not band or "/" in band:
         raise ValueError(f"band is {brief(band)}, expected a name without '/'")
@@ -257,10 +261,13 @@ def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
     site = {name: numbers[name] for name in ("longitude", "latitude", "height_m")}
     height = site["height_m"] if site["height_m"] is not None else _SITE["height_m"]
     latitude = site["latitude"] if site["latitude"] is not None else _SITE["latitude"]
-    altitude, parallactic = numbers["altitude"], numbers["parallactic_angle"]
     ra, dec = numbers["ra"], numbers["dec"]
     if ra is None or dec is None:
         raise ValueError(f"{'ra' if ra is None else 'dec'} is missing")
+    if mjd is not None:
+        check_mjd(mjd)
+    weather = Weather.measured(numbers["temperature"], numbers["pressure"], numbers["humidity"], height)
+    altitude, parallactic = stated_altitude(numbers, weather, latitude, integers["visit"]), numbers["parallactic_angle"]
     if altitude is None or parallactic is None:
         if mjd is None or site["longitude"] is None or site["latitude"] is None:
             raise ValueError("neither altitude and parallactic_angle nor mjd, longitude and latitude are there")
@@ -278,7 +285,7 @@ def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
         dec=dec,
         altitude=altitude,
         parallactic_angle=parallactic,
-        weather=Weather.measured(numbers["temperature"], numbers["pressure"], numbers["humidity"], height),
+        weather=weather,
         latitude=latitude,
         height=height,
         rotation_angle=numbers["rotation_angle"],
