@@ -8,10 +8,12 @@ from __future__ import annotations
 import base64
 import inspect
 import json
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from typer.main import get_command
 
 from dcrflow.base.version import __version__
@@ -22,9 +24,10 @@ from dcrflow.simulate.survey import SurveyConfig, VisitConfig
 
 project, author, release = "dcrflow", "the dcrflow developers", __version__
 project_copyright = author
-extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 2
+nb_execution_mode = "off"  # pages show what the notebooks printed when they were last run
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
@@ -36,12 +39,44 @@ HERE = Path(__file__).parent
 NOTEBOOKS = HERE.parents[1] / "notebooks"
 
 
+def allowed(field: FieldInfo) -> str:
+    """The values that a key takes, in words: a list, a range, or a type."""
+    literals = _literals(field.annotation)
+    if literals:
+        return ", ".join(f"`{value}`" for value in literals)
+    signs = {"Ge": "≥", "Gt": ">", "Le": "≤", "Lt": "<"}
+    parts = [field, *(m for m in field.metadata), *_constraints(field.annotation)]
+    bounds = [
+        f"{signs[type(m).__name__]} {getattr(m, type(m).__name__.lower()):g}"
+        for m in parts
+        if type(m).__name__ in signs
+    ]
+    return ", ".join(dict.fromkeys(bounds))
+
+
+def _literals(annotation: Any) -> list[Any]:
+    """All values of Literals in an annotation, None among them where it may be left open."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    found = [_literals(part) for part in get_args(annotation)]
+    return [value for values in found for value in values]
+
+
+def _constraints(annotation: Any) -> list[Any]:
+    """What `Annotated` says anywhere inside an annotation."""
+    own = list(getattr(annotation, "__metadata__", ()))
+    for one in list(own):
+        own += getattr(one, "metadata", [])
+    return own + [m for part in get_args(annotation) if not isinstance(part, str) for m in _constraints(part)]
+
+
 def options_table(model: type[BaseModel]) -> str:
-    """A Markdown table of a configuration's keys: default, type, meaning and unit."""
-    lines = ["| key | default | what it is |", "|---|---|---|"]
+    """A Markdown table of a configuration's keys: default, allowed values, meaning and unit."""
+    lines = ["| key | default | allowed | what it is |", "|---|---|---|---|"]
     for name, field in model.model_fields.items():
         default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)}`"
-        lines.append(f"| `{name}` | {default.replace('|', chr(92) + '|')} | {field.description or ''} |")
+        cells = [f"`{name}`", default, allowed(field), field.description or ""]
+        lines.append("| " + " | ".join(c.replace("|", chr(92) + "|") for c in cells) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -95,6 +130,7 @@ def make_parts(_: Any) -> None:
     (out / "commands.part.md").write_text(command_pages())
     for notebook in NOTEBOOKS.glob("*.ipynb"):
         figures(notebook, out)
+        shutil.copy(notebook, out)  # Sphinx reads pages below its own folder alone
 
 
 def setup(app: Any) -> None:

@@ -150,5 +150,7 @@ def test_the_documentation_builds(tmp_path: Path) -> None:
     text = (tmp_path / "configuration.html").read_text()
     assert "high_variance_threshold" in text
     assert "workers_per_job" in text
+    assert "spline5, " in re.sub("<[^>]+>", "", text), "allowed values are listed"
+    assert (tmp_path / "_made" / "01_first_template.html").is_file(), "notebooks are pages"
     assert 'id="dcrflow-report"' in (tmp_path / "commands.html").read_text()
     assert list(tmp_path.glob("_images/02-*"))
