@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +77,8 @@ class CellGrid:
     def side(self) -> int:
         """Side of every cell's box, pixels: of the Fourier transforms."""
         ny, nx = self.numbers
-        return max(-(-self.shape[0] // ny), -(-self.shape[1] // nx)) + 2 * self.halo
+        least = max(-(-self.shape[0] // ny), -(-self.shape[1] // nx)) + 2 * self.halo
+        return next(n for n in count(least + least % 2, 2) if _is_smooth(n))
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -103,6 +105,14 @@ class CellGrid:
         ramp[: self.taper] = edge
         ramp[self.side - self.taper :] = edge[::-1]
         return np.asarray(np.outer(ramp, ramp), np.float32)
+
+
+def _is_smooth(number: int) -> bool:
+    """Whether Fourier transforms of this length are fast: an even number without prime factors above 5."""
+    for prime in (2, 3, 5):
+        while number % prime == 0:
+            number //= prime
+    return number == 1
 
 
 def cut(image: NDArray[np.generic], box: Box, fill: float) -> NDArray[np.generic]:

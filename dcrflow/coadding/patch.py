@@ -1,80 +1,28 @@
-"""From the visits on a frame to the DCR coadd of its patch."""
+"""From the visits on a frame to the DCR coadd of its patch: all cells, on one processor."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dcrflow.base.masks import NO_DATA, TEMPLATE_PLANES
 from dcrflow.coadding.basis import SpectralBasis
-from dcrflow.coadding.cells import Cell, CellGrid
+from dcrflow.coadding.calibrate import fit_corrections, worth_it
+from dcrflow.coadding.cell import CellSolution, VisitReport, solve_cell
+from dcrflow.coadding.cells import CellGrid
 from dcrflow.coadding.sums import CellSums
 from dcrflow.coadding.visits import Correction, VisitOnFrame
+from dcrflow.geometry.box import Box
 from dcrflow.model.coadd_config import CoaddConfig
 
 Name = tuple[int, int]
+Equations = Mapping[Name, NDArray[np.float64]]
 
-
-@dataclass(frozen=True, eq=False)
-class VisitReport:
-    """What became of a visit in a patch.
-
-    Parameters
-    ----------
-    pixels : int
-        Valid pixels in the cores of the cells.
-    rejected : int
-        Of these, rejected as outliers.
-    residual : float
-        Rms of (visit - model) / noise over its valid, accepted pixels; 1 where model and noise are right.
-    correction : Correction
-        Of self-calibration; as given or none where it is off.
-    """
-
-    pixels: int
-    rejected: int
-    residual: float
-    correction: Correction
-
-
-@dataclass(frozen=True, eq=False)
-class CellSolution:
-    """The DCR coadd on the core of one cell, with a rim to blend with its neighbours.
-
-    Parameters
-    ----------
-    cell : Cell
-        Whose box the arrays below cover.
-    image : ndarray of float32, shape (num_subfilters, side, side)
-        nJy, at the output PSF.
-    variance : ndarray of float32, shape (num_subfilters, side, side)
-        nJy^2.
-    mask : ndarray of int32, shape (side, side)
-        Bits of `dcrflow.base.masks.TEMPLATE_PLANES`.
-    count : ndarray of int16, shape (side, side)
-        Visits that contributed.
-    sums : CellSums
-        Of all visits, pixels without data filled with the model's prediction: what an incremental build keeps.
-    residual : float
-        What is left of the equations' residual when iteration stopped, in units of the noise; `CoaddConfig.tolerance`
-        was to be reached.
-    reports : mapping
-        For each visit: see `VisitReport`.
-    calibration : mapping
-        For each visit, the normal equations of (scale, dy, dx, background): 4 x 5, the right side last.
-    """
-
-    cell: Cell
-    image: NDArray[np.float32]
-    variance: NDArray[np.float32]
-    mask: NDArray[np.int32]
-    count: NDArray[np.int16]
-    sums: CellSums
-    residual: float
-    reports: Mapping[Name, VisitReport]
-    calibration: Mapping[Name, NDArray[np.float64]]
+_BLEND = 12  # pixels on either side of the line between two cores, over which cells are blended
+_CALIBRATIONS = 2  # times that visits are calibrated
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +31,15 @@ class PatchSolution:
 
     Parameters
     ----------
-    image, variance, mask, count
-        As of `CellSolution`, shape (..., height, width) of the frame; image and variance NaN where NO_DATA.
+    image, variance : ndarray of float32, shape (num_subfilters, height, width)
+        nJy, nJy^2; NaN where NO_DATA.
+    mask : ndarray of int32, shape (height, width)
+        Bits of `dcrflow.base.masks.TEMPLATE_PLANES`.
+    count : ndarray of int16, shape (height, width)
+        Visits that contributed.
     psf : ndarray of float32, shape (n, n)
         The output PSF: of every subfilter, everywhere.
-    residual : float
+    left : float
         The largest of the cells'.
     reports : mapping
         For each visit, of all cells.
@@ -98,49 +50,107 @@ class PatchSolution:
     mask: NDArray[np.int32]
     count: NDArray[np.int16]
     psf: NDArray[np.float32]
-    residual: float
+    left: float
     reports: Mapping[Name, VisitReport]
-
-
-def solve_cell(
-    cell: Cell, grid: CellGrid, visits: Sequence[VisitOnFrame], basis: SpectralBasis, psf: NDArray[np.float32],
-    config: CoaddConfig, corrections: Mapping[Name, Correction] | None = None, kept: CellSums | None = None,
-) -> CellSolution:  # fmt: skip
-    """Solve one cell: all rounds, without its neighbours.
-
-    Parameters
-    ----------
-    cell, grid
-        Of which frame.
-    visits : sequence of VisitOnFrame
-        Read one at a time, once a round.
-    basis : SpectralBasis
-        Of the band's subfilters.
-    psf : ndarray of float32, shape (n, n)
-        The output PSF, from `dcrflow.coadding.output_psf`.
-    config : CoaddConfig
-        How.
-    corrections : mapping, optional
-        Of visits, from `fit_corrections`.
-    kept : CellSums, optional
-        Of visits that are not among `visits`: they count, and are not read.
-    """
-    raise NotImplementedError
-
-
-def fit_corrections(cells: Iterable[CellSolution], config: CoaddConfig) -> dict[Name, Correction]:
-    """Scale and shift of every visit, from the normal equations of all cells (of one patch, or of many)."""
-    raise NotImplementedError
-
-
-def stitch(grid: CellGrid, cells: Iterable[CellSolution], psf: NDArray[np.float32]) -> PatchSolution:
-    """One patch from its cells: cores side by side, blended over a few pixels; consumes an iterator one at a time."""
-    raise NotImplementedError
 
 
 def solve_patch(
     grid: CellGrid, visits: Sequence[VisitOnFrame], basis: SpectralBasis, psf: NDArray[np.float32],
     config: CoaddConfig, kept: Mapping[int, CellSums] | None = None,
 ) -> PatchSolution:  # fmt: skip
-    """`solve_cell` for every cell, self-calibration where it is asked for, `stitch`: all on one processor."""
-    raise NotImplementedError
+    """`solve_cell` for every cell, self-calibration where it is asked for, and `stitch`.
+
+    Parameters
+    ----------
+    grid : CellGrid
+        Of the frame.
+    visits, basis, psf, config
+        As of `solve_cell`.
+    kept : mapping, optional
+        `CellSolution.sums` of earlier visits, by the cell's index.
+
+    Raises
+    ------
+    ValueError
+        If a visit's arrays do not fit the frame.
+    """
+    for visit in visits:
+        visit.check(grid, len(basis.wavelength))
+    kept = kept or {}
+
+    def solved(corrections: Mapping[Name, Correction], equations: list[Equations]) -> PatchSolution:
+        def one_by_one() -> Iterator[CellSolution]:
+            for cell in grid:
+                found = solve_cell(cell, grid, visits, basis, psf, config, corrections, kept.get(cell.index))
+                equations.append(found.calibration)
+                yield found
+
+        return stitch(grid, one_by_one(), psf, config)
+
+    equations: list[Equations] = []
+    patch = solved({}, equations)
+    if config.self_calibrate is False:
+        return patch
+    corrections: Mapping[Name, Correction] = {}
+    for _ in range(_CALIBRATIONS):
+        found = fit_corrections(equations, visits, basis, corrections)
+        if config.self_calibrate == "auto" and not corrections and not worth_it(found):
+            return patch
+        corrections, equations = found, []
+        patch = solved(corrections, equations)
+    return patch
+
+
+def stitch(
+    grid: CellGrid, cells: Iterable[CellSolution], psf: NDArray[np.float32], config: CoaddConfig
+) -> PatchSolution:  # fmt: skip
+    """One patch from its cells, blended over a few pixels where cores meet; an iterator is consumed one at a time."""
+    height, width = grid.shape
+    image = variance = np.zeros((0, 0, 0), np.float32)
+    share, weight = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
+    mask, count = np.zeros(grid.shape, np.int32), np.zeros(grid.shape, np.int16)
+    left, reports = 0.0, dict[Name, VisitReport]()
+    frame_box = Box(0, 0, width, height)
+    for found in cells:
+        if not image.size:
+            image = np.zeros((len(found.image), height, width), np.float32)
+            variance = np.zeros_like(image)
+        cell = found.cell
+        wide = cell.core.grown(_BLEND).intersection(frame_box)
+        to, of = wide.slices(frame_box), wide.slices(cell.box)
+        ramp = _ramp(cell.core.y0, cell.core.y1, wide.y0, wide.y1)[:, None] * _ramp(
+            cell.core.x0, cell.core.x1, wide.x0, wide.x1
+        )
+        ramp *= np.all(np.isfinite(found.image[(slice(None), *of)]), axis=0)
+        share[to] += ramp
+        image[(slice(None), *to)] += ramp * np.nan_to_num(found.image[(slice(None), *of)])
+        variance[(slice(None), *to)] += ramp * np.nan_to_num(found.variance[(slice(None), *of)], posinf=0.0)
+        to, of = cell.core.slices(frame_box), cell.core.slices(cell.box)
+        mask[to], count[to], weight[to] = found.mask[of], found.sums.count[of], found.sums.weight[of]
+        left = max(left, found.left)
+        for name, report in found.reports.items():
+            reports[name] = _both(reports.get(name), report)
+    some = weight[weight > 0]
+    poor = (weight <= 0) | (share <= 0)
+    if len(some):
+        poor |= weight < config.min_weight * np.median(some)
+    mask[poor] |= np.int32(1 << TEMPLATE_PLANES[NO_DATA])
+    image /= np.where(poor, np.nan, share)
+    variance /= np.where(poor, np.nan, share)
+    return PatchSolution(image, variance, mask, count, psf, left, reports)
+
+
+def _ramp(core0: int, core1: int, first: int, last: int) -> NDArray[np.float32]:
+    """Share of a cell along one axis: 1 inside, falling linearly from `_BLEND` pixels inside to as many outside."""
+    at = np.arange(first, last) + 0.5
+    up = (at - (core0 - _BLEND)) / (2 * _BLEND) if first < core0 else np.ones(len(at))
+    down = ((core1 + _BLEND) - at) / (2 * _BLEND) if last > core1 else np.ones(len(at))
+    return np.clip(np.minimum(up, down), 0, 1).astype(np.float32)
+
+
+def _both(one: VisitReport | None, other: VisitReport) -> VisitReport:
+    if one is None:
+        return other
+    used, more = one.pixels - one.rejected, other.pixels - other.rejected
+    rms = np.sqrt((one.residual**2 * used + other.residual**2 * more) / max(used + more, 1))
+    return replace(one, pixels=one.pixels + other.pixels, rejected=one.rejected + other.rejected, residual=float(rms))

@@ -8,10 +8,13 @@ over visits, over workers in a tree, and over nights.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dcrflow.coadding.transfer import forward
+from dcrflow.kernels.fourier import add_adjoint, add_normal
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +53,31 @@ class CellSums:
             np.zeros((num_terms, *half), np.complex64),
             np.zeros((side, side), np.float32), 0.0, np.zeros((side, side), np.int16), 0,
         )  # fmt: skip
+
+    def with_visit(
+        self, image: NDArray[np.float32], has_data: NDArray[np.bool_], transfer: NDArray[np.complex64], weight: float,
+        share: float,
+    ) -> CellSums:  # fmt: skip
+        """The sums with one more visit; the arrays are added to in place.
+
+        Parameters
+        ----------
+        image : ndarray of float32, shape (side, side)
+            Pixels without data filled.
+        has_data : ndarray of bool, shape (side, side)
+            Which are not filled.
+        transfer : ndarray of complex64, shape (num_terms, side, side // 2 + 1)
+            T.
+        weight : float
+            sigma^-2.
+        share : float
+            By which the weight is lowered where pixels are filled: about the part of the cell that has data.
+        """
+        add_normal(transfer, weight * share, self.normal)
+        add_adjoint(transfer, forward(image), weight * share, self.right)
+        np.add(self.weight, np.float32(weight), out=self.weight, where=has_data)
+        self.count[has_data] += np.int16(1)
+        return replace(self, total=self.total + weight * share, num_visits=self.num_visits + 1)
 
 
 def merge(one: CellSums, other: CellSums) -> CellSums:

@@ -1,0 +1,202 @@
+"""From sums to the DCR coadd where every pixel has data: two steps, with a prior that follows the local light.
+
+The solution at the output PSF G is c = G (A + L(q))^-1 b. L_j = 1 / (tau_j^2 q) is the prior of the spectral slope,
+curvature and so on of a sky whose local power is q (flux^2 a pixel); the flux c_0 has none. One q for all is a bad
+compromise: stars want less regularisation than the sky. So the solution is made for a ladder of q and blended,
+pixel by pixel, by the local power. The first step has the prior around a flat spectrum. The second has it around the
+local colours that the first step found, and is as much tighter as the sky resembles those.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from dcrflow.coadding.transfer import Transform, backward, forward
+from dcrflow.kernels.fourier import multiply, noise_power, solve_many, solve_three
+
+Image = NDArray[np.float32]
+Float = NDArray[np.float64]
+
+RUNGS = 9  # of the ladder, decades of q
+FLUX_PRIOR = 1e-9  # of the largest A_00: the flux is all but free
+_POWER_WIDTH = 5.0  # pixels, sigma of the Gaussian over which the local power is taken
+_COLOUR_WIDTH = 2.0  # pixels, sigma of the Gaussian over which colours are taken
+_EVERY = 5  # frequencies of which the noise is evaluated, along each axis
+_DARK = 1e-4  # of the transform of G at the origin, below which frequencies are not divided by it
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """The equations of a cell, and what their solution is made for.
+
+    Parameters
+    ----------
+    normal : ndarray of complex64
+        A, upper triangle.
+    psf : ndarray of complex64, shape (side, side // 2 + 1)
+        Transform G of the output PSF.
+    prior : tuple of float
+        tau_1, tau_2, ...
+    """
+
+    normal: Transform
+    psf: Transform
+    prior: tuple[float, ...]
+
+    @property
+    def num_terms(self) -> int:
+        """Number of coefficients."""
+        return len(self.prior) + 1
+
+    @property
+    def lowest(self) -> float:
+        """q of the first rung: the variance of a point source's flux in the coadd."""
+        side = self.normal.shape[1]
+        flux = self.normal[0].real
+        mean = (2 * flux.sum(dtype=np.float64) - flux[:, 0].sum(dtype=np.float64)) / side**2
+        return 1.0 / max(float(mean), 1e-300)
+
+    @property
+    def area(self) -> float:
+        """Of the output PSF, pixels: 1 / sum G^2."""
+        power = np.abs(self.psf) ** 2
+        return float(self.psf.shape[0] ** 2 / (2 * power.sum(dtype=np.float64) - power[:, 0].sum(dtype=np.float64)))
+
+    def precision(self, q: float) -> Float:
+        """The diagonal L(q), shape (num_terms,)."""
+        flux = FLUX_PRIOR * float(np.max(self.normal[0].real))
+        return np.array([max(flux, 1e-300), *(1.0 / (t * t * q) for t in self.prior)])
+
+    def solve(self, right: Transform, q: float) -> Transform:
+        """(A + L(q))^-1 right."""
+        out = np.empty_like(right)
+        solver = solve_three if self.num_terms == 3 else solve_many
+        solver(self.normal, self.precision(q), right, out)
+        return out
+
+    def apply(self, sky: Transform, q: float | None = None) -> Transform:
+        """(A + L(q)) sky; A sky where q is None."""
+        out = np.empty_like(sky)
+        multiply(self.normal, np.zeros(self.num_terms) if q is None else self.precision(q), sky, out)
+        return out
+
+    def noise(self, q: float) -> Float:
+        """Variance of a pixel of each coefficient, shape (num_terms,)."""
+        each = np.eye(self.num_terms, dtype=np.complex64)
+        return np.asarray(noise_power(self.normal, self.precision(q), self.psf, each, _EVERY))
+
+
+def smooth(image: Image, sigma: float) -> Image:
+    """Convolve with a Gaussian; no light beyond the edges.
+
+    Not by Fourier transforms: these spread the rounding error of a bright star's power over the whole cell.
+    """
+    return np.asarray(gaussian_filter(image, sigma, mode="constant", truncate=4.0), np.float32)
+
+
+def rung_of(system: System, flux: Image, noise: float, scale: float) -> Image:
+    """The place of each pixel on the ladder, 0 to RUNGS - 1: log10 of the local power over the lowest q.
+
+    Parameters
+    ----------
+    system : System
+        Of the cell.
+    flux : ndarray of float32, shape (side, side)
+        c_0.
+    noise : float
+        Variance of a pixel of it.
+    scale : float
+        Rms of what is sought, over the flux.
+    """
+    power = scale**2 * system.area * (smooth(flux * flux, _POWER_WIDTH) - noise)
+    return np.asarray(np.log10(np.clip(power / system.lowest, 1.0, 10.0 ** (RUNGS - 1))), np.float32)
+
+
+def blended(system: System, right: Transform, rung: Image) -> Image:
+    """G (A + L(q))^-1 right with q of each pixel, shape (num_terms, side, side)."""
+    out = np.zeros((system.num_terms, *rung.shape), np.float32)
+    for step in range(int(np.floor(rung.min())), int(np.ceil(rung.max())) + 1):
+        share = np.maximum(1 - np.abs(rung - step), 0)
+        out += share * backward(system.psf * system.solve(right, system.lowest * 10.0**step))
+    return out
+
+
+def along_ladder(values: Float, rung: Image) -> Image:
+    """A quantity known at each rung, shape (RUNGS,), at each pixel, linear in log q."""
+    return np.interp(rung, np.arange(len(values)), values).astype(np.float32)
+
+
+def colours(system: System, terms: Image, noise: Image) -> Image:
+    """Local colours r_j = c_j / c_0, j > 0: regression in a Gaussian window, shrunk to 0 where there is no light.
+
+    Parameters
+    ----------
+    terms : ndarray of float32, shape (num_terms, side, side)
+        c.
+    noise : ndarray of float32, shape (num_terms, side, side)
+        Variance of c.
+    """
+    flux = terms[0]
+    power = smooth(flux * flux, _COLOUR_WIDTH)
+    out = np.empty((system.num_terms - 1, *flux.shape), np.float32)
+    for j, tau in enumerate(system.prior, start=1):
+        shrink = noise[j] / (tau**2 * 4 * np.pi * _COLOUR_WIDTH**2)
+        out[j - 1] = smooth(terms[j] * flux, _COLOUR_WIDTH) / (np.maximum(power, 0) + shrink)
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """Spectral coefficients of a cell at the output PSF.
+
+    Parameters
+    ----------
+    terms : ndarray of float32, shape (num_terms, side, side)
+        c.
+    rung : ndarray of float32, shape (side, side)
+        Where on the ladder each pixel was solved.
+    colours : ndarray of float32, shape (num_terms - 1, side, side)
+        Local colours around which the prior stands.
+    """
+
+    terms: Image
+    rung: Image
+    colours: Image
+
+
+def two_steps(system: System, right: Transform, deviation: float, repeats: int = 2) -> Solution:
+    """Solve for the coefficients.
+
+    Parameters
+    ----------
+    system : System
+        Of the cell.
+    right : ndarray of complex64, shape (num_terms, side, side // 2 + 1)
+        b, of visits whose pixels without data are filled.
+    deviation : float
+        Rms of what coefficients may deviate from the local colours, over the prior's.
+    repeats : int
+        Of the second step.
+    """
+    if system.num_terms == 1:
+        terms = backward(system.psf * system.solve(right, system.lowest))
+        flat = np.zeros(terms.shape[1:], np.float32)
+        return Solution(terms, flat, terms[1:])
+    flux = backward(system.psf * system.solve(right, system.lowest)[0])
+    noise = np.array([system.noise(system.lowest * 10.0**step) for step in range(RUNGS)])
+    rung = rung_of(system, flux, float(noise[0, 0]), 1.0)
+    terms = blended(system, right, rung)
+    power = np.abs(system.psf) ** 2
+    undo = np.conj(system.psf) / (power + (_DARK * abs(system.psf[0, 0])) ** 2)
+    for _ in range(repeats):
+        local = np.stack([along_ladder(noise[:, j], rung) for j in range(system.num_terms)])
+        ratio = colours(system, terms, local)
+        mean = np.concatenate([terms[:1], ratio * terms[0]])
+        rest = right - system.apply(np.asarray(undo * forward(mean), np.complex64))
+        rung = rung_of(system, terms[0], float(noise[0, 0]), deviation)
+        terms = mean + blended(system, rest, rung)
+    return Solution(terms, rung, ratio)

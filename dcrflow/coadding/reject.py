@@ -1,0 +1,116 @@
+"""Outliers: light that one visit shows and no other, as transients, satellites and cosmic rays do.
+
+Each visit's residual is matched with its own PSF. Its significance is that of a *leave-one-out* prediction, without
+solving anything again: a visit pulls the model towards itself by its leverage h(f), so a flux F that it alone has
+leaves F P (1 - h) in its residual. The flux and its error are
+
+    F = (P * r) / sum |P|^2 (1 - h),      var F = sigma^2 / sum |P|^2 (1 - h)
+
+and the other visits show much less, with the other sign. At each place the visit with the largest deviation, and no
+other, is rejected; the rest is judged in the next round by a model that has not seen it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, maximum_filter
+
+from dcrflow.coadding.exact import CellVisits, Member, Seen, residual_of
+from dcrflow.coadding.ladder import Image, System
+from dcrflow.coadding.transfer import Transform, backward, forward
+from dcrflow.kernels.fourier import add_adjoint, free_power
+from dcrflow.model.coadd_config import CoaddConfig
+
+_NEIGHBOURS = 25  # pixels: side of the square in which one visit at a time is rejected
+_REACH = 40  # pixels around a rejected peak in which the same visit's significant pixels go with it
+_LEAST_FREE = 0.05  # of a visit's own information: below it cannot be told from the model
+_EVERY = 4  # frequencies of which leverage is evaluated
+
+
+def free_shares(visits: CellVisits, system: System, q: float) -> list[tuple[float, float]]:
+    """sum |P|^2 (1 - h) and sum |P|^2 of each member; they depend on no pixels."""
+    return [_free(seen, system, q) for seen in visits]
+
+
+def _free(seen: Seen, system: System, q: float) -> tuple[float, float]:
+    transfer, prior = seen.transfer, system.precision(q)
+    free = free_power(system.normal, prior, transfer, seen.member.weight, transfer[0], _EVERY)
+    return free, float(free_power(system.normal, prior, transfer, 0.0, transfer[0], _EVERY))
+
+
+def significance(seen: Seen, residual: Image, model: Image, free: tuple[float, float], config: CoaddConfig) -> Image:
+    """Deviation of a visit at each place, in standard errors of a point source's flux; zeros where it cannot tell."""
+    if free[0] < _LEAST_FREE * free[1]:
+        return np.zeros_like(residual)
+    filter_ = np.conj(seen.transfer[0])
+    flux = backward(filter_ * forward(residual)) / np.float32(free[0])
+    light = np.maximum(backward(filter_ * forward(model)), 0) / np.float32(free[1])
+    variance = seen.member.visit.sigma**2 / free[0] + (config.reject_model_error * light) ** 2
+    variance += seen.member.visit.gain * light
+    return np.asarray(flux / np.sqrt(variance), np.float32)
+
+
+def residual_round(
+    visits: CellVisits, sky: Transform, free: list[tuple[float, float]] | None, config: CoaddConfig
+) -> tuple[Transform, int]:
+    """sum_v w_v T_v^H F M_v (d_v - model), after outliers are rejected, and how many pixels were.
+
+    Parameters
+    ----------
+    visits : CellVisits
+        Their rejected pixels grow.
+    sky : ndarray of complex64, shape (num_terms, side, side // 2 + 1)
+        s.
+    free : list, optional
+        From `free_shares`; None: reject nothing.
+    config : CoaddConfig
+        Threshold and so on.
+    """
+    out = np.zeros_like(sky)
+    largest = np.zeros(visits.window.shape, np.float32)
+    whose = np.full(visits.window.shape, -1, np.int32)
+    for seen in visits:
+        residual, model = residual_of(seen, sky)
+        add_adjoint(seen.transfer, forward(residual), seen.member.weight, out)
+        if free is not None:
+            found = np.abs(significance(seen, residual, model, free[seen.member.place], config))
+            more = found > largest
+            largest[more] = found[more]
+            whose[more] = seen.member.place
+    if free is None:
+        return out, 0
+    rejected = 0
+    for member, peaks in _peaks(visits, largest, whose, config.reject_threshold):
+        seen = visits.read(member)
+        residual, model = residual_of(seen, sky)
+        found = np.abs(significance(seen, residual, model, free[member.place], config))
+        near = np.zeros(found.shape, np.bool_)
+        for y, x in peaks:
+            near[max(y - _REACH, 0) : y + _REACH + 1, max(x - _REACH, 0) : x + _REACH + 1] = True
+        pixels = near & (found > config.reject_threshold)
+        if config.reject_grow:
+            pixels = binary_dilation(pixels, _disc(config.reject_grow))
+        rejected += int(np.count_nonzero(pixels & (seen.use > 0)))
+        add_adjoint(seen.transfer, forward(np.where(pixels, residual, 0)), -member.weight, out)
+        visits.reject(member, pixels)
+    return out, rejected
+
+
+def _peaks(
+    visits: CellVisits, largest: Image, whose: NDArray[np.int32], threshold: float
+) -> Iterator[tuple[Member, list[tuple[int, int]]]]:
+    """For each visit that deviates most somewhere, where."""
+    if not np.any(largest > threshold):
+        return
+    peak = (largest > threshold) & (largest == maximum_filter(largest, _NEIGHBOURS))
+    places = np.argwhere(peak)
+    for place in np.unique(whose[peak]):
+        yield visits.members[place], [(int(y), int(x)) for y, x in places if whose[y, x] == place]
+
+
+def _disc(radius: int) -> NDArray[np.bool_]:
+    axis = np.arange(-radius, radius + 1)
+    return axis[:, None] ** 2 + axis**2 <= radius * radius

@@ -1,0 +1,239 @@
+"""Loops over spatial frequencies: a visit's transfer functions, their sums, and small Hermitian systems.
+
+Arrays of transforms are those of `scipy.fft.rfft2`: [term, fy, fx] with fx from 0 to half the sampling frequency. A
+Hermitian matrix of n terms is kept as its upper triangle, row by row: 00, 01, ..., 11, ...
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def spread_transfer(psf, table, step, ey, ex, out):  # type: ignore[no-untyped-def]
+    """PSF times the transforms of light that is spread along a line.
+
+    Parameters
+    ----------
+    psf : ndarray of complex64, shape (ny, nh)
+        Transform of the PSF.
+    table : ndarray of complex64, shape (2 m + 1, num_terms)
+        The transform of each term's light along the line at frequencies (-m ... m) step, cycles a pixel.
+    step : float
+        Of the table.
+    ey, ex : float
+        The line's direction, a unit vector.
+    out : ndarray of complex64, shape (num_terms, ny, nh)
+        Overwritten.
+    """
+    num, ny, nh = out.shape
+    middle = (table.shape[0] - 1) // 2
+    for y in range(ny):
+        fy = (y if 2 * y < ny else y - ny) / ny
+        start, slope = fy * ey / step + middle, ex / (ny * step)
+        for x in range(nh):
+            at = start + x * slope
+            i = int(at)
+            part = np.float32(at - i)
+            for j in range(num):
+                out[j, y, x] = psf[y, x] * (table[i, j] + part * (table[i + 1, j] - table[i, j]))
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def add_normal(transfer, weight, normal):  # type: ignore[no-untyped-def]
+    """Add weight conj(T_i) T_j to the upper triangle `normal`, shape (n (n + 1) / 2, ny, nh)."""
+    num, ny, nh = transfer.shape
+    w = np.float32(weight)
+    pair = 0
+    for i in range(num):
+        for j in range(i, num):
+            for y in range(ny):
+                for x in range(nh):
+                    normal[pair, y, x] += w * transfer[i, y, x].conjugate() * transfer[j, y, x]
+            pair += 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def add_adjoint(transfer, image, weight, out):  # type: ignore[no-untyped-def]
+    """Add weight conj(T_i) times the transform of an image to out_i."""
+    num, ny, nh = transfer.shape
+    w = np.float32(weight)
+    for i in range(num):
+        for y in range(ny):
+            for x in range(nh):
+                out[i, y, x] += w * transfer[i, y, x].conjugate() * image[y, x]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def predict(transfer, sky, out):  # type: ignore[no-untyped-def]
+    """The transform of what a visit shows of a sky: sum of T_j sky_j."""
+    num, ny, nh = transfer.shape
+    for y in range(ny):
+        for x in range(nh):
+            out[y, x] = transfer[0, y, x] * sky[0, y, x]
+        for j in range(1, num):
+            for x in range(nh):
+                out[y, x] += transfer[j, y, x] * sky[j, y, x]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def multiply(normal, prior, sky, out):  # type: ignore[no-untyped-def]
+    """(A + diag(prior)) sky."""
+    num, ny, nh = sky.shape
+    for i in range(num):
+        p = np.float32(prior[i])
+        for y in range(ny):
+            for x in range(nh):
+                out[i, y, x] = p * sky[i, y, x]
+    pair = 0
+    for i in range(num):
+        for j in range(i, num):
+            for y in range(ny):
+                for x in range(nh):
+                    a = normal[pair, y, x]
+                    out[i, y, x] += a * sky[j, y, x]
+                    if j > i:
+                        out[j, y, x] += a.conjugate() * sky[i, y, x]
+            pair += 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def factor(normal, prior, y, x, lower, diagonal):  # type: ignore[no-untyped-def]
+    """L D L^H of A + diag(prior) at one frequency; rounding that makes it indefinite is cut off at the prior."""
+    num = len(prior)
+    for j in range(num):
+        pair = j * num - j * (j - 1) // 2
+        d = normal[pair, y, x].real + prior[j]
+        for k in range(j):
+            d -= (lower[j, k] * lower[j, k].conjugate()).real * diagonal[k]
+        diagonal[j] = max(d, prior[j])
+        for i in range(j + 1, num):
+            v = np.complex128(normal[pair + i - j, y, x]).conjugate()
+            for k in range(j):
+                v -= lower[i, k] * lower[j, k].conjugate() * diagonal[k]
+            lower[i, j] = v / diagonal[j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def solve_many(normal, prior, right, out):  # type: ignore[no-untyped-def]
+    """(A + diag(prior))^-1 right, for any number of terms; `prior` positive."""
+    num, ny, nh = right.shape
+    lower, diagonal = np.zeros((num, num), np.complex128), np.zeros(num)
+    v = np.zeros(num, np.complex128)
+    for y in range(ny):
+        for x in range(nh):
+            factor(normal, prior, y, x, lower, diagonal)
+            for i in range(num):
+                v[i] = right[i, y, x]
+                for k in range(i):
+                    v[i] -= lower[i, k] * v[k]
+            for i in range(num - 1, -1, -1):
+                v[i] = v[i] / diagonal[i]
+                for k in range(i + 1, num):
+                    v[i] -= lower[k, i].conjugate() * v[k]
+            for i in range(num):
+                out[i, y, x] = v[i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def solve_three(normal, prior, right, out):  # type: ignore[no-untyped-def]
+    """`solve_many` for three terms, written out: ten times as fast."""
+    _, ny, nh = right.shape
+    p0, p1, p2 = prior[0], prior[1], prior[2]
+    for y in range(ny):
+        for x in range(nh):
+            a01, a02 = np.complex128(normal[1, y, x]), np.complex128(normal[2, y, x])
+            i0 = 1.0 / (normal[0, y, x].real + p0)
+            l10, l20 = a01.conjugate() * i0, a02.conjugate() * i0
+            d1 = normal[3, y, x].real + p1 - (a01.real * a01.real + a01.imag * a01.imag) * i0
+            i1 = 1.0 / max(d1, p1)
+            e12 = normal[4, y, x] - a01.conjugate() * a02 * i0
+            l21 = e12.conjugate() * i1
+            d2 = (
+                normal[5, y, x].real + p2 - (a02.real * a02.real + a02.imag * a02.imag) * i0
+                - (e12.real * e12.real + e12.imag * e12.imag) * i1
+            )  # fmt: skip
+            y0 = np.complex128(right[0, y, x])
+            y1 = right[1, y, x] - l10 * y0
+            x2 = (right[2, y, x] - l20 * y0 - l21 * y1) / max(d2, p2)
+            x1 = y1 * i1 - l21.conjugate() * x2
+            out[0, y, x] = y0 * i0 - l10.conjugate() * x1 - l20.conjugate() * x2
+            out[1, y, x] = x1
+            out[2, y, x] = x2
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def noise_power(normal, prior, psf, terms, step):  # type: ignore[no-untyped-def]
+    """Variance of combinations of the terms of a solution whose data have the noise that A supposes.
+
+    Parameters
+    ----------
+    normal, prior
+        A and the prior.
+    psf : ndarray of complex64, shape (ny, nh)
+        Transform G of the output PSF.
+    terms : ndarray of complex64, shape (num_combinations, num_terms)
+        Which sums of terms.
+    step : int
+        Every step-th row and column of frequencies is evaluated, from the middle of the first step on.
+
+    Returns
+    -------
+    ndarray of float64, shape (num_combinations,)
+        Mean over all frequencies of |G|^2 u^H M A M u with M = (A + diag(prior))^-1: variance of a pixel.
+    """
+    num, ny, nh = len(prior), normal.shape[1], normal.shape[2]
+    lower, diagonal = np.zeros((num, num), np.complex128), np.zeros(num)
+    v, total, count = np.zeros(num, np.complex128), np.zeros(len(terms)), 0.0
+    for y in range(step // 2, ny, step):
+        for x in range(step // 2, nh, step):
+            twice = 1.0 if x == 0 or 2 * x == ny else 2.0
+            g = psf[y, x]
+            count += twice
+            power = twice * (g.real * g.real + g.imag * g.imag)
+            factor(normal, prior, y, x, lower, diagonal)
+            for c in range(len(terms)):
+                for i in range(num):
+                    v[i] = terms[c, i]
+                    for k in range(i):
+                        v[i] -= lower[i, k] * v[k]
+                for i in range(num - 1, -1, -1):
+                    v[i] = v[i] / diagonal[i]
+                    for k in range(i + 1, num):
+                        v[i] -= lower[k, i].conjugate() * v[k]
+                pair, q = 0, 0.0
+                for i in range(num):
+                    for j in range(i, num):
+                        a = (v[i].conjugate() * normal[pair, y, x] * v[j]).real
+                        q += a if i == j else 2.0 * a
+                        pair += 1
+                total[c] += power * q
+    return total / count
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def free_power(normal, prior, transfer, weight, psf, step):  # type: ignore[no-untyped-def]
+    """Mean over frequencies of |P|^2 (1 - h), h = weight T^H (A + diag(prior))^-1 T: what a visit says of itself.
+
+    h is a visit's leverage: the part of its own data in the prediction of it. Every `step`-th row and column of
+    frequencies is evaluated.
+    """
+    num, ny, nh = transfer.shape
+    lower, diagonal = np.zeros((num, num), np.complex128), np.zeros(num)
+    v = np.zeros(num, np.complex128)
+    total, count = 0.0, 0.0
+    for y in range(0, ny, step):
+        for x in range(0, nh, step):
+            twice = 1.0 if x == 0 or 2 * x == ny else 2.0
+            factor(normal, prior, y, x, lower, diagonal)
+            h = 0.0
+            for i in range(num):
+                v[i] = transfer[i, y, x]
+                for k in range(i):
+                    v[i] -= lower[i, k] * v[k]
+                h += (v[i].real * v[i].real + v[i].imag * v[i].imag) / diagonal[i]
+            p = psf[y, x]
+            total += twice * (p.real * p.real + p.imag * p.imag) * max(1.0 - weight * h, 0.0)
+            count += twice
+    return total / count
