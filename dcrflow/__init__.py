@@ -5,16 +5,16 @@
     visits = dcrflow.read_visits("visits.ecsv")
     template = dcrflow.build_template(coadds, visits[0])
 
-The names below are imported when they are first used: numba, dask and astropy take seconds to load, and
-``dcrflow --help`` needs none of them.
+The names below are imported when they are first used: numba, dask and astropy take seconds to import, and
+``dcrflow --help`` needs none of them. Errors are also in `dcrflow.errors`.
 """
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from dcrflow.base.after_import import after_import
 from dcrflow.base.lazy import lazy_names
 from dcrflow.base.version import __version__
 
@@ -35,9 +35,14 @@ if TYPE_CHECKING:
     )
     from dcrflow.campaign import CampaignResult, run_campaign
     from dcrflow.cluster import connect
+    from dcrflow.geometry.box import Box
+    from dcrflow.geometry.skymap import Tract
+    from dcrflow.geometry.wcs import SkyWcs
     from dcrflow.graph import build_template
     from dcrflow.model.config import TemplateConfig
     from dcrflow.model.visit import DetectorVisit
+    from dcrflow.physics.observation import Observation
+    from dcrflow.physics.refraction import Weather
     from dcrflow.planning.template import TemplatePlan, plan_template
     from dcrflow.steps.dataset import write_template
     from dcrflow.stores.coadds.from_arrays import coadds_from_arrays
@@ -60,6 +65,11 @@ _HOMES = {
         "MissingSubfilterError", "NoOverlapError", "NoPsfError", "ObservationError", "TemplateStoreError",
         "VisitTableError", "WcsError",
     ),
+    "dcrflow.geometry.box": ("Box",),
+    "dcrflow.geometry.skymap": ("Tract",),
+    "dcrflow.geometry.wcs": ("SkyWcs",),
+    "dcrflow.physics.observation": ("Observation",),
+    "dcrflow.physics.refraction": ("Weather",),
     "dcrflow.graph": ("build_template",),
     "dcrflow.planning.template": ("TemplatePlan", "plan_template"),
     "dcrflow.stores.coadds.from_arrays": ("coadds_from_arrays",),
@@ -73,6 +83,7 @@ _HOMES = {
 }  # fmt: skip
 
 __all__ = [
+    "Box",
     "CampaignResult",
     "ClusterError",
     "CoaddStoreError",
@@ -85,13 +96,17 @@ __all__ = [
     "MissingSubfilterError",
     "NoOverlapError",
     "NoPsfError",
+    "Observation",
     "ObservationError",
+    "SkyWcs",
     "TemplateConfig",
     "TemplatePlan",
     "TemplateStore",
     "TemplateStoreError",
+    "Tract",
     "VisitTableError",
     "WcsError",
+    "Weather",
     "__version__",
     "build_template",
     "coadds_from_arrays",
@@ -110,12 +125,13 @@ __all__ = [
 ]
 
 
-__getattr__ = lazy_names(__name__, _HOMES)
+__getattr__ = lazy_names(__name__, _HOMES, modules=("errors",))
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-if "xarray" in sys.modules:  # who reads templates with xarray alone has `template.dcrflow` too
-    import_module("dcrflow.view.accessor")
+# Templates that are opened with xarray alone have `template.dcrflow` too. xarray takes a second to import, so this
+# waits until somebody imports it.
+after_import("xarray", lambda: import_module("dcrflow.view.accessor"))

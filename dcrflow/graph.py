@@ -76,6 +76,18 @@ def build_template(
     ------
     DcrflowError
         As `plan_template`; `ConfigError` for an unknown or unusable setting.
+
+    Examples
+    --------
+    >>> import dcrflow
+    >>> coadds = dcrflow.open_coadds("survey/coadds.zarr")
+    >>> visits = dcrflow.read_visits("survey/visits.ecsv")
+    >>> template = dcrflow.build_template(coadds, visits[0], border=10)
+    >>> template.image.shape
+    (200, 220)
+    >>> part = template.image.sel(x=slice(0, 49), y=slice(0, 99)).compute()  # computes these pixels, no others
+    >>> part.shape, bool(part.notnull().all())
+    ((100, 50), True)
     """
     coadds = coadd_source(coadds)
     if settings:

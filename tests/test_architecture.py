@@ -11,7 +11,7 @@ ROOT = Path(dcrflow.__file__).parent
 
 #: From the ground up. A module may import from its own layer and from those before it.
 LAYERS = [
-    ("foundation", ["base", "compat", "view.cards"]),
+    ("foundation", ["base", "errors", "compat", "view.cards"]),
     ("kernels", ["kernels"]),
     ("geometry", ["geometry"]),
     ("physics", ["physics"]),

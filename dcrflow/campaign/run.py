@@ -12,7 +12,7 @@ from typing import Any
 
 from distributed import Client, Future, as_completed
 
-from dcrflow.base.errors import NoOverlapError, TemplateStoreError
+from dcrflow.base.errors import ClusterError, NoOverlapError, TemplateStoreError
 from dcrflow.campaign.failures import VisitFailure, machine_trouble
 from dcrflow.campaign.outcome import CampaignResult, Failure, Progress
 from dcrflow.campaign.performance_reports import PerformanceReports
@@ -38,7 +38,7 @@ def run_campaign(
     out: TemplateStore | Any,
     config: TemplateConfig | None = None,
     *,
-    client: Client,
+    client: Client | None = None,
     window: int | None = None,
     overwrite: bool = False,
     retry_failed: bool = False,
@@ -60,8 +60,8 @@ def run_campaign(
         Where to write. Several campaigns may write to one store at the same time.
     config : TemplateConfig, optional
         How; defaults otherwise.
-    client : distributed.Client
-        Whose workers do it.
+    client : distributed.Client, optional
+        Whose workers do it; dask's current client otherwise, the one that was opened last.
     window : int, optional
         Templates in flight at once; 3 a worker thread otherwise.
     overwrite : bool
@@ -88,7 +88,19 @@ def run_campaign(
     ------
     CoaddStoreError, TemplateStoreError, ConfigError
         If nothing can be done at all: an unusable store, a band that the coadds do not have.
+    ClusterError
+        If no client is given and none is open.
+
+    Examples
+    --------
+    >>> import dcrflow, distributed
+    >>> visits = dcrflow.read_visits("survey/visits.ecsv")
+    >>> with distributed.Client(processes=False, dashboard_address=None):  # or dcrflow.connect("slurm")
+    ...     result = dcrflow.run_campaign("survey/coadds.zarr", visits, "templates.zarr")
+    >>> result.complete, result.failures
+    (1, ())
     """
+    client = client or _current_client()
     coadds, store = coadd_source(coadds), TemplateStore.create_or_open(out)
     rows = sky_order(visits)
     with store.journal() as journal, PerformanceReports(report) as reports:
@@ -105,6 +117,17 @@ def run_campaign(
         result = campaign.result()
         journal.add("stopped" if result.stopped else "finished", complete=result.complete, failed=len(result.failures))
     return result
+
+
+def _current_client() -> Client:
+    try:
+        current: Client = Client.current()
+    except ValueError:
+        raise ClusterError(
+            'no dask client is open, and none was given: open one with `with dcrflow.connect("local"):` or '
+            "`distributed.Client(...)`, or pass client="
+        ) from None
+    return current
 
 
 @dataclass

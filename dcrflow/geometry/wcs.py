@@ -88,6 +88,16 @@ class SkyWcs:
         ------
         WcsError
             If there is no celestial WCS in it, it is singular, or a card is none that FITS can have.
+
+        Examples
+        --------
+        >>> import dcrflow
+        >>> wcs = dcrflow.SkyWcs.from_header({
+        ...     "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 53.0, "CRVAL2": -28.0, "CRPIX1": 101.0,
+        ...     "CRPIX2": 91.0, "CDELT1": -5.6e-5, "CDELT2": 5.6e-5})
+        >>> ra, dec = wcs.pixel_to_sky(100.0, 90.0)
+        >>> print(f"{ra:.3f} {dec:.3f}")
+        53.000 -28.000
         """
         try:
             with warnings.catch_warnings():

@@ -105,7 +105,17 @@ class Config(BaseModel):
 
 
 class TemplateConfig(Config):
-    """How templates are made. Unknown keys are an error."""
+    """How templates are made. Unknown keys are an error.
+
+    Examples
+    --------
+    >>> import dcrflow
+    >>> config = dcrflow.TemplateConfig(border=50, warp="lanczos3")
+    >>> config.border, config.dcr
+    (50, 'spectral')
+    >>> config.updated(["dcr=split"]).dcr
+    'split'
+    """
 
     border: Annotated[int, Field(ge=0, le=4096)] = Field(20, description="pixels added on each side of the detector")
     num_subfilters: Annotated[int, Field(ge=1, le=64)] = Field(3, description="subfilters that every patch must have")

@@ -38,6 +38,19 @@ class DetectorVisit:
         The filter's own name; may be empty.
     mjd : float, optional
         TAI, mid-exposure.
+
+    Examples
+    --------
+    >>> import dcrflow
+    >>> header = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 53.0, "CRVAL2": -28.0, "CRPIX1": 100.0,
+    ...           "CRPIX2": 90.0, "CDELT1": -5.6e-5, "CDELT2": 5.6e-5}
+    >>> observation = dcrflow.Observation(
+    ...     ra=53.0, dec=-28.0, altitude=45.0, parallactic_angle=30.0, weather=dcrflow.Weather.standard(2663.0),
+    ...     latitude=-30.2, height=2663.0)
+    >>> box, wcs = dcrflow.Box(0, 0, 200, 180), dcrflow.SkyWcs.from_header(header)
+    >>> visit = dcrflow.DetectorVisit("MyCam", 12, 3, "g", box, wcs, observation)
+    >>> visit.label
+    'visit 12 detector 3'
     """
 
     instrument: str

@@ -1,7 +1,8 @@
 """``template.dcrflow``: what a template can be asked, beyond its arrays.
 
-Works on a template that was just built, lazy or not, and on one that was read from a store. Whatever makes or reads a
-template registers it with xarray; who reads one with xarray alone imports `dcrflow` after xarray, or this module.
+Works on a template that was just built, lazy or not, and on one that was read from a store. ``import dcrflow``
+registers it with xarray, before or after xarray is imported: so this module imports only what xarray has imported
+already, and the rest where it is used.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from dcrflow.base.errors import NoPsfError
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
-from dcrflow.kernels.nodes import node_weights, spread
-from dcrflow.view.plots import plot_image, plot_mask, plot_template, plot_variance
 
 Float = NDArray[np.float64]
 
@@ -88,7 +87,18 @@ class TemplateAccessor:
             If the template has no PSF, or no pixel with data where x or y is left out.
         ValueError
             If the position is not on the template, or the spectrum cannot be understood.
+
+        Examples
+        --------
+        >>> import dcrflow
+        >>> visits = dcrflow.read_visits("survey/visits.ecsv")
+        >>> template = dcrflow.build_template("survey/coadds.zarr", visits[0])
+        >>> psf = template.dcrflow.psf_at(100, 90, spectrum="flat")
+        >>> f"{float(psf.sum()):.3f}"
+        '1.000'
         """
+        from dcrflow.kernels.nodes import node_weights, spread
+
         kernels, node_x, node_y = self._psf
         if x is None or y is None:
             x, y = (p if given is None else given for given, p in zip((x, y), self.middle, strict=True))
@@ -106,19 +116,26 @@ class TemplateAccessor:
 
     def plot(self, planes: Sequence[str] | None = None, figure: Any = None) -> NDArray[Any]:
         """Draw image, mask planes and standard deviation; see `dcrflow.view.plots.plot_template`."""
-        return plot_template(self._template, planes, figure)
+        axes: NDArray[Any] = self._plots().plot_template(self._template, planes, figure)
+        return axes
 
     def plot_image(self, ax: Any = None, **kwargs: Any) -> Any:
         """Draw the image with an arcsinh stretch; see `dcrflow.view.plots.plot_image`."""
-        return plot_image(self._template, ax, **kwargs)
+        return self._plots().plot_image(self._template, ax, **kwargs)
 
     def plot_mask(self, planes: Sequence[str] | None = None, ax: Any = None) -> Any:
         """Draw the mask planes in colours over the image; see `dcrflow.view.plots.plot_mask`."""
-        return plot_mask(self._template, planes, ax)
+        return self._plots().plot_mask(self._template, planes, ax)
 
     def plot_variance(self, ax: Any = None, **kwargs: Any) -> Any:
         """Draw the standard deviation; see `dcrflow.view.plots.plot_variance`."""
-        return plot_variance(self._template, ax, **kwargs)
+        return self._plots().plot_variance(self._template, ax, **kwargs)
+
+    @staticmethod
+    def _plots() -> Any:
+        from dcrflow.view import plots
+
+        return plots
 
     def _check_position(self, x: float, y: float) -> None:
         x0, y0, width, height = self._template.attrs["bbox"]

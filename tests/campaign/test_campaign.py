@@ -172,3 +172,17 @@ def test_prometheus_knows_the_steps(client, store: str, tmp_path) -> None:
         metrics = answer.read().decode()
     for step in ("load_patch", "shift_subfilters", "warp_tract", "mosaic_tracts", "write_template"):
         assert f'task_prefix_name="{step}"' in metrics
+
+
+def test_without_a_client_the_current_one_is_taken(client, store: str, tmp_path) -> None:
+    assert run_campaign(store, visits(1), tmp_path / "out.zarr").complete == 1
+
+
+def test_without_any_client_it_says_how_to_get_one(store: str, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> Client:
+        raise ValueError("no clients found")
+
+    monkeypatch.setattr(Client, "current", none)
+    with pytest.raises(dcrflow.ClusterError, match=r"no dask client is open.*dcrflow\.connect"):
+        run_campaign(store, visits(1), tmp_path / "out.zarr")
+    assert not (tmp_path / "out.zarr").exists()

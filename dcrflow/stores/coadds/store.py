@@ -50,6 +50,13 @@ def open_coadds(store: DcrCoadds | Any) -> DcrCoadds:
     ------
     CoaddStoreError
         If there is no such store, or it is none of DCR coadds.
+
+    Examples
+    --------
+    >>> import dcrflow
+    >>> coadds = dcrflow.open_coadds("survey/coadds.zarr")
+    >>> coadds.bands
+    ('g',)
     """
     if isinstance(store, DcrCoadds):
         return store

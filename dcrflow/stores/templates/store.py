@@ -118,6 +118,13 @@ class TemplateStore:
         ------
         TemplateStoreError
             If there is no such store, or it is none of templates.
+
+        Examples
+        --------
+        >>> import dcrflow
+        >>> store = dcrflow.TemplateStore.open("survey/templates.zarr")
+        >>> store.status(12, 3).status
+        'complete'
         """
         return store if isinstance(store, cls) else cls(location(store), writable=False)._opened()
 

@@ -74,6 +74,13 @@ def read_visits(source: Any) -> list[DetectorVisit]:
     VisitTableError
         If the source cannot be read, lacks a column, or has a row that cannot be used; names the table, row, visit,
         detector and column, and what was expected.
+
+    Examples
+    --------
+    >>> import dcrflow
+    >>> visits = dcrflow.read_visits("survey/visits.ecsv")
+    >>> visits[0].visit, visits[0].detector, visits[0].band
+    (12, 3, 'g')
     """
     rows = read_visit_rows(source)
     for row in rows:
@@ -346,6 +353,14 @@ def write_visits(visits: Iterable[DetectorVisit], path: str | Path) -> None:
     ------
     VisitTableError
         If the suffix is neither, the path cannot be written, or a WCS has no FITS cards.
+
+    Examples
+    --------
+    >>> import dcrflow
+    >>> visits = dcrflow.read_visits("survey/visits.ecsv")
+    >>> dcrflow.write_visits(visits, "copy.parquet")
+    >>> dcrflow.read_visits("copy.parquet") == visits
+    True
     """
     path = Path(path)
     visits = list(visits)
