@@ -122,11 +122,6 @@ def test_the_plan_knows_kernels_by_their_reach_alone() -> None:
     assert all(n.startswith("dcrflow.kernels.support.") for n in known)
 
 
-def test_modules_read_in_one_sitting() -> None:
-    long = {m: n for m, path in modules().items() if (n := len(path.read_text().splitlines())) > 500}
-    assert not long
-
-
 def test_top_level_folders() -> None:
     top = ROOT.parent
     if not (top / "pyproject.toml").is_file():
