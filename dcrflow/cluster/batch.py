@@ -41,9 +41,12 @@ def job_settings(description: Batch) -> dict[str, Any]:
         "job_name": "dcrflow",
         "job_extra_directives": list(description.directives),
         "job_script_prologue": [*(f"export {k}={v}" for k, v in ONE_HEAP.items()), *description.prologue],
-        "worker_extra_args": ["--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{stagger}s"],
+        "worker_extra_args": [
+            "--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{stagger}s",
+            "--dashboard-address", f"{description.dashboard_host}:0",
+        ],
         "death_timeout": 120,
-    }
+    }  # fmt: skip
     if isinstance(description, HtCondor):
         limit = f"+MaxRuntime = {seconds(description.walltime)}"
         return settings | {

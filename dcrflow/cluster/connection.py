@@ -34,7 +34,7 @@ from dcrflow.cluster.description import (
 from dcrflow.cluster.kubernetes import as_yaml, manifests, open_kubernetes
 from dcrflow.cluster.local_directory import check_scratch
 from dcrflow.cluster.memory import AllocatorThresholds
-from dcrflow.cluster.tls import read_certificates
+from dcrflow.cluster.tls import certificates, read_certificates
 from dcrflow.compat.fork_server import set_dask_imports
 
 __all__ = ["KINDS", "connect", "read_description", "show"]
@@ -91,7 +91,7 @@ def connect(cluster: str = "local", **changes: Any) -> Iterator[Client]:
         if warning:
             warnings.warn(warning, stacklevel=3)
     ttl = {"distributed.scheduler.worker-ttl": description.worker_ttl} if isinstance(description, Workers) else {}
-    with dask.config.set(_settings() | ttl):
+    with dask.config.set(_settings() | ttl | _link(description)):
         match description:
             case Running(address=address, certificates=directory):
                 yield from _running(address, directory)
@@ -100,7 +100,7 @@ def connect(cluster: str = "local", **changes: Any) -> Iterator[Client]:
             case Local():
                 yield from _local(description)
             case Batch():
-                yield from _started(open_batch(description, f":{_free_port(description.dashboard, '')}"))
+                yield from _started(open_batch(description, _dashboard(description)))
             case Kubernetes():
                 yield from _started(open_kubernetes(description))
 
@@ -171,7 +171,8 @@ def _local(description: Local) -> Iterator[Client]:
             memory_limit=description.memory,
             local_directory=None if description.local_directory is None else str(description.local_directory),
             env=dict(os.environ),  # the server they are forked off knows that of its own beginning
-            dashboard_address=f"{LOOPBACK}:{_free_port(description.dashboard, LOOPBACK)}",
+            dashboard_address=_dashboard(description),
+            **({"security": certificates(), "protocol": "tls://"} if description.tls else {}),
         )
     if description.adaptive:
         local.adapt(minimum=1, maximum=description.workers or os.cpu_count() or 1)
@@ -215,6 +216,18 @@ class _Deaf(WorkerPlugin):
     def setup(self, worker: Worker) -> None:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _dashboard(description: Workers) -> str:
+    """Where the scheduler's dashboard listens."""
+    return f"{description.dashboard_host}:{_free_port(description.dashboard, description.dashboard_host)}"
+
+
+def _link(description: Any) -> dict[str, Any]:
+    """dask's setting for the dashboard's address: dask takes it for that of the scheduler, which listens elsewhere."""
+    host = description.dashboard_host if isinstance(description, Workers) else ""
+    link = "distributed.dashboard.link"
+    return {link: str(dask.config.get(link)).replace("{host}", host)} if host.startswith("127.") else {}
 
 
 def _free_port(wanted: int, host: str) -> int:

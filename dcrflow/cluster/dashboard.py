@@ -29,10 +29,13 @@ def dashboard_hints(link: str, environment: Mapping[str, str] = os.environ, host
     if prefix := environment.get("JUPYTERHUB_SERVICE_PREFIX"):
         lines.append(f"in Jupyter: {prefix.rstrip('/')}/proxy/{port}/status")
     elif "SSH_CONNECTION" in environment or "SLURM_JOB_ID" in environment:
-        here = host or socket.getfqdn()
+        here, user = host or socket.getfqdn(), getpass.getuser()
         login = environment.get("SLURM_SUBMIT_HOST", here)
-        target = "localhost" if login == here and where.hostname in ("127.0.0.1", "localhost") else where.hostname
-        target = here if target in ("127.0.0.1", "localhost") and login != here else target
-        lines.append(f"from your machine: ssh -L {port}:{target}:{port} {getpass.getuser()}@{login}")
+        if where.hostname not in ("127.0.0.1", "localhost"):
+            lines.append(f"from your machine: ssh -L {port}:{where.hostname}:{port} {user}@{login}")
+        elif login == here:
+            lines.append(f"from your machine: ssh -L {port}:localhost:{port} {user}@{here}")
+        else:  # it listens on this node alone: the tunnel ends here
+            lines.append(f"from your machine: ssh -J {user}@{login} -L {port}:localhost:{port} {user}@{here}")
         lines.append(f"then http://localhost:{port}/status")
     return lines

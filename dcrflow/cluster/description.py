@@ -28,6 +28,12 @@ class Workers(_Description):
         "5m", description="a worker that has not been heard of for so long is given up, and its work done elsewhere"
     )
     dashboard: Annotated[int, Field(ge=0, le=65535)] = Field(8787, description="port of the dashboard, if it is free")
+    dashboard_host: str = Field(
+        "127.0.0.1",
+        pattern=r"^[A-Za-z0-9.:_-]*$",
+        description="address that the dashboards listen on, here and at the workers; by default what `ssh -L` reaches "
+        "and nobody else; 0.0.0.0: every network",
+    )
 
     @field_validator("memory")
     @classmethod
@@ -52,6 +58,10 @@ class Local(Workers):
     """Worker processes on this machine, listening on the loopback interface only."""
 
     kind: Literal["local"] = "local"
+    tls: bool = Field(
+        True,
+        description="encrypt and authenticate, with certificates made for the run: the machine may have other users",
+    )
 
 
 class Batch(Workers):

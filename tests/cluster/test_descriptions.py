@@ -231,7 +231,7 @@ def test_scratch_is_looked_at_before_the_run(tmp_path: Path) -> None:
         ),
         (
             {"SLURM_JOB_ID": "7", "SLURM_SUBMIT_HOST": "login1"},
-            ["dashboard: ", "ssh -L 8790:node7:8790", "http://localhost:8790/status"],
+            ["dashboard: ", "@login1 -L 8790:localhost:8790", "http://localhost:8790/status"],
         ),
         ({"JUPYTERHUB_SERVICE_PREFIX": "/user/me/"}, ["dashboard: ", "/user/me/proxy/8790/status"]),
     ],
@@ -241,6 +241,19 @@ def test_how_to_reach_the_dashboard(environment: dict[str, str], expected: list[
     assert len(lines) == len(expected)
     for line, words in zip(lines, expected, strict=True):
         assert words in line
+
+
+def test_a_dashboard_that_listens_on_the_network_is_reached_through_the_login_node() -> None:
+    environment = {"SLURM_JOB_ID": "7", "SLURM_SUBMIT_HOST": "login1"}
+    _, line, _ = dashboard_hints("http://10.0.0.7:8790/status", environment, "node7")
+    assert "ssh -L 8790:10.0.0.7:8790" in line
+    assert line.endswith("@login1")
+
+
+@pytest.mark.parametrize("kind", ["slurm", "pbs", "htcondor"])
+def test_dashboards_listen_where_the_tunnel_ends(kind: str) -> None:
+    assert "--dashboard-address 127.0.0.1:0" in cluster.show(kind)
+    assert "--dashboard-address 0.0.0.0:0" in cluster.show(kind, dashboard_host="0.0.0.0")
 
 
 def test_no_dashboard() -> None:
