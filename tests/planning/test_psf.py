@@ -4,13 +4,13 @@ from collections import Counter
 from pathlib import Path
 
 import dask
-import galsim
 import numpy as np
 import pytest
 import xarray as xr
 from dask.utils import key_split
 from numpy.testing import assert_allclose, assert_array_equal
 from scenes import IMAGE, TRACT, coadds, tan, visit
+from shapes import hsm
 
 import dcrflow
 from dcrflow.demo.parity import golden_cases, golden_coadds
@@ -68,17 +68,6 @@ def test_kernels_of_the_lsst_pipeline(golden: Path, name: str) -> None:
             assert np.abs(kernel - theirs).max() < 3e-5 * theirs.max()
             compared += 1
     assert compared >= 4
-
-
-def hsm(image: np.ndarray, x: float, y: float) -> np.ndarray:
-    """Adaptive second moments (xx, yy, xy), pixels^2, and the centroid, by GalSim."""
-    found = galsim.hsm.FindAdaptiveMom(
-        galsim.Image(np.ascontiguousarray(image, np.float64)), guess_centroid=galsim.PositionD(x + 1, y + 1)
-    )
-    ellipse, size = found.observed_shape, found.moments_sigma**2  # sigma = det^(1/4)
-    half = size / np.sqrt(1 - ellipse.e**2)
-    return np.array([half * (1 + ellipse.e1), half * (1 - ellipse.e1), half * ellipse.e2,
-                     found.moments_centroid.x - 1, found.moments_centroid.y - 1])  # fmt: skip
 
 
 @pytest.mark.parametrize(
