@@ -26,6 +26,7 @@ from dcrflow.model.visit import DetectorVisit
 from dcrflow.planning.psf import PsfPlan, plan_psf
 from dcrflow.planning.template import TemplatePlan, plan_template
 from dcrflow.steps import (
+    StepResult,
     flag_high_variance,
     load_patch,
     make_region,
@@ -35,7 +36,7 @@ from dcrflow.steps import (
     shift_subfilters,
     warp_psf,
     warp_tract,
-    write_template,
+    write_tiles,
 )
 from dcrflow.steps.dataset import template_dataset
 from dcrflow.stores.coadds.source import CoaddSource
@@ -233,7 +234,7 @@ class TemplateGraph:
         if found is not None:
             nodes, layers["warp_psf"] = found
             arguments.append(List(nodes, *map(TaskRef, layers["warp_psf"])))
-        return Delayed(key, _graph(layers, key, {key: self._step(key, write_template, *arguments)}))
+        return Delayed(key, _graph(layers, key, {key: self._step(key, write_tiles, *arguments)}))
 
 
 def _graph(layers: dict[str, dict[Any, Task]], last: str, tasks: dict[Any, Task]) -> HighLevelGraph:
@@ -244,12 +245,12 @@ def _graph(layers: dict[str, dict[Any, Task]], last: str, tasks: dict[Any, Task]
     return HighLevelGraph({**named, last: tasks}, dependencies)
 
 
-def _pick(pixels: Pixels, name: str) -> Any:
-    return getattr(pixels, name)
+def _pick(tile: StepResult[Pixels], name: str) -> Any:
+    return getattr(tile.pixels, name)
 
 
-def _flagged(pixels: Pixels, plan: TemplatePlan, variance: Any) -> Any:
-    return flag_high_variance(plan, pixels, variance)
+def _flagged(tile: StepResult[Pixels], plan: TemplatePlan, variance: Any) -> Any:
+    return flag_high_variance(plan, tile, variance)
 
 
 class TemplateArray(ReplannedArray):

@@ -19,6 +19,8 @@ import dcrflow
 from dcrflow.base.errors import NoOverlapError
 from dcrflow.base.masks import NO_DATA, STANDARD_PLANES
 from dcrflow.geometry.box import Box
+from dcrflow.kernels.arrays import CoordinateGrid, MaskedImage
+from dcrflow.kernels.interpolation import INTERPOLATIONS
 from dcrflow.kernels.warp import warp_kernel, weight_table
 from dcrflow.model.config import TemplateConfig
 from dcrflow.model.pixels import Pixels
@@ -64,7 +66,7 @@ class Scene:
             plan = plan_template(opened, self.where, TemplateConfig.make(self.settings))
         except NoOverlapError:
             return None
-        return plan, make_tile(opened, plan, plan.bbox)
+        return plan, make_tile(opened, plan, plan.bbox).pixels
 
 
 def angles() -> st.SearchStrategy[float]:
@@ -181,12 +183,14 @@ def affine(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 def warped(kernel: str, image: np.ndarray, matrix: np.ndarray, offset: np.ndarray) -> np.ndarray:
     shape, step = (40, 50), 8
     y, x = np.meshgrid(np.arange(0, 57, step), np.arange(0, 65, step), indexing="ij")
-    grid = np.einsum("ij,jyx->iyx", matrix, np.stack([y, x])) + offset[:, None, None]
-    out = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.int32)
+    nodes = np.einsum("ij,jyx->iyx", matrix, np.stack([y, x])) + offset[:, None, None]
+    out = MaskedImage(*(np.empty(shape, dtype) for dtype in (np.float32, np.float32, np.int32)))
     flat, mask = np.ones_like(image), np.zeros(image.shape, np.int32)
     bit = 1 << STANDARD_PLANES[NO_DATA]
-    warp_kernel(kernel)(image, flat, mask, grid[0], grid[1], step, 0, 0, 0, 0, weight_table(kernel), bit, *out)
-    return out[0]
+    interpolation, source = INTERPOLATIONS[kernel], MaskedImage(image, flat, mask)
+    grid = CoordinateGrid(nodes[0], nodes[1], step, 0, 0)
+    warp_kernel(interpolation)(source, 0, 0, grid, weight_table(interpolation), bit, out)
+    return out.image
 
 
 SKY = np.random.default_rng(3).normal(size=(120, 120)).astype(np.float32)

@@ -40,7 +40,7 @@ def with_rotator(field: StarField, angle: float) -> StarField:
 def template(where: dcrflow.DetectorVisit, store: object, **settings: object) -> Pixels:
     opened = open_coadds(store)
     plan = plan_template(opened, where, TemplateConfig.make(settings))
-    return make_tile(opened, plan, plan.bbox)
+    return make_tile(opened, plan, plan.bbox).pixels
 
 
 # direction of the shift ---------------------------------------------------------------------------------------------

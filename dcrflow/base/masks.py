@@ -10,7 +10,7 @@ plane              on the template it means
 NO_DATA            no coadd has data there, or a kernel leaves the data: image and variance are the fill value
 HIGH_VARIANCE      the variance, smoothed, is far above its median; set by dcrflow alone (`dcrflow.steps.high_variance`)
 INTRP              interpolated in the coadd; or within 10 pixels of a hole, where what it was filled with shows by more
-                   than 1e-4 (`dcrflow.steps.coefficients`)
+                   than 1e-4 (`dcrflow.steps.prefilter`)
 BAD                a defect of the sensor
 SAT                saturated
 CR                 a cosmic ray

@@ -1,40 +1,53 @@
-"""Work space that is used again: fresh memory, zeroed page by page, costs more than much of what is done in it."""
+"""Memory for intermediate arrays that is used again for the next tile.
+
+Fresh memory is zeroed by the operating system page by page, which costs more than much of what is done in it.
+"""
 
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 
-class _Kept(threading.local):
-    buffers: dict[str, NDArray[np.uint8]] | None = None
+class Workspace:
+    """Arrays by name, lent out again and again.
+
+    Whoever makes a workspace decides how long its memory is kept, and passes it to the steps. A step's result may be
+    an array of it: it is good until the same step runs again with the same workspace. Not for several threads at once.
+
+    Parameters
+    ----------
+    reuse : bool
+        False to lend every array out once, zeroed, for a step whose result is kept. Such a workspace may serve any
+        number of threads.
+    """
+
+    def __init__(self, reuse: bool = True) -> None:
+        self._buffers: dict[str, NDArray[np.uint8]] | None = {} if reuse else None
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """An array with anything in it; good until an array of the same name is asked for.
+
+        Parameters
+        ----------
+        name : str
+            Which array. Each name belongs to one module, so that no module overwrites another's.
+        shape : tuple of int
+            Its shape.
+        dtype : data-type
+            Its dtype.
+        """
+        if self._buffers is None:
+            return np.zeros(shape, dtype)  # pages that nobody touches take no memory
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.size < size:
+            buffer = self._buffers[name] = np.empty(size, np.uint8)
+        return buffer[:size].view(dtype).reshape(shape)
 
 
-_KEPT = _Kept()
-
-
-@contextmanager
-def kept_scratch() -> Iterator[None]:
-    """While it lasts, `scratch` hands out the same memory for the same name again, in this thread."""
-    before, _KEPT.buffers = _KEPT.buffers, {} if _KEPT.buffers is None else _KEPT.buffers
-    try:
-        yield
-    finally:
-        _KEPT.buffers = before
-
-
-def scratch(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """An array with anything in it, good until the next of that name is asked for; zeros where memory is not kept."""
-    if _KEPT.buffers is None:
-        return np.zeros(shape, dtype)  # what is not touched takes no memory, and results depend on nothing before
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    kept = _KEPT.buffers.get(name)
-    if kept is None or kept.size < size:
-        kept = _KEPT.buffers[name] = np.empty(size, np.uint8)
-    return kept[:size].view(dtype).reshape(shape)
+#: Lends new arrays only.
+NEW_MEMORY = Workspace(reuse=False)

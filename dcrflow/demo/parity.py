@@ -25,9 +25,10 @@ from dcrflow.geometry.skymap import Tract
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.model.config import TemplateConfig
 from dcrflow.model.pixels import Pixels
-from dcrflow.planning.template import TemplatePlan, plan_template, vectors_on
+from dcrflow.planning.template import TemplatePlan, plan_template
+from dcrflow.planning.zenith import vectors_on
 from dcrflow.steps import load_patch, make_tile
-from dcrflow.steps.shift import match_patch
+from dcrflow.steps.lsst_compat import match_patch
 from dcrflow.stores.coadds.store import DcrCoadds, open_coadds
 from dcrflow.stores.coadds.writer import create_coadds
 from dcrflow.stores.visits.tables import read_visits
@@ -178,9 +179,9 @@ def matched_of(coadds: DcrCoadds, plan: TemplatePlan) -> Iterator[tuple[tuple[in
     """Every DCR-matched patch before the merge, by (tract, x0, y0)."""
     for tract in plan.tracts:
         for patch in tract.patches:
-            found = match_patch(plan, tract, load_patch(coadds, plan, patch, patch.bbox), patch.bbox)
+            found = match_patch(plan, tract, load_patch(coadds, plan, patch, patch.bbox).pixels, patch.bbox)
             assert found is not None  # the whole patch is within the whole patch
-            yield (patch.tract, patch.bbox.x0, patch.bbox.y0), found.image
+            yield (patch.tract, patch.bbox.x0, patch.bbox.y0), found.pixels.image
 
 
 def with_planes(mask: NDArray[np.int32], planes: Mapping[str, int], wanted: Mapping[str, int]) -> NDArray[np.int32]:
@@ -195,7 +196,7 @@ def with_planes(mask: NDArray[np.int32], planes: Mapping[str, int], wanted: Mapp
 def compare(coadds: DcrCoadds, case: Case, made: Pixels | None = None) -> Parity:
     """Compare dcrflow's template (made here unless given) with LSST's."""
     plan, expected = case.plan, case.expected
-    made = made or make_tile(coadds, plan, plan.bbox)
+    made = made or make_tile(coadds, plan, plan.bbox).pixels
     mask = with_planes(made.mask, plan.planes, expected.planes)
     ours, theirs = ((m >> expected.planes[NO_DATA]) & 1 == 1 for m in (mask, expected.mask))
     both = ~(ours | theirs)

@@ -27,7 +27,7 @@ def template_of(field: StarField, **settings: Any) -> NDArray[np.float64]:
     coadds = open_coadds(field.coadds)
     config = TemplateConfig.make({"num_subfilters": len(field.band.subfilter_edges)} | settings)
     plan = plan_template(coadds, field.visit, config)
-    return make_tile(coadds, plan, field.visit.bbox).image.astype(np.float64)
+    return make_tile(coadds, plan, field.visit.bbox).pixels.image.astype(np.float64)
 
 
 def unmatched_template_of(field: StarField) -> NDArray[np.float64]:

@@ -9,14 +9,14 @@ and compared with the same stars drawn on the detector by GalSim; white noise go
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from dcrflow.model.config import TemplateConfig, Warp
+from dcrflow.kernels.interpolation import INTERPOLATIONS
+from dcrflow.model.config import TemplateConfig
 from dcrflow.model.pixels import PatchPixels, Pixels
 from dcrflow.planning.template import plan_template
 from dcrflow.simulate._galsim import galsim
@@ -26,7 +26,7 @@ from dcrflow.stores.coadds.store import open_coadds
 
 Float = NDArray[np.float64]
 
-WARPERS: tuple[str, ...] = get_args(Warp)
+WARPERS = tuple(INTERPOLATIONS)
 
 _STAMP = 20  # pixels to each side of a star
 _NOISE = 1.0  # nJy, of a subfilter's pixel
@@ -100,7 +100,7 @@ def warped(field: StarField, warp: str) -> Pixels:
     coadds = open_coadds(field.coadds)
     settings = {"num_subfilters": len(field.band.subfilter_edges), "rotation": "boresight", "dcr": "midpoint"}
     plan = plan_template(coadds, field.visit, TemplateConfig.make(settings | {"warp": warp}))
-    return make_tile(coadds, plan, field.visit.bbox)
+    return make_tile(coadds, plan, field.visit.bbox).pixels
 
 
 def _compare(field: StarField, image: NDArray[np.float32], x: float, y: float) -> tuple[float, ...]:

@@ -192,19 +192,19 @@ def convolve(image, taps, y0, x0, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def or_footprint(stack, wanted, low_y, high_y, low_x, high_x, y0, x0, out):  # type: ignore[no-untyped-def]
-    """OR of masks over the boxes that their light may have come from; zero where none of them is set.
+def or_shifted(stack, planes, light, y0, x0, out):  # type: ignore[no-untyped-def]
+    """OR of masks over all whole-pixel shifts of their light; zero where none of them is set.
 
     Parameters
     ----------
     stack : ndarray of int32, shape (n, height, width)
         The masks.
-    wanted : int32
+    planes : int32
         The mask planes that matter.
-    low_y, high_y, low_x, high_x : ndarray of int64, shape (n,)
-        Range of displacements, inclusive, pixels: mask pixel q marks q + low to q + high.
+    light : LightRange
+        Mask pixel q marks the pixels q + low to q + high, along y and x.
     y0, x0 : int
-        Pixel of the stack that output pixel (0, 0) lies on; displaced pixels outside the stack are passed over.
+        Pixel of the stack that output pixel (0, 0) lies on; shifts from outside the stack are passed over.
     out : ndarray of int32, shape (block_height, block_width)
         Filled.
     """
@@ -213,19 +213,20 @@ def or_footprint(stack, wanted, low_y, high_y, low_x, high_x, y0, x0, out):  # t
     row = np.empty(width, np.int32)
     out[:] = 0
     for k in range(n):
-        for sy in range(max(0, y0 - high_y[k]), min(h, y0 + height - low_y[k])):
+        y_low, y_high, x_low, x_high = light.y_low[k], light.y_high[k], light.x_low[k], light.x_high[k]
+        for sy in range(max(0, y0 - y_high), min(h, y0 + height - y_low)):
             some = 0
-            for x in range(max(0, x0 - high_x[k]), min(w, x0 + width - low_x[k])):
-                some |= stack[k, sy, x] & wanted
+            for x in range(max(0, x0 - x_high), min(w, x0 + width - x_low)):
+                some |= stack[k, sy, x] & planes
             if some == 0:
                 continue
             row[:] = 0
-            for d in range(low_x[k], high_x[k] + 1):
+            for d in range(x_low, x_high + 1):
                 first = max(0, d - x0)
                 last = min(width, w + d - x0)
                 for x in range(first, last):
-                    row[x] |= stack[k, sy, x0 + x - d] & wanted
-            for d in range(low_y[k], high_y[k] + 1):
+                    row[x] |= stack[k, sy, x0 + x - d] & planes
+            for d in range(y_low, y_high + 1):
                 y = sy + d - y0
                 if 0 <= y < height:
                     for x in range(width):

@@ -1,4 +1,4 @@
-"""Pixels without data: filled smoothly for a filter's sake, and marked with what the fill reaches."""
+"""Missing pixels: filled smoothly, since filters need values there, and marked where the fill has an effect."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def fill_holes(image, known, reach):  # type: ignore[no-untyped-def]
-    """Continue an image smoothly into its holes.
+def fill_missing(image, known, reach):  # type: ignore[no-untyped-def]
+    """Continue an image smoothly into its missing pixels.
 
     Ring by ring from the edge of the data, a pixel becomes the mean of its (up to eight) neighbours of earlier rings;
-    what lies farther than `reach` rings inside a hole becomes zero.
+    a missing pixel farther than `reach` rings from the data becomes zero.
 
     Parameters
     ----------
@@ -29,25 +29,25 @@ def fill_holes(image, known, reach):  # type: ignore[no-untyped-def]
     """
     height, width = image.shape
     ring = np.zeros((height, width), np.int32)
-    holes_of, holes = np.empty(height, np.int64), 0  # rows without holes are as good as all of many an image
+    missing_in, missing = np.empty(height, np.int64), 0  # by row: in many an image hardly any row misses a pixel
     for y in range(height):
         row, number = known[y], 0
         for x in range(width):
             number += row[x] == 0
-        holes_of[y] = number
-        holes += number
+        missing_in[y] = number
+        missing += number
         if number:
             for x in range(width):
                 if row[x] == 0:
                     image[y, x] = 0
                     ring[y, x] = -1
-    if holes == 0 or holes == height * width:
-        return holes
-    current = np.empty((holes, 2), np.int32)
-    following = np.empty((holes, 2), np.int32)
+    if missing == 0 or missing == height * width:
+        return missing
+    current = np.empty((missing, 2), np.int32)
+    following = np.empty((missing, 2), np.int32)
     count = 0
     for y in range(height):
-        for x in range(width if holes_of[y] else 0):
+        for x in range(width if missing_in[y] else 0):
             if ring[y, x] == -1 and _touches(ring, y, x, 0):
                 current[count, 0], current[count, 1] = y, x
                 count += 1
@@ -76,7 +76,7 @@ def fill_holes(image, known, reach):  # type: ignore[no-untyped-def]
         count = new
         if count == 0:
             break
-    return holes
+    return missing
 
 
 @njit(cache=True, nogil=True)
@@ -90,7 +90,7 @@ def _touches(ring, y, x, value):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def mark_near_holes(known, radius, bit, mask):  # type: ignore[no-untyped-def]
+def mark_near_missing(known, radius, bit, mask):  # type: ignore[no-untyped-def]
     """Set a mask bit on every pixel within `radius` pixels (a square) of one without data.
 
     Parameters
@@ -112,7 +112,7 @@ def mark_near_holes(known, radius, bit, mask):  # type: ignore[no-untyped-def]
             number += row[x] == 0
         if number == 0:
             continue
-        last = -radius - 1  # nearest hole to the left, then to the right
+        last = -radius - 1  # nearest missing pixel to the left, then to the right
         near[:] = 0
         for x in range(width):
             if row[x] == 0:

@@ -1,8 +1,8 @@
-"""Weighted means of overlapping pixels, taken one contributor after the other.
+"""Weighted means of overlapping pixels, one contributor after the other.
 
-The usual pixel has one contributor. Rows without another are done array by array, in loops that LLVM vectorises, which
-it does not with more than a few arrays in a loop, nor where the pixels of a row may lie apart in memory: hence whole
-arrays and offsets, not views.
+Most pixels have one contributor. Rows without another one are done array by array: LLVM vectorises such loops, but not
+loops over more than a few arrays, nor loops over rows whose pixels may lie apart in memory. Hence the functions take
+whole arrays and offsets, not views.
 """
 
 from __future__ import annotations
@@ -12,39 +12,33 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def merge_into(  # type: ignore[no-untyped-def]
-    image, variance, mask, equal, y0, x0, to_image, to_variance, to_mask, to_weight
-):
+def merge_into(contributor, equal, y0, x0, merged):  # type: ignore[no-untyped-def]
     """Add one contributor to a running weighted mean.
 
     The weight is variance^-1/2, or 1 if `equal`. A pixel whose image is not finite, or whose variance is not finite
-    and positive, weighs nothing and leaves its mask behind; where nothing has weight a finite image value is kept, with
-    weight 0, for the sake of filters that need its neighbours. The variance is averaged with the same weights:
-    overlapping coadds share their photons, so nothing is gained by adding them up. A pixel with one contributor keeps
-    its value to the last bit.
+    and positive, has no weight, and its mask is not taken over. Where nothing has weight a finite image value is kept,
+    with weight 0, because filters need the values of its neighbours. The variance is averaged with the same weights:
+    overlapping coadds share their photons, so adding them up gains nothing. A pixel with one contributor keeps its
+    value to the last bit.
 
     Parameters
     ----------
-    image : ndarray of float, shape (height, width)
-        Contributor.
-    variance : ndarray of float32, shape (height, width)
-        Contributor.
-    mask : ndarray of int32, shape (height, width)
-        Contributor.
+    contributor : MaskedImage
+        Arrays of shape (height, width).
     equal : bool
         Whether all contributors weigh the same.
     y0, x0 : int
-        Pixel of the running means that the contributor's first pixel lies on.
-    to_image, to_variance, to_mask, to_weight : ndarray, at least of shape (y0 + height, x0 + width)
-        The running means, the ORed masks, and the sum of the weights; updated. Start with NaN, NaN, 0 and 0.
+        Pixel of the running mean that the contributor's first pixel lies on.
+    merged : RunningMean
+        At least of shape (y0 + height, x0 + width); updated. Start with NaN, any variance, 0 and 0.
     """
-    height, width = image.shape
+    height, width = contributor.image.shape
     good = np.empty(width, np.bool_)
     for y in range(height):
         row, end = y0 + y, x0 + width
-        values, variances, bits = image[y], variance[y], mask[y]
-        means, spreads = to_image[row, x0:end], to_variance[row, x0:end]
-        flags, weights = to_mask[row, x0:end], to_weight[row, x0:end]
+        values, variances, bits = contributor.image[y], contributor.variance[y], contributor.mask[y]
+        means, spreads = merged.image[row, x0:end], merged.variance[row, x0:end]
+        flags, weights = merged.mask[row, x0:end], merged.weight[row, x0:end]
         taken = 0
         for x in range(width):
             taken += weights[x] > 0
@@ -131,24 +125,24 @@ def is_usable(image, variance):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def settle(image, variance, weight, y0, y1, x0, x1, known, weighed):  # type: ignore[no-untyped-def]
-    """Tell where a merged image has data.
+def valid_masks(merged, y0, y1, x0, x1, finite, weighed):  # type: ignore[no-untyped-def]
+    """Say where a running mean has data; its variance becomes zero where nothing has weight.
 
     Parameters
     ----------
-    image, variance, weight : ndarray, shape (height, width)
-        From `merge_into`; the variance becomes zero where nothing has weight.
+    merged : RunningMean
+        From `merge_into`; its variance is changed.
     y0, y1, x0, x1 : int
-        The part that is looked at.
-    known, weighed : ndarray of bool, shape (height, width)
-        Filled: where the image is finite, and where something has weight.
+        The rows and columns to look at.
+    finite, weighed : ndarray of bool, shape (height, width)
+        Filled there: where the image is finite, and where something has weight.
     """
     for y in range(y0, y1):
-        finite, some = known[y, x0:x1], weighed[y, x0:x1]
-        values, spreads, weights = image[y, x0:x1], variance[y, x0:x1], weight[y, x0:x1]
+        is_finite, has_weight = finite[y, x0:x1], weighed[y, x0:x1]
+        values, spreads, weights = merged.image[y, x0:x1], merged.variance[y, x0:x1], merged.weight[y, x0:x1]
         for x in range(x1 - x0):
-            finite[x] = np.isfinite(values[x])
+            is_finite[x] = np.isfinite(values[x])
         for x in range(x1 - x0):
-            some[x] = weights[x] > 0
+            has_weight[x] = weights[x] > 0
         for x in range(x1 - x0):
             spreads[x] = spreads[x] if weights[x] > 0 else np.float32(0)

@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import spline_filter
 
-from dcrflow.kernels.support import SPLINE_DEGREE, TAPS
+from dcrflow.kernels.interpolation import INTERPOLATIONS, Interpolation
 from dcrflow.kernels.warp import tap_weights
 
 Float = NDArray[np.float64]
@@ -15,7 +15,9 @@ Float = NDArray[np.float64]
 _BEYOND = 12  # pixels around a kernel within which its spline coefficients fall below 1e-5
 
 
-def warp_psf_kernel(kernel: Float, position: tuple[float, float], matrix: Float, size: int, warp: str) -> Float:
+def warp_psf_kernel(
+    kernel: Float, position: tuple[float, float], matrix: Float, size: int, interpolation: Interpolation
+) -> Float:
     """The PSF of a star, resampled by an affine map about it.
 
     A pixel kernel acts on a star according to its place between the pixels (Lanczos-3: by up to 0.6 % of the peak), so
@@ -31,29 +33,31 @@ def warp_psf_kernel(kernel: Float, position: tuple[float, float], matrix: Float,
         Jacobian d(x, y) of the kernel's pixels by d(x, y) of the new ones.
     size : int
         Side of the result, odd.
-    warp : str
-        Interpolation, one of `TAPS`.
+    interpolation : Interpolation
+        One that has weights.
 
     Returns
     -------
     ndarray of float64, shape (size, size)
         Sums to 1.
     """
-    taps, out = TAPS[warp], np.zeros((size, size))
+    out = np.zeros((size, size))
     x = y = 0.0
-    if warp in SPLINE_DEGREE:
-        kernel = spline_filter(np.pad(kernel, _BEYOND), SPLINE_DEGREE[warp], mode="mirror")
+    if interpolation.degree is not None:
+        kernel = spline_filter(np.pad(kernel, _BEYOND), interpolation.degree, mode="mirror")
     else:
         x, y = (p - round(p) for p in position)
         kernel = _moved(kernel, x, y)
-    _evaluate(np.pad(kernel, taps), x, y, np.asarray(matrix, np.float64), tap_weights(warp), out)
+    padded = np.pad(kernel, interpolation.support)
+    _evaluate(padded, x, y, np.asarray(matrix, np.float64), tap_weights(interpolation), out)
     return out / out.sum()
 
 
 def _moved(kernel: Float, x: float, y: float) -> Float:
     """A kernel, up to half a pixel off the middle of its middle pixel; a pixel larger on each side."""
     out = np.zeros((kernel.shape[0] + 2, kernel.shape[1] + 2))
-    _evaluate(np.pad(kernel, TAPS["lanczos5"]), -x, -y, np.eye(2), tap_weights("lanczos5"), out)
+    lanczos5 = INTERPOLATIONS["lanczos5"]
+    _evaluate(np.pad(kernel, lanczos5.support), -x, -y, np.eye(2), tap_weights(lanczos5), out)
     return out
 
 
@@ -62,7 +66,7 @@ def _evaluate(image, offset_x, offset_y, matrix, table, out):  # type: ignore[no
     """Evaluate `image`, at an offset from its centre, at the mapped offsets of `out` from its own; zero outside."""
     height, width = image.shape
     taps = table.shape[1]
-    half = taps // 2 - 1
+    half_width = taps // 2 - 1
     steps = table.shape[0] - 1
     middle_x, middle_y = out.shape[1] // 2, out.shape[0] // 2
     for j in range(out.shape[0]):
@@ -70,7 +74,7 @@ def _evaluate(image, offset_x, offset_y, matrix, table, out):  # type: ignore[no
             dx, dy = i - middle_x, j - middle_y
             u = width // 2 + offset_x + matrix[0, 0] * dx + matrix[0, 1] * dy
             v = height // 2 + offset_y + matrix[1, 0] * dx + matrix[1, 1] * dy
-            if not (half <= u < width - half - 1 and half <= v < height - half - 1):
+            if not (half_width <= u < width - half_width - 1 and half_width <= v < height - half_width - 1):
                 continue
             iu, iv = int(u), int(v)
             fu, fv = (u - iu) * steps, (v - iv) * steps
@@ -81,5 +85,5 @@ def _evaluate(image, offset_x, offset_y, matrix, table, out):  # type: ignore[no
                 wy = table[jv, n] + fv * (table[jv + 1, n] - table[jv, n])
                 for m in range(taps):
                     wx = table[ju, m] + fu * (table[ju + 1, m] - table[ju, m])
-                    total += wy * wx * image[iv - half + n, iu - half + m]
+                    total += wy * wx * image[iv - half_width + n, iu - half_width + m]
             out[j, i] = total

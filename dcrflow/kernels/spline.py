@@ -13,9 +13,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dcrflow.kernels.support import FIR_RADIUS
+from dcrflow.kernels.interpolation import bspline, filter_radius
 
 Float = NDArray[np.float64]
+
+_bspline = njit(cache=True, nogil=True)(bspline)
 
 
 @lru_cache(maxsize=16)
@@ -23,7 +25,7 @@ def coefficient_filter(degrees: tuple[int, ...]) -> Float:
     """The symmetric FIR filter from samples to B-spline coefficients, for several degrees in a row.
 
     The inverse of the sampled basis functions (Unser 1999, IEEE Signal Processing Magazine 16(6), 22), computed by
-    Fourier transform on a long grid, cut at `FIR_RADIUS` and scaled to pass a constant unchanged.
+    Fourier transform on a long grid, cut at `filter_radius` and scaled to pass a constant unchanged.
 
     Parameters
     ----------
@@ -41,29 +43,13 @@ def coefficient_filter(degrees: tuple[int, ...]) -> Float:
         samples = np.zeros(size)
         half = (degree - 1) // 2
         for i in range(-half, half + 1):
-            samples[i] = bspline(degree, float(i))
+            samples[i] = _bspline(degree, float(i))
         response /= np.fft.fft(samples).real
-    right = np.fft.ifft(response).real[: FIR_RADIUS[degrees] + 1]
+    right = np.fft.ifft(response).real[: filter_radius(degrees) + 1]
     taps: Float = np.concatenate([right[:0:-1], right])
     taps /= taps.sum()
     taps.setflags(write=False)
     return taps
-
-
-@njit(cache=True, nogil=True)
-def bspline(degree: int, x: float) -> float:
-    """The centred B-spline basis function of degree 3 or 5 at x; zero from (degree + 1) / 2 on."""
-    a = abs(x)
-    if degree == 3:
-        if a >= 2:
-            return 0.0
-        near = 1 - a if a < 1 else 0.0
-        return ((2 - a) ** 3 - 4 * near**3) / 6
-    if a >= 3:
-        return 0.0
-    first = 2 - a if a < 2 else 0.0
-    second = 1 - a if a < 1 else 0.0
-    return ((3 - a) ** 5 - 6 * first**5 + 15 * second**5) / 120
 
 
 @njit(cache=True, nogil=True)
@@ -91,9 +77,9 @@ def dcr_taps(degree, dy, dx, weights, y_low, x_low, taps):  # type: ignore[no-un
         if w == 0.0:
             continue
         for i in range(kx):
-            row[i] = w * bspline(degree, x_low + i - dx[node])
+            row[i] = w * _bspline(degree, x_low + i - dx[node])
         for j in range(ky):
-            b = bspline(degree, y_low + j - dy[node])
+            b = _bspline(degree, y_low + j - dy[node])
             if b != 0.0:
                 for i in range(kx):
                     taps[j, i] += b * row[i]

@@ -19,8 +19,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from dcrflow.kernels.spline import bspline
-from dcrflow.kernels.support import SPLINE_DEGREE, TAPS
+from dcrflow.kernels.interpolation import Interpolation
 
 Float = NDArray[np.float64]
 
@@ -33,53 +32,38 @@ def _lanes(taps: int) -> int:
     return 1 << (taps - 1).bit_length()
 
 
-def _taps(kernel: str) -> int:
-    """Taps an axis of the image's and of the variance's kernel, whichever has more."""
-    return max(TAPS[kernel], TAPS[_variance_kernel(kernel)])
-
-
-def _variance_kernel(kernel: str) -> str:
-    """The kernel whose squared weights spread the variance: a spline's is Lanczos-3, whose noise it nearly shares."""
-    return "lanczos3" if kernel in SPLINE_DEGREE else kernel
+def _taps(interpolation: Interpolation) -> int:
+    """Taps an axis of the image's and of the variance's weights, whichever has more."""
+    return max(interpolation.support, interpolation.of_variance.support)
 
 
 @lru_cache(maxsize=16)
-def tap_weights(kernel: str) -> Float:
-    """Weights of a kernel's taps by fraction of a pixel.
+def tap_weights(interpolation: Interpolation) -> Float:
+    """Weights of an interpolation's taps by fraction of a pixel.
 
     Parameters
     ----------
-    kernel : str
-        One of `TAPS`.
+    interpolation : Interpolation
+        One that has weights.
 
     Returns
     -------
     ndarray of float64, shape (2049, taps)
         Row f holds the weights at fraction f / 2048 of pixels floor(x) - taps / 2 + 1 and following; its sum is 1.
     """
-    taps = TAPS[kernel]
-    fraction = np.linspace(0.0, 1.0, _STEPS + 1)
-    distance = fraction[:, None] + taps // 2 - 1 - np.arange(taps)
-    if kernel in SPLINE_DEGREE:
-        degree = SPLINE_DEGREE[kernel]
-        weights: Float = np.vectorize(lambda d: bspline(degree, d), otypes=[np.float64])(distance)
-    elif kernel == "bilinear":
-        weights = 1 - np.abs(distance)
-    else:  # Lanczos, normalised so that a constant stays one
-        weights = np.sinc(distance) * np.sinc(distance / (taps // 2))
-    weights /= weights.sum(axis=1, keepdims=True)
+    weights = interpolation.weights(np.linspace(0.0, 1.0, _STEPS + 1))
     weights.setflags(write=False)
     return weights
 
 
 @lru_cache(maxsize=16)
-def weight_table(kernel: str) -> NDArray[np.float32]:
-    """Weights of a kernel's taps, and those of the variance, by fraction of a pixel.
+def weight_table(interpolation: Interpolation) -> NDArray[np.float32]:
+    """Weights of an interpolation's taps, and those of the variance, by fraction of a pixel.
 
     Parameters
     ----------
-    kernel : str
-        One of `TAPS`.
+    interpolation : Interpolation
+        One that has weights.
 
     Returns
     -------
@@ -87,9 +71,9 @@ def weight_table(kernel: str) -> NDArray[np.float32]:
         Row f holds the weights at fraction f / 2048 of the image, then of the variance (squared), in a vector's lanes,
         zeros around them.
     """
-    taps = _taps(kernel)
+    taps = _taps(interpolation)
     table = np.zeros((_STEPS + 1, 2, _lanes(taps)), np.float32)
-    for which, weights in enumerate((tap_weights(kernel), tap_weights(_variance_kernel(kernel)) ** 2)):
+    for which, weights in enumerate((tap_weights(interpolation), tap_weights(interpolation.of_variance) ** 2)):
         spare = (taps - weights.shape[1]) // 2
         table[:, which, spare : taps - spare] = weights
     table.setflags(write=False)
@@ -176,36 +160,28 @@ def _weighted_sums(taps: int) -> Any:
     return sums
 
 
-@lru_cache(maxsize=16)
-def warp_kernel(kernel: str) -> Callable[..., Any]:
-    """Compile `warp` for a kernel.
+def warp_kernel(interpolation: Interpolation) -> Callable[..., Any]:
+    """Compile the warp for an interpolation.
 
-    The compiled function is called as ``warp(image, variance, mask, grid_y, grid_x, step, y0, x0, origin_y, origin_x,
-    table, no_data, out_image, out_variance, out_mask)``:
+    The compiled function is called as ``warp(source, origin_y, origin_x, grid, table, no_data, out)``:
 
-    image : ndarray of float32, shape (h, w)
-        Pixels, or spline coefficients; finite.
-    variance, mask : ndarray of float32 and int32, shape (h, w)
-        Of the same pixels.
-    grid_y, grid_x : ndarray of float64, shape (ny, nx)
-        Input pixel coordinates of every `step`-th output pixel.
-    step : int
-        Output pixels between nodes.
-    y0, x0 : int
-        Output pixel (0, 0), counted from the grid's first node.
+    source : MaskedImage
+        Arrays of float32, float32, int32, shape (h, w); the image is pixels, or spline coefficients, and finite.
     origin_y, origin_x : int
-        Coordinates of the input arrays' first pixel. (Taken off whole pixels, not off coordinates: so what is between
-        pixels does not depend, to the last bit, on where the arrays begin.)
+        Coordinates of the source's first pixel. (They are subtracted from whole pixels, not from coordinates, so that a
+        place between pixels does not depend, to the last bit, on where the arrays begin.)
+    grid : CoordinateGrid
+        Source coordinates of the output pixels.
     table : ndarray of float32, shape (2049, 2, lanes)
-        `weight_table` of the kernel.
+        `weight_table` of the interpolation.
     no_data : int
-        Value of the NO_DATA mask plane. An output pixel is without data where a pixel of its bilinear footprint has
-        this bit, or where its kernel leaves the input.
-    out_image, out_variance, out_mask : ndarray of float32, float32, int32, shape (height, width)
-        Filled; image and variance scaled by the relative area of the pixels, and its square. The mask is the OR over
-        the bilinear footprint.
+        Value of the NO_DATA mask plane. An output pixel is without data where one of the four source pixels around it
+        has this bit, or where its kernel leaves the source.
+    out : MaskedImage
+        Arrays of float32, float32, int32, shape (height, width). Filled; image and variance scaled by the relative area
+        of the pixels, and its square. The mask is the OR over the four source pixels around each output pixel.
     """
-    return _compiled(_taps(kernel))
+    return _compiled(_taps(interpolation))
 
 
 @lru_cache(maxsize=8)
@@ -226,10 +202,10 @@ _sums: Any = None  # of `_compiled`
 _margin = 0  # pixels by which a kernel reaches beyond the pixel's left or lower neighbour
 
 
-def _warp(  # type: ignore[no-untyped-def]
-    image, variance, mask, grid_y, grid_x, step, y0, x0, origin_y, origin_x, table, no_data,
-    out_image, out_variance, out_mask
-):  # fmt: skip
+def _warp(source, origin_y, origin_x, grid, table, no_data, out):  # type: ignore[no-untyped-def]
+    image, variance, mask = source.image, source.variance, source.mask
+    out_image, out_variance, out_mask = out.image, out.variance, out.mask
+    grid_y, grid_x, step, y0, x0 = grid.y, grid.x, grid.step, grid.y0, grid.x0
     h, w = image.shape
     height, width = out_image.shape
     nan = np.float32(np.nan)

@@ -17,7 +17,8 @@ from dcrflow.model.config import TemplateConfig
 from dcrflow.model.visit import DetectorVisit
 from dcrflow.physics.observation import Observation
 from dcrflow.physics.refraction import Weather
-from dcrflow.planning.template import TilePart, plan_template
+from dcrflow.planning.template import plan_template
+from dcrflow.planning.tiles import TilePart
 from dcrflow.steps import load_patch, shift_subfilters
 
 
@@ -67,7 +68,7 @@ class MatchedCoadd:
         patch = plan.tracts[0].patches[0]
         read = load_patch(one, plan, patch, box)
         whole = TilePart(0, box, Footprint.of(*box.outline()), ((patch, box),))
-        made = shift_subfilters(plan, whole, [read]).part(box)
+        made = shift_subfilters(plan, whole, [read]).pixels.part(box)
         gone = (made.mask & np.int32(1 << plan.planes[NO_DATA])) != 0
         image, variance = (np.where(gone, np.float32(np.nan), v) for v in (made.image, made.variance))
         return ExposureArrays(box, image, variance, made.mask, plan.planes)

@@ -7,19 +7,20 @@ import math
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
 from dcrflow.base.errors import ConfigError, brief
 from dcrflow.base.yamltext import parse_yaml, read_yaml
+from dcrflow.kernels.interpolation import INTERPOLATIONS
 
 DcrMethod = Literal["spectral", "split", "midpoint"]
 Rotation = Literal["local", "boresight"]
-Warp = Literal[
-    "spline5", "spline3", "lanczos3", "lanczos4", "lanczos5", "bilinear", "nearest",
-    "reproject-interp", "reproject-adaptive", "reproject-exact",
-]  # fmt: skip
+if TYPE_CHECKING:
+    Warp = str
+else:
+    Warp = Literal[tuple(INTERPOLATIONS)]
 Combine = Literal["variance", "mean"]
 Granularity = Literal["tile", "detector"]
 

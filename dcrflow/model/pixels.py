@@ -1,19 +1,15 @@
-"""Image, variance and mask of a region: they travel together through every step."""
+"""Image, variance and mask of a region: every step takes and returns them together."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcrflow.geometry.box import Box
-
-#: Seconds that steps took to make some pixels: by step, patch (``tract/patch``, or empty), number of the tract in the
-#: plan (-1 for all) and region.
-Spent = Mapping[tuple[str, str, int, Box], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +26,14 @@ class PatchPixels:
         nJy^2, of one subfilter; a first axis of 1 holds for each subfilter.
     mask : ndarray of int32, shape (num_subfilters or 1, box.height, box.width)
         Bits of the planes that the reader was asked for; a first axis of 1 holds for each subfilter.
-    spent : mapping
-        How long it took to make them.
     damage : frozenset of str
-        What of the coadds could not be read and is missing here: a line for each chunk.
+        What the reader could not read and is missing here: a line for each chunk.
     """
 
     box: Box
     image: NDArray[np.float32]
     variance: NDArray[np.float32]
     mask: NDArray[np.int32]
-    spent: Spent = field(default_factory=dict, compare=False, repr=False)
     damage: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -70,16 +63,12 @@ class Pixels:
         nJy^2; NaN where there are no data.
     mask : ndarray of int32, shape box.shape
         Mask planes; NO_DATA where there are no data.
-    spent, damage
-        As of `PatchPixels`.
     """
 
     box: Box
     image: NDArray[np.float32]
     variance: NDArray[np.float32]
     mask: NDArray[np.int32]
-    spent: Spent = field(default_factory=dict, compare=False, repr=False)
-    damage: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         for name in ("image", "variance", "mask"):

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.mapping import map_pixels
 from dcrflow.geometry.skymap import Patch
-from dcrflow.planning.template import TemplatePlan, TractPlan
+from dcrflow.planning.template import TemplatePlan
+from dcrflow.planning.tiles import TractPlan
 from dcrflow.stores.coadds.source import CoaddSource
 
 Float = NDArray[np.float64]

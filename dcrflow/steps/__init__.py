@@ -2,7 +2,8 @@
 
 Beside them are map_variance, which takes all tiles, and warp_psf, which takes none.
 
-Plain functions on arrays, run alike by the lazy graph's tasks and by `make_region` in one go. A pixel of the result
+Each takes results of the steps before it and returns a `StepResult`: pixels, timing, damage. The lazy graph's tasks and
+`make_region`, which makes a whole region in one task, call the same functions. A pixel of the result
 depends on the inputs alone, not on the tile that it was computed in: the DCR is evaluated on a grid fixed to the
 tract, coordinates on one fixed to the detector, and every filter has a finite reach that the tile's margin covers.
 """
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
     from dcrflow.steps.mosaic import mosaic_tracts
     from dcrflow.steps.psf import warp_psf
     from dcrflow.steps.region import make_region, make_tile
+    from dcrflow.steps.results import StepResult
     from dcrflow.steps.shift import shift_subfilters
     from dcrflow.steps.warp import warp_tract
-    from dcrflow.steps.write import assemble, make_template, write_template
+    from dcrflow.steps.write import assemble, make_template, write_tiles
 
 __all__ = [
+    "StepResult",
     "assemble",
     "flag_high_variance",
     "load_patch",
@@ -35,7 +38,7 @@ __all__ = [
     "shift_subfilters",
     "warp_psf",
     "warp_tract",
-    "write_template",
+    "write_tiles",
 ]
 
 __getattr__ = lazy_names(
@@ -52,12 +55,13 @@ __getattr__ = lazy_names(
             "make_region",
             "make_tile",
         ),
+        "dcrflow.steps.results": ("StepResult",),
         "dcrflow.steps.shift": ("shift_subfilters",),
         "dcrflow.steps.warp": ("warp_tract",),
         "dcrflow.steps.write": (
             "assemble",
             "make_template",
-            "write_template",
+            "write_tiles",
         ),
     },
 )

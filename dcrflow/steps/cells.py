@@ -9,27 +9,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcrflow.geometry.box import Box
+from dcrflow.kernels.arrays import CellTable, LightRange, TapTable
 from dcrflow.kernels.spline import coefficient_filter, dcr_taps
 from dcrflow.physics.dcr import DcrModel
-from dcrflow.planning.template import DCR_CELL, TemplatePlan, TractPlan, vectors_on
+from dcrflow.planning.template import DCR_CELL, TemplatePlan
+from dcrflow.planning.tiles import TractPlan
+from dcrflow.planning.zenith import vectors_on
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
-_LIGHT = 0.02  # nodes with less of a subfilter's flux than this do not carry its mask along
-_NOTHING = 0.05  # pixels of displacement that do not carry a mask to the next pixel
-_EXTRA = 1  # pixels by which the variance's kernel exceeds the image's: what is beyond has 1e-3 of the variance
+MIN_FLUX_SHARE = 0.02  # nodes with a smaller share of a subfilter's flux do not move its mask
+MASK_TOLERANCE = 0.05  # a displacement by this part of a pixel does not move a mask to the next pixel
+VARIANCE_MARGIN = 1  # pixels by which the variance's kernel exceeds the image's: beyond them is 1e-3 of the variance
 
 
 @dataclass(frozen=True)
 class CellKernels:
-    """Kernels of one cell, for `convolve_sum` and `or_footprint`.
+    """Kernels of one cell, for `convolve_sum` and `or_shifted`.
 
     Parameters
     ----------
@@ -41,8 +43,8 @@ class CellKernels:
         Of the variance; m = 1 if one variance holds for all subfilters, num_subfilters otherwise.
     variance_y_low, variance_x_low : ndarray of int64, shape (m,)
         Offset of the first of those.
-    light : tuple of 4 ndarray of int64, shape (num_subfilters or 1,)
-        Lowest and highest displacement of the light along y, then along x: what a mask must cover.
+    light : LightRange
+        Whole pixels that the light moves by, and with it the mask; one range holds for all if the mask is shared.
     """
 
     taps: NDArray[np.float32]
@@ -51,7 +53,7 @@ class CellKernels:
     variance_taps: NDArray[np.float32]
     variance_y_low: Int
     variance_x_low: Int
-    light: tuple[Int, Int, Int, Int]
+    light: LightRange
 
 
 def cells_of(box: Box) -> list[Box]:
@@ -80,67 +82,72 @@ def kernels_of(
         Whether one variance, one mask holds for all subfilters.
     """
     places = [(c.x0 // DCR_CELL, c.y0 // DCR_CELL) for c in cells]
-    known = kept_kernels(plan.digest, tract.tract.tract, one_variance, one_mask)
+    known = kernel_cache(plan.digest, tract.tract.tract, one_variance, one_mask)
     missing = [place for place in dict.fromkeys(places) if place not in known]
     if missing:
         x, y = np.array(missing, np.float64).T * DCR_CELL + (DCR_CELL - 1) / 2
         tan, dy, dx = vectors_on(plan, tract.tract, x, y)
         distance = plan.model.displacement(tan)
-        lsst = plan.config.dcr == "split"
-        made = _kernels(plan.model, distance * dy[:, None], distance * dx[:, None], one_variance, one_mask, lsst)
+        as_lsst = plan.config.dcr == "split"
+        made = _kernels(plan.model, distance * dy[:, None], distance * dx[:, None], one_variance, one_mask, as_lsst)
         known.update(zip(missing, made, strict=True))
     return [known[place] for place in places]
 
 
-def tabulated(kernels: Sequence[CellKernels]) -> tuple[NDArray[Any], ...]:
-    """Kernels as `match_pieces` takes them: which of the different ones each is, and those in a row."""
-    number = {id(kernel): n for n, kernel in enumerate({id(k): k for k in kernels}.values())}
+def tabulated(kernels: Sequence[CellKernels]) -> CellTable:
+    """Kernels as the compiled `match_pieces` takes them: each different one once."""
     different = list({id(k): k for k in kernels}.values())
-
-    def row(arrays: list[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
-        """The taps one after the other, where each begins, and how many each has along y and x."""
-        at = np.cumsum([0, *(a.size for a in arrays)])
-        return np.concatenate([a.ravel() for a in arrays]), at, np.array([a.shape[1:] for a in arrays])
-
-    return (
+    number = {id(kernel): n for n, kernel in enumerate(different)}
+    return CellTable(
         np.array([number[id(k)] for k in kernels]),
-        *row([k.taps for k in different]), np.array([(k.y_low, k.x_low) for k in different]),
-        *row([k.variance_taps for k in different]),
-        np.array([(k.variance_y_low, k.variance_x_low) for k in different]),
+        _tap_table([(k.taps, k.y_low, k.x_low) for k in different]),
+        _tap_table([(k.variance_taps, k.variance_y_low, k.variance_x_low) for k in different]),
         np.array([k.light for k in different]),
-    )  # fmt: skip
+    )
+
+
+def _tap_table(kernels: Sequence[tuple[NDArray[np.float32], Int, Int]]) -> TapTable:
+    """Kernels, each with the offsets of its first tap along y and x, one after the other."""
+    return TapTable(
+        np.concatenate([taps.ravel() for taps, _, _ in kernels]),
+        np.cumsum([0, *(taps.size for taps, _, _ in kernels)]),
+        np.array([taps.shape[1:] for taps, _, _ in kernels]),
+        np.array([(y_low, x_low) for _, y_low, x_low in kernels]),
+    )
 
 
 @lru_cache(maxsize=8)
-def kept_kernels(plan: str, tract: int, one_variance: bool, one_mask: bool) -> dict[tuple[int, int], CellKernels]:
+def kernel_cache(plan: str, tract: int, one_variance: bool, one_mask: bool) -> dict[tuple[int, int], CellKernels]:
     """The kernels made so far in this process, by cell: tiles and patches of a template share most of them."""
     return {}
 
 
 def _kernels(
-    model: DcrModel, dy: Float, dx: Float, one_variance: bool, one_mask: bool, lsst: bool
+    model: DcrModel, dy: Float, dx: Float, one_variance: bool, one_mask: bool, as_lsst: bool
 ) -> Iterator[CellKernels]:
     """The kernels of cells, from the displacements of the model's nodes in each: shape (num_cells, num_nodes)."""
     number, half, zero = model.num_subfilters, (model.degree + 1) // 2, np.zeros(1, np.int64)
     (y_least, y_most), (x_least, x_most) = (_extremes(d, model.weights != 0) for d in (dy, dx))
     y_low, x_low = (_whole(np.floor(least - half) + 1) for least in (y_least, x_least))
     y_last, x_last = (_whole(np.ceil(most + half) - 1) for most in (y_most, x_most))
-    lit = np.abs(model.weights) > _LIGHT
+    lit = np.abs(model.weights) > MIN_FLUX_SHARE
     light = [*_light_range(dy, lit, one_mask), *_light_range(dx, lit, one_mask)]
     for i in range(len(dy)):
         taps = np.empty((number, int(np.max(y_last[i] - y_low[i])) + 1, int(np.max(x_last[i] - x_low[i])) + 1))
         for k in range(number):
             dcr_taps(model.degree, dy[i], dx[i], model.weights[:, k], y_low[i, k], x_low[i, k], taps[k])
         first = y_low[i], x_low[i]
-        if lsst:  # LSST adds the subfilters' variances and leaves masks where they are
+        if as_lsst:  # LSST adds the subfilters' variances and leaves masks where they are
             share = np.full((1, 1, 1), number if one_variance else 1, np.float32)
-            yield CellKernels(taps.astype(np.float32), *first, share, zero, zero, (np.zeros(number, np.int64),) * 4)
+            yield CellKernels(
+                taps.astype(np.float32), *first, share, zero, zero, LightRange(*[np.zeros(number, np.int64)] * 4)
+            )
             continue
         noise, noise_y, noise_x = _squared(taps, model.degree), *first
         if one_variance:
             noise, noise_y, noise_x = _together(noise, *first)
-        here = light[0][i], light[1][i], light[2][i], light[3][i]
-        single, noise_y, noise_x = noise.astype(np.float32), noise_y - _EXTRA, noise_x - _EXTRA
+        here = LightRange(light[0][i], light[1][i], light[2][i], light[3][i])
+        single, noise_y, noise_x = noise.astype(np.float32), noise_y - VARIANCE_MARGIN, noise_x - VARIANCE_MARGIN
         yield CellKernels(taps.astype(np.float32), *first, single, noise_y, noise_x, here)
 
 
@@ -155,7 +162,7 @@ def _light_range(d: Float, lit: NDArray[np.bool_], together: bool) -> tuple[Int,
     least, most = _extremes(d, lit)
     if together:
         least, most = least.min(axis=1, keepdims=True), most.max(axis=1, keepdims=True)
-    return _whole(np.floor(least + _NOTHING)), _whole(np.ceil(most - _NOTHING))
+    return _whole(np.floor(least + MASK_TOLERANCE)), _whole(np.ceil(most - MASK_TOLERANCE))
 
 
 def _whole(values: Float) -> Int:
@@ -171,12 +178,12 @@ def _together(kernels: Float, y_low: Int, x_low: Int) -> tuple[Float, Int, Int]:
 
 
 def _squared(taps: Float, degree: int) -> Float:
-    """Squares of the kernels in pixels, cut `_EXTRA` pixels beyond the taps and scaled to keep their sum.
+    """Squares of the kernels in pixels, cut `VARIANCE_MARGIN` pixels beyond the taps and scaled to keep their sum.
 
     The taps are coefficients; the coefficient filter along both axes makes them the kernel that multiplies pixels.
     """
     full = (_pixels(degree, taps.shape[1]) @ taps @ _pixels(degree, taps.shape[2]).T) ** 2
-    outside = (full.shape[1] - taps.shape[1]) // 2 - _EXTRA
+    outside = (full.shape[1] - taps.shape[1]) // 2 - VARIANCE_MARGIN
     cut = full[:, outside:-outside, outside:-outside]
     kept: Float = cut * (full.sum(axis=(1, 2)) / cut.sum(axis=(1, 2)))[:, None, None]
     return kept

@@ -20,6 +20,7 @@ from dcrflow.geometry.box import Box
 from dcrflow.kernels.binned import binned_median
 from dcrflow.model.pixels import Pixels
 from dcrflow.planning.template import TemplatePlan
+from dcrflow.steps.results import StepResult
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -75,14 +76,14 @@ class VarianceMap:
         return along[j] * (1 - y_share) + along[np.minimum(j + 1, len(self.y) - 1)] * y_share
 
 
-def map_variance(plan: TemplatePlan, tiles: Sequence[Pixels]) -> VarianceMap | None:
+def map_variance(plan: TemplatePlan, tiles: Sequence[StepResult[Pixels]]) -> VarianceMap | None:
     """Smooth the variance of a whole template.
 
     Parameters
     ----------
     plan : TemplatePlan
         Gives the mask planes and the threshold.
-    tiles : sequence of Pixels
+    tiles : sequence of StepResult of Pixels
         From `mosaic_tracts`; together all of ``plan.bbox``.
 
     Returns
@@ -93,7 +94,7 @@ def map_variance(plan: TemplatePlan, tiles: Sequence[Pixels]) -> VarianceMap | N
     factor = plan.config.high_variance_threshold
     if factor is None:
         return None
-    whole = Pixels.joined(plan.bbox, tiles)
+    whole = Pixels.joined(plan.bbox, [tile.pixels for tile in tiles])
     edges_y, edges_x = (_edges(n) for n in plan.bbox.shape)
     medians = np.empty((len(edges_y) - 1, len(edges_x) - 1))
     ignored = sum(1 << plan.planes[name] for name in _IGNORED)
@@ -109,8 +110,9 @@ def map_variance(plan: TemplatePlan, tiles: Sequence[Pixels]) -> VarianceMap | N
     return VarianceMap(centres[0], centres[1], values, float(factor * np.median(smooth.at(rows, columns))))
 
 
-def flag_high_variance(plan: TemplatePlan, pixels: Pixels, smooth: VarianceMap | None) -> NDArray[np.int32]:
+def flag_high_variance(plan: TemplatePlan, tile: StepResult[Pixels], smooth: VarianceMap | None) -> NDArray[np.int32]:
     """The mask of a tile with HIGH_VARIANCE set on its pixels with data where the smoothed variance is high."""
+    pixels = tile.pixels
     if smooth is None or not smooth.reaches_threshold(pixels.box):
         return pixels.mask
     mask, box = pixels.mask.copy(), pixels.box

@@ -9,15 +9,14 @@ from dcrflow.geometry.footprint import Footprint
 from dcrflow.geometry.skymap import Patch
 from dcrflow.model.pixels import PatchPixels
 from dcrflow.planning.template import TemplatePlan
-from dcrflow.steps.timing import timed
+from dcrflow.steps.results import Recorder, StepResult
 from dcrflow.stores.coadds.source import CoaddSource, StripSource
 
 
-@timed
 def load_patch(
     coadds: CoaddSource, plan: TemplatePlan, patch: Patch, box: Box, footprints: Sequence[Footprint] = ()
-) -> PatchPixels:
-    """Read part of a patch's subfilter coadds, its mask planes moved to the plan's bits.
+) -> StepResult[PatchPixels]:
+    """Read part of a patch's subfilter coadds, with its mask planes moved to the plan's bits.
 
     Parameters
     ----------
@@ -30,9 +29,12 @@ def load_patch(
     box : Box
         Which part of it, absolute tract pixels.
     footprints : sequence of Footprint, optional
-        Of the tiles that the part is for: what is out of their reach may be left out.
+        Of the tiles that the part is for: pixels that they do not need may be left out.
     """
+    recorder = Recorder("load_patch", patch=f"{patch.tract}/{patch.patch}")
     if footprints and isinstance(coadds, StripSource):
         strips = [strip for footprint in footprints for strip in plan.strips_to_read(patch, box, footprint)]
-        return coadds.read_strips(patch.tract, patch.patch, plan.band, box, strips, plan.planes)
-    return coadds.read(patch.tract, patch.patch, plan.band, box, plan.planes)
+        pixels = coadds.read_strips(patch.tract, patch.patch, plan.band, box, strips, plan.planes)
+    else:
+        pixels = coadds.read(patch.tract, patch.patch, plan.band, box, plan.planes)
+    return recorder.result(pixels, pixels.damage)

@@ -1,29 +1,126 @@
-"""A patch's subfilters shifted and added the way LSST's pipeline does it, edges included: to compare numbers with.
+"""Patches matched one by one, the way LSST's pipeline does it, to compare numbers with.
 
-Each subfilter of the whole patch is spline-filtered (cubic, mirrored at the patch's edges) and shifted twice; what a
-shift would take from beyond the patch is zero. So the outermost pixels of a patch lack part of their light, and still
-count in the merge: no other method does that.
+The order of steps is LSST's: every patch is matched, filtered to pixels and only then merged; what lies near missing
+pixels, and near a patch's edge, is left out. (All other configurations merge first and filter once.)
+
+With ``rotation="boresight"`` the edges are LSST's too: each subfilter of the whole patch is spline-filtered (cubic,
+mirrored at the patch's edges) and shifted twice; what a shift would take from beyond the patch is zero. So the
+outermost pixels of a patch lack part of their light, and still count in the merge: no other method does that.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dcrflow.base.masks import NO_DATA
+from dcrflow.base.workspace import NEW_MEMORY, Workspace
 from dcrflow.geometry.box import Box
+from dcrflow.kernels.arrays import MaskedImage
 from dcrflow.kernels.convolve import convolve_sum
+from dcrflow.kernels.fill import mark_near_missing
+from dcrflow.kernels.interpolation import filter_radius
 from dcrflow.kernels.spline import dcr_taps
-from dcrflow.kernels.support import FIR_RADIUS
-from dcrflow.model.pixels import PatchPixels
-from dcrflow.planning.template import TemplatePlan, TractPlan, vectors_on
-from dcrflow.steps.coefficients import spline_coefficients
+from dcrflow.model.pixels import PatchPixels, Pixels
+from dcrflow.planning.margins import FILL_MARGIN
+from dcrflow.planning.template import TemplatePlan
+from dcrflow.planning.tiles import TilePart, TractPlan
+from dcrflow.planning.zenith import vectors_on
+from dcrflow.steps.cells import cells_of
+from dcrflow.steps.match import match_cells
+from dcrflow.steps.merge import Matched, MergedTract
+from dcrflow.steps.prefilter import spline_coefficients
 
 Float = NDArray[np.float64]
 
 
-def add_shifted(plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, box: Box) -> Float:
+def shift_as_lsst(plan: TemplatePlan, part: TilePart, patches: Iterable[PatchPixels], workspace: Workspace) -> Pixels:
+    """What `steps.shift` makes of the patches of a tract, in LSST's order; pixels, for a warp that wants them.
+
+    Parameters and result as `dcrflow.steps.shift.shift_subfilters`.
+    """
+    no_data = 1 << plan.planes[NO_DATA]
+    merged = MergedTract.of(plan, part, workspace)
+    for pixels in patches:
+        matched = match_patch(plan, plan.tracts[part.tract], pixels, merged.box, workspace)
+        if matched is not None:
+            merged.add(matched)
+    _, weighed = merged.valid_masks() or (None, None)
+    merged.clear_outside()
+    image, variance, mask, _ = merged.mean
+    if plan.margins.lsst_edges:  # LSST's warp goes over pixels that weigh nothing, as zeros, but not beyond the patches
+        if weighed is not None:
+            mask[~weighed] |= no_data
+            image[~weighed] = 0.0
+        weighed = np.zeros(merged.box.shape, np.bool_)
+        for _, region in part.reads:
+            weighed[region.intersection(merged.box).slices(merged.box)] = True
+    if weighed is not None:
+        mark_near_missing(weighed.view(np.uint8), plan.interpolation.half_width, no_data, mask)
+    out = workspace.array("lsst: pixels", merged.box.shape, np.float32)
+    out[...] = image
+    np.nan_to_num(out, copy=False, posinf=0.0, neginf=0.0)
+    return Pixels(merged.box, out, variance, mask)
+
+
+def match_patch(
+    plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, box: Box, workspace: Workspace = NEW_MEMORY
+) -> Matched | None:
+    """DCR-match one patch on the part of `box` that it has data for.
+
+    Parameters
+    ----------
+    plan : TemplatePlan
+        How the template is made.
+    tract : TractPlan
+        The patch's tract.
+    pixels : PatchPixels
+        The patch, or the part of it that reaches `box`.
+    box : Box
+        Tract pixels.
+    workspace : Workspace, optional
+        Lends work space; the result is not of it.
+
+    Returns
+    -------
+    Matched or None
+        The matched coadd. Left out is what lies near missing pixels, and, but for ``plan.margins.lsst_edges``, what
+        lies near the patch's edge. None if the patch has nothing there.
+    """
+    degrees = plan.margins.patch_degrees
+    radius = filter_radius(degrees)
+    if plan.margins.lsst_edges:
+        out = pixels.box.intersection(box)
+    else:
+        out = tract.reach.reached(pixels.box).intersection(box.grown(radius + FILL_MARGIN))
+    inner = out.intersection(box)
+    if inner.is_empty:
+        return None
+    image = np.empty(out.shape)
+    variance = np.empty(out.shape, np.float32)
+    mask = np.empty(out.shape, np.int32)
+    for piece in match_cells(plan, tract, pixels, cells_of(out), workspace):
+        where = piece.box.slices(out)
+        image[where], variance[where], mask[where] = piece.pixels
+    if plan.margins.lsst_edges:
+        return Matched(out, MaskedImage(add_shifted(plan, tract, pixels, out, workspace), variance, mask))
+    padded = np.pad(image, radius, constant_values=np.nan)  # beyond the patch's edge there is nothing
+    finite = np.isfinite(padded)
+    marks = np.zeros(padded.shape, np.int32)
+    inside = np.s_[radius:-radius, radius:-radius]
+    coefficients = spline_coefficients(plan, padded, finite, 0, marks, degrees, workspace=workspace)
+    matched = coefficients[inside].astype(np.float64)
+    matched[marks[inside] != 0] = np.nan
+    within, whole = inner.slices(out), np.ascontiguousarray
+    return Matched(inner, MaskedImage(whole(matched[within]), whole(variance[within]), whole(mask[within])))
+
+
+def add_shifted(
+    plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, box: Box, workspace: Workspace = NEW_MEMORY
+) -> Float:
     """Shift the subfilters of a patch and add them.
 
     Parameters
@@ -36,11 +133,13 @@ def add_shifted(plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, box: 
         The patch, or the part of it that reaches `box`.
     box : Box
         What is wanted, within the pixels read.
+    workspace : Workspace, optional
+        Lends work space; the result is not of it.
 
     Returns
     -------
     ndarray of float64, shape (y, x) of `box`
-        NaN where a hole of the coadd spoils it.
+        NaN near missing pixels of the coadd.
     """
     patch = next(p.bbox for p in tract.patches if p.bbox.contains(pixels.box))
     tan, y_arcsec, x_arcsec = vectors_on(plan, tract.tract, np.zeros(1), np.zeros(1))
@@ -49,23 +148,22 @@ def add_shifted(plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, box: 
     margin = plan.model.degree + 1 + math.ceil(np.abs(shifts).max())
     out = np.zeros(box.shape)
     for image, weights in zip(pixels.image, plan.model.weights.T, strict=True):
-        spline = _mirrored_coefficients(plan, image, margin)
+        spline = _mirrored_coefficients(plan, image, margin, workspace)
         for shift, weight in zip(shifts[weights != 0], weights[weights != 0], strict=True):
             _add_node(spline, plan.model.degree, shift, weight, pixels.box.grown(margin), patch, box, out)
     return out
 
 
-def _mirrored_coefficients(plan: TemplatePlan, image: NDArray[np.float32], margin: int) -> Float:
-    """Coefficients of an image continued by its mirror image, NaN where a hole spoils them; shape grown by `margin`."""
+def _mirrored_coefficients(plan: TemplatePlan, image: NDArray[np.float32], margin: int, workspace: Workspace) -> Float:
+    """Coefficients of an image continued by its mirror image, NaN near missing pixels; shape grown by `margin`."""
     degrees = (plan.model.degree,)
-    radius = FIR_RADIUS[degrees]
-    padded, inside = (
-        np.pad(image.astype(np.float64), radius + margin, mode="reflect"),
-        np.s_[radius:-radius, radius:-radius],
-    )
-    spoilt = np.zeros(padded.shape, np.int32)
-    found = spline_coefficients(plan, padded, np.isfinite(padded), 0, spoilt, degrees)[inside].astype(np.float64)
-    found[spoilt[inside] != 0] = np.nan
+    radius = filter_radius(degrees)
+    padded = np.pad(image.astype(np.float64), radius + margin, mode="reflect")
+    inside = np.s_[radius:-radius, radius:-radius]
+    marks = np.zeros(padded.shape, np.int32)
+    coefficients = spline_coefficients(plan, padded, np.isfinite(padded), 0, marks, degrees, workspace=workspace)
+    found = coefficients[inside].astype(np.float64)
+    found[marks[inside] != 0] = np.nan
     return found
 
 

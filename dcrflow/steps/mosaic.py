@@ -7,16 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from dcrflow.base.masks import NO_DATA
-from dcrflow.base.workspace import scratch
+from dcrflow.base.workspace import NEW_MEMORY, Workspace
 from dcrflow.geometry.box import Box
+from dcrflow.kernels.arrays import MaskedImage, RunningMean
 from dcrflow.kernels.merge import is_usable, merge_into
 from dcrflow.model.pixels import Pixels
 from dcrflow.planning.template import TemplatePlan
-from dcrflow.steps.timing import timed
+from dcrflow.steps.results import Recorder, StepResult
 
 
-@timed
-def mosaic_tracts(plan: TemplatePlan, box: Box, warped: Sequence[Pixels]) -> Pixels:
+def mosaic_tracts(
+    plan: TemplatePlan, box: Box, warped: Sequence[StepResult[Pixels]], workspace: Workspace = NEW_MEMORY
+) -> StepResult[Pixels]:
     """Average the tracts where they overlap.
 
     Parameters
@@ -25,29 +27,36 @@ def mosaic_tracts(plan: TemplatePlan, box: Box, warped: Sequence[Pixels]) -> Pix
         Gives the weights, the mask planes and the fill value.
     box : Box
         The tile, absolute detector pixels.
-    warped : sequence of Pixels
+    warped : sequence of StepResult of Pixels
         What `warp_tract` made of each tract, all of the tile; may be empty.
+    workspace : Workspace, optional
+        Lends the arrays of the result.
 
     Returns
     -------
-    Pixels
-        Of the tile; where no tract has data, the fill value in image and variance, and in the mask NO_DATA beside what
-        flagged the pixels that it would have been made from.
+    StepResult of Pixels
+        Of the tile; where no tract has data, the fill value in image and variance, and in the mask NO_DATA and the
+        planes of the tracts' pixels there. Where a single tract has data everywhere, its own arrays.
     """
-    if len(warped) == 1 and is_usable(warped[0].image, warped[0].variance):
-        return Pixels(box, warped[0].image, warped[0].variance, warped[0].mask)
-    image, variance, weight = (scratch(f"mosaic {n}", box.shape, np.float32) for n in ("image", "variance", "weight"))
-    mask = scratch("mosaic mask", box.shape, np.int32)
+    recorder = Recorder("mosaic_tracts")
+    tracts = [recorder.include(result) for result in warped]
+    if len(tracts) == 1 and is_usable(tracts[0].image, tracts[0].variance):
+        return recorder.result(tracts[0])
+    image, variance, weight = (
+        workspace.array(f"mosaic: {n}", box.shape, np.float32) for n in ("image", "variance", "weight")
+    )
+    mask = workspace.array("mosaic: mask", box.shape, np.int32)
     for array, start in ((image, np.nan), (variance, np.nan), (mask, 0), (weight, 0)):
         array.fill(start)
     equal = plan.config.combine == "mean"
-    for pixels in warped:
-        merge_into(pixels.image, pixels.variance, pixels.mask, equal, 0, 0, image, variance, mask, weight)
+    merged = RunningMean(image, variance, mask, weight)
+    for pixels in tracts:
+        merge_into(MaskedImage(pixels.image, pixels.variance, pixels.mask), equal, 0, 0, merged)
     empty = weight == 0
     if empty.any():
         image[empty] = plan.config.fill
         variance[empty] = plan.config.fill
         mask[empty] = 1 << plan.planes[NO_DATA]
-        for pixels in warped:
+        for pixels in tracts:
             mask[empty] |= pixels.mask[empty]
-    return Pixels(box, image, variance, mask)
+    return recorder.result(Pixels(box, image, variance, mask))

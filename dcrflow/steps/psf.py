@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from dcrflow.kernels.interpolation import Interpolation
 from dcrflow.kernels.psf import warp_psf_kernel
-from dcrflow.kernels.support import TAPS
 from dcrflow.planning.psf import PsfPlan, PsfShare
 from dcrflow.planning.template import TemplatePlan
 from dcrflow.steps.resample import resample_psf_kernel
@@ -39,13 +39,15 @@ def warp_psf(coadds: CoaddSource, plan: TemplatePlan, psf: PsfPlan) -> NDArray[n
         of_patch = kept[share.patch]
         if of_patch is not None:
             kernel = of_patch.at(share.x, share.y)
-            total[share.node] += _warped(kernel, share, psf.size, plan.config.warp)
+            total[share.node] += _warped(kernel, share, psf.size, plan.interpolation)
             number[share.node] += 1
     total[number == 0] = np.nan  # not 0 / 0, which has another sign: stores do not keep it
     return (total / np.maximum(number, 1)[:, None, None]).astype(np.float32)
 
 
-def _warped(kernel: NDArray[np.float64], share: PsfShare, size: int, warp: str) -> NDArray[np.float64]:
-    if warp in TAPS:
-        return warp_psf_kernel(kernel, (share.x, share.y), share.matrix, size, warp)
-    return resample_psf_kernel(warp, kernel, share.matrix, size)
+def _warped(
+    kernel: NDArray[np.float64], share: PsfShare, size: int, interpolation: Interpolation
+) -> NDArray[np.float64]:
+    if interpolation.weight is None:
+        return resample_psf_kernel(interpolation, kernel, share.matrix, size)
+    return warp_psf_kernel(kernel, (share.x, share.y), share.matrix, size, interpolation)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from dcrflow.base.workspace import kept_scratch
+from dcrflow.base.workspace import Workspace
 from dcrflow.geometry.box import Box
 from dcrflow.model.pixels import Pixels
 from dcrflow.planning.template import TemplatePlan
-from dcrflow.steps.chunk_rows import Slabs
+from dcrflow.steps.chunk_rows import ChunkRowReader
 from dcrflow.steps.load import load_patch
 from dcrflow.steps.mosaic import mosaic_tracts
+from dcrflow.steps.results import StepResult, TimingKey
 from dcrflow.steps.shift import shift_subfilters
 from dcrflow.steps.warp import warp_tract
 from dcrflow.stores.coadds.source import CoaddSource
 
 
-def make_tile(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Pixels:
+def make_tile(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> StepResult[Pixels]:
     """Run all steps for one tile.
 
     Parameters
@@ -24,13 +25,13 @@ def make_tile(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Pixels:
     coadds : CoaddSource
         The subfilter coadds.
     plan : TemplatePlan
-        The orders.
+        How the template is made.
     box : Box
         The tile, absolute detector pixels, within ``plan.bbox``.
 
     Returns
     -------
-    Pixels
+    StepResult of Pixels
         Of the tile.
     """
     warped = []
@@ -40,7 +41,7 @@ def make_tile(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Pixels:
     return mosaic_tracts(plan, box, warped)
 
 
-def make_region(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Pixels:
+def make_region(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> StepResult[Pixels]:
     """Run all steps for a region, tile by tile, but read each pixel once: what tiles share is not read again.
 
     Parameters and result as `make_tile`.
@@ -48,18 +49,18 @@ def make_region(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Pixels:
     tiles = [plan.tile(tile_box) for tile_box in box.tiles(plan.config.tile)]
     image, variance = np.empty(box.shape, np.float32), np.empty(box.shape, np.float32)
     mask = np.empty(box.shape, np.int32)
-    spent: dict[tuple[str, str, int, Box], float] = {}
+    timing: dict[TimingKey, float] = {}
     damage: frozenset[str] = frozenset()
-    with kept_scratch(), Slabs(coadds, plan, tiles) as slabs:
+    workspace = Workspace()
+    with ChunkRowReader(coadds, plan, tiles) as reader:
         for number, tile in enumerate(tiles):
-            reading, lost = slabs.load(number)
-            spent |= reading
-            damage |= lost
-            warped = [
-                warp_tract(plan, part.tract, shift_subfilters(plan, part, slabs.patches(part)), tile.box)
-                for part in tile.parts
-            ]
-            made, where = mosaic_tracts(plan, tile.box, warped), tile.box.slices(box)
-            spent |= made.spent
-            image[where], variance[where], mask[where] = made.image, made.variance, made.mask
-    return Pixels(box, image, variance, mask, spent, damage)
+            reader.load(number)
+            warped = []
+            for part in tile.parts:
+                shifted = shift_subfilters(plan, part, reader.patches(part, workspace), workspace)
+                warped.append(warp_tract(plan, part.tract, shifted, tile.box, workspace))
+            made, where = mosaic_tracts(plan, tile.box, warped, workspace), tile.box.slices(box)
+            timing |= made.timing
+            damage |= made.damage
+            image[where], variance[where], mask[where] = made.pixels.image, made.pixels.variance, made.pixels.mask
+    return StepResult(Pixels(box, image, variance, mask), timing, damage)

@@ -2,10 +2,10 @@
 
 ``reproject-interp``, ``reproject-adaptive`` and ``reproject-exact`` are `reproject.reproject_interp` (bilinear),
 `reproject.reproject_adaptive` (DeForest 2004, with a Gaussian kernel) and `reproject.reproject_exact` (overlap of
-spherical polygons), with their defaults. They know surface brightness, so that what comes out is multiplied by the
-relative area of the pixels; and neither mask nor variance:
+spherical polygons), with their defaults. They work on surface brightness, so their result is multiplied by the
+relative area of the pixels. They know neither mask nor variance:
 
-* the mask is the OR over the bilinear footprint, or of ``nearest`` that of the pixel;
+* the mask is the OR over the four pixels around a place, or of ``nearest`` that of the pixel;
 * the variance is spread by the squared weights, of ``nearest`` and ``reproject-interp`` pixel by pixel; that of
   ``reproject-adaptive`` and ``reproject-exact`` is resampled like the image and multiplied by the mean sum of their
   squared weights at the detector's middle, which is found by resampling single bright pixels.
@@ -13,9 +13,7 @@ relative area of the pixels; and neither mask nor variance:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import reproject
@@ -25,27 +23,22 @@ from dcrflow.geometry.box import Box
 from dcrflow.geometry.mapping import PixelMap, map_pixels
 from dcrflow.geometry.pixel_frame import pixel_frame
 from dcrflow.geometry.wcs import SkyWcs
-from dcrflow.kernels.support import SUPPORT
+from dcrflow.kernels.interpolation import INTERPOLATIONS, Interpolation
 from dcrflow.model.pixels import Pixels
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
-_METHODS: dict[str, Callable[..., Any]] = {
-    "reproject-interp": reproject.reproject_interp,
-    "reproject-adaptive": reproject.reproject_adaptive,
-    "reproject-exact": reproject.reproject_exact,
-}
 _PROBE = 16  # output pixels a side over which the squared weights are averaged
 
 
-def resample(method: str, pixel_map: PixelMap, pixels: Pixels, box: Box, no_data: int) -> Pixels:
+def resample(interpolation: Interpolation, pixel_map: PixelMap, pixels: Pixels, box: Box, no_data: int) -> Pixels:
     """Resample one tract's matched pixels to a tile of the detector; flux is conserved.
 
     Parameters
     ----------
-    method : str
-        ``nearest`` or one of ``reproject-interp``, ``reproject-adaptive``, ``reproject-exact``.
+    interpolation : Interpolation
+        Without weights of its own: to the nearest pixel, or by `reproject`.
     pixel_map : PixelMap
         From detector to tract pixels.
     pixels : Pixels
@@ -62,14 +55,14 @@ def resample(method: str, pixel_map: PixelMap, pixels: Pixels, box: Box, no_data
     """
     x, y, area = _coordinates(pixel_map, box)
     x, y = x - pixels.box.x0, y - pixels.box.y0
-    if method == "nearest":
+    if interpolation.reproject is None:
         image, variance, mask = _nearest(pixels, x, y, no_data)
     else:
         variance, mask = _bilinear(pixels, x, y, no_data)
         stack = np.stack([pixels.image, pixels.variance]).astype(np.float64)
-        image, resampled = reprojected(method, stack, pixel_map.target, pixels.box, pixel_map.source, box)
-        if method != "reproject-interp":
-            variance = resampled * _noise_factor(method, pixel_map)
+        image, resampled = reprojected(interpolation, stack, pixel_map.target, pixels.box, pixel_map.source, box)
+        if interpolation.variance != "bilinear":
+            variance = resampled * _noise_factor(interpolation, pixel_map)
     image, variance = area * image, area**2 * variance
     gone = (mask & no_data != 0) | ~np.isfinite(image)
     image[gone], variance[gone] = np.nan, np.nan
@@ -77,13 +70,15 @@ def resample(method: str, pixel_map: PixelMap, pixels: Pixels, box: Box, no_data
     return Pixels(box, image.astype(np.float32), variance.astype(np.float32), mask)
 
 
-def reprojected(method: str, images: Float, source: SkyWcs, source_box: Box, target: SkyWcs, box: Box) -> Float:
+def reprojected(
+    interpolation: Interpolation, images: Float, source: SkyWcs, source_box: Box, target: SkyWcs, box: Box
+) -> Float:
     """Images of surface brightness on other pixels, by the `reproject` package.
 
     Parameters
     ----------
-    method : str
-        ``reproject-interp``, ``reproject-adaptive`` or ``reproject-exact``.
+    interpolation : Interpolation
+        One that names a function of `reproject`.
     images : ndarray of float64, shape (n, y, x) of `source_box`
         On pixels of `source`.
     source, target : SkyWcs
@@ -96,7 +91,7 @@ def reprojected(method: str, images: Float, source: SkyWcs, source_box: Box, tar
     ndarray of float64, shape (n, y, x) of `box`
         NaN where the images do not reach.
     """
-    found: Float = _METHODS[method](
+    found: Float = getattr(reproject, interpolation.reproject or "")(
         (images, pixel_frame(source, source_box)),
         pixel_frame(target, box),
         shape_out=(len(images), *box.shape),
@@ -154,25 +149,25 @@ def _within(row: Float, column: Float, pixels: Pixels) -> tuple[tuple[Int, Int],
 
 
 @lru_cache(maxsize=64)
-def _noise_factor(method: str, pixel_map: PixelMap) -> float:
+def _noise_factor(interpolation: Interpolation, pixel_map: PixelMap) -> float:
     """Mean sum of the squared weights at the middle of the detector, from pixels that are one among zeros."""
     middle = pixel_map.bbox
     box = Box(middle.x0 + middle.width // 2, middle.y0 + middle.height // 2, _PROBE, _PROBE)
-    reach = SUPPORT[method]
+    reach = interpolation.support
     source_box = Box.around(*map_pixels(pixel_map.source, pixel_map.target, *box.outline())).grown(reach)
     y, x = np.mgrid[: source_box.height, : source_box.width]
     combs = (y % reach * reach + x % reach == np.arange(reach**2)[:, None, None]).astype(np.float64)
-    weights = reprojected(method, combs, pixel_map.target, source_box, pixel_map.source, box)
+    weights = reprojected(interpolation, combs, pixel_map.target, source_box, pixel_map.source, box)
     return float(np.sum(weights**2, axis=0).mean())
 
 
-def resample_psf_kernel(method: str, kernel: Float, matrix: Float, size: int) -> Float:
+def resample_psf_kernel(interpolation: Interpolation, kernel: Float, matrix: Float, size: int) -> Float:
     """The PSF of a star in the middle of a pixel, as `dcrflow.kernels.psf.warp_psf_kernel`; of ``nearest`` bilinear."""
-    margin = SUPPORT[method]
-    padded = np.pad(kernel, margin)
+    if interpolation.reproject is None:
+        interpolation = INTERPOLATIONS["reproject-interp"]
+    padded = np.pad(kernel, interpolation.support)
     source_box, box = (Box(-(w // 2), -(h // 2), w, h) for h, w in (padded.shape, (size, size)))
-    name = "reproject-interp" if method == "nearest" else method
-    found = reprojected(name, padded[None], _plane(np.eye(2)), source_box, _plane(matrix), box)[0]
+    found = reprojected(interpolation, padded[None], _plane(np.eye(2)), source_box, _plane(matrix), box)[0]
     normalised: Float = np.nan_to_num(found) / np.nansum(found)
     return normalised
 

@@ -1,4 +1,4 @@
-"""write_template: the tiles of a template, put together and into the store."""
+"""write_tiles: the tiles of a template, put together and written to the store."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ from dcrflow.steps import dataset
 from dcrflow.steps.high_variance import flag_high_variance, map_variance
 from dcrflow.steps.psf import warp_psf
 from dcrflow.steps.region import make_region
-from dcrflow.steps.timing import summary
+from dcrflow.steps.results import StepResult, combined, timing_summary
 from dcrflow.stores.coadds.source import CoaddSource
 from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
 
 Psf = tuple[PsfPlan, NDArray[np.float32]]
 
 
-def assemble(plan: TemplatePlan, tiles: Sequence[Pixels], psf: Psf | None = None) -> xr.Dataset:
+def assemble(plan: TemplatePlan, tiles: Sequence[StepResult[Pixels]], psf: Psf | None = None) -> xr.Dataset:
     """Put the tiles of a template together, in memory, laid out and described as the store keeps it.
 
     HIGH_VARIANCE is set here, where the whole detector is. `psf` are the PSF's nodes and what `warp_psf` made of them.
     """
-    whole = Pixels.joined(plan.bbox, tiles)
+    pixels = Pixels.joined(plan.bbox, [tile.pixels for tile in tiles])
+    timing, damage_of_tiles = combined(tiles)
+    whole = StepResult(pixels, timing, damage_of_tiles)
     mask = flag_high_variance(plan, whole, map_variance(plan, [whole]))
-    template = dataset.template_dataset(plan, whole.image, whole.variance, mask, psf)
-    damage = sorted(frozenset(_without_psf(plan, psf)).union(*(tile.damage for tile in tiles)))
+    template = dataset.template_dataset(plan, pixels.image, pixels.variance, mask, psf)
+    damage = sorted(damage_of_tiles.union(_without_psf(plan, psf)))
     return template.assign_attrs(damage=damage) if damage else template
 
 
@@ -41,16 +43,16 @@ def _without_psf(plan: TemplatePlan, psf: Psf | None) -> Iterator[str]:
     if psf is None:
         return
     nodes, kernels = psf
-    lost = set(np.flatnonzero(np.isnan(kernels).all(axis=(1, 2))).tolist())
-    for tract, patch in sorted({(s.patch.tract, s.patch.patch) for s in nodes.shares if s.node in lost}):
+    without = set(np.flatnonzero(np.isnan(kernels).all(axis=(1, 2))).tolist())
+    for tract, patch in sorted({(s.patch.tract, s.patch.patch) for s in nodes.shares if s.node in without}):
         yield f"tract {tract} patch {patch} band {plan.band}: psf: no kernel is usable, or its chunk is damaged or gone"
 
 
-def write_template(
-    plan: TemplatePlan, store: TemplateStore, tiles: Sequence[Pixels], psf: Psf | None = None
+def write_tiles(
+    plan: TemplatePlan, store: TemplateStore, tiles: Sequence[StepResult[Pixels]], psf: Psf | None = None
 ) -> TemplateRecord:
     """Write a template from its tiles; its status last."""
-    took, began = summary(tiles), perf_counter()
+    took, began = timing_summary(tiles), perf_counter()
     record = dataset.write_template(assemble(plan, tiles, psf), store)
     took["steps"]["write_template"] = round(perf_counter() - began, 4)
     return replace(record, took=took)
@@ -61,4 +63,4 @@ def make_template(
 ) -> TemplateRecord:
     """All steps of a template in one go, and its writing."""
     psf = None if nodes is None else (nodes, warp_psf(coadds, plan, nodes))
-    return write_template(plan, store, [make_region(coadds, plan, plan.bbox)], psf)
+    return write_tiles(plan, store, [make_region(coadds, plan, plan.bbox)], psf)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from dcrflow.geometry.skymap import Outline
 from dcrflow.model.visit import DetectorVisit
-from dcrflow.planning.template import TemplatePlan, vectors_on
+from dcrflow.planning.template import TemplatePlan
+from dcrflow.planning.zenith import vectors_on
 from dcrflow.stores.coadds.store import DcrCoadds, open_coadds
 from dcrflow.view.plots import name_axes
 

@@ -19,8 +19,8 @@ from benchmarks.scene import Work
 from dcrflow.model.config import TemplateConfig
 from dcrflow.model.pixels import PatchPixels, Pixels
 from dcrflow.planning.template import TemplatePlan, plan_template
-from dcrflow.steps import make_region, mosaic_tracts, warp_tract
-from dcrflow.steps.chunk_rows import Slabs
+from dcrflow.steps import StepResult, make_region, mosaic_tracts, warp_tract
+from dcrflow.steps.chunk_rows import ChunkRowReader
 from dcrflow.stores.zarr.arrays import write_array
 
 
@@ -64,7 +64,7 @@ def lsst_merge_and_warp(work: Work, patches: list[PatchPixels]) -> Callable[[], 
             some = weights > 0
             total[some] /= weights[some]
             spread[some] /= weights[some]
-            warped.append(warp_tract(plan, index, Pixels(box, total, spread, mask), plan.bbox))
+            warped.append(warp_tract(plan, index, StepResult(Pixels(box, total, spread, mask)), plan.bbox))
         return mosaic_tracts(plan, plan.bbox, warped)
 
     return run
@@ -123,9 +123,9 @@ def reproject_bicubic(work: Work, images: list[Path]) -> Callable[[], object]:
 
 def read_all(work: Work, plan: TemplatePlan) -> None:
     """Read what a detector needs, as it is read when it is made."""
-    with Slabs(work.coadds, plan, plan.tiles) as slabs:
+    with ChunkRowReader(work.coadds, plan, plan.tiles) as reader:
         for number in range(len(plan.tiles)):
-            slabs.load(number)
+            reader.load(number)
 
 
 def floor(work: Work, plan: TemplatePlan, folder: Path) -> Callable[[], object]:

@@ -13,7 +13,7 @@ from dcrflow.cluster.memory import set_thresholds
 from dcrflow.model.config import TemplateConfig
 from dcrflow.planning.template import plan_template
 from dcrflow.steps import make_template
-from dcrflow.steps.cells import kept_kernels
+from dcrflow.steps.cells import kernel_cache
 from dcrflow.stores.templates.store import TemplateStore
 
 OURS = TemplateConfig(granularity="detector")
@@ -23,7 +23,7 @@ set_thresholds()  # as in every worker
 
 def make(work: Work, folder: Path, tile: int = 1024, name: str = "out") -> None:
     """From the local store to a written template; of a detector-visit that has not been seen before."""
-    kept_kernels.cache_clear()
+    kernel_cache.cache_clear()
     rmtree(folder / f"{name}.zarr", ignore_errors=True)  # one that is there, and the same, would not be written
     plan = plan_template(work.coadds, work.visit, OURS.model_copy(update={"tile": tile}))
     make_template(work.coadds, plan, TemplateStore.create_or_open(folder / f"{name}.zarr"))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from dcrflow.stores.templates.store import TemplateRecord
 
-NAMES = ("load_patch", "shift_subfilters", "warp_tract", "mosaic_tracts", "write_template", "make_template")
+NAMES = ("load_patch", "shift_subfilters", "warp_tract", "mosaic_tracts", "write_tiles", "make_template")
 
 
 def load_patch(*_: object) -> None:
@@ -27,14 +27,14 @@ def mosaic_tracts(*_: object) -> None:
     """Nothing."""
 
 
-def write_template(*_: object) -> TemplateRecord:
+def write_tiles(*_: object) -> TemplateRecord:
     """Nothing, done."""
     return TemplateRecord(0, 0, "complete", 1.0, "", "", None)
 
 
 def make_template(*_: object) -> TemplateRecord:
     """Nothing, done."""
-    return write_template()
+    return write_tiles()
 
 
 @contextmanager

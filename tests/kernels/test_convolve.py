@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
-from dcrflow.kernels.convolve import convolve_sum, or_footprint
+from dcrflow.kernels.arrays import LightRange
+from dcrflow.kernels.convolve import convolve_sum, or_shifted
 
 
 def oracle(
@@ -74,14 +75,14 @@ def test_nan_spoils_its_neighbourhood_alone() -> None:
 
 
 @pytest.mark.parametrize("low_high", [((0, 0), (0, 0)), ((-1, 2), (-3, 1)), ((1, 1), (2, 3))])
-def test_or_footprint_against_brute_force(low_high: tuple[tuple[int, int], tuple[int, int]]) -> None:
+def test_or_shifted_against_brute_force(low_high: tuple[tuple[int, int], tuple[int, int]]) -> None:
     (low_y, high_y), (low_x, high_x) = low_high
     rng = np.random.default_rng(0)
     stack = (1 << rng.integers(0, 4, (1, 30, 33))).astype(np.int32) * (rng.random((1, 30, 33)) < 0.03)
     stack = stack.astype(np.int32)
     out = np.zeros((20, 21), np.int32)
     one = lambda v: np.array([v])  # noqa: E731
-    or_footprint(stack, np.int32(7), one(low_y), one(high_y), one(low_x), one(high_x), 4, 6, out)
+    or_shifted(stack, np.int32(7), LightRange(one(low_y), one(high_y), one(low_x), one(high_x)), 4, 6, out)
     expected = np.zeros_like(out)
     for y in range(20):
         for x in range(21):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dcrflow.kernels.convolve import convolve_sum, or_footprint
+from dcrflow.kernels.arrays import CellTable, LightRange, MaskedImage, RunningMean, TapTable
+from dcrflow.kernels.convolve import convolve_sum, or_shifted
 from dcrflow.kernels.match import match_pieces
 from dcrflow.kernels.merge import merge_into
 
@@ -25,31 +26,35 @@ def test_piece_by_piece(planes_of_noise: int, first: bool) -> None:
     kernel_of = np.array([0, 1, 1, 0])
     variance[0, 51, 55] = np.nan  # within reach of the last piece
 
-    def fresh() -> tuple[np.ndarray, ...]:
+    def fresh() -> RunningMean:
         shape = (60, 100)
-        return np.full(shape, np.nan), np.zeros(shape, np.float32), np.zeros(shape, np.int32), np.zeros(shape, "f4")
+        zeros = (np.zeros(shape, dtype) for dtype in (np.float32, np.int32, np.float32))
+        return RunningMean(np.full(shape, np.nan), *zeros)
 
     together, alone = fresh(), fresh()
     for y0, x0, height, width in PIECES if first else ():
-        for array in (together[0], together[2], together[3]):
+        for array in (together.image, together.mask, together.weight):
             array[y0 - 10 : y0 - 10 + height, x0 - 5 : x0 - 5 + width] = 7
-    row = [np.concatenate([k.ravel() for k in of]) for of in (kernels, noise)]
-    at = [np.cumsum([0, *(k.size for k in of)]) for of in (kernels, noise)]
-    shape = [np.array([k.shape[1:] for k in of]) for of in (kernels, noise)]
-    left = match_pieces(
-        image, variance, mask, np.int32(2), PIECES, kernel_of, row[0], at[0], shape[0], low, row[1], at[1], shape[1],
-        noise_low, light, False, first, -10, -5, *together,
+    tables = [
+        TapTable(
+            np.concatenate([k.ravel() for k in taps]), np.cumsum([0, *(k.size for k in taps)]),
+            np.array([k.shape[1:] for k in taps]), offsets,
+        )
+        for taps, offsets in ((kernels, low), (noise, noise_low))
+    ]  # fmt: skip
+    skipped = match_pieces(
+        MaskedImage(image, variance, mask), np.int32(2), PIECES, CellTable(kernel_of, *tables, light),
+        False, first, -10, -5, together,
     )  # fmt: skip
-    assert left.tolist() == [False, False, False, True]
+    assert skipped.tolist() == [False, False, False, True]
     for (y0, x0, height, width), c in zip(PIECES[:-1], kernel_of, strict=False):
-        found, spread = np.empty((height, width)), np.empty((height, width), np.float32)
-        bits = np.empty((height, width), np.int32)
-        convolve_sum(image, kernels[c], *low[c], y0, x0, found)
-        convolve_sum(variance, noise[c], *noise_low[c], y0, x0, spread)
-        or_footprint(mask, np.int32(2), *light[c], y0, x0, bits)
-        merge_into(found, spread, bits, False, y0 - 10, x0 - 5, *alone)
+        found = MaskedImage(*(np.empty((height, width), dtype) for dtype in (np.float64, np.float32, np.int32)))
+        convolve_sum(image, kernels[c], *low[c], y0, x0, found.image)
+        convolve_sum(variance, noise[c], *noise_low[c], y0, x0, found.variance)
+        or_shifted(mask, np.int32(2), LightRange(*light[c]), y0, x0, found.mask)
+        merge_into(found, False, y0 - 10, x0 - 5, alone)
     for a, b in zip(together, alone, strict=True):
         np.testing.assert_array_equal(a, b)
-    assert np.isfinite(together[0]).sum() == (PIECES[:-1, 2] * PIECES[:-1, 3]).sum()
-    assert not (together[2] & ~2).any()
-    assert (together[2] == 2).any()
+    assert np.isfinite(together.image).sum() == (PIECES[:-1, 2] * PIECES[:-1, 3]).sum()
+    assert not (together.mask & ~2).any()
+    assert (together.mask == 2).any()

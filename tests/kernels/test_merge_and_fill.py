@@ -5,25 +5,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dcrflow.kernels.fill import fill_holes, mark_near_holes
+from dcrflow.kernels.arrays import MaskedImage, RunningMean
+from dcrflow.kernels.fill import fill_missing, mark_near_missing
 from dcrflow.kernels.merge import merge_into
 
 values = st.floats(-1e6, 1e6, width=32) | st.just(float("nan"))
 variances = st.floats(0.0009765625, 1e6, width=32) | st.sampled_from([0.0, -1.0, float("nan"), float("inf")])
 
 
-def merged(
-    images: list[np.ndarray], noise: list[np.ndarray], masks: list[np.ndarray], equal: bool
-) -> tuple[np.ndarray, ...]:
+def merged(images: list[np.ndarray], noise: list[np.ndarray], masks: list[np.ndarray], equal: bool) -> RunningMean:
     shape = images[0].shape
-    out = (
+    out = RunningMean(
         np.full(shape, np.nan),
         np.full(shape, np.nan, np.float32),
         np.zeros(shape, np.int32),
         np.zeros(shape, np.float32),
     )
     for image, variance, mask in zip(images, noise, masks, strict=True):
-        merge_into(image, variance, mask, equal, 0, 0, *out)
+        merge_into(MaskedImage(image, variance, mask), equal, 0, 0, out)
     return out
 
 
@@ -57,11 +56,11 @@ def test_fill_is_smooth_and_local() -> None:
     known = np.ones(plane.shape, np.uint8)
     known[20:32, 25:40] = 0
     filled = np.where(known, plane, np.nan)
-    assert fill_holes(filled, known, 24) == 12 * 15
+    assert fill_missing(filled, known, 24) == 12 * 15
     np.testing.assert_array_equal(filled[known == 1], plane[known == 1])
     assert np.abs(filled - plane).max() < 0.15  # within what the plane varies across the hole
     again = np.where(known, plane, np.inf)[10:45, 15:55].copy()
-    fill_holes(again, known[10:45, 15:55].copy(), 24)
+    fill_missing(again, known[10:45, 15:55].copy(), 24)
     np.testing.assert_array_equal(again, filled[10:45, 15:55])
 
 
@@ -69,22 +68,22 @@ def test_fill_of_a_constant_is_the_constant() -> None:
     image = np.full((40, 40), np.nan)
     image[:5] = 7.0
     known = np.isfinite(image).view(np.uint8)
-    fill_holes(image, known, 10)
+    fill_missing(image, known, 10)
     assert np.all(image[:15] == 7)
     assert np.all(image[15:] == 0)
 
 
 def test_all_or_nothing() -> None:
     image = np.full((5, 5), np.nan)
-    assert fill_holes(image, np.zeros((5, 5), np.uint8), 3) == 25
+    assert fill_missing(image, np.zeros((5, 5), np.uint8), 3) == 25
     assert np.all(image == 0)
-    assert fill_holes(image, np.ones((5, 5), np.uint8), 3) == 0
+    assert fill_missing(image, np.ones((5, 5), np.uint8), 3) == 0
 
 
 @given(known=hnp.arrays(np.bool_, (9, 11), elements=st.booleans()), radius=st.integers(0, 5))
 def test_marks_against_brute_force(known: np.ndarray, radius: int) -> None:
     mask = np.zeros(known.shape, np.int32)
-    mark_near_holes(known.view(np.uint8), radius, 4, mask)
+    mark_near_missing(known.view(np.uint8), radius, 4, mask)
     expected = np.zeros_like(mask)
     for y, x in np.argwhere(~known):
         expected[max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1] = 4

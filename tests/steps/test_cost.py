@@ -131,7 +131,7 @@ def test_no_array_is_copied_in_vain(small: MemoryStore) -> None:
     """The peak of a detector: its output, what a row of its tiles lies on, and the work space of one tile."""
     peak, plan = peak_of(small)
     made = 12 * plan.bbox.area
-    regions = [part.region.grown(plan.merge_margin) for tile in plan.tiles for part in tile.parts]
+    regions = [part.region.grown(plan.margins.merge) for tile in plan.tiles for part in tile.parts]
     work = max(34 * box.area for box in regions) + max((20 + 4 * 12) * box.area for box in regions)
     under = BYTES_A_PIXEL * sum(box.area for box in chunks_under(plan))
     assert peak < made + work + 0.75 * under, "a row of tiles lies on part of the input"
@@ -148,7 +148,7 @@ def test_memory_does_not_grow_with_the_number_of_patches(small: MemoryStore) -> 
 def test_no_float64_leaves_a_step(small: MemoryStore) -> None:
     coadds = open_coadds(small)
     plan = plan_template(coadds, detector_visit(SMALL))
-    made = make_region(coadds, plan, Box(0, 0, 100, 100))
+    made = make_region(coadds, plan, Box(0, 0, 100, 100)).pixels
     assert (made.image.dtype, made.variance.dtype, made.mask.dtype) == (np.float32, np.float32, np.int32)
 
 

@@ -6,7 +6,7 @@ from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
 from dcrflow.planning.template import plan_template
 from dcrflow.steps import make_region, make_tile
-from dcrflow.steps.timing import summary
+from dcrflow.steps.results import timing_summary
 from dcrflow.stores.coadds.store import open_coadds
 
 
@@ -18,9 +18,9 @@ def test_every_tract_counts() -> None:
     make_tile(source, plan, plan.bbox)  # compiles
     for make in (make_tile, make_region):
         made = make(source, plan, plan.bbox)
-        warps = [key for key in made.spent if key[0] == "warp_tract"]
-        assert sorted(key[2] for key in warps) == [0, 1]
-        took = summary([made])
+        warps = [key for key in made.timing if key.step == "warp_tract"]
+        assert sorted(key.tract for key in warps) == [0, 1]
+        took = timing_summary([made])
         assert took["steps"].keys() == {"load_patch", "shift_subfilters", "warp_tract", "mosaic_tracts"}
-        assert abs(took["steps"]["warp_tract"] - sum(made.spent[key] for key in warps)) < 1e-3
+        assert abs(took["steps"]["warp_tract"] - sum(made.timing[key] for key in warps)) < 1e-3
         assert took["patches"].keys() == {f"{t}/{p}" for t in (7, 8) for p in range(4)}

@@ -1,0 +1,109 @@
+"""The patches of a tract, merged: a running weighted mean on the strips that a tile needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcrflow.base.workspace import Workspace
+from dcrflow.geometry.box import Box
+from dcrflow.kernels.arrays import MaskedImage, RunningMean
+from dcrflow.kernels.merge import is_whole, merge_into, valid_masks
+from dcrflow.planning.template import TemplatePlan
+from dcrflow.planning.tiles import TilePart
+from dcrflow.steps.strips import strips_merged
+
+Bool = NDArray[np.bool_]
+
+
+class Matched(NamedTuple):
+    """A DCR-matched region of a patch: image of float64; NaN where there are no data."""
+
+    box: Box
+    pixels: MaskedImage
+
+
+class MergedTract:
+    """The running mean of a tract's patches on some strips; anything outside them.
+
+    Parameters
+    ----------
+    box : Box
+        The region of the arrays, tract pixels.
+    strips : sequence of Box
+        The parts of it that are wanted, from top to bottom, one above the other.
+    equal : bool
+        Whether all patches weigh the same.
+    workspace : Workspace
+        Lends the arrays, `mean` and what `valid_masks` returns.
+    """
+
+    def __init__(self, box: Box, strips: Sequence[Box], equal: bool, workspace: Workspace) -> None:
+        self.box, self.strips, self.equal = box, tuple(strips), equal
+        self._workspace = workspace
+        self.mean = RunningMean(
+            workspace.array("merge: image", box.shape, np.float64),
+            workspace.array("merge: variance", box.shape, np.float32),
+            workspace.array("merge: mask", box.shape, np.int32),
+            workspace.array("merge: weight", box.shape, np.float32),
+        )
+        self._cleared = False
+
+    @classmethod
+    def of(cls, plan: TemplatePlan, part: TilePart, workspace: Workspace) -> MergedTract:
+        """For a tile's part of a tract; nothing is merged yet."""
+        box = part.region.grown(plan.margins.merge)
+        return cls(box, strips_merged(plan, part), plan.config.combine == "mean", workspace)
+
+    def leave_clearing(self) -> bool:
+        """Whether the mean is yet to be cleared; the caller then clears all strips while it merges the first patch."""
+        left, self._cleared = not self._cleared, True
+        return left
+
+    def clear(self) -> None:
+        """Clear the strips, unless that has been done."""
+        if not self._cleared:
+            for where in (strip.slices(self.box) for strip in self.strips):
+                self.mean.image[where] = np.nan
+                self.mean.mask[where] = self.mean.weight[where] = 0
+        self._cleared = True
+
+    def add(self, matched: Matched) -> None:
+        """Merge a matched region."""
+        self.clear()
+        y0, x0 = matched.box.y0 - self.box.y0, matched.box.x0 - self.box.x0
+        merge_into(matched.pixels, self.equal, y0, x0, self.mean)
+
+    def valid_masks(self) -> tuple[Bool, Bool] | None:
+        """Where the image is finite, and where something has weight; None if both hold on all strips.
+
+        If they do not, all arrays become zero outside the strips, and the variance where nothing has weight.
+        """
+        self.clear()
+        within = self._strips_in_arrays()
+        if all(is_whole(self.mean.image, self.mean.weight, at.y0, at.y1, at.x0, at.x1) for at in within):
+            return None
+        finite = self._workspace.array("merge: finite", self.box.shape, np.bool_)
+        weighed = self._workspace.array("merge: weighed", self.box.shape, np.bool_)
+        finite.fill(True)
+        weighed.fill(True)
+        self.clear_outside()
+        for at in within:
+            valid_masks(self.mean, at.y0, at.y1, at.x0, at.x1, finite, weighed)
+        return finite, weighed
+
+    def clear_outside(self) -> None:
+        """Make image, variance and mask zero outside the strips."""
+        for array in (self.mean.image, self.mean.variance, self.mean.mask):
+            done = 0
+            for at in self._strips_in_arrays():
+                array[done : at.y0] = 0
+                array[at.y0 : at.y1, : at.x0] = array[at.y0 : at.y1, at.x1 :] = 0
+                done = at.y1
+            array[done:] = 0
+
+    def _strips_in_arrays(self) -> list[Box]:
+        return [strip.moved(-self.box.x0, -self.box.y0) for strip in self.strips]
