@@ -1,6 +1,7 @@
 """The template store: its layout, and that a template is there whole or not at all."""
 
 import errno
+import gc
 import json
 import os
 import pickle
@@ -21,7 +22,9 @@ from zarr.storage import LocalStore, MemoryStore
 
 from dcrflow.base.errors import TemplateStoreError
 from dcrflow.base.masks import STANDARD_PLANES, flag_attributes
+from dcrflow.stores import files, locks
 from dcrflow.stores.locks import locked
+from dcrflow.stores.templates import places, reading
 from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
 
 PROVENANCE = {"config_hash": "c0ffee", "inputs": "coadds.zarr"}
@@ -78,6 +81,9 @@ def test_the_layout_is_the_contracts(side: int, tmp_path: Path) -> None:
         assert attributes.pop("status") == "complete"
         assert set(attributes.pop("crc32")) == set(made.variables)
         assert attributes.pop("attributes_crc32") > 0
+        files = {n: [p.stat().st_size for p in (tmp_path / f"t.zarr/12/3/{n}/c").rglob("*") if p.is_file()] for n in
+                 made.variables}  # fmt: skip
+        assert attributes.pop("stored_bytes") == {n: sum(sizes) for n, sizes in files.items()}
         assert attributes == made.attrs
     for name in ("image", "variance", "mask"):
         array = root[f"12/3/{name}"]
@@ -268,6 +274,98 @@ def test_the_same_again_does_not_replace_what_cannot_be_read_now(
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
+def test_what_was_opened_stays_what_it_was(tmp_path: Path) -> None:
+    """In a directory: its files are kept open."""
+    store = TemplateStore.create_or_open(tmp_path / "t.zarr")
+    store.write(template(seed=1, psf=True))
+    opened = store.read(12, 3)
+    store.write(template(seed=2, psf=True))
+    xr.testing.assert_equal(opened.load(), template(seed=1, psf=True))
+    xr.testing.assert_equal(store.read(12, 3).load(), template(seed=2, psf=True))
+
+
+@pytest.mark.parametrize("how", ["pickled", "many files open", "memory"])
+def test_what_is_not_kept_is_an_error_once_it_was_replaced(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = TemplateStore.create_or_open(MemoryStore() if how == "memory" else tmp_path / "t.zarr")
+    store.write(template(seed=1))
+    if how == "many files open":
+        monkeypatch.setattr(reading, "_SHARE", 1 << 40)
+    opened = store.read(12, 3)
+    if how == "pickled":
+        opened = pickle.loads(pickle.dumps(opened))
+    xr.testing.assert_equal(opened.load(), template(seed=1))
+    lazy = pickle.loads(pickle.dumps(store.read(12, 3))) if how == "pickled" else store.read(12, 3)
+    store.write(template(seed=2))
+    for name in ("image", "variance", "mask"):
+        with pytest.raises(TemplateStoreError, match="template 12/3 was replaced or removed after it was opened"):
+            lazy[name].compute()
+
+
+def test_files_that_are_kept_open_are_closed(tmp_path: Path) -> None:
+    store = TemplateStore.create_or_open(tmp_path / "t.zarr")
+    store.write(template())
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(40):
+        store.read(12, 3).load()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
+def test_a_displaced_writer_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that stands still before any of its files, and goes on when another has written the template."""
+    plain = places.FolderPlace.add
+    for number in range(2 * len(template().variables) + 1):
+        store = TemplateStore.create_or_open(tmp_path / f"{number}.zarr")
+        store.write(template(seed=1))
+        written = 0
+
+        def add(place: places.FolderPlace, key: str, data: Any, number: int = number, store: Any = store) -> None:
+            nonlocal written
+            if written == number:
+                with monkeypatch.context() as patched:
+                    patched.setattr(places.FolderPlace, "add", plain)
+                    patched.setattr(locks, "_is_dead", lambda _: True)
+                    store.write(template(seed=2))
+            written += 1
+            plain(place, key, data)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(places.FolderPlace, "add", add)
+            with pytest.raises(TemplateStoreError, match="taken over by another writer"):
+                store.write(template(seed=3))
+        xr.testing.assert_equal(store.read(12, 3).load(), template(seed=2))
+        assert store.damaged(12, 3) == ()
+        assert not list((tmp_path / f"{number}.zarr/.dcrflow/locks").iterdir())
+
+
+def test_where_two_folders_cannot_be_exchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the old one steps aside first; a writer that dies between the two has its old template put back."""
+    monkeypatch.setattr(files, "exchange", lambda *_: False)
+    store = TemplateStore.create_or_open(tmp_path / "t.zarr")
+    for seed in (1, 2):
+        store.write(template(seed=seed))
+        xr.testing.assert_equal(store.read(12, 3).load(), template(seed=seed))
+    plain, renamed = os.rename, []
+
+    def rename(one: Any, other: Any) -> None:
+        if renamed and renamed[-1].endswith("/old"):
+            raise CrashError(str(one))
+        renamed.append(str(other))
+        plain(one, other)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", rename)
+        with pytest.raises(CrashError):
+            store.write(template(seed=3))
+    assert store.status(12, 3) is None
+    store.remove_leftovers([12])
+    store.write_status(12, 3, "failed", PROVENANCE, {"type": "A", "message": "b"})
+    assert store.status(12, 3) == record()
+    xr.testing.assert_equal(store.read(12, 3).load(), template(seed=2))
+
+
 def test_a_writer_without_status_is_seen_by_no_reader() -> None:
     """What a reader sees while a template is written anew: the old one, then none, then the new one."""
     seen: list[float | None] = []
@@ -318,16 +416,41 @@ def test_damage_is_found() -> None:
     assert sorted(store.damaged(12, 3)) == ["image", "variance"]
 
 
-def test_a_lost_shard_reads_as_no_data() -> None:
+@pytest.mark.parametrize("how", ["removed", "emptied"])
+@pytest.mark.parametrize("where", ["memory", "directory"])
+def test_a_lost_shard_is_an_error_and_not_no_data(how: str, where: str, tmp_path: Path) -> None:
     memory = MemoryStore()
-    store = TemplateStore.create_or_open(memory)
+    store = TemplateStore.create_or_open(memory if where == "memory" else tmp_path / "t.zarr")
     store.write(template())
+    found = store.read(12, 3)
     for name in ("image", "variance", "mask"):
-        del memory._store_dict[f"12/3/{name}/c/0/0"]
-    found = store.read(12, 3).compute()
-    assert np.isnan(found.image).all()
-    assert np.isnan(found.variance).all()
-    assert (found.mask == 1 << STANDARD_PLANES["NO_DATA"]).all()
+        key, file = f"12/3/{name}/c/0/0", tmp_path / f"t.zarr/12/3/{name}/c/0/0"
+        if where == "memory" and how == "removed":
+            del memory._store_dict[key]
+        elif where == "memory":
+            memory._store_dict[key] = type(memory._store_dict[key]).from_bytes(b"")
+        elif how == "removed":
+            file.unlink()
+        else:
+            file.write_bytes(b"")
+    found = store.read(12, 3) if where == "directory" else found  # whose files are kept open
+    for name in ("image", "variance", "mask"):
+        with pytest.raises(
+            TemplateStoreError, match=f"pixels of {name} of the template 12/3 are lost: .*make it again"
+        ):
+            found[name].compute()
+    assert set(store.damaged(12, 3)) == {"image", "variance", "mask"}
+
+
+def test_a_variable_that_was_all_fill_value_has_no_chunks_and_reads_so(tmp_path: Path) -> None:
+    store = TemplateStore.create_or_open(tmp_path / "t.zarr")
+    empty = template()
+    empty["image"][:] = np.nan
+    empty["mask"][:] = 1 << STANDARD_PLANES["NO_DATA"]
+    store.write(empty)
+    assert not (tmp_path / "t.zarr/12/3/image/c").exists()
+    xr.testing.assert_equal(store.read(12, 3).load(), empty)
+    assert store.damaged(12, 3) == ()
 
 
 @pytest.mark.parametrize(
@@ -389,11 +512,11 @@ def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patched:
-        patched.setattr(zarr, "create_group", denied)
+        patched.setattr(os, "rename", denied)
         with pytest.raises(TemplateStoreError, match=r"t\.zarr: PermissionError: .*Permission denied; give a place"):
             TemplateStore.create_or_open(tmp_path / "t.zarr")
     store = TemplateStore.create_or_open(tmp_path / "t.zarr")
-    monkeypatch.setattr(zarr.Group, "create_group", denied)
+    monkeypatch.setattr(os, "rename", denied)
     with pytest.raises(TemplateStoreError, match="cannot write the template of visit 12 detector 3: PermissionError"):
         store.write(template())
     with pytest.raises(TemplateStoreError, match="cannot write the status of visit 12 detector 3: PermissionError"):
@@ -461,9 +584,57 @@ def test_a_lock_of_another_machine_is_taken_over_when_it_is_not_renewed(tmp_path
 
 
 def test_a_writer_whose_lock_was_taken_stops(tmp_path: Path) -> None:
+    """It has lost its place with it, and leaves the new owner's lock alone."""
     root = zarr.create_group(tmp_path / "t.zarr")
-    with locked(root, "12.3") as renew:
-        lock_of(root, {"token": "b", "host": "elsewhere", "pid": 1, "renewed": 0})
-        with pytest.raises(TemplateStoreError, match="taken over by another writer"):
+    with locked(root, "12.3") as first:
+        (first.place / "new").mkdir()
+        with locked(root, "12.3", lease=0.01) as second:
+            with pytest.raises(TemplateStoreError, match="taken over by another writer"):
+                first()
+            assert not first.place.exists()
+            assert [(path / "new").is_dir() for path in second.taken] == [True]
+            second()
+    assert not list((tmp_path / "t.zarr/.dcrflow/locks").iterdir())
+    assert not list((tmp_path / "t.zarr/.dcrflow/trash").iterdir())
+
+
+def test_a_lock_of_before_the_machine_was_started_anew_is_taken_over_at_once(tmp_path: Path) -> None:
+    """Another process may have its number by now."""
+    root = zarr.create_group(tmp_path / "t.zarr")
+    with locked(root, "12.3") as held:
+        owner = json.loads((held.place / "owner").read_text())
+        owner["boot"] = "0 " + owner["boot"].partition(" ")[2]
+        owner["pid"] = 1
+        (held.place / "owner").write_text(json.dumps(owner))
+        with locked(root, "12.3", lease=1e9) as second:
+            second()
+
+
+def test_of_many_waiting_for_a_dead_writers_lock_one_gets_it(tmp_path: Path) -> None:
+    root = zarr.create_group(tmp_path / "t.zarr")
+    inside, most, lock = [0], [0], threading.Lock()
+
+    def work(number: int) -> None:
+        barrier.wait(30)
+        with locked(root, str(number)) as renew:
+            with lock:
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+            time.sleep(0.002)
+            with lock:
+                inside[0] -= 1
             renew()
-    assert "elsewhere" in (tmp_path / "t.zarr" / ".dcrflow" / "locks" / "12.3").read_text()
+
+    for number in range(20):
+        barrier = threading.Barrier(6)
+        folder = tmp_path / "t.zarr/.dcrflow/locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        owner = {"token": "f" * 32, "host": socket.gethostname(), "pid": 2**22 + 1, "renewed": 0}
+        (folder / str(number)).write_text(json.dumps(owner))  # as an older version left it
+        threads = [threading.Thread(target=work, args=(number,)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert most == [1]
+        assert not list(folder.iterdir())

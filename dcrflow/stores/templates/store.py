@@ -1,39 +1,41 @@
-"""The template store: one group a detector-visit, its status written last.
+"""The template store: one group a detector-visit, there as a whole or not at all.
 
-A group without ``status`` is not a template. To write one, the arrays go in first, then all attributes, the status
-among them, in a single write of the group's metadata: a reader sees a whole template or none, and so does the next run
-after a crash anywhere in between. Writers of the same template take turns (`dcrflow.stores.locks`).
+A group without ``status`` is not a template. Each is written in a place of its own and then switched in
+(`dcrflow.stores.templates.places`): a reader sees the old template or the new one, and so does the next run after a
+crash anywhere in between. Writers of the same template take turns (`dcrflow.stores.locks`).
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import batched, islice
+from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import xarray as xr
 import zarr
-from numpy.typing import NDArray
 
-from dcrflow.base.addresses import redacted
-from dcrflow.base.attributes import is_number
 from dcrflow.base.errors import TemplateStoreError
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import sketched
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.stores.journal import Journal, entries
-from dcrflow.stores.locks import locked
+from dcrflow.stores.locks import Held, locked
+from dcrflow.stores.templates.encoding import EncodedTemplate, digest, digest_of_words, encoded_status
+from dcrflow.stores.templates.places import create_directory, place_for, restore
+from dcrflow.stores.templates.reading import is_intact, open_template
+from dcrflow.stores.templates.records import STATUSES, data_id, last_records, record_of, recorded
+from dcrflow.stores.templates.records import TemplateRecord as TemplateRecord
 from dcrflow.stores.templates.temporary_files import remove_leftovers
 from dcrflow.stores.zarr.access import (
     group_attributes,
     is_occupied,
+    is_path,
     list_names,
     location,
     open_root,
@@ -42,51 +44,11 @@ from dcrflow.stores.zarr.access import (
     url_of,
     words_of,
 )
-from dcrflow.stores.zarr.arrays import write_array
 from dcrflow.stores.zarr.remote import dependable
 from dcrflow.view import accessor as accessor  # what is read has `template.dcrflow`
 from dcrflow.view.cards import Shape, card
 
 KIND, VERSION = "templates", 1
-STATUSES = ("complete", "no-overlap", "failed")
-
-
-@dataclass(frozen=True)
-class TemplateRecord:
-    """What the store says of a detector-visit, without its pixels.
-
-    Parameters
-    ----------
-    visit, detector : int
-        The data ID.
-    status : str
-        ``complete``, ``no-overlap`` or ``failed``.
-    coverage : float or None
-        Fraction of the detector's own pixels that have data.
-    config_hash, inputs : str
-        Under which configuration, from which coadds.
-    error : mapping or None
-        ``type`` and ``message`` of what went wrong.
-    took : mapping
-        Seconds by step and patch, told to who had it made; kept in the journal, not with the template, whose bytes
-        are the same whoever makes it.
-    damage : tuple of str
-        The chunks of the coadds that could not be read, and that the template has NO_DATA for.
-    """
-
-    visit: int
-    detector: int
-    status: str
-    coverage: float | None
-    config_hash: str
-    inputs: str
-    error: Mapping[str, str] | None
-    took: Mapping[str, Any] = field(default_factory=dict, compare=False)
-    damage: tuple[str, ...] = ()
-
-    def matches(self, config_hash: str, inputs: str) -> bool:
-        """Whether it was made under this configuration and from these coadds."""
-        return (self.config_hash, self.inputs) == (config_hash, inputs)
 
 
 class TemplateStore:
@@ -100,11 +62,14 @@ class TemplateStore:
         Where it is, as zarr opens it.
     writable : bool
         Whether it is open for writing.
+    synced : bool
+        Whether a template must be on the disk before it takes an old one's place (directories only).
     """
 
-    def __init__(self, store: Any, writable: bool) -> None:
+    def __init__(self, store: Any, writable: bool, synced: bool = True) -> None:
         self._store = store
         self._writable = writable
+        self._synced = synced
 
     @cached_property
     def _root(self) -> zarr.Group:
@@ -129,8 +94,16 @@ class TemplateStore:
         return store if isinstance(store, cls) else cls(location(store), writable=False)._opened()
 
     @classmethod
-    def create_or_open(cls, store: TemplateStore | Any) -> TemplateStore:
+    def create_or_open(cls, store: TemplateStore | Any, synced: bool | None = None) -> TemplateStore:
         """Open a template store for writing, or create it where nothing is.
+
+        Parameters
+        ----------
+        store : TemplateStore, or anything that zarr opens
+            Where it is.
+        synced : bool, optional
+            Whether a template must be on the disk before it takes an old one's place: otherwise a power cut may cost
+            templates that were complete. As of `store`, or True.
 
         Raises
         ------
@@ -138,26 +111,31 @@ class TemplateStore:
             If something else is there, or the place cannot be written.
         """
         if isinstance(store, cls):
-            return store if store._writable else cls(store._store, writable=True)._opened()
+            synced = store._synced if synced is None else synced
+            if store._writable and store._synced == synced:
+                return store
+            return cls(store._store, writable=True, synced=synced)._opened()
         where = location(store)
         refuse_zip(where, TemplateStoreError)
         try:
-            if not is_occupied(where):
-                attributes: dict[str, Any] = {"dcrflow": {"kind": KIND, "version": VERSION}}
+            attributes: dict[str, Any] = {"dcrflow": {"kind": KIND, "version": VERSION}}
+            if is_path(where):
+                create_directory(Path(where), attributes)
+            elif not is_occupied(where):
                 zarr.create_group(dependable(where), zarr_format=3, attributes=attributes)
         except Exception as error:
             raise TemplateStoreError(
                 f"cannot write templates to {url_of(where)}: {words_of(error)}; give a place that is writable and "
                 "empty, or a template store"
             ) from error
-        return cls(where, writable=True)._opened()
+        return cls(where, writable=True, synced=synced is not False)._opened()
 
     def _opened(self) -> TemplateStore:
         self._root  # noqa: B018, what it is not is said here
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return TemplateStore, (self._store, self._writable)
+        return TemplateStore, (self._store, self._writable, self._synced)
 
     def __repr__(self) -> str:
         return f"<TemplateStore {self.url}>"
@@ -180,9 +158,6 @@ class TemplateStore:
     def write(self, template: xr.Dataset) -> TemplateRecord:
         """Write a template, its status last; one that is there already is replaced, if it is not the same.
 
-        (Were the same written again, it would be lost with a writer that dies meanwhile: one that does what was done
-        before, because the worker that did it has died since, and that nobody waits for any more.)
-
         Parameters
         ----------
         template : xarray.Dataset
@@ -202,24 +177,18 @@ class TemplateStore:
         if NO_DATA not in planes:
             raise TemplateStoreError(f"{where}: its mask has no plane {NO_DATA}, found {', '.join(planes) or 'none'}")
         visit, detector = int(template.attrs["visit"]), int(template.attrs["detector"])
+        path = f"{visit}/{detector}"
         try:
-            values = {str(name): np.asarray(variable.values) for name, variable in template.variables.items()}
-            said = {str(n): {**v.attrs, **_coordinates(template, str(n))} for n, v in template.variables.items()}
-            digests = {name: _digest(array) for name, array in values.items()}
-            about = {**template.attrs, "crc32": digests, "status": "complete"}
-            about["attributes_crc32"] = _digest_of_words(about, said)
-            with locked(self._root, f"{visit}.{detector}") as renew:
+            encoded = EncodedTemplate(template)
+            with self._locked(visit, detector) as held:
                 there = self._attributes(visit, detector)
-                if there != json.loads(json.dumps(about)) or not self._is_sound(visit, detector):
-                    group = self._fresh(visit, detector, there)
-                    for name, array in values.items():
-                        renew()
-                        fill = 1 << planes[NO_DATA] if name == "mask" else np.nan if array.dtype.kind == "f" else 0
-                        dims = tuple(str(d) for d in template.variables[name].dims)
-                        write_array(group, name, dims, array, fill=fill, attributes=said[name])
-                    renew()
-                    group.update_attributes(about)
-                return _recorded(visit, detector, about)
+                if not encoded.is_said_by(there) or not self._is_sound(visit, detector):
+                    with place_for(self._root, path, held, self._synced) as place:
+                        for key, data in encoded.files():
+                            held()
+                            place.add(key, data)
+                        place.switch()
+                return recorded(visit, detector, encoded.about)
         except OSError as error:
             raise TemplateStoreError(f"{where}: {words_of(error)}{remedy(error)}") from error
 
@@ -256,18 +225,26 @@ class TemplateStore:
             attributes["error"] = dict(error)
         attributes["status"] = status
         try:
-            with locked(self._root, f"{visit}.{detector}"):
-                there = self._attributes(visit, detector)
-                found = None if there is None else _record(visit, detector, there)
+            with self._locked(visit, detector) as held:
+                found = self.status(visit, detector)
                 wanted = str(attributes.get("config_hash", "")), str(attributes.get("inputs", ""))
                 if found is not None and found.status == "complete" and found.matches(*wanted):
                     return found
-                self._fresh(visit, detector, there).update_attributes(attributes)
-                return _recorded(visit, detector, attributes)
+                with place_for(self._root, f"{visit}/{detector}", held, self._synced) as place:
+                    for key, data in encoded_status(attributes):
+                        place.add(key, data)
+                    place.switch()
+                return recorded(visit, detector, attributes)
         except OSError as error:
             raise TemplateStoreError(
                 f"{self.url}: cannot write the status of {_label(attributes)}: {words_of(error)}{remedy(error)}"
             ) from error
+
+    @contextmanager
+    def _locked(self, visit: int, detector: int) -> Iterator[Held]:
+        with locked(self._root, f"{visit}.{detector}") as held:
+            restore(self._root, f"{visit}/{detector}", held)
+            yield held
 
     def _attributes(self, visit: int, detector: int) -> dict[str, Any] | None:
         return group_attributes(self._root, [f"{visit}/{detector}"])[0]
@@ -280,13 +257,6 @@ class TemplateStore:
             raise
         except Exception:  # metadata that are none
             return False
-
-    def _fresh(self, visit: int, detector: int, there: Mapping[str, Any] | None) -> zarr.Group:
-        """An empty group without status; what was there, with the attributes given, loses its status first."""
-        path = f"{visit}/{detector}"
-        if there:
-            self._root.require_group(path).attrs.put({})
-        return self._root.create_group(path, overwrite=True)
 
     def remove_leftovers(self, visits: Iterable[int]) -> int:
         """Remove the temporary files of writers that were killed, of some visits; what a writer writes to it keeps."""
@@ -302,21 +272,7 @@ class TemplateStore:
         A template that was finished after its run had died is in the store and not in the journal. One of which two
         runs say different things is left out too: clocks do not tell which was later, the store does.
         """
-        last: dict[tuple[int, int], tuple[str, TemplateRecord]] = {}
-        unclear: set[tuple[int, int]] = set()
-        requested: set[tuple[int, int]] = set()
-        for entry in entries(self._root):
-            if entry.get("event") == "requested":
-                requested.update(_asked_for(entry.get("detector_visits")))
-            elif entry.get("event") == "ended":
-                data_id, run = _data_id(entry), str(entry["run"])
-                record = None if data_id is None else _record(*data_id, entry)
-                if data_id is None or record is None:
-                    continue
-                if data_id in last and last[data_id][0] != run and last[data_id][1] != record:
-                    unclear.add(data_id)
-                last[data_id] = run, record
-        return {data_id: record for data_id, (_, record) in last.items() if data_id not in unclear}, requested
+        return last_records(entries(self._root))
 
     def timings(self) -> dict[tuple[int, int], dict[str, Any]]:
         """How long each (visit, detector) that a run made took, as the journals have it.
@@ -328,8 +284,8 @@ class TemplateStore:
             ``tract/patch``.
         """
         ended = (e for e in entries(self._root) if e.get("event") == "ended" and "seconds" in e)
-        found = {_data_id(e): {k: e.get(k) for k in ("seconds", "steps", "patches")} for e in ended}
-        return {data_id: took for data_id, took in found.items() if data_id is not None}
+        found = {data_id(e): {k: e.get(k) for k in ("seconds", "steps", "patches")} for e in ended}
+        return {which: took for which, took in found.items() if which is not None}
 
     def requested(self) -> set[tuple[int, int]]:
         """The (visit, detector) that any run was asked for."""
@@ -338,15 +294,19 @@ class TemplateStore:
     def status(self, visit: int, detector: int) -> TemplateRecord | None:
         """What the store says of a detector-visit; None if nothing (complete) is there. One metadata read."""
         attributes = self._attributes(visit, detector)
-        return None if attributes is None else _record(visit, detector, attributes)
+        return None if attributes is None else record_of(visit, detector, attributes)
+
+    def is_intact(self, record: TemplateRecord) -> bool:
+        """Whether the files of a complete template are all there and as long as they were; reads none of them."""
+        return is_intact(self._root, f"{record.visit}/{record.detector}", record.stored_bytes)
 
     def records(self) -> Iterator[TemplateRecord]:
         """All detector-visits that have a status, by visit and detector; one metadata read each, many at a time."""
-        return map(_record_of, self.entries())
+        return map(_of_entry, self.entries())
 
     def records_of(self, data_ids: Iterable[tuple[int, int]]) -> Iterator[TemplateRecord]:
         """Those of some (visit, detector) that have a status; one metadata read each, many at a time."""
-        return map(_record_of, self.entries_of(data_ids))
+        return map(_of_entry, self.entries_of(data_ids))
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """The attributes of all detector-visits that have a status, in the order of `records`, and as cheaply."""
@@ -370,16 +330,15 @@ class TemplateStore:
         TemplateStoreError
             If it is not there or not complete; says what it is.
         """
-        record = self.status(visit, detector)
+        attributes = self._attributes(visit, detector)
+        record = None if attributes is None else record_of(visit, detector, attributes)
         if record is None or record.status != "complete":
             found = "missing" if record is None else record.status
             reason = f": {record.error['message']}" if record is not None and record.error else ""
             raise TemplateStoreError(
                 f"{self.url}: the template of visit {visit} detector {detector} is {found}{reason}"
             )
-        path = "/".join(part for part in (self._root.path, f"{visit}/{detector}") if part)
-        template: xr.Dataset = xr.open_zarr(self._root.store, group=path, consolidated=False, zarr_format=3)
-        return template
+        return open_template(self._root, f"{visit}/{detector}", attributes or {})
 
     def damaged(self, visit: int, detector: int) -> tuple[str, ...]:
         """Names of the variables of a complete template that are not, byte for byte, what was written.
@@ -396,19 +355,19 @@ class TemplateStore:
     def _damaged(self, visit: int, detector: int, raised: tuple[type[Exception], ...]) -> tuple[str, ...]:
         """The same; some errors are raised, where others make a damaged variable."""
         digests = self.read(visit, detector).attrs.get("crc32", {})
-        found = tuple(n for n, digest in digests.items() if self._digest_of(visit, detector, n, raised) != digest)
+        found = tuple(n for n, written in digests.items() if self._digest_of(visit, detector, n, raised) != written)
         group = self._root[f"{visit}/{detector}"]
         assert isinstance(group, zarr.Group)  # or it could not be read
         about = group.attrs.asdict()
         said = {name: array.attrs.asdict() for name, array in group.members()}
         written = about.get("attributes_crc32")
-        return found if written in (None, _digest_of_words(about, said)) else (*found, "attributes")
+        return found if written in (None, digest_of_words(about, said)) else (*found, "attributes")
 
     def _digest_of(self, visit: int, detector: int, name: str, raised: tuple[type[Exception], ...]) -> int | None:
         """The digest of what is in the store; None if it cannot be read."""
         try:
             array = self._root[f"{visit}/{detector}/{name}"]
-            return _digest(np.asarray(array[...])) if isinstance(array, zarr.Array) else None
+            return digest(np.asarray(array[...])) if isinstance(array, zarr.Array) else None
         except raised:
             raise
         except Exception:
@@ -432,23 +391,6 @@ def _paths(pairs: Iterable[tuple[int, int]]) -> list[str]:
     return [f"{visit}/{detector}" for visit, detector in pairs]
 
 
-def _data_id(entry: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Visit and detector of a journal's line; None if it is damaged."""
-    try:
-        return int(entry["visit"]), int(entry["detector"])
-    except (LookupError, TypeError, ValueError, OverflowError):
-        return None
-
-
-def _asked_for(detectors_by_visit: Any) -> Iterator[tuple[int, int]]:
-    """The (visit, detector) of a journal's line; what of it is damaged is left out."""
-    for visit, detectors in detectors_by_visit.items() if isinstance(detectors_by_visit, Mapping) else ():
-        for detector in detectors if isinstance(detectors, list) else ():
-            data_id = _data_id({"visit": visit, "detector": detector})
-            if data_id is not None:
-                yield data_id
-
-
 def _numbers(names: Iterable[str]) -> list[int]:
     return sorted(int(n) for n in names if n.isdecimal())
 
@@ -457,46 +399,5 @@ def _label(attributes: Mapping[Any, Any]) -> str:
     return f"visit {attributes.get('visit', '?')} detector {attributes.get('detector', '?')}"
 
 
-def _coordinates(template: xr.Dataset, name: str) -> dict[str, str]:
-    """CF's attribute for the coordinates of a data variable that are not its dimensions."""
-    if name not in template.data_vars:
-        return {}
-    names = sorted(str(c) for c in template[name].coords if c not in template.dims)
-    return {"coordinates": " ".join(names)} if names else {}
-
-
-def _digest(values: NDArray[Any]) -> int:
-    return crc32(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
-
-
-def _digest_of_words(about: Mapping[str, Any], of_variables: Mapping[str, Mapping[str, Any]]) -> int:
-    """Of the attributes of a template and of its variables, whatever their order."""
-    words = [{k: v for k, v in about.items() if k != "attributes_crc32"}, dict(of_variables)]
-    return crc32(json.dumps(words, sort_keys=True).encode())
-
-
-def _recorded(visit: int, detector: int, attributes: Mapping[str, Any]) -> TemplateRecord:
-    """The record of what has a status."""
-    record = _record(visit, detector, attributes)
-    assert record is not None
-    return record
-
-
-def _record_of(entry: Mapping[str, Any]) -> TemplateRecord:
-    return _recorded(entry["visit"], entry["detector"], entry)
-
-
-def _record(visit: int, detector: int, attributes: Mapping[str, Any]) -> TemplateRecord | None:
-    status, coverage, error, damage = (attributes.get(name) for name in ("status", "coverage", "error", "damage"))
-    if not isinstance(status, str) or status not in STATUSES:
-        return None
-    return TemplateRecord(
-        visit=visit,
-        detector=detector,
-        status=status,
-        coverage=float(coverage) if coverage is not None and is_number(coverage) else None,
-        config_hash=str(attributes.get("config_hash", "")),
-        inputs=redacted(str(attributes.get("inputs", ""))),
-        error={str(k): str(v) for k, v in error.items()} if isinstance(error, Mapping) else None,
-        damage=tuple(map(str, damage)) if isinstance(damage, list | tuple) else (),
-    )
+def _of_entry(entry: Mapping[str, Any]) -> TemplateRecord:
+    return recorded(entry["visit"], entry["detector"], entry)

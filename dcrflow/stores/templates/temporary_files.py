@@ -1,4 +1,4 @@
-"""What a writer that was killed leaves beside what it was writing: zarr's temporary files in a directory."""
+"""What a writer that was killed leaves in a directory: temporary files, its lock, and what it was writing."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import zarr
 from zarr.storage import LocalStore
 
+from dcrflow.stores.files import remove_if_empty, remove_tree
+from dcrflow.stores.locks import FOLDER, directory_of, is_left_behind
+
 _LEFTOVER = re.compile(r"\.[0-9a-f]{32}\.partial$")
+_PUT_BACK = 3600.0  # seconds; a writer that puts an old template back does so at once
 _UNCHANGED = 2.0  # seconds; a writer that lives is done with such a file in milliseconds, or writes on
 
 
 def remove_leftovers(root: zarr.Group, groups: Iterable[str]) -> int:
-    """Remove temporary files that nobody is writing any more, right in some groups of a store in a directory.
+    """Remove what nobody is writing any more: locks of dead processes, and temporary files right in some groups.
 
     Parameters
     ----------
@@ -33,12 +38,12 @@ def remove_leftovers(root: zarr.Group, groups: Iterable[str]) -> int:
     store = root.store
     if not isinstance(store, LocalStore):
         return 0
-    top = store.root / root.path
+    top = directory_of(root)
+    removed = _remove_places(top / FOLDER)
     seen = {path: mark for group in groups for path, mark in _leftovers(top / group)}
     if not seen:
-        return 0
+        return removed
     time.sleep(_UNCHANGED)
-    removed = 0
     for path, mark in seen.items():
         try:
             if _mark(os.stat(path)) == mark:
@@ -47,6 +52,42 @@ def remove_leftovers(root: zarr.Group, groups: Iterable[str]) -> int:
         except OSError:  # it was somebody's, or nobody may
             continue
     return removed
+
+
+def _remove_places(folder: Path) -> int:
+    """Remove places that were taken away or given back, and those of writers that died.
+
+    A place whose writer died between two renames keeps an old template: it is left for the next writer of it.
+    """
+    locks, trash = folder / "locks", folder / "trash"
+    removed = 0
+    for lock in _folders(locks):
+        for place in _folders(lock):
+            if is_left_behind(place / "owner") and not (place / "old").exists():
+                with suppress(OSError):
+                    os.rename(place, trash / place.name)
+        remove_if_empty(lock)
+    for path in _folders(trash):
+        if not _is_recent(path / "old"):
+            remove_tree(path)
+            removed += 1
+    return removed
+
+
+def _is_recent(path: Path) -> bool:
+    """Whether somebody may be about to put it back where it was."""
+    try:
+        return time.time() - path.stat().st_ctime < _PUT_BACK
+    except OSError:
+        return False
+
+
+def _folders(path: Path) -> list[Path]:
+    try:
+        with os.scandir(path) as entries:
+            return [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:  # not there
+        return []
 
 
 def _leftovers(directory: Path) -> Iterator[tuple[str, tuple[int, int, int]]]:
