@@ -27,7 +27,7 @@ def fields(
     kind: Annotated[str | None, typer.Argument(help="One kind; all of them otherwise.", show_default=False)] = None,
 ) -> None:
     """List what a cluster's YAML file can say."""
-    from dcrflow.cluster.description import KINDS
+    from dcrflow.cluster import KINDS
 
     show.fields({k: model for k, model in KINDS.items() if kind in (None, k)})
 

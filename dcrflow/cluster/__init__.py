@@ -8,7 +8,7 @@ from dcrflow.base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from dcrflow.cluster.connection import connect, show
-    from dcrflow.cluster.description import KINDS, read_description
+    from dcrflow.cluster.reading import KINDS, read_description
 
 __all__ = ["KINDS", "connect", "read_description", "show"]
 
@@ -16,6 +16,6 @@ __getattr__ = lazy_names(
     __name__,
     {
         "dcrflow.cluster.connection": ("connect", "show"),
-        "dcrflow.cluster.description": ("KINDS", "read_description"),
+        "dcrflow.cluster.reading": ("KINDS", "read_description"),
     },
 )

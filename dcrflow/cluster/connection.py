@@ -2,46 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import socket
-import threading
-import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import dask
-from distributed import Client, LocalCluster, Nanny, SpecCluster, Status, Worker, WorkerPlugin
-from tornado.ioloop import PeriodicCallback
+from distributed import Client
 
 from dcrflow.base.errors import ClusterError
 from dcrflow.cluster import forkserver
-from dcrflow.cluster.batch import job_script, open_batch
-from dcrflow.cluster.clock import FollowsClock, clock_followed
-from dcrflow.cluster.description import (
-    KINDS,
-    Batch,
-    Kubernetes,
-    Local,
-    Running,
-    SchedulerFile,
-    Workers,
-    read_description,
-)
-from dcrflow.cluster.kubernetes import as_yaml, manifests, open_kubernetes
-from dcrflow.cluster.local_directory import check_scratch
-from dcrflow.cluster.memory import AllocatorThresholds
-from dcrflow.cluster.tls import certificates, read_certificates
-from dcrflow.compat.fork_server import set_dask_imports
-
-__all__ = ["KINDS", "connect", "read_description", "show"]
-
-LOOPBACK = "127.0.0.1"
-_REPLACE_EVERY = 2000.0  # ms
-_PLUGINS = (AllocatorThresholds, FollowsClock)
+from dcrflow.cluster.backends import BACKENDS
+from dcrflow.cluster.client import dashboard_link
+from dcrflow.cluster.description import Backend, Description, Workers
+from dcrflow.cluster.reading import read_description
 
 #: A lost worker makes all that it was working on suspect: allow a task to be unlucky more often than dask's 3.
 #: Workers start no more loads than they can work on. Spill before dying. An adaptive cluster takes a task of unknown
@@ -86,30 +59,9 @@ def connect(cluster: str = "local", **changes: Any) -> Iterator[Client]:
         If the description is none of the above, a package is missing, or no scheduler answers.
     """
     description = read_description(cluster, **changes)
-    if isinstance(description, Workers) and description.local_directory is not None and _is_here(description):
-        warning = check_scratch(description.local_directory)
-        if warning:
-            warnings.warn(warning, stacklevel=3)
     ttl = {"distributed.scheduler.worker-ttl": description.worker_ttl} if isinstance(description, Workers) else {}
-    with dask.config.set(_settings() | ttl | _link(description)):
-        match description:
-            case Running(address=address, certificates=directory):
-                yield from _running(address, directory)
-            case SchedulerFile(path=path, certificates=directory, wait=wait):
-                yield from _running(_address_in(path, wait), directory)
-            case Local():
-                yield from _local(description)
-            case Batch():
-                yield from _started(open_batch(description, _dashboard(description)))
-            case Kubernetes():
-                yield from _started(open_kubernetes(description))
-
-
-def _settings() -> dict[str, Any]:
-    """`SETTINGS`, but for what somebody has configured otherwise than dask comes."""
-    as_it_comes: dict[str, Any] = dask.config.merge(*dask.config.defaults)
-    get = dask.config.get
-    return {k: v for k, v in SETTINGS.items() if get(k, None) == get(k, None, config=as_it_comes)}
+    with dask.config.set(_settings() | ttl | dashboard_link(description)):
+        yield from _backend_of(description).open(description)
 
 
 def show(cluster: str, **changes: Any) -> str:
@@ -121,120 +73,19 @@ def show(cluster: str, **changes: Any) -> str:
         If there is nothing to submit for it.
     """
     description = read_description(cluster, **changes)
-    if isinstance(description, Batch):
-        return job_script(description)
-    if isinstance(description, Kubernetes):
-        return as_yaml(manifests(description))
-    raise ClusterError(f"nothing is submitted for a {description.kind} cluster; give slurm, pbs, htcondor, kubernetes")
+    backend = _backend_of(description)
+    if backend.submitted is None:
+        kinds = ", ".join(kind for kind, b in BACKENDS.items() if b.submitted is not None)
+        raise ClusterError(f"nothing is submitted for a {backend.kind} cluster; give {kinds}")
+    return backend.submitted(description)
 
 
-def _is_here(description: Workers) -> bool:
-    return isinstance(description, Local)
+def _backend_of(description: Description) -> Backend:
+    return next(b for b in BACKENDS.values() if type(description) is b.description)
 
 
-def _running(address: str, directory: Any) -> Iterator[Client]:
-    security = None if directory is None else read_certificates(directory)
-    try:
-        client = Client(address, security=security, timeout=10)
-    except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise ClusterError(f"no dask scheduler answers at {address}: {said}") from None
-    with client, clock_followed(client):
-        for plugin in _PLUGINS:
-            client.register_plugin(plugin())
-        yield client
-
-
-def _address_in(path: Any, wait: float) -> str:
-    """The address that a scheduler wrote to its file, once it has."""
-    until = time.monotonic() + wait
-    while True:
-        try:
-            return str(json.loads(path.read_text())["address"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            if time.monotonic() > until:
-                raise ClusterError(
-                    f"no scheduler has written its address to {path} within {wait:.0f} s: is `dask scheduler "
-                    "--scheduler-file` running?"
-                ) from None
-            time.sleep(0.2)
-
-
-def _local(description: Local) -> Iterator[Client]:
-    set_dask_imports()
-    forkserver.context()
-    with forkserver.deaf_to_interrupts():
-        local = LocalCluster(
-            n_workers=description.workers or os.cpu_count() or 1,
-            threads_per_worker=description.threads,
-            host=LOOPBACK,
-            memory_limit=description.memory,
-            local_directory=None if description.local_directory is None else str(description.local_directory),
-            env=dict(os.environ),  # the server they are forked off knows that of its own beginning
-            dashboard_address=_dashboard(description),
-            **({"security": certificates(), "protocol": "tls://"} if description.tls else {}),
-        )
-    if description.adaptive:
-        local.adapt(minimum=1, maximum=description.workers or os.cpu_count() or 1)
-    yield from _started(local, _Deaf())
-
-
-def _started(cluster: Any, *plugins: WorkerPlugin) -> Iterator[Client]:
-    with cluster, Client(cluster) as client, clock_followed(client):
-        for plugin in (*(each() for each in _PLUGINS), *plugins):
-            client.register_plugin(plugin)
-        if not isinstance(cluster, SpecCluster) or cluster.loop is None:
-            yield client
-            return
-        replacing = PeriodicCallback(lambda: _replace_lost(cluster), _REPLACE_EVERY)
-        cluster.loop.add_callback(replacing.start)
-        try:
-            yield client
-        finally:
-            cluster.loop.add_callback(replacing.stop)
-
-
-def _replace_lost(cluster: SpecCluster) -> None:
-    """Start again what dask gave up for good, so that a campaign is not left without workers.
-
-    On this machine, workers that could not make sense of a message; of jobs, those that ended, retired before their
-    walltime or lost with their machine, once they are gone for `lost-worker-timeout`.
-    """
-    for name, worker in list(cluster.workers.items()):
-        if isinstance(worker, Nanny) and worker.status in (Status.closed, Status.failed):
-            del cluster.workers[name]
-    if cluster.status == Status.running and set(cluster.worker_spec) - set(cluster.workers):
-        SpecCluster.scale(cluster, len(cluster.worker_spec))  # of jobs: their clusters count in other units
-
-
-class _Deaf(WorkerPlugin):
-    """The same for workers that are started later, in the place of those that died."""
-
-    name = "dcrflow-deaf-to-interrupts"
-    idempotent = True
-
-    def setup(self, worker: Worker) -> None:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _dashboard(description: Workers) -> str:
-    """Where the scheduler's dashboard listens."""
-    return f"{description.dashboard_host}:{_free_port(description.dashboard, description.dashboard_host)}"
-
-
-def _link(description: Any) -> dict[str, Any]:
-    """dask's setting for the dashboard's address: dask takes it for that of the scheduler, which listens elsewhere."""
-    host = description.dashboard_host if isinstance(description, Workers) else ""
-    link = "distributed.dashboard.link"
-    return {link: str(dask.config.get(link)).replace("{host}", host)} if host.startswith("127.") else {}
-
-
-def _free_port(wanted: int, host: str) -> int:
-    """The port wanted if it is free, or else any."""
-    with socket.socket() as probe:
-        try:
-            probe.bind((host, wanted))
-        except OSError:
-            return 0
-    return wanted
+def _settings() -> dict[str, Any]:
+    """`SETTINGS` without those that the user has configured: what differs from dask's defaults."""
+    defaults: dict[str, Any] = dask.config.merge(*dask.config.defaults)
+    get = dask.config.get
+    return {k: v for k, v in SETTINGS.items() if get(k, None) == get(k, None, config=defaults)}

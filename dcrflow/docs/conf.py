@@ -18,7 +18,7 @@ from typer.main import get_command
 
 from dcrflow.base.version import __version__
 from dcrflow.cli.app import app as command_line
-from dcrflow.cluster.description import KINDS
+from dcrflow.cluster import KINDS
 from dcrflow.model.config import TemplateConfig
 from dcrflow.simulate.survey import SurveyConfig, VisitConfig
 

@@ -13,10 +13,12 @@ import yaml
 from dcrflow import cluster
 from dcrflow.base.errors import ClusterError
 from dcrflow.cluster import connection
+from dcrflow.cluster.backends.kubernetes import cluster_manifest, manifests
 from dcrflow.cluster.dashboard import dashboard_hints
-from dcrflow.cluster.description import KINDS, Batch, seconds
-from dcrflow.cluster.kubernetes import cluster_manifest, manifests
-from dcrflow.cluster.local_directory import check_scratch
+from dcrflow.cluster.description import seconds
+from dcrflow.cluster.jobqueue import Batch
+from dcrflow.cluster.reading import KINDS
+from dcrflow.cluster.spill_directory import check_spill_directory
 from dcrflow.cluster.tls import environment, read_certificates, write_certificates
 
 
@@ -45,7 +47,7 @@ def test_files_and_addresses(tmp_path: Path) -> None:
         ("kind: slurm\nwalltime: 00:01:00\n", "too short"),
         ("kind: slurm\nmemory: 4\n", "memory: Input should be a valid string"),
         ("kind: slurm\nmemory: 4MB\n", "too little for a worker"),
-        ("kind: moab\n", "kind: Input tag 'moab' found"),
+        ("kind: moab\n", "kind is 'moab', expected one of local, slurm"),
         ("workers: 3\n", "expected a mapping with a kind"),
         ("- 1\n", "expected a mapping with a kind"),
         ("kind: !!python/object/apply:os.system ['true']\n", "cannot read the cluster description"),
@@ -212,10 +214,10 @@ def test_a_scheduler_file_that_never_comes(tmp_path: Path) -> None:
 
 
 def test_scratch_is_looked_at_before_the_run(tmp_path: Path) -> None:
-    assert check_scratch(tmp_path / "new" / "deeper") is None
+    assert check_spill_directory(tmp_path / "new" / "deeper") is None
     (tmp_path / "file").write_text("")
     with pytest.raises(ClusterError, match="cannot be written"):
-        check_scratch(tmp_path / "file" / "below")
+        check_spill_directory(tmp_path / "file" / "below")
     refused = pytest.raises(ClusterError, match="cannot be written")
     with refused, cluster.connect("local", local_directory=str(tmp_path / "file" / "below")):
         pass

@@ -8,8 +8,8 @@ import pytest
 from distributed import Client
 
 import dcrflow
-from dcrflow.cluster.connection import _dashboard
-from dcrflow.cluster.description import read_description
+from dcrflow.cluster import read_description
+from dcrflow.cluster.client import dashboard_address
 
 pytestmark = pytest.mark.integration
 
@@ -41,10 +41,12 @@ def test_the_scheduler_of_a_batch_cluster_serves_its_dashboard_here_alone() -> N
     from distributed import Scheduler
 
     description = read_description("slurm", dashboard=0)
-    assert _dashboard(description).startswith("127.0.0.1:")
+    assert dashboard_address(description).startswith("127.0.0.1:")
 
     async def look() -> tuple[bool, list[bool]]:
-        async with Scheduler(host="0.0.0.0", dashboard_address=_dashboard(description), dashboard=True) as scheduler:
+        async with Scheduler(
+            host="0.0.0.0", dashboard_address=dashboard_address(description), dashboard=True
+        ) as scheduler:
             port = scheduler.http_server.port
             others = {a[4][0] for a in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
             return _listens("127.0.0.1", port), [_listens(o, port) for o in others if not o.startswith("127.")]

@@ -25,7 +25,7 @@ from dcrflow.campaign.html.page import page
 from dcrflow.campaign.status import campaign_status
 from dcrflow.campaign.verify import verify
 from dcrflow.cli import show
-from dcrflow.cluster.description import read_description
+from dcrflow.cluster import read_description
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.export import export

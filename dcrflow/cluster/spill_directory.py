@@ -1,4 +1,4 @@
-"""The workers' scratch space, looked at before a run instead of after a night."""
+"""The directory that workers spill memory to, checked before a run."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from dcrflow.base.errors import ClusterError
 
 _REMOTE = {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "cifs", "smb3", "ceph", "fuse.sshfs", "afs", "panfs"}
-_ENOUGH = 2**30  # bytes; less than this free is an accident waiting
+_ENOUGH = 2**30  # bytes; with less than this free, spilling soon fails
 
 
-def check_scratch(directory: Path) -> str | None:
-    """Make sure that a directory can be written; gives a warning if it is nearly full or far away.
+def check_spill_directory(directory: Path) -> str | None:
+    """Make sure that a directory can be written; returns a warning if it is nearly full or on a network file system.
 
     Raises
     ------

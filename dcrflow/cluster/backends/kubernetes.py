@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
 
 import yaml
+from distributed import Client
+from pydantic import Field
 
 from dcrflow.base.errors import ClusterError
-from dcrflow.cluster.description import Kubernetes
+from dcrflow.cluster.client import started
+from dcrflow.cluster.description import Backend, Workers
 from dcrflow.cluster.forkserver import ONE_HEAP
+
+
+class Kubernetes(Workers):
+    """Workers as pods, through the dask operator."""
+
+    kind: Literal["kubernetes"] = "kubernetes"
+    workers: Annotated[int, Field(ge=1)] = Field(4, description="worker pods")
+    memory: str = Field("4GiB", description="limit of a worker pod")
+    name: str = Field("dcrflow", pattern=r"^[a-z]([-a-z0-9]{0,40}[a-z0-9])?$", description="of the cluster")
+    namespace: str = Field("default", description="Kubernetes namespace")
+    image: str = Field("dcrflow:latest", description="container image with dcrflow in it, made by deploy/kubernetes")
+    environment: dict[str, str] = Field({}, description="environment variables of every pod")
+    secrets: tuple[str, ...] = Field((), description="secrets whose keys become environment variables: credentials")
+    tls: bool = Field(True, description="encrypt and authenticate inside the cluster, by the secret NAME-tls")
 
 
 class _Plain(yaml.SafeDumper):
@@ -110,8 +127,8 @@ def network_policy(description: Kubernetes) -> dict[str, Any]:
     }
 
 
-def open_kubernetes(description: Kubernetes) -> Any:
-    """Make the cluster through the operator, reached by a port forwarded through the Kubernetes API."""
+def open_kubernetes(description: Kubernetes) -> Iterator[Client]:
+    """Make the cluster through the operator; yields a client, by a port forwarded through the Kubernetes API."""
     try:
         from dask_kubernetes.operator import KubeCluster
     except ImportError:
@@ -126,7 +143,7 @@ def open_kubernetes(description: Kubernetes) -> Any:
     cluster = KubeCluster(custom_cluster_spec=cluster_manifest(description), namespace=description.namespace)
     if description.adaptive:
         cluster.adapt(minimum=1, maximum=description.workers)
-    return cluster
+    yield from started(cluster)
 
 
 def _container(description: Kubernetes, name: str, arguments: list[str], memory: str, **more: Any) -> dict[str, Any]:
@@ -162,3 +179,6 @@ def _volumes(description: Kubernetes) -> dict[str, Any]:
     if not description.tls:
         return {}
     return {"volumes": [{"name": "tls", "secret": {"secretName": f"{description.name}-tls", "defaultMode": 0o400}}]}
+
+
+BACKEND = Backend(Kubernetes, open_kubernetes, submitted=lambda description: as_yaml(manifests(description)))
