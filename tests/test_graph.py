@@ -377,7 +377,7 @@ def test_graph_is_small(store: DcrCoadds) -> None:
 
 
 def test_write_template(store: DcrCoadds, tmp_path) -> None:
-    lazy = dcrflow.build_template(store, visit())
+    lazy = dcrflow.build_template(store, visit(), precision=None)
     record = dcrflow.write_template(lazy, tmp_path / "t.zarr")
     assert record.status == "complete"
     assert record.coverage == 1.0

@@ -151,6 +151,11 @@ class TemplateConfig(Config):
         None, description="nm, of a top-hat band; None: the coadds' own"
     )
 
+    precision: Annotated[float, Field(ge=1, le=4096)] | None = Field(
+        16.0,
+        description="steps a sigma of the noise to which the pixels of a template store are rounded; None: every bit",
+    )
+
     @field_validator("transmission", mode="before")
     @classmethod
     def _not_empty(cls, value: object) -> object:

@@ -227,6 +227,7 @@ def _simulate_patch(config: SurveyConfig, directory: Path, tract_index: int, pat
         effective_wavelength=band.effective_wavelength,
         bandwidth=band.bandwidth,
         physical_filter=f"{band.name}_sim",
+        precision=config.precision,
         transmission={
             "wavelength": band.curve_wavelength.tolist(),
             "throughput": band.curve_throughput.tolist(),

@@ -58,6 +58,9 @@ class SurveyConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: Annotated[int, Field(ge=0)] = Field(20260101, description="of everything that is drawn by chance")
+    precision: Annotated[float, Field(ge=1, le=4096)] | None = Field(
+        16.0, description="steps a sigma of the noise to which the coadds' pixels are rounded; None: every bit"
+    )
     band: Literal["u", "g", "r", "i", "z", "y"] = Field("g", description="LSST's")
     num_subfilters: Annotated[int, Field(ge=1, le=64)] = Field(3, description="of the coadds")
     ra: float = Field(53.1, description="middle of the field, ICRS degrees")

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from dcrflow.base.masks import NO_DATA, flag_attributes
+from dcrflow.kernels.rounding import BLOCK, VARIANCE_BITS, round_pixels
 from dcrflow.planning.psf import PsfPlan
 from dcrflow.planning.template import TemplatePlan
 from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
@@ -86,8 +87,10 @@ def template_dataset(
     )
 
 
-def write_template(template: xr.Dataset, store: TemplateStore | Any) -> TemplateRecord:
+def write_template(template: xr.Dataset, store: TemplateStore | Any, *, in_place: bool = False) -> TemplateRecord:
     """Compute a template, if it is lazy, and write it to a store; its status last.
+
+    Image and variance are rounded below the noise as the template's configuration says (key `precision`).
 
     Parameters
     ----------
@@ -95,6 +98,8 @@ def write_template(template: xr.Dataset, store: TemplateStore | Any) -> Template
         Whole, as `dcrflow.build_template` makes it; not a slice of one.
     store : TemplateStore, or anything that `TemplateStore.create_or_open` takes
         Where to.
+    in_place : bool
+        Round the template's own arrays and not copies of them, where they are in memory.
 
     Raises
     ------
@@ -108,10 +113,30 @@ def write_template(template: xr.Dataset, store: TemplateStore | Any) -> Template
             f"this is a part of the template of visit {template.attrs['visit']} detector {template.attrs['detector']}: "
             f"x {x[0]} to {x[-1]}, y {y[0]} to {y[-1]}; a template store keeps whole ones"
         )
-    template = template.compute()
+    lazy = template.chunks
+    template = rounded(template.compute(), in_place=in_place or bool(lazy))
     return TemplateStore.create_or_open(store).write(
         template.assign_attrs(coverage=coverage(template), preview=preview(template))
     )
+
+
+def rounded(template: xr.Dataset, *, in_place: bool = False) -> xr.Dataset:
+    """A template in memory with image and variance rounded below the noise, and an attribute that says so.
+
+    The attribute `precision` has `steps_per_sigma` (at least so many), `block` (pixels, in which one step is used),
+    `step` (the smallest and the largest, nJy) and `variance_bits` (of the mantissa); see `dcrflow.kernels.rounding`.
+    """
+    precision = template.attrs["config"].get("precision")
+    if precision is None:
+        return template
+    image, variance = (
+        np.array(template[n].values, order="C", copy=not in_place or None) for n in ("image", "variance")
+    )
+    steps = round_pixels(image, variance, precision)
+    said = {"steps_per_sigma": precision, "block": BLOCK, "step": list(steps or ()), "variance_bits": VARIANCE_BITS}
+    return template.assign(
+        image=template["image"].copy(data=image), variance=template["variance"].copy(data=variance)
+    ).assign_attrs(precision=said)
 
 
 def coverage(template: xr.Dataset) -> float:

@@ -53,7 +53,7 @@ def write_tiles(
 ) -> TemplateRecord:
     """Write a template from its tiles; its status last."""
     took, began = timing_summary(tiles), perf_counter()
-    record = dataset.write_template(assemble(plan, tiles, psf), store)
+    record = dataset.write_template(assemble(plan, tiles, psf), store, in_place=True)
     took["steps"]["write_template"] = round(perf_counter() - began, 4)
     return replace(record, took=took)
 

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from dcrflow.base.errors import CoaddStoreError
 from dcrflow.base.masks import NO_DATA, flag_attributes
 from dcrflow.geometry.skymap import Tract
+from dcrflow.kernels.rounding import BLOCK, VARIANCE_BITS, round_pixels
 from dcrflow.stores.coadds.patch_info import check_edges, read_tract
 from dcrflow.stores.coadds.store import KIND, VERSION
 from dcrflow.stores.zarr.access import group_attributes, is_occupied, location, open_root, refuse_zip, url_of, words_of
@@ -133,6 +134,7 @@ class CoaddWriter:
         transmission: Mapping[str, Sequence[float]] | None = None,
         psf: NDArray[np.float32] | None = None,
         psf_nodes: tuple[ArrayLike, ArrayLike] | None = None,
+        precision: float | None = None,
         overwrite: bool = False,
     ) -> None:
         """Write a patch's subfilter coadds; one whose writing was cut off is written anew.
@@ -165,6 +167,9 @@ class CoaddWriter:
             Sums to 1; odd size, centred.
         psf_nodes : (array, array), each of shape (num_nodes,), optional
             Tract pixel position (x, y) of each node; the patch's centre if left out, which goes with one node.
+        precision : float, optional
+            Steps a sigma of the noise to which image and variance are rounded, so that they compress to a third; every
+            bit is kept otherwise. See `dcrflow.kernels.rounding`.
         overwrite : bool
             Replace the patch if it is there.
 
@@ -184,9 +189,14 @@ class CoaddWriter:
         planes = _with_no_data(planes)
         pixel = {"units": "pixel"}
         stack, either = (len(edges), *box.shape), (box.shape, (len(edges), *box.shape))
+        image = _fitting("image", image, np.float32, (stack,), where)
+        variance = _fitting("variance", variance, np.float32, either, where)
+        steps: list[float] = []
+        if precision is not None:
+            image, variance, steps = _rounded(image, variance, precision)
         arrays: list[tuple[str, tuple[str, ...], NDArray[Any], Any, dict[str, Any]]] = [
-            ("image", _IMAGE, _fitting("image", image, np.float32, (stack,), where), np.nan, {"units": "nJy"}),
-            ("variance", _IMAGE, _fitting("variance", variance, np.float32, either, where), np.nan, {"units": "nJy2"}),
+            ("image", _IMAGE, image, np.nan, {"units": "nJy"}),
+            ("variance", _IMAGE, variance, np.nan, {"units": "nJy2"}),
             ("mask", _IMAGE, _fitting("mask", mask, np.int32, either, where), 1 << planes[NO_DATA],
              flag_attributes(planes)),
             ("x", ("x",), np.arange(box.x0, box.x1, dtype=np.int64), 0, pixel),
@@ -215,6 +225,10 @@ class CoaddWriter:
         }
         if transmission is not None:
             attributes["transmission"] = {k: [float(v) for v in transmission[k]] for k in ("wavelength", "throughput")}
+        if precision is not None:
+            attributes["precision"] = {
+                "steps_per_sigma": float(precision), "block": BLOCK, "step": steps, "variance_bits": VARIANCE_BITS,
+            }  # fmt: skip
         path = f"{tract_id}/{patch_id}/{band}"
         if not overwrite and "band" in (group_attributes(self._root, [path])[0] or {}):
             raise CoaddStoreError(f"{where} is there already; overwrite it on purpose, or write another")
@@ -230,6 +244,16 @@ class CoaddWriter:
 
 
 _IMAGE = ("subfilter", "y", "x")
+
+
+def _rounded(
+    image: NDArray[np.float32], variance: NDArray[np.float32], precision: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32], list[float]]:
+    """Copies of image and variance, rounded; the smallest and the largest step, nJy."""
+    image, spread = image.copy(), np.broadcast_to(variance, image.shape).copy()
+    found = [round_pixels(i, v, precision) for i, v in zip(image, spread, strict=True)]
+    steps = [step for pair in found if pair is not None for step in pair]
+    return image, spread if variance.ndim == 3 else spread[0], [min(steps), max(steps)] if steps else []
 
 
 def _with_no_data(planes: Mapping[str, int]) -> dict[str, int]:
