@@ -1,4 +1,4 @@
-"""Where a template's PSF is evaluated, and from which patches; like the plan, made without touching a pixel."""
+"""Where a template's PSF is evaluated, and from which patches; made without reading a pixel, like the plan."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from dcrflow.stores.coadds.source import CoaddSource
 Float = NDArray[np.float64]
 
 NODE_STEP = 256  # detector pixels between nodes, at most
-_FINE = 64  # places along each side at which a detector without a node on any patch is looked at
-_HALF_STEP = 2.0  # detector pixels to each side over which the coordinates are differenced
+_FINE = 64  # places along each side of a detector that are tried where no node of the grid is on a patch
+_HALF_STEP = 2.0  # detector pixels to each side between which the coordinates are differenced
 
 
 class PsfShare(NamedTuple):

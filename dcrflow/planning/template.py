@@ -50,9 +50,9 @@ class TemplatePlan:
     Parameters
     ----------
     visit : DetectorVisit
-        What for.
+        What the template is for.
     config : TemplateConfig
-        How.
+        How it is made.
     bbox : Box
         The template's pixels: the detector's, grown by the border.
     band : str
@@ -66,7 +66,7 @@ class TemplatePlan:
     info : PatchInfo
         Of the first patch: what all of them share.
     url : str
-        The coadd store, for the record.
+        Of the coadd store, for the record.
     applied : mapping
         What DCR was applied at the middle of the detector, for the record.
     """
@@ -84,7 +84,7 @@ class TemplatePlan:
 
     @cached_property
     def digest(self) -> str:
-        """A hash of all that the pixels depend on but the coadds themselves; the same in every process."""
+        """A hash of all that the pixels depend on, except the coadds; the same in every process."""
         visit = self.visit
         words = (
             self.config.digest, visit.instrument, visit.visit, visit.detector, visit.physical_filter, visit.bbox,
@@ -128,7 +128,7 @@ class TemplatePlan:
         return TilePart(index, region, Footprint.of(x, y), reads)
 
     def tile(self, box: Box) -> Tile:
-        """The orders for one tile of the output."""
+        """One tile of the output, and what it needs of each tract."""
         parts = (self.part(i, box) for i in range(len(self.tracts)))
         return Tile(box, tuple(p for p in parts if p is not None))
 
@@ -157,7 +157,7 @@ class TemplatePlan:
 
     @property
     def num_tasks(self) -> int:
-        """Tasks of the lazy template's graph, without those that pick image, mask and variance apart."""
+        """Tasks of the lazy template's graph, without those that take image, mask or variance of a finished tile."""
         return sum(1 + sum(2 + len(part.reads) for part in tile.parts) for tile in self.tiles)
 
     def __repr__(self) -> str:
@@ -177,7 +177,7 @@ def plan_template(coadds: CoaddSource, visit: DetectorVisit, config: TemplateCon
     visit : DetectorVisit
         What to make the template for.
     config : TemplateConfig, optional
-        How; defaults otherwise.
+        How to make it; defaults otherwise.
 
     Raises
     ------

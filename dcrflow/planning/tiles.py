@@ -1,4 +1,4 @@
-"""What a template needs of each tract and each tile: boxes and footprints, no pixels."""
+"""What a template needs of each tract, and each tile of every tract: boxes and outlines, no pixels."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ class TilePart:
     tract : int
         Index into the plan's `tracts`.
     region : Box
-        Tract pixels around all that the warp of this tile evaluates, its kernel and a pixel of safety included.
+        The tract pixels that the warp of this tile looks at, and a pixel more on each side.
     footprint : Footprint
-        The tile itself on the tract; what is far from it, in the corners of the region, is not made.
+        The tile's own outline on the tract. It is turned against the region, whose corners far from it are not made.
     reads : tuple of (Patch, Box)
         What to read: patches and parts of them, tract pixels.
     """

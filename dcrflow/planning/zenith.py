@@ -47,7 +47,7 @@ def _vectors(
 
 
 def reach_on(visit: DetectorVisit, tract: Tract, outline: Outline, model: DcrModel, config: TemplateConfig) -> Reach:
-    """Bounds of the kernels' tap offsets: the outline's extreme displacements, with a tenth and a pixel to spare."""
+    """Bounds of the kernels' tap offsets: the largest displacements on the outline, and a tenth and a pixel more."""
     x, y = outline.on(tract)
     tan, dy, dx = _vectors(visit, tract, x, y, config)
     distance = model.displacement(tan)

@@ -3,9 +3,9 @@
 Beside them are map_variance, which takes all tiles, and warp_psf, which takes none.
 
 Each takes results of the steps before it and returns a `StepResult`: pixels, timing, damage. The lazy graph's tasks and
-`make_region`, which makes a whole region in one task, call the same functions. A pixel of the result
-depends on the inputs alone, not on the tile that it was computed in: the DCR is evaluated on a grid fixed to the
-tract, coordinates on one fixed to the detector, and every filter has a finite reach that the tile's margin covers.
+`make_region`, which makes a whole region in one task, call the same functions. A pixel of the result depends on the
+inputs alone and not on the tile that it was computed in: the DCR is evaluated on a grid fixed to the tract, coordinates
+on one fixed to the detector, and every filter has a finite radius that the tile's margin covers.
 """
 
 from __future__ import annotations

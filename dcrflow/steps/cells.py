@@ -1,7 +1,7 @@
-"""DCR kernels by cell: the zenith's distance and direction vary over a tract, so each of its cells has its own kernels.
+"""DCR kernels by cell: the zenith's distance and direction vary over a tract, so each cell has its own kernels.
 
-The cells are squares of `DCR_CELL` pixels on a grid fixed to the tract's pixel (0, 0). Inside one the DCR is that of
-its centre, which is good to 0.001 pixel.
+The cells are squares of `DCR_CELL` pixels on a grid fixed to the tract's pixel (0, 0). All of a cell has the DCR of
+its centre, which is right to 0.001 pixel.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""map_variance: where the variance of a template is far above its median. That takes the whole detector.
+"""map_variance: where the variance of a template is far above its median. Needs the whole detector.
 
-As LSST's pipeline does it, to the pixel: medians of bins of about 32 pixels over pixels without a source or defect, a
-median filter of 3 x 3 bins, linear interpolation between the bins' centres; HIGH_VARIANCE where that is above
-`high_variance_threshold` times its median. (Background estimators of photutils and sep cut, clip or extrapolate
-differently, and want the pixels of the whole detector where a few bins will do.)
+As LSST's pipeline does it, to the pixel: medians in bins of about 32 x 32 pixels, of the pixels without a source or
+defect; a median filter of 3 x 3 bins; linear interpolation between the bins' centres. HIGH_VARIANCE is where that is
+above `high_variance_threshold` times its median. (The background estimators of photutils and sep cut, clip or
+extrapolate differently, and need the pixels of the whole detector where the bins are enough.)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dcrflow.steps.results import StepResult
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
-BIN = 32  # pixels a side at most; the bins of a detector are as large as each other, to a pixel
+BIN = 32  # pixels a side at most; all bins of a detector are of the same size, to a pixel
 _IGNORED = ("BAD", "EDGE", "DETECTED", "DETECTED_NEGATIVE", NO_DATA)
 _ROWS = 256
 _SAMPLES = 1 << 20  # pixels from which the median of the interpolated map is taken; all of a small detector
@@ -56,7 +56,7 @@ class VarianceMap:
         return high
 
     def reaches_threshold(self, box: Box) -> bool:
-        """Whether any pixel of a box is above the threshold; looks at the few where the map can be highest."""
+        """Whether any pixel of a box is above the threshold; looks only at pixels where the map can be highest."""
         rows, columns = (
             np.unique(np.clip(np.concatenate([np.floor(c), np.ceil(c), [first, last]]), first, last)).astype(np.int64)
             for c, first, last in ((self.y, box.y0, box.y1 - 1), (self.x, box.x0, box.x1 - 1))

@@ -1,4 +1,4 @@
-"""warp_psf: the template's PSF, at the nodes that were planned."""
+"""warp_psf: the template's PSF at the planned nodes."""
 
 from __future__ import annotations
 

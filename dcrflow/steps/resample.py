@@ -1,4 +1,4 @@
-"""Warping without a fused kernel: to the nearest pixel, or by the `reproject` package. Slow beside `warp_tract`'s own.
+"""Warps without weights of their own: to the nearest pixel, or by the `reproject` package. Slower than compiled ones.
 
 ``reproject-interp``, ``reproject-adaptive`` and ``reproject-exact`` are `reproject.reproject_interp` (bilinear),
 `reproject.reproject_adaptive` (DeForest 2004, with a Gaussian kernel) and `reproject.reproject_exact` (overlap of
