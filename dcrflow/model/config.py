@@ -119,7 +119,10 @@ class TemplateConfig(Config):
     """
 
     border: Annotated[int, Field(ge=0, le=4096)] = Field(20, description="pixels added on each side of the detector")
-    num_subfilters: Annotated[int, Field(ge=1, le=64)] = Field(3, description="subfilters that every patch must have")
+    num_subfilters: Annotated[int, Field(ge=1, le=64)] | None = Field(
+        None,
+        description="subfilters that every patch must have; None: as many as the coadds have",
+    )
     dcr: DcrMethod = Field("spectral", description="how the light of a subfilter is spread along the zenith direction")
     rotation: Rotation = Field(
         "local",

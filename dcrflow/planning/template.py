@@ -140,7 +140,7 @@ class TemplatePlan:
     @property
     def bytes_read(self) -> int:
         """Bytes of the pixels that will be read, uncompressed."""
-        planes = 4 * self.config.num_subfilters + 4 * 2
+        planes = 4 * self.info.num_subfilters + 4 * 2
         strips = (
             strip
             for tile in self.tiles
@@ -184,7 +184,7 @@ def plan_template(coadds: CoaddSource, visit: DetectorVisit, config: TemplateCon
     NoOverlapError
         If no patch of the band overlaps the detector.
     MissingSubfilterError
-        If an overlapping patch does not have exactly ``config.num_subfilters`` subfilters.
+        If an overlapping patch does not have ``config.num_subfilters`` subfilters, or as many as the other patches.
     InconsistentCoaddsError
         If the overlapping patches differ in subfilters, calibration or units, or have too many mask planes together.
     CoaddStoreError
@@ -264,11 +264,13 @@ def _dcr_model(visit: DetectorVisit, config: TemplateConfig, bandpass: Bandpass,
 
 def _check(coadds: CoaddSource, visit: DetectorVisit, infos: list[PatchInfo], config: TemplateConfig) -> None:
     """Every patch must have N subfilters, and all must agree."""
+    counts = [info.num_subfilters for info in infos]
+    expected = config.num_subfilters or max(counts, key=counts.count)
     for info in infos:
-        if info.num_subfilters != config.num_subfilters:
+        if info.num_subfilters != expected:
             raise MissingSubfilterError(
                 f"{visit.label}: tract {info.tract} patch {info.patch} band {info.band} of {coadds.url} has "
-                f"{info.num_subfilters} subfilters, expected {config.num_subfilters}; "
+                f"{info.num_subfilters} subfilters, expected {expected}; "
                 "complete the coadds or set num_subfilters"
             )
     for name in _SAME:

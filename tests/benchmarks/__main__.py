@@ -70,7 +70,7 @@ def _detector(work: Work, folder: Path, options: argparse.Namespace) -> dict[str
         runs[warm_up]()
     times = measure.interleaved(runs, options.repeat)
     each, rest = times.pop("LSST: a subfilter of a patch"), times.pop("LSST: merge and warp")
-    number = len(patches) * plan.config.num_subfilters
+    number = len(patches) * plan.info.num_subfilters
     times["LSST's steps with scipy"] = measure.Timing(
         *(
             tuple(number * a + b for a, b in zip(getattr(each, k), getattr(rest, k), strict=True))

@@ -51,14 +51,14 @@ def _each_step(work: Work, folder: Path, space: Workspace) -> list[Row]:
         amount[step] += size
         return kept[0]
 
-    asked = plan.bytes_read // (4 * (plan.config.num_subfilters + 2))
+    asked = plan.bytes_read // (4 * (plan.info.num_subfilters + 2))
     timed("load", asked, plan.bytes_read, lambda: read_all(work, plan))
     for tile in plan.tiles:
         area, warped = tile.box.area, []
         for part in tile.parts:
             patches = [load_patch(work.coadds, plan, patch, box, [part.footprint]) for patch, box in part.reads]
             taken = sum(strip.area for p, b in part.reads for strip in plan.strips_to_read(p, b, part.footprint))
-            size = 4 * (plan.config.num_subfilters + 2) * taken + 12 * area
+            size = 4 * (plan.info.num_subfilters + 2) * taken + 12 * area
             shifted = timed(
                 "shift (merging)",
                 taken,

@@ -140,7 +140,16 @@ def test_missing_band(dcr: Run, survey: Path) -> None:
 @pytest.mark.integration
 def test_missing_subfilter(dcr: Run, tmp_path: Path, survey: Path) -> None:
     coadds(IMAGE[:2], store=str(tmp_path / "two.zarr"))
-    code, _, err = dcr("run", tmp_path / "two.zarr", survey / "visits.ecsv", tmp_path / "out.zarr", "--workers", 1)
+    code, _, err = dcr(
+        "run",
+        tmp_path / "two.zarr",
+        survey / "visits.ecsv",
+        tmp_path / "out.zarr",
+        "--workers",
+        1,
+        "--set",
+        "num_subfilters=3",
+    )
     assert code == 1
     assert "tract 7 patch 0 band g" in err
     assert "has 2 subfilters, expected 3" in err
