@@ -9,11 +9,18 @@ settings.register_profile("dcrflow", deadline=None, derandomize=True)  # a first
 settings.load_profile("dcrflow")
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden" / "lsst"
+GOLDEN_HERE = Path(__file__).parent / "data" / "lsst_high_variance"
+
+
+@pytest.fixture
+def golden_here() -> Path:
+    """Files of the LSST pipeline that are part of the repository: one detector-visit over four patches."""
+    return GOLDEN_HERE
 
 
 @pytest.fixture
 def golden() -> Path:
-    """Files of the LSST pipeline, which lie beside a developer's checkout."""
+    """More files of the LSST pipeline, which lie beside a developer's checkout."""
     if not GOLDEN.is_dir():
-        pytest.skip("the golden files of the LSST pipeline are not beside this checkout")
+        pytest.skip(f"the larger set of the LSST pipeline's files is not beside this checkout: {GOLDEN}")
     return GOLDEN

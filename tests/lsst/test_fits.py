@@ -36,18 +36,18 @@ GOLDEN_BAND = Subfilters.even(3, 476.31, 147.0)
 
 
 @pytest.fixture
-def ingested(golden: Path) -> DcrCoadds:
+def ingested(golden_here: Path) -> DcrCoadds:
     """The pipeline's coadds, ingested."""
     store = MemoryStore()
-    assert ingest(open_fits_coadds([golden], GOLDEN_BAND), store, skymap="golden") == 8
+    assert ingest(open_fits_coadds([golden_here], GOLDEN_BAND), store, skymap="golden") == 4
     return open_coadds(store)
 
 
-def test_ingest_of_the_pipelines_files(golden: Path, ingested: DcrCoadds) -> None:
+def test_ingest_of_the_pipelines_files(golden_here: Path, ingested: DcrCoadds) -> None:
     """Geometry, pixels, bits and WCS as the set-up has them; the PSF of each patch."""
-    expected = golden_coadds(golden)
-    kernels = np.load(golden / "psf_kernels.npz")
-    truth = json.loads((golden / "truth.json").read_text())
+    expected = golden_coadds(golden_here)
+    kernels = np.load(golden_here / "psf_kernels.npz")
+    truth = json.loads((golden_here / "truth.json").read_text())
     for number, tract in expected.tracts.items():
         found = ingested.tracts[number]
         assert (found.bbox, found.patch_inner, found.patch_border) == (
@@ -58,7 +58,7 @@ def test_ingest_of_the_pipelines_files(golden: Path, ingested: DcrCoadds) -> Non
         x, y = tract.bbox.outline()
         back = found.wcs.sky_to_pixel(*tract.wcs.pixel_to_sky(x, y))
         assert np.abs(np.array(back) - [x, y]).max() < 1e-6
-    assert len(truth["patches"]) == 8
+    assert len(truth["patches"]) == 4
     for each in truth["patches"]:
         key = each["tract"], each["patch"], "g"
         ours, theirs = ingested.info(*key), expected.info(*key)
@@ -197,8 +197,8 @@ def test_the_planes_are_in_the_header(tmp_path: Path, monkeypatch: pytest.Monkey
     assert coadd.planes() == {"BAD": 0, "CR": 5}
 
 
-def test_a_subfilter_that_is_missing(golden: Path) -> None:
-    files = [f for f in golden.glob("dcrCoadd_0_*") if not f.name.endswith("0_3_g_1.fits.gz")]
+def test_a_subfilter_that_is_missing(golden_here: Path) -> None:
+    files = [f for f in golden_here.glob("dcrCoadd_0_*") if not f.name.endswith("0_3_g_1.fits.gz")]
     store = MemoryStore()
     with pytest.raises(
         MissingSubfilterError, match=r"tract 0 patch 3 band g .* has subfilters \[0, 2\], expected 0 to 2"
@@ -292,7 +292,9 @@ def test_what_is_no_template(tmp_path: Path) -> None:
         read_fits(tmp_path / "x.fits")
 
 
-def test_commands(golden: Path, templates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+def test_commands(
+    golden_here: Path, templates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
     def run(*words: object) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["dcrflow", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
@@ -300,7 +302,7 @@ def test_commands(golden: Path, templates: Path, tmp_path: Path, monkeypatch: py
         printed = capfd.readouterr()
         return int(ended.value.code or 0), printed.out + printed.err
 
-    files = sorted(golden.glob("dcrCoadd_0_0_*"))
+    files = sorted(golden_here.glob("dcrCoadd_0_0_*"))
     out = tmp_path / "coadds.zarr"
     status, said = run("ingest", *files, "--out", out, "--effective-wavelength", 476.31, "--bandwidth", 147)
     assert (status, "1 patches" in said) == (0, True), said

@@ -50,10 +50,10 @@ def with_psf(*kernels: np.ndarray, skip: tuple[int, ...] = (), **changes: object
     return open_coadds(coadds(IMAGE, change=change, **changes))
 
 
-@pytest.mark.parametrize("name", ["lsst", "lsst_high_variance"])
-def test_kernels_of_the_lsst_pipeline(golden: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["golden", "golden_here"])
+def test_kernels_of_the_lsst_pipeline(request: pytest.FixtureRequest, name: str) -> None:
     """To 1e-3 of the peak is asked; 2e-5 is what LSST's rounding of coordinates leaves."""
-    directory = golden.parent / name
+    directory = request.getfixturevalue(name)
     store, compared = golden_coadds(directory), 0
     for case in golden_cases(directory, store):
         there = case.plan.visit

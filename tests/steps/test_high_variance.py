@@ -35,11 +35,10 @@ def noisy() -> DcrCoadds:
     return open_coadds(coadds(IMAGE, variance=variance))
 
 
-def test_lsst_to_the_pixel(golden: Path) -> None:
+def test_lsst_to_the_pixel(golden_here: Path) -> None:
     """Flagged by LSST: 27 % of the template. The median of its variance lies where that rises to the block."""
-    directory = golden.parent / "lsst_high_variance"
-    store = golden_coadds(directory)
-    (case,) = golden_cases(directory, store)
+    store = golden_coadds(golden_here)
+    (case,) = golden_cases(golden_here, store)
     expected = case.expected.mask >> case.expected.planes[HIGH_VARIANCE] & 1 == 1
     assert expected.mean() == pytest.approx(0.273, abs=1e-3)
     made = assemble(case.plan, [make_tile(store, case.plan, case.plan.bbox)])

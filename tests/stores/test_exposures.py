@@ -44,11 +44,17 @@ def exposure(path: Path, label: dict[str, str] | None = None, image: dict[str, A
     return path
 
 
-def test_files_of_the_lsst_pipeline(golden: Path) -> None:
-    truth = json.loads((golden / "truth.json").read_text())
+@pytest.mark.parametrize(
+    ("where", "detectors"), [("golden", [(1001, 0), (1002, 1), (1002, 2)]), ("golden_here", [(1003, 3)])]
+)
+def test_files_of_the_lsst_pipeline(
+    request: pytest.FixtureRequest, where: str, detectors: list[tuple[int, int]]
+) -> None:
+    directory = request.getfixturevalue(where)
+    truth = json.loads((directory / "truth.json").read_text())
     weather = {v["visit"]: v for v in truth["config"]["visits"]}
-    found = read_visits(sorted(golden.glob("calexp_*.fits.gz")))
-    assert [(v.visit, v.detector) for v in found] == [(1001, 0), (1002, 1), (1002, 2)]
+    found = read_visits(sorted(directory.glob("calexp_*.fits.gz")))
+    assert [(v.visit, v.detector) for v in found] == detectors
     for made, true in zip(found, truth["visits"], strict=True):
         assert made.label == f"visit {true['visit']} detector {true['detector']}"
         assert (made.band, made.physical_filter) == ("g", "g_sim")
@@ -56,7 +62,7 @@ def test_files_of_the_lsst_pipeline(golden: Path) -> None:
         observation = made.observation
         assert observation.altitude == pytest.approx(true["alt"], abs=1e-9)
         # LSST's takes ICRS coordinates for those of the date: 26 years of precession
-        assert observation.parallactic_angle == pytest.approx(true["par_angle"], abs=0.3)
+        assert observation.parallactic_angle == pytest.approx(true["par_angle"], abs=0.5)
         assert observation.rotation_angle == true["rot"]
         air = weather[made.visit]
         assert made.mjd == pytest.approx(air["mjd"], abs=1e-8)
