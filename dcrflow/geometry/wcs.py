@@ -1,8 +1,8 @@
 """World coordinates: absolute pixel indices to ICRS degrees and back, safe between threads and processes.
 
-Astropy's WCS objects are not thread-safe, so a `SkyWcs` keeps only the FITS cards (or the pickle of any other
-APE-14 object) and makes the object that does the work once a thread. That also makes it small to send, hashable
-and comparable.
+Astropy's WCS objects are not thread-safe, so a `SkyWcs` keeps only the FITS cards (or a file of them and of lookup
+tables, or the pickle of any other APE-14 object) and makes the object that does the work once a thread. That also makes
+it small to send, hashable and comparable.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from hashlib import blake2b
 from typing import Any, Self
 
 import numpy as np
-from astropy import units as u
-from astropy.coordinates import ICRS, SkyCoord
 from astropy.io import fits
 from astropy.io.fits.verify import VerifyError, VerifyWarning
-from astropy.wcs import WCS, FITSFixedWarning, NoConvergence
-from astropy.wcs.utils import wcs_to_celestial_frame
+from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
 from dcrflow.base.errors import WcsError, brief
+from dcrflow.geometry.lookup_tables import hdus_in, named_tables, with_tables
+from dcrflow.geometry.sphere import separation
+from dcrflow.geometry.transforms import Ape14Transform, FitsTransform, Transform
 
 Float = NDArray[np.float64]
 
@@ -41,6 +41,13 @@ _NUMBERS = re.compile(
 )
 _MOST = 1e15  # in any card, in whatever unit
 _NEEDED = "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"
+#: Cards that say something of the sky: those of the standard, its older ways, and SIP, TNX, ZPX, TPV and TPD.
+_OF_WCS = re.compile(
+    r"WCS(AXES|NAME)|(CTYPE|CRPIX|CRVAL|CDELT|CUNIT|CROTA|CNAME)\d|(CD|PC)(\d_\d|\d{6})|P[VS]\d_\d+|PROJP\d+"
+    r"|RADE(SYS|CSYS)|EQUINOX|EPOCH|(LON|LAT)POLE|(MJD|DATE)-(OBS|AVG|BEG)|MJDREF[IF]?|WAT\d_\d+"
+    r"|[AB]P?_(ORDER|\d+_\d+|DMAX)|CQ(DIS|ERR)\d|DQ\d.*"
+)
+_SAME = 1e-3  # pixels
 #: The largest that each may be: astropy makes tables of that size before it looks for what is in them.
 _LARGEST = {"WCSAXES": 9} | {f"{name}_ORDER": 9 for name in ("A", "B", "AP", "BP")}
 
@@ -57,12 +64,17 @@ class SkyWcs:
     cards : str
         FITS cards, 80 characters each, without newlines; empty if `pickled` is given.
     pickled : bytes
-        Pickle of an object with the APE-14 interface (``pixel_to_world_values``, ``world_to_pixel_values``) whose
-        world axes are ICRS longitude and latitude in degrees.
+        Pickle of an object with the APE-14 interface that says in which frame its world is.
+    tables : bytes
+        A FITS file of the header and of the lookup tables that it names, where it names any; cards are empty then.
+    offset : (float, float)
+        Absolute index (x0, y0) of the pixel that the header in `tables` counts as the first.
     """
 
     cards: str
     pickled: bytes = b""
+    tables: bytes = b""
+    offset: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
     def from_cards(cls, text: str) -> Self:
@@ -109,6 +121,57 @@ class SkyWcs:
             raise WcsError(f"unusable FITS cards of a WCS: {type(error).__name__}: {brief(str(error))}") from error
 
     @classmethod
+    def from_image(cls, header: fits.Header, hdus: fits.HDUList | None = None, x0: float = 0, y0: float = 0) -> Self:
+        """Take the WCS of an image in a FITS file: of its whole header, and of the lookup tables beside it.
+
+        Parameters
+        ----------
+        header : astropy.io.fits.Header
+            Of the image; its reference pixel counts from the array's first.
+        hdus : astropy.io.fits.HDUList, optional
+            The file, for distortions by lookup table (CPDIS, D2IM, -TAB).
+        x0, y0 : float
+            Absolute index of the array's first pixel.
+
+        Raises
+        ------
+        WcsError
+            As `from_header`, or if a table that the header names is not there.
+        """
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", VerifyWarning)
+                return cls._from_image(header, hdus, float(x0), float(y0))
+        except WcsError:
+            raise
+        except Exception as error:
+            raise WcsError(f"unusable FITS cards of a WCS: {type(error).__name__}: {brief(str(error))}") from error
+
+    @classmethod
+    def _from_image(cls, header: fits.Header, hdus: fits.HDUList | None, x0: float, y0: float) -> Self:
+        _check_numbers(header)
+        if named_tables(header):
+            made = cls("", tables=with_tables(header, hdus), offset=(x0, y0))
+            made._object()
+            return made
+        whole = header.copy()
+        for axis, first in ((1, x0), (2, y0)):
+            whole[f"CRPIX{axis}"] = header.get(f"CRPIX{axis}", 0.0) + first
+        kept = fits.Header([card for card in whole.cards if _OF_WCS.fullmatch(card.keyword)])
+        made = cls.from_header(kept)
+        try:
+            image = FitsTransform(header, None, x0, y0)
+        except WcsError:  # of cards that say nothing of the sky
+            return made
+        size = (float(header.get("NAXIS1", 0) or 1000), float(header.get("NAXIS2", 0) or 1000))
+        off = _difference(image, made._object(), x0, y0, *size)
+        if off <= _SAME:
+            return made
+        made = cls("", tables=with_tables(header, None), offset=(x0, y0))  # cards that `_OF_WCS` does not know: plates
+        made._object()
+        return made
+
+    @classmethod
     def _from_cards_of(cls, cards: fits.Header | dict[str, Any]) -> Self:
         if not isinstance(cards, Mapping):  # as a fits.Header is
             raise WcsError(f"expected FITS keyword -> value, found a {type(cards).__name__}: {brief(cards)}")
@@ -123,6 +186,11 @@ class SkyWcs:
             a, b, c, d = (float(v or 0.0) for v in matrix)
             if not np.isfinite(a * d - b * c) or a * d == b * c:
                 raise WcsError(f"unusable WCS, its CD matrix is singular: {matrix}")
+        tables = named_tables(header)
+        if tables:
+            raise WcsError(
+                f"unusable WCS: {tables} names a lookup table, which cards cannot carry; give the FITS file with it"
+            )
         made = cls(header.tostring(sep="", endcard=False, padding=False))
         made._object()
         missing = [key for key in _NEEDED if key not in header]
@@ -140,22 +208,43 @@ class SkyWcs:
         if isinstance(wcs, fits.Header | dict):
             return cls.from_header(wcs)
         if isinstance(wcs, WCS):
-            return cls.from_header(wcs.to_header(relax=True))
+            return cls._from_astropy(wcs)
         low: Any = getattr(wcs, "low_level_wcs", wcs)
         if hasattr(low, "pixel_to_world_values") and hasattr(low, "world_to_pixel_values"):
             if (low.pixel_n_dim, low.world_n_dim) != (2, 2):
                 raise WcsError(
                     f"a WCS of 2 pixel and 2 world axes is needed, found {low.pixel_n_dim} and {low.world_n_dim}"
                 )
-            return cls("", pickle.dumps(wcs, protocol=5))
+            made = cls("", pickle.dumps(wcs, protocol=5))
+            made._object()
+            return made
         raise WcsError(
             f"not a WCS: {type(wcs).__name__}; give FITS cards, a header or an object with the APE-14 interface"
         )
 
+    @classmethod
+    def _from_astropy(cls, wcs: WCS) -> Self:
+        """Of an astropy object, its tables included; if what is kept does not do what the object does, an error."""
+        if not wcs.has_celestial:
+            raise WcsError(f"unusable WCS, no celestial axes: {brief(wcs)}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # astropy says what no header can carry; we look whether that matters
+            hdus = wcs.to_fits(relax=True)
+        made = cls.from_image(hdus[0].header, hdus)
+        width, height = wcs.pixel_shape[:2] if wcs.pixel_shape is not None else (1000, 1000)
+        off = _difference(FitsTransform.of(wcs), made._object(), 0, 0, width or 1000, height or 1000)
+        if off > _SAME:
+            raise WcsError(
+                f"this astropy WCS cannot be kept: what it writes of itself is {off:.3g} pixels off what it says; give "
+                "the FITS header or file that it was made of"
+            )
+        return made
+
     @cached_property
     def key(self) -> str:
         """A digest that names this WCS: equal cards, equal key."""
-        return blake2b(self.cards.encode() + self.pickled, digest_size=16).hexdigest()
+        content = self.cards.encode() + self.pickled + self.tables
+        return blake2b(content + (repr(self.offset).encode() if self.tables else b""), digest_size=16).hexdigest()
 
     @property
     def header(self) -> fits.Header:
@@ -166,22 +255,32 @@ class SkyWcs:
         WcsError
             If this WCS did not come from FITS cards.
         """
+        if self.tables:
+            raise WcsError("this WCS has lookup tables, which no header can carry")
         if not self.cards:
             raise WcsError("this WCS is no FITS WCS and has no header")
         return fits.Header.fromstring(self.cards, sep="")
 
-    def _object(self) -> _Transform:
+    def _object(self) -> Transform:
         """This thread's own object for this WCS."""
-        cache: OrderedDict[str, _Transform] = _THREAD.__dict__.setdefault("cache", OrderedDict())
+        cache: OrderedDict[str, Transform] = _THREAD.__dict__.setdefault("cache", OrderedDict())
         found = cache.get(self.key)
         if found is None:
-            found = _FitsTransform(self.cards) if self.cards else _Ape14Transform(self.pickled)
+            found = self._made()
             cache[self.key] = found
             while len(cache) > _KEEP:
                 cache.popitem(last=False)
         else:
             cache.move_to_end(self.key)
         return found
+
+    def _made(self) -> Transform:
+        if self.tables:
+            hdus = hdus_in(self.tables)
+            return FitsTransform(hdus[0].header, hdus, *self.offset)
+        if self.cards:
+            return FitsTransform(fits.Header.fromstring(self.cards, sep=""))
+        return Ape14Transform(self.pickled)
 
     def pixel_to_sky(self, x: ArrayLike, y: ArrayLike) -> tuple[Float, Float]:
         """Map pixel coordinates to the sky.
@@ -253,73 +352,13 @@ def _check_numbers(cards: Mapping[Any, Any]) -> None:
             raise WcsError(f"unusable WCS, its {key} is {brief(value)}, expected an integer from 0 to {largest}")
 
 
-class _Transform:
-    """What a WCS object must do; positions in degrees, ICRS."""
-
-    def to_sky(self, x: Float, y: Float) -> tuple[Float, Float]:
-        raise NotImplementedError
-
-    def to_pixel(self, ra: Float, dec: Float) -> tuple[Float, Float]:
-        raise NotImplementedError
-
-
-class _FitsTransform(_Transform):
-    """An astropy WCS made from FITS cards."""
-
-    def __init__(self, cards: str) -> None:
-        header = fits.Header.fromstring(cards, sep="")
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FITSFixedWarning)
-                self._wcs = WCS(header, fix=True).celestial
-                frame = wcs_to_celestial_frame(self._wcs)
-                singular = not np.all(np.isfinite(self._wcs.pixel_scale_matrix)) or (
-                    abs(np.linalg.det(self._wcs.pixel_scale_matrix)) < 1e-20
-                )
-        except Exception as error:
-            raise WcsError(f"no celestial WCS in these FITS cards ({error}): {cards[:160]!r}") from error
-        if not self._wcs.has_celestial or singular:
-            what = "its CD matrix is singular" if singular else "no celestial axes"
-            raise WcsError(f"unusable WCS, {what}: {cards[:240]!r}")
-        self._frame = None if isinstance(frame, ICRS) else frame
-        self._iterative = self._wcs.sip is not None or self._wcs.det2im1 is not None or self._wcs.cpdis1 is not None
-
-    def to_sky(self, x: Float, y: Float) -> tuple[Float, Float]:
-        ra, dec = self._wcs.all_pix2world(x, y, 0)
-        if self._frame is not None:
-            sky = SkyCoord(ra * u.deg, dec * u.deg, frame=self._frame).icrs
-            ra, dec = sky.ra.deg, sky.dec.deg
-        return np.asarray(ra, np.float64), np.asarray(dec, np.float64)
-
-    def to_pixel(self, ra: Float, dec: Float) -> tuple[Float, Float]:
-        if self._frame is not None:
-            sky = SkyCoord(ra * u.deg, dec * u.deg, frame="icrs").transform_to(self._frame)
-            ra, dec = sky.data.lon.deg, sky.data.lat.deg
-        if not self._iterative:
-            x, y = self._wcs.wcs_world2pix(ra, dec, 0)
-            return np.asarray(x), np.asarray(y)
-        try:
-            x, y = self._wcs.all_world2pix(ra, dec, 0, tolerance=1e-7, maxiter=60, adaptive=False)
-        except NoConvergence as error:
-            good = np.array(error.best_solution, np.float64)
-            for bad in (error.divergent, error.slow_conv):
-                if bad is not None:
-                    good[np.asarray(bad, int)] = np.nan
-            x, y = good[:, 0].reshape(np.shape(ra)), good[:, 1].reshape(np.shape(ra))
-        return np.asarray(x), np.asarray(y)
-
-
-class _Ape14Transform(_Transform):
-    """Any other object with the APE-14 interface."""
-
-    def __init__(self, pickled: bytes) -> None:
-        wcs = pickle.loads(pickled)  # made by `SkyWcs.from_any` in the caller's own process, never read from a file
-        self._wcs = getattr(wcs, "low_level_wcs", wcs)
-
-    def to_sky(self, x: Float, y: Float) -> tuple[Float, Float]:
-        ra, dec = self._wcs.pixel_to_world_values(x, y)
-        return np.asarray(ra, np.float64), np.asarray(dec, np.float64)
-
-    def to_pixel(self, ra: Float, dec: Float) -> tuple[Float, Float]:
-        x, y = self._wcs.world_to_pixel_values(ra, dec)
-        return np.asarray(x, np.float64), np.asarray(y, np.float64)
+def _difference(one: Transform, other: Transform, x0: float, y0: float, width: float, height: float) -> float:
+    """By how many pixels two WCS differ over an image; infinite where one has sky and the other has none."""
+    x, y = (v.ravel() for v in np.meshgrid(x0 + np.linspace(0, width - 1, 5), y0 + np.linspace(0, height - 1, 5)))
+    (ra, dec), (other_ra, other_dec) = one.to_sky(x, y), other.to_sky(x, y)
+    if not np.array_equal(np.isnan(ra), np.isnan(other_ra)):
+        return float("inf")
+    off = separation(ra, dec, other_ra, other_dec)
+    step = separation(*one.to_sky(x, y), *one.to_sky(x + 1, y + 1)) / np.sqrt(2)
+    known = np.isfinite(off) & np.isfinite(step) & (step > 0)
+    return float(np.max(off[known] / step[known], initial=0.0))

@@ -20,7 +20,7 @@ from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.convert import ExposureArrays, flux_scale
 from dcrflow.lsst.handles import HandleCoadds, SubfilterCoadd, Subfilters
 from dcrflow.lsst.planes import short_name
-from dcrflow.stores.visits.exposures import absolute_cards, exposure_files, origin
+from dcrflow.stores.visits.exposures import exposure_files, origin
 
 _IN_NAME = re.compile(r"_(\d+)_(\d+)_([A-Za-z][A-Za-z0-9]*)_(\d+)(?=[_.])")
 _IN_HEADER = "LSST BUTLER DATAID "
@@ -109,7 +109,7 @@ class FitsCoadd(SubfilterCoadd):
         """Its WCS, in absolute tract pixels."""
         bbox = self.bbox()
         with self._named("no usable WCS"):
-            return SkyWcs.from_cards(absolute_cards(self._headers["IMAGE"], bbox.x0, bbox.y0))
+            return SkyWcs.from_image(self._headers["IMAGE"], None, bbox.x0, bbox.y0)
 
     @contextmanager
     def _named(self, what: str) -> Iterator[None]:

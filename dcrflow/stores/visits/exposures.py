@@ -10,7 +10,8 @@ from typing import Any
 from astropy.io import fits
 from astropy.time import Time
 
-from dcrflow.base.errors import VisitTableError
+from dcrflow.base.errors import VisitTableError, WcsError
+from dcrflow.geometry.wcs import SkyWcs
 
 _SUFFIXES = (".fits", ".fits.gz", ".fits.fz", ".fit", ".fits.bz2")
 _KEYWORDS = {  # column: keyword of LSST's VisitInfo, in our units
@@ -44,20 +45,31 @@ def exposure_files(source: Any) -> list[Path] | None:
 
 
 def read_exposure_row(path: Path) -> dict[str, Any]:
-    """Read what a detector-visit table would say of one exposure.
+    """`read_exposure_rows` of a file of one detector."""
+    rows = read_exposure_rows(path)
+    if len(rows) > 1:
+        raise VisitTableError(f"it has {len(rows)} detectors, expected one")
+    return rows[0]
+
+
+def read_exposure_rows(path: Path) -> list[dict[str, Any]]:
+    """Read what a detector-visit table would say of the detectors of one exposure.
 
     Parameters
     ----------
     path : Path
-        A FITS file with VisitInfo keywords in its primary header and the WCS in that of its image.
+        A FITS file with VisitInfo keywords in its primary header and the WCS in that of each detector's image.
 
     Raises
     ------
     VisitTableError
-        If a header cannot be read or says too little; names the file and what is missing.
+        If a header cannot be read or says too little, or images are there that no keyword tells apart; names the file
+        and what is missing.
     """
     try:
-        return _row_of(path)
+        with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+            images = _detectors(hdus)
+            return [_row_of(path, hdus, image, len(images) == 1) for image in images]
     except VisitTableError:
         raise
     except Exception as error:  # of many kinds: astropy has its own for cards that are none
@@ -65,17 +77,52 @@ def read_exposure_row(path: Path) -> dict[str, Any]:
         raise VisitTableError(f"cannot read its headers: {said}") from error
 
 
-def _row_of(path: Path) -> dict[str, Any]:
-    try:
-        with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
-            primary = hdus[0].header
-            index = next(i for i, h in enumerate(hdus) if h.header.get("NAXIS", 0) == 2 and "CRVAL1" in h.header)
-            header = hdus[index].header.copy()
-            names = {k: _keyword(primary, header, *keys) for k, keys in _NAMES.items()}
-            if names["band"] is None:
-                names |= _filter_label(hdus)
-    except StopIteration:
-        raise VisitTableError("no image with a celestial WCS in it") from None
+def _detectors(hdus: fits.HDUList) -> list[Any]:
+    """The images that are each a detector's: those of other places on the sky, not masks and variances of the same."""
+    images: list[Any] = []
+    seen: set[tuple[Any, ...]] = set()
+    for hdu in hdus:
+        header = hdu.header
+        if header.get("NAXIS", 0) != 2 or not _is_on_sky(header):
+            continue
+        kinds = {str(hdu.name).strip().upper(), str(header.get("EXTTYPE", "")).strip().upper()}
+        place = tuple(str(header.get(key)) for key in _PLACE)
+        if images and (kinds & _NOT_PIXELS or place in seen):
+            continue
+        images.append(hdu)
+        seen.add(place)
+    if not images:
+        raise VisitTableError("no image with a celestial WCS in it")
+    if len(images) == 1:
+        return images
+    found = [_keyword(hdu.header, hdu.header, *_NAMES["detector"]) for hdu in images]
+    labels = [f"{hdu.name or number}" for number, hdu in enumerate(images)]
+    if None in found or len(set(map(str, found))) < len(found):
+        what = "are the same in two of them" if None not in found else "is missing in some of them"
+        some = f"{', '.join(labels[:4])}{', ...' if len(images) > 4 else ''}"
+        raise VisitTableError(
+            f"it has {len(images)} images ({some}), and what tells detectors apart "
+            f"({', '.join(_NAMES['detector'])} in each image's header) {what}; give a table, or a file a detector"
+        )
+    return images
+
+
+def _is_on_sky(header: fits.Header) -> bool:
+    return "CRVAL1" in header or "PLTRAH" in header
+
+
+_PLACE = ("NAXIS1", "NAXIS2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CD1_1", "CD1_2", "CDELT1", "PC1_1", "PC1_2",
+          "CCDNUM", "DETECTOR")  # fmt: skip
+_NOT_PIXELS = {"MASK", "VARIANCE", "WEIGHT", "WGT", "WHT", "DQ", "ERR", "SCI_MASK", "BPM", "VAR", "SIGMA", "BACKGROUND"}
+
+
+def _row_of(path: Path, hdus: fits.HDUList, image: Any, alone: bool) -> dict[str, Any]:
+    primary, header = hdus[0].header, image.header.copy()
+    names = {k: _keyword(primary, header, *keys) for k, keys in _NAMES.items()}
+    if not alone:
+        names["detector"] = _keyword(header, header, *_NAMES["detector"])
+    if names["band"] is None:
+        names |= _filter_label(hdus)
     for name, number in id_in_name(path).items():
         names[name] = number if names[name] is None else names[name]
     row: dict[str, Any] = {**names, "instrument": names["instrument"] or "unknown"}
@@ -85,13 +132,11 @@ def _row_of(path: Path) -> dict[str, Any]:
                 f"no {name}: none of the keywords {', '.join(_NAMES[name])} is there; give a table instead"
             )
     x0, y0 = origin(header)
-    row |= {
-        "x0": x0,
-        "y0": y0,
-        "width": header["NAXIS1"],
-        "height": header["NAXIS2"],
-        "wcs": absolute_cards(header, x0, y0),
-    }
+    try:
+        wcs = SkyWcs.from_image(header, hdus, x0, y0)
+    except WcsError as error:
+        raise VisitTableError(str(error)) from error
+    row |= {"x0": x0, "y0": y0, "width": header["NAXIS1"], "height": header["NAXIS2"], "wcs": wcs}
     for column, keyword in _KEYWORDS.items():
         row[column] = _keyword(primary, header, keyword)
     date = _keyword(primary, header, "DATE-AVG")
@@ -114,8 +159,8 @@ def id_in_name(path: Path) -> dict[str, int]:
 
 _NAMES = {
     "instrument": ("INSTRUME", "INSTRUMENT"),
-    "visit": ("VISIT", "EXPID", "IDNUM"),
-    "detector": ("DETECTOR", "CCDNUM", "CCD", "DET-ID"),
+    "visit": ("VISIT", "EXPID", "IDNUM", "EXPNUM"),
+    "detector": ("DETECTOR", "CCDNUM", "CCD", "DET-ID", "IMAGEID"),
     "band": ("BAND",),
     "physical_filter": ("FILTER", "FILTNAM", "PHYSICAL_FILTER"),
 }
@@ -143,14 +188,11 @@ def _filter_label(hdus: fits.HDUList) -> dict[str, Any]:
 
 
 def absolute_cards(header: fits.Header, x0: int, y0: int) -> str:
-    """The WCS cards for absolute pixels: the header's are relative to the array's first pixel."""
-    keep = fits.Header()
-    wanted = re.compile(
-        r"^(WCSAXES|CTYPE[12]|CRPIX[12]|CRVAL[12]|CD[12]_[12]|PC[12]_[12]|CDELT[12]|CUNIT[12]|RADESYS|EQUINOX|LONPOLE|LATPOLE"
-        r"|PV[12]_\d+|(A|B|AP|BP)_(ORDER|\d+_\d+|DMAX))$"
-    )
-    for card in header.cards:
-        if wanted.match(card.keyword):
-            keep.append(card)
-    keep["CRPIX1"], keep["CRPIX2"] = keep["CRPIX1"] + x0, keep["CRPIX2"] + y0
-    return str(keep.tostring(sep="", endcard=False, padding=False))
+    """The WCS cards for absolute pixels: the header's are relative to the array's first pixel.
+
+    Raises
+    ------
+    WcsError
+        If they name lookup tables, which cards cannot carry.
+    """
+    return SkyWcs.from_image(header, None, x0, y0).cards

@@ -23,7 +23,7 @@ from dcrflow.model.visit import DetectorVisit
 from dcrflow.physics.observation import Observation, altitude_and_parallactic_angle, check_mjd
 from dcrflow.physics.refraction import Weather
 from dcrflow.stores.visits.altitudes import stated_altitude
-from dcrflow.stores.visits.exposures import exposure_files, id_in_name, read_exposure_row
+from dcrflow.stores.visits.exposures import exposure_files, id_in_name, read_exposure_rows
 
 _REQUIRED = ("instrument", "visit", "detector", "band", "x0", "y0", "width", "height", "wcs", "ra", "dec")
 _UNITS = {
@@ -103,8 +103,8 @@ def read_visit_rows(source: Any) -> list[DetectorVisit | BadVisit]:
             return cast("list[DetectorVisit | BadVisit]", source)
     files = exposure_files(source)
     if files is not None:
-        found = [_checked(str(path), partial(read_exposure_row, path), id_in_name(path)) for path in files]
-        return _unique("these exposures", found, [str(path) for path in files])
+        labelled = [one for path in files for one in _of_exposure(path)]
+        return _unique("these exposures", [row for _, row in labelled], [label for label, _ in labelled])
     name, table = _table(source)
     columns = {c: table[c] for c in table.colnames}
     missing = [c for c in _REQUIRED if c not in columns]
@@ -121,6 +121,20 @@ def read_visit_rows(source: Any) -> list[DetectorVisit | BadVisit]:
     return _unique(
         name, [_checked(f"{name}, {n}", partial(dict, r), r) for n, r in zip(labels, rows, strict=True)], labels
     )
+
+
+def _of_exposure(path: Path) -> list[tuple[str, DetectorVisit | BadVisit]]:
+    """The detector-visits of one file; what cannot be read of it stands for itself."""
+    try:
+        rows = read_exposure_rows(path)
+    except VisitTableError as error:
+
+        def read(error: VisitTableError = error) -> Mapping[str, Any]:
+            raise error
+
+        return [(str(path), _checked(str(path), read, id_in_name(path)))]
+    labels = [str(path)] if len(rows) == 1 else [f"{path}, detector {row['detector']}" for row in rows]
+    return [(n, _checked(n, partial(dict, row), row)) for n, row in zip(labels, rows, strict=True)]
 
 
 def _checked(where: str, read: Callable[[], Mapping[str, Any]], named: Mapping[str, Any]) -> DetectorVisit | BadVisit:
@@ -366,8 +380,9 @@ def write_visits(visits: Iterable[DetectorVisit], path: str | Path) -> None:
     visits = list(visits)
     for visit in visits:
         if not visit.wcs.cards:
+            what = "has lookup tables" if visit.wcs.tables else "is no FITS WCS"
             raise VisitTableError(
-                f"cannot write {visit.label} to {path}: its WCS is no FITS WCS; give it as FITS cards"
+                f"cannot write {visit.label} to {path}: its WCS {what}, and a table keeps FITS cards alone; give those"
             )
     rows = [_row(v) for v in visits]
     text = {"instrument", "band", "wcs", "physical_filter"}
