@@ -1,8 +1,8 @@
-"""What can go wrong, one class a kind.
+"""The errors that dcrflow raises.
 
-Every error derives from `DcrflowError` and from the built-in that a caller would expect, so that both
-``except DcrflowError`` and ``except LookupError`` do what they say. A message says what was found, what was
-expected, where (store, tract, patch, visit, detector) and what to do about it.
+Every error derives from `DcrflowError` and from the built-in error that a caller would expect, so that both
+``except DcrflowError`` and ``except LookupError`` work. A message says what was found, what was expected, where (store,
+tract, patch, visit, detector) and what to do about it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _BRIEF.maxlevel, _BRIEF.maxlist, _BRIEF.maxdict = 2, 3, 3
 
 
 def brief(value: object) -> str:
-    """What a message quotes of a value that came from outside: its repr, at most some 80 characters a word."""
+    """A value from outside as a message quotes it: its repr, cut to about 80 characters per word."""
     return _BRIEF.repr(value)
 
 
 def shortened(text: str) -> str:
-    """A message without the middle of any word, and of the whole, that is too long for anybody to read."""
+    """A message in which the middle of every word that is too long is left out, and of the whole if it is too long."""
     if len(text) <= _LONG_WORD:
         return text
     text = " ".join(w if len(w) <= _LONG_WORD else f"{w[:80]}...{w[-40:]}" for w in text.split(" "))

@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first used: numba, dask and astropy take seconds to load."""
+"""Names of a package that are imported on first use, since numba, dask and astropy take seconds to import."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def lazy_names(package: str, homes: Mapping[str, Sequence[str]], modules: Sequen
     Parameters
     ----------
     package : str
-        The package that offers the names, ``__name__`` there.
+        The package that offers the names: its ``__name__``.
     homes : mapping of str to sequence of str
         Absolute name of a module -> names that are taken from it.
     modules : sequence of str

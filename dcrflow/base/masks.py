@@ -1,8 +1,8 @@
-"""Mask planes: their names, their bits, and how masks with different bits are brought together.
+"""Mask planes: their names, their bits, and how masks with different bits are merged.
 
 A mask is an int32 array; each bit is a plane, named in CF attributes ``flag_masks`` and ``flag_meanings``. A template
-has all of `TEMPLATE_PLANES`, and whatever else its coadds bring. A plane of a coadd is set on every pixel of the
-template that its pixel's light reaches.
+has all of `TEMPLATE_PLANES` and any other planes of its coadds. A plane that is set on a pixel of a coadd is set on
+every pixel of the template that the light of that pixel reaches.
 
 ================== ====================================================================================================
 plane              on the template it means
@@ -52,7 +52,7 @@ STANDARD_PLANES: Mapping[str, int] = {
     NO_DATA: 8,
 }
 
-#: Those that a template always has: coadds' planes at the bits that LSST's coadds commonly have, and HIGH_VARIANCE.
+#: The planes that every template has: those of coadds, at the bits that LSST's coadds usually have, and HIGH_VARIANCE.
 TEMPLATE_PLANES: Mapping[str, int] = {
     **STANDARD_PLANES,
     "CLIPPED": 9,
@@ -69,9 +69,9 @@ TEMPLATE_PLANES: Mapping[str, int] = {
 
 
 def merged_planes(several: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """One plane-to-bit table that holds every plane of all tables, and `TEMPLATE_PLANES`.
+    """One table of planes and bits that holds every plane of all tables and of `TEMPLATE_PLANES`.
 
-    `STANDARD_PLANES` have their own bits; after them the tables' planes keep theirs where these are free.
+    `STANDARD_PLANES` keep their bits. The planes of the tables follow and keep their bits where these are free.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def flag_attributes(planes: Mapping[str, int]) -> dict[str, Any]:
 
 
 def planes_from_attributes(attributes: Mapping[str, Any]) -> dict[str, int]:
-    """Plane names and bits from CF attributes; none where there are none.
+    """Plane names and bits from CF attributes; an empty dict if there are none.
 
     Raises
     ------
@@ -115,12 +115,12 @@ def planes_from_attributes(attributes: Mapping[str, Any]) -> dict[str, int]:
 
 
 def named_bits(planes: Mapping[str, int]) -> int:
-    """The bits of all planes."""
+    """The OR of all planes' flags."""
     return sum(1 << bit for bit in set(planes.values()))
 
 
 def translate(mask: NDArray[np.int32], found: Mapping[str, int], wanted: Mapping[str, int]) -> NDArray[np.int32]:
-    """Move the planes of a mask to the bits of another table; the array itself where nothing moves.
+    """Move the planes of a mask to the bits of another table; returns the array itself if nothing moves.
 
     Bits without a name are dropped.
     """

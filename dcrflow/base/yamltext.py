@@ -1,4 +1,4 @@
-"""YAML that others wrote: plain values only, no objects, and an error instead of whatever the parser runs into."""
+"""Reading YAML files from users: plain values only, never objects, and every failure is a `ValueError`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 import yaml
 
-LARGEST = 1 << 20  # bytes of a file; the parser takes some seconds for so much
+LARGEST = 1 << 20  # bytes of a file; the parser takes seconds for that many
 
 
-_DEEPEST = 100  # brackets within brackets
+_DEEPEST = 100  # nesting of brackets
 
 
 def _depth(text: str) -> int:
-    """How deep brackets are within each other, whatever they are for."""
+    """How deep brackets are nested, in strings and comments too."""
     depth = deepest = 0
     for bracket in re.findall(r"[\[\]{}]", text):
         depth += 1 if bracket in "[{" else -1
@@ -29,10 +29,10 @@ def parse_yaml(text: str) -> Any:
     Raises
     ------
     ValueError
-        If it is no YAML, asks for objects, or is nested too deep; in one line.
+        If it is not YAML, asks for objects, or is nested too deep; the message is one line.
     """
-    too_deep = ValueError("it is nested too deep: no configuration is")
-    if _depth(text) > _DEEPEST:  # or the parser takes long to find out
+    too_deep = ValueError("it is nested too deep, expected 100 brackets at most")
+    if _depth(text) > _DEEPEST:  # the parser takes long before it gives up
         raise too_deep
     try:
         return yaml.safe_load(text)
@@ -43,7 +43,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def read_yaml(path: str | Path) -> Any:
-    """The same from a file.
+    """Plain values from a YAML file.
 
     Raises
     ------
@@ -54,12 +54,12 @@ def read_yaml(path: str | Path) -> Any:
 
 
 def read_text(path: str | Path, largest: int) -> str:
-    """The text of a file, or of a pipe or device, which know no size and may have no end.
+    """The text of a file. Reading stops at the limit, since a pipe or a device may never end.
 
     Raises
     ------
     OSError, ValueError
-        If it cannot be read, is no UTF-8, or has more than `largest` bytes.
+        If it cannot be read, is not UTF-8, or has more than `largest` bytes.
     """
     content = bytearray()
     with Path(path).open("rb") as file:

@@ -37,7 +37,7 @@ class Box:
 
     @classmethod
     def from_bounds(cls, x0: int, y0: int, x1: int, y1: int) -> Box:
-        """Make the box ``[x0, x1) x [y0, y1)``; empty where an upper bound does not exceed the lower one."""
+        """Make the box ``[x0, x1) x [y0, y1)``; empty if an upper bound does not exceed the lower one."""
         return cls(int(x0), int(y0), max(0, int(x1) - int(x0)), max(0, int(y1) - int(y0)))
 
     @classmethod
@@ -76,7 +76,7 @@ class Box:
         return self.width == 0 or self.height == 0
 
     def grown(self, margin: int) -> Box:
-        """The box with `margin` more pixels on each side (fewer where negative; empty rather than inverted)."""
+        """The box with `margin` more pixels on each side (fewer if `margin` is negative; the box may become empty)."""
         return Box.from_bounds(self.x0 - margin, self.y0 - margin, self.x1 + margin, self.y1 + margin)
 
     def moved(self, dx: int, dy: int) -> Box:
@@ -130,7 +130,7 @@ class Box:
     def tiles(self, size: int) -> Iterator[Box]:
         """Cut into tiles of `size` pixels a side, row by row from the lower left.
 
-        The last tile of a row or column is smaller, or takes up to an eighth more, so that no sliver is left.
+        The last tile of a row or column may be smaller, or up to an eighth larger, so that no narrow rest is left.
         """
         heights, widths = self.cuts(size)
         y0 = self.y0

@@ -1,4 +1,4 @@
-"""What part of a tract a tile of a detector lies on: a turned rectangle, cut into strips of whole rows."""
+"""The part of a tract that lies under a tile of a detector: a rotated rectangle, cut into strips of rows."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Footprint:
         return cls(tuple(x.tolist()), tuple(y.tolist()))
 
     def columns(self, y0: Int, y1: Int, margin: int) -> tuple[Int, Int]:
-        """First, and one past the last, column within `margin` pixels of what the region has near the rows y0 to y1.
+        """First column, and one past the last, within `margin` pixels of the region, for several ranges of rows.
 
-        For several ranges of rows at once. Both are 0 where it has nothing within `margin` of these rows.
+        Each range is the rows from y0 to y1, grown by `margin`. Both columns are 0 where the region has no pixel in it.
         """
         low, high = (np.asarray(edge, np.float64)[:, None] for edge in (y0 - 0.5 - margin, y1 - 0.5 + margin))
         xa, ya = np.array(self.x), np.array(self.y)

@@ -1,7 +1,7 @@
 """Coordinate maps: from a detector's pixels to a tract's, exact on a coarse grid and linear in between.
 
-The grid is anchored at the region's lower-left pixel, so that a pixel's coordinates do not depend on the tile that it
-is computed in; its step is the largest whose interpolation error, measured, stays within a bound.
+The grid starts at the region's lower-left pixel. So a pixel's coordinates do not depend on the tile that it is computed
+in. The grid's step is the largest for which the measured interpolation error stays within a bound.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _STEPS = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 
 
 def map_pixels(source: SkyWcs, target: SkyWcs, x: Float, y: Float) -> tuple[Float, Float]:
-    """Pixel coordinates (x, y) of `source` in those of `target`, exactly, by way of the sky."""
+    """Convert pixel coordinates (x, y) of `source` to those of `target`, exactly, through the sky."""
     return target.sky_to_pixel(*source.pixel_to_sky(x, y))
 
 
@@ -52,8 +52,9 @@ class PixelMap:
     def measured(cls, source: SkyWcs, target: SkyWcs, bbox: Box, tolerance: float = TOLERANCE) -> PixelMap:
         """Choose the largest step whose interpolation error stays within `tolerance` pixels.
 
-        The error is measured where linear interpolation is worst, in the middles of cells and of their sides (a
-        conformal map's errors along x and y cancel in the middle), on up to 7 x 7 cells spread to the region's corners.
+        The error is measured where linear interpolation is worst: in the middle of cells and of their sides (in the
+        middle of a cell, the errors of a conformal map along x and y cancel). It is measured on up to 7 x 7 cells that
+        are spread over the region, corners included.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The geometry of a tract from the bounding boxes of its patches, where nothing else says it."""
+"""Find the geometry of a tract from the bounding boxes of its patches, where no sky map is given."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dcrflow.geometry.wcs import SkyWcs
 
 
 def fit_tract(tract: int, wcs: SkyWcs, boxes: Mapping[int, Box]) -> Tract:
-    """The tract of which these are patches: the one of the narrowest border whose patches have these boxes.
+    """Find the tract whose patches have these boxes; of several, the one with the narrowest border.
 
-    What the boxes leave open (a tract's far edge, if no patch there is known) is as small as they allow.
+    What the boxes do not determine (the far edge of the tract, if no patch there is known) is as small as they allow.
 
     Parameters
     ----------
@@ -61,11 +61,11 @@ def _with_columns(tract: int, wcs: SkyWcs, boxes: Mapping[int, Box], nx: int) ->
 
 
 def _equations(spans: Mapping[int, tuple[int, int]]) -> tuple[list[list[float]], list[float]]:
-    """What is known of an axis: first pixel + i * inner width +- border = bound. The far end may be cut."""
+    """The equations of one axis: first pixel + i * inner width +- border = bound. The far end may be clipped."""
     rows: list[list[float]] = []
     values: list[float] = []
     for i, (low, high) in spans.items():
-        rows.append([1.0, i, -1.0 if i else 0.0])  # what is first is cut at the tract's edge
+        rows.append([1.0, i, -1.0 if i else 0.0])  # the first patch is clipped at the tract's edge
         values.append(low)
         if i < max(spans):
             rows.append([1.0, i + 1.0, 1.0])
@@ -74,17 +74,17 @@ def _equations(spans: Mapping[int, tuple[int, int]]) -> tuple[list[list[float]],
 
 
 def _border(spans: Mapping[int, tuple[int, int]]) -> int | None:
-    """The border that an axis tells; None if it leaves that open, or there is none in whole pixels."""
+    """The border along an axis; None if the boxes do not determine it, or it is negative."""
     rows, values = _equations(spans)
     solution, _, rank, _ = np.linalg.lstsq(np.array(rows), np.array(values), rcond=None)
     return round(float(solution[2])) if rank == 3 and solution[2] > -0.5 else None
 
 
 def _axes(spans: Mapping[int, tuple[int, int]], border: int, number: int | None) -> Iterator[tuple[int, int, int]]:
-    """What an axis may be, given the border and the patches along it: first pixel, inner width, one past the last."""
+    """Possible axes for a border and the patches along it: first pixel, inner width, one past the last pixel."""
     last = max(spans)
     high = spans[last][1]
-    for reach in (0, border):  # the far end of the last one is the tract's edge; or there are more beyond it
+    for reach in (0, border):  # the last known patch ends at the tract's edge; or more patches follow
         rows, values = _equations(spans)
         if len(spans) == 1:
             rows.append([1.0, last + 1.0, 0.0])

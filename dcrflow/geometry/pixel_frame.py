@@ -1,4 +1,4 @@
-"""A region's pixels as astropy and its affiliates see them: the APE-14 interface over a `SkyWcs`."""
+"""The WCS of a region of pixels for astropy and packages that use it: the APE-14 interface over a `SkyWcs`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dcrflow.geometry.wcs import SkyWcs
 
 
 def pixel_frame(wcs: SkyWcs, box: Box) -> HighLevelWCSWrapper:
-    """The WCS of an array that covers `box`: array pixel (0, 0) is its lower left. Safe between threads."""
+    """The WCS of an array that covers `box`: array pixel (0, 0) is its lower left. Threads may share it."""
     return HighLevelWCSWrapper(_PixelFrame(wcs, box))
 
 

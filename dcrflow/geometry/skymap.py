@@ -143,7 +143,7 @@ class Outline:
         return cls(ra, dec, centre, float(np.max(sphere.separation(*centre, ra, dec))))
 
     def meets(self, tract: Tract) -> bool:
-        """Whether it can touch the tract at all, by distance on the sky (a projection lies about far points)."""
+        """Whether it can touch the tract, by distance on the sky: far from its centre, a projection is not reliable."""
         return bool(sphere.separation(*self.centre, *tract.centre) <= self.radius + tract.radius)
 
     def on(self, tract: Tract) -> tuple[Float, Float]:
@@ -152,13 +152,13 @@ class Outline:
 
 
 def sketched(kind: str, wcs: SkyWcs, bbox: Box, label: str = "") -> Shape:
-    """A region of pixels as a polygon of a sketch."""
+    """A region of pixels as a polygon for a sketch on the sky."""
     ra, dec = wcs.pixel_to_sky(*bbox.outline(2))
     return Shape(kind, ra.tolist(), dec.tolist(), label)
 
 
 def overlapping_patches(outline: Outline, tract: Tract, patches: tuple[Patch, ...]) -> tuple[Patch, ...]:
-    """Which patches share area with a detector's outline, compared in the tract's pixel frame.
+    """Find the patches that share area with a detector's outline, in the tract's pixels.
 
     Parameters
     ----------

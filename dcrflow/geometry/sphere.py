@@ -1,7 +1,6 @@
-"""Spherical trigonometry on plain degrees: separations, position angles, offsets.
+"""Spherical trigonometry in degrees: separations, position angles, offsets.
 
-The same quantities as `astropy.coordinates.angular_separation`, ``position_angle`` and ``offset_by``, which these
-functions call, with degrees in and out as everywhere in dcrflow.
+These call `astropy.coordinates.angular_separation`, ``position_angle`` and ``offset_by``, with degrees in and out.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ def separation(ra1: ArrayLike, dec1: ArrayLike, ra2: ArrayLike, dec2: ArrayLike)
 
 
 def bearing(ra1: ArrayLike, dec1: ArrayLike, ra2: ArrayLike, dec2: ArrayLike) -> Float:
-    """Position angle of point 2 seen from point 1, degrees, north through east."""
+    """Position angle of point 2 as seen from point 1, degrees, north through east."""
     return np.asarray(Angle(position_angle(*(np.deg2rad(v) for v in (ra1, dec1, ra2, dec2))), u.rad).deg)
 
 

@@ -1,8 +1,8 @@
 """World coordinates: absolute pixel indices to ICRS degrees and back, safe between threads and processes.
 
-Astropy's WCS objects are not thread-safe, so a `SkyWcs` keeps only the FITS cards (or a file of them and of lookup
-tables, or the pickle of any other APE-14 object) and makes the object that does the work once a thread. That also makes
-it small to send, hashable and comparable.
+Astropy's WCS objects are not thread-safe. So a `SkyWcs` keeps only the FITS cards (or a file of them and of lookup
+tables, or the pickle of any other APE-14 object), and each thread makes its own WCS object from them. That also makes a
+`SkyWcs` hashable, comparable and small to send.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from dcrflow.geometry.transforms import Ape14Transform, FitsTransform, Transform
 Float = NDArray[np.float64]
 
 _THREAD = threading.local()
-_KEEP = 64  # live WCS objects a thread; a detector-visit needs a handful
+_KEEP = 64  # WCS objects that a thread keeps; a detector-visit needs a few
 
 _SKIP_CARDS = ("NAXIS", "NAXIS1", "NAXIS2", "SIMPLE", "BITPIX", "XTENSION", "PCOUNT", "GCOUNT", "EXTEND", "")
-#: Cards of numbers. Where one is none, such as a text, astropy takes a default (0 for a reference pixel), unsaid.
+#: Cards that must be numbers. For any other value astropy silently takes a default, such as 0 for a reference pixel.
 _NUMBERS = re.compile(
     r"(CRPIX|CRVAL|CDELT|CROTA)[12]|(CD|PC)[12]_[12]|PV[12]_\d+|[AB]P?_\d_\d|(LON|LAT)POLE|[AB]P?_ORDER|WCSAXES"
 )
-_MOST = 1e15  # in any card, in whatever unit
+_MOST = 1e15  # the largest number in any card, in any unit
 _NEEDED = "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"
 #: Cards that say something of the sky: those of the standard, its older ways, and SIP, TNX, ZPX, TPV and TPD.
 _OF_WCS = re.compile(
@@ -48,7 +48,7 @@ _OF_WCS = re.compile(
     r"|[AB]P?_(ORDER|\d+_\d+|DMAX)|CQ(DIS|ERR)\d|DQ\d.*"
 )
 _SAME = 1e-3  # pixels
-#: The largest that each may be: astropy makes tables of that size before it looks for what is in them.
+#: The largest value of each: astropy allocates tables of that size before it reads what is in them.
 _LARGEST = {"WCSAXES": 9} | {f"{name}_ORDER": 9 for name in ("A", "B", "AP", "BP")}
 
 
@@ -113,11 +113,11 @@ class SkyWcs:
         """
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", VerifyWarning)  # what it mends in a card is refused, or not of a WCS
+                warnings.simplefilter("ignore", VerifyWarning)  # those cards that matter are checked here
                 return cls._from_cards_of(header)
         except WcsError:
             raise
-        except Exception as error:  # of many kinds, from words for numbers, numbers for words, infinities
+        except Exception as error:  # of many kinds: text for a number, a number for text, infinities
             raise WcsError(f"unusable FITS cards of a WCS: {type(error).__name__}: {brief(str(error))}") from error
 
     @classmethod
@@ -182,7 +182,7 @@ class SkyWcs:
         if not len(header):
             raise WcsError("the WCS has no FITS cards at all")
         matrix = [header.get(f"CD{i}_{j}") for i in (1, 2) for j in (1, 2)]
-        if any(v is not None for v in matrix):  # wcslib would silently take the unit matrix for an all-zero one
+        if any(v is not None for v in matrix):  # wcslib silently takes the unit matrix for one of zeros
             a, b, c, d = (float(v or 0.0) for v in matrix)
             if not np.isfinite(a * d - b * c) or a * d == b * c:
                 raise WcsError(f"unusable WCS, its CD matrix is singular: {matrix}")
@@ -194,7 +194,7 @@ class SkyWcs:
         made = cls(header.tostring(sep="", endcard=False, padding=False))
         made._object()
         missing = [key for key in _NEEDED if key not in header]
-        if missing:  # 0 is what FITS takes, and never what is meant
+        if missing:  # FITS says 0, which is never meant
             raise WcsError(f"unusable WCS, it lacks {', '.join(missing)}")
         return made
 
@@ -258,7 +258,7 @@ class SkyWcs:
         if self.tables:
             raise WcsError("this WCS has lookup tables, which no header can carry")
         if not self.cards:
-            raise WcsError("this WCS is no FITS WCS and has no header")
+            raise WcsError("this WCS is not a FITS WCS and has no header")
         return fits.Header.fromstring(self.cards, sep="")
 
     def _object(self) -> Transform:
@@ -322,7 +322,7 @@ class SkyWcs:
 
 
 def _header_of(cards: Mapping[Any, Any]) -> fits.Header:
-    """FITS keyword to value as a header."""
+    """A header from a mapping of FITS keyword to value."""
     header = fits.Header()
     for key, value in cards.items():
         try:
@@ -333,15 +333,15 @@ def _header_of(cards: Mapping[Any, Any]) -> fits.Header:
 
 
 def _check_numbers(cards: Mapping[Any, Any]) -> None:
-    """Check that the cards that ought to be finite numbers are, and that none asks for more than any sky needs."""
+    """Check that the cards that must be finite numbers are, and that none is larger than any WCS needs."""
     for key in cards:
         if not isinstance(key, str) or not _NUMBERS.fullmatch(key.upper()):
             continue
         try:
             value = cards[key]
-        except VerifyError:  # of a header: NaN, which FITS does not have, or 1,5
+        except VerifyError:  # from a header: NaN, which FITS does not have, or 1,5
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # it says that it makes a text of it
+                warnings.simplefilter("ignore")  # that the value becomes a text
                 value = cards.copy().cards[key].image.partition("=")[2].strip("' ")  # type: ignore[attr-defined]
         is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
         if not is_number or not abs(value) < _MOST:

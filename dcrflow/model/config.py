@@ -1,4 +1,4 @@
-"""The configurations, and that of a template: one frozen object in Python, YAML and on the command line."""
+"""Configurations: frozen objects that are the same in Python, in YAML and on the command line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class Curve(BaseModel):
 
 
 class Config(BaseModel):
-    """Keys and values with units and limits; unknown keys are an error."""
+    """Base of configurations: each key has a type, limits and a description with its unit; unknown keys are an
+    error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
 

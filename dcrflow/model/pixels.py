@@ -1,4 +1,4 @@
-"""Image, variance and mask of a region: every step takes and returns them together."""
+"""Image, variance and mask of a region, which every step takes and returns together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dcrflow.geometry.box import Box
 
 @dataclass(frozen=True, slots=True)
 class PatchPixels:
-    """The subfilter coadds of a patch, on a part of it.
+    """Subfilter coadds of a patch, or of a part of it.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class PatchPixels:
     mask : ndarray of int32, shape (num_subfilters or 1, box.height, box.width)
         Bits of the planes that the reader was asked for; a first axis of 1 holds for each subfilter.
     damage : frozenset of str
-        What the reader could not read and is missing here: a line for each chunk.
+        Chunks that could not be read and are NO_DATA here, a line each.
     """
 
     box: Box
@@ -44,7 +44,7 @@ class PatchPixels:
                 raise ValueError(f"{name} of shape {array.shape} does not fit {num} subfilters on {self.box}")
 
     def part(self, box: Box) -> PatchPixels:
-        """A part of them; views, no copies."""
+        """A part of the region; its arrays are views."""
         where = (..., *box.slices(self.box))
         return replace(self, box=box, image=self.image[where], variance=self.variance[where], mask=self.mask[where])
 
@@ -76,13 +76,13 @@ class Pixels:
                 raise ValueError(f"{name} of shape {getattr(self, name).shape} does not fit {self.box}")
 
     def part(self, box: Box) -> Pixels:
-        """A part of them; views, no copies."""
+        """A part of the region; its arrays are views."""
         where = box.slices(self.box)
         return replace(self, box=box, image=self.image[where], variance=self.variance[where], mask=self.mask[where])
 
     @classmethod
     def joined(cls, box: Box, tiles: Sequence[Self]) -> Self:
-        """The tiles of a region as one; the tile itself where there is but one."""
+        """The tiles of a region as one; if there is only one tile, that tile itself."""
         if len(tiles) == 1 and tiles[0].box == box:
             return tiles[0]
         image, variance = np.empty(box.shape, np.float32), np.empty(box.shape, np.float32)

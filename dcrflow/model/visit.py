@@ -13,7 +13,7 @@ from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.physics.observation import Observation
 from dcrflow.view.cards import card
 
-_BITS = 20  # of the cells' coordinates, 0.2 arcmin across
+_BITS = 20  # bits of a cell's coordinate on the Z-order curve; a cell is 0.2 arcmin wide
 
 
 @dataclass(frozen=True, repr=False)
@@ -100,9 +100,10 @@ class DetectorVisit:
 
 
 def sky_order[Row](rows: Iterable[Row]) -> list[Row]:
-    """Detector-visits so that neighbours on the sky follow each other, and share what is cached of the coadds.
+    """Order detector-visits so that neighbours on the sky follow each other and can share cached coadds.
 
-    Along a Z-order curve of the detectors' centres on the unit sphere; rows that are no detector-visits come first.
+    They follow a Z-order curve of the detectors' centres on the unit sphere. Rows that are not detector-visits come
+    first.
     """
     visits = list(rows)
     places = np.zeros((len(visits), 3))

@@ -1,4 +1,4 @@
-"""Bandpasses: how much of the light of each wavelength is detected; and the subfilters that slice them."""
+"""Bandpasses: the fraction of the light that is detected at each wavelength; and subfilters, their parts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dcrflow.base.yamltext import read_text
 Float = NDArray[np.float64]
 Edges = tuple[tuple[float, float], ...]
 
-_LARGEST = 1 << 24  # bytes of a plain table
+_LARGEST = 1 << 24  # bytes of a text table
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Bandpass:
 
     @classmethod
     def from_curve(cls, wavelength: ArrayLike, throughput: ArrayLike) -> Bandpass:
-        """From two arrays; points are sorted, and dark ends cut to one zero each."""
+        """From two arrays. Points are sorted; of the zeros at each end one is kept."""
         w, t = (np.atleast_1d(np.asarray(values, np.float64)) for values in (wavelength, throughput))
         if w.shape == t.shape and w.ndim == 1 and len(w) > 1:
             order = np.argsort(w, kind="stable")
@@ -75,7 +75,7 @@ class Bandpass:
     def read(cls, path: str | Path) -> Bandpass:
         """Read a table of wavelength and throughput: ECSV, FITS, VOTable (units honoured) or plain columns in nm.
 
-        The first column is the wavelength and the second the throughput, unless they are called so. A plain
+        Columns called wavelength and throughput are taken; otherwise the first and the second column. A plain
         table whose wavelengths exceed 3000 is taken to be in angstrom.
 
         Raises

@@ -1,12 +1,12 @@
-"""Differential chromatic refraction of subfilters: how far which light goes, with which weight.
+"""Differential chromatic refraction of subfilters: how far light is displaced, and with which weight.
 
-A subfilter is not one wavelength, so its light is not shifted but spread along the direction to the zenith. A
-`DcrModel` says at how many places the light of each subfilter lands, how far away, and with what weight:
+A subfilter is not one wavelength. So its light is spread along the direction to the zenith, not just shifted. A
+`DcrModel` has the places (nodes) where the light of each subfilter lands, their displacements, and their weights:
 
     K_k(i, j) = sum_l weights[l, k] B(i - d_l e_y) B(j - d_l e_x)
     d_l = terms[0, l] tan z + terms[1, l] tan^3 z + terms[2, l] tan^5 z
 
-with B the cardinal B-spline of degree `degree` and e the unit vector to the zenith, in pixels an arcsec.
+with B the cardinal B-spline of degree `degree` and e the direction to the zenith, in pixels per arcsec.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from dcrflow.physics.observation import Observation
 
 Float = NDArray[np.float64]
 
-BINS = 8  # wavelength bins a subfilter; 4 to 12 give the same residual within a few percent
-_STEP = 4.0 / 3600.0  # degrees towards the zenith over which the WCS is differenced
+BINS = 8  # wavelength bins per subfilter; 4 to 12 give the same residual within a few percent
+_STEP = 4.0 / 3600.0  # degrees; the WCS is differenced over this distance on both sides
 
 
 @dataclass(frozen=True)
 class DcrModel:
-    """Where the light of each subfilter goes in one observation.
+    """Where the light of each subfilter lands in one observation.
 
     Parameters
     ----------
     terms : ndarray of float64, shape (3, num_nodes)
-        Of the refraction relative to the reference wavelength, arcsec: coefficients of tan z, tan^3 z and tan^5 z in
-        the displacement towards the zenith at the true zenith angle z.
+        Coefficients of tan z, tan^3 z and tan^5 z in the displacement towards the zenith, relative to the reference
+        wavelength, arcsec; z is the true zenith angle.
     weights : ndarray of float64, shape (num_nodes, num_subfilters)
         Share of a subfilter's flux that lands at a node; each column sums to 1.
     degree : int
-        Of the B-spline that interpolates between pixels: 5, or LSST's 3.
+        Degree of the B-spline that interpolates between pixels: 5, or 3 as LSST has it.
     wavelength : ndarray of float64, shape (num_nodes,)
-        Of the nodes, nm.
+        Wavelength of the nodes, nm.
     """
 
     terms: Float
@@ -89,11 +89,11 @@ def dcr_model(
         ``spectral``: fine bins, weighted by the minimum-curvature spectrum (`spectral_weights`). ``split``: LSST's two
         nodes a subfilter, the refraction of its edges mixed 3:1 and 1:3. ``midpoint``: one node, the mean of the two.
     bandpass : Bandpass
-        Of the whole band; used by ``spectral`` alone.
+        Of the whole band; only ``spectral`` uses it.
     edges : tuple of (float, float)
         Lower and upper wavelength of each subfilter, nm.
     effective_wavelength : float
-        nm; light of this wavelength stays where it is.
+        nm; light of this wavelength is not displaced.
     observation : Observation
         Weather and site.
     rotation : {"local", "boresight"}
@@ -102,7 +102,7 @@ def dcr_model(
     Raises
     ------
     ValueError
-        If a wavelength is outside the range of the refraction's formula, or the method is none of these.
+        If a wavelength is outside the range of the refraction's formula, or the method is unknown.
     """
 
     def terms(wavelength: Float) -> Float:
@@ -124,7 +124,7 @@ def dcr_model(
         mixed = (lower[..., None] * shares + upper[..., None] * shares[::-1]).reshape(3, 2 * number)
         wavelength = (blue[:, None] * shares + red[:, None] * shares[::-1]).ravel()
         return DcrModel(mixed, np.repeat(np.eye(number), 2, axis=0) / 2, 3, wavelength)
-    raise ValueError(f"dcr method {method!r} is none of spectral, split, midpoint")
+    raise ValueError(f"dcr method {method!r} is unknown; expected spectral, split or midpoint")
 
 
 def formula(rotation: str) -> str:
@@ -136,8 +136,8 @@ def spectral_weights(bandpass: Bandpass, edges: Edges, bins: int = BINS) -> tupl
     """Weights of fine wavelength bins: the smoothest spectrum that reproduces the subfilters' fluxes.
 
     The photon spectrum s(w) inside the band minimises the integral of s''(w)^2 subject to: integral over subfilter k
-    of T(w) s(w) dw = F_k. That is linear in the fluxes F; the weights are W_lk = T(w_l) dw_l ds(w_l)/dF_k. One
-    subfilter leaves s constant, two leave it linear. The outer subfilters reach to the ends of the bandpass.
+    of T(w) s(w) dw = F_k. The solution is linear in the fluxes F; the weights are W_lk = T(w_l) dw_l ds(w_l)/dF_k. With
+    one subfilter s is constant, with two it is linear. The outer subfilters reach to the ends of the bandpass.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def spectral_weights(bandpass: Bandpass, edges: Edges, bins: int = BINS) -> tupl
     Raises
     ------
     ValueError
-        If a subfilter lies where the bandpass is dark.
+        If the transmission is zero all over a subfilter.
     """
     number = len(edges)
     bounds = np.array([edges[0][0], *(e[1] for e in edges)], np.float64)
@@ -195,22 +195,22 @@ def _second_derivative(x: Float) -> Float:
 def zenith_vectors(
     observation: Observation, wcs: SkyWcs, x: Float, y: Float, rotation: str, middle: tuple[float, float]
 ) -> tuple[Float, Float, Float]:
-    """Zenith angle, and pixels an arcsec towards the zenith, at places of a tract.
+    """Zenith angle, and pixels per arcsec towards the zenith, at positions of a tract.
 
     Parameters
     ----------
     observation : Observation
-        Whose zenith.
+        Its zenith is used.
     wcs : SkyWcs
         Of the tract.
     x, y : ndarray of float64, any one shape
         Tract pixel coordinates.
     rotation : {"local", "boresight"}
-        ``local``: at each place, a point a few arcsec towards the zenith is mapped through the WCS and differenced.
+        ``local``: at each position, points a few arcsec towards and away from the zenith go through the WCS.
         ``boresight``: LSST's convention (since November 2025), the boresight's zenith angle and (cos rot, sin rot) with
         rot = parallactic angle - rotation angle for all, whatever the WCS.
     middle : (float, float)
-        Where in the tract (x, y) the one pixel scale of ``boresight`` is taken.
+        Tract pixel (x, y) whose pixel scale ``boresight`` uses for all positions.
 
     Returns
     -------
@@ -220,7 +220,7 @@ def zenith_vectors(
     Raises
     ------
     ValueError
-        If a place is at or below the horizon, or ``boresight`` is asked for without a rotation angle.
+        If a position is at or below the horizon, or the rotation angle that ``boresight`` needs is missing.
     """
     x, y = np.broadcast_arrays(np.asarray(x, np.float64), np.asarray(y, np.float64))
     if rotation == "boresight":

@@ -1,4 +1,4 @@
-"""An observation: where the telescope pointed, where the zenith was, what the air was like."""
+"""An observation: pointing of the telescope, direction of the zenith, and weather."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dcrflow.physics.refraction import Weather, true_altitude
 
 Float = NDArray[np.float64]
 
-iers.conf.auto_download = False  # the bundled tables do: 0.1" of direction is nothing here, a download is
+iers.conf.auto_download = False  # the bundled tables are good to 0.1", which is enough; no network
 iers.conf.auto_max_age = None
 
 _DAYS = (15020.0, 88069.0)  # MJD of the years 1900 and 2100
@@ -35,7 +35,7 @@ _RANGES = {
 
 @dataclass(frozen=True)
 class Observation:
-    """What of a visit matters to the DCR.
+    """The properties of a visit that DCR depends on.
 
     Parameters
     ----------
@@ -52,12 +52,12 @@ class Observation:
     height : float
         Of the telescope above sea level, metres.
     rotation_angle : float, optional
-        Sky rotation of the camera, degrees; needed by the boresight convention alone.
+        Sky rotation of the camera, degrees; only LSST's boresight convention needs it.
 
     Raises
     ------
     ObservationError
-        If the boresight is below the horizon, or a number is not finite or is none that an observation can have.
+        If the boresight is below the horizon, or a number is not finite or outside the range it can have.
     """
 
     ra: float
@@ -87,7 +87,8 @@ class Observation:
 
     @cached_property
     def zenith(self) -> tuple[float, float]:
-        """ICRS position of the zenith, degrees: from the boresight alone, without clock or Earth orientation."""
+        """ICRS position of the zenith, degrees, from the boresight's altitude and parallactic angle: no clock is
+        needed."""
         ra, dec = sphere.offset(self.ra, self.dec, self.parallactic_angle, 90.0 - self.altitude)
         return float(ra), float(dec)
 
@@ -223,7 +224,7 @@ def altitude_and_parallactic_angle(
     frame = AltAz(obstime=time, location=place)
     here = SkyCoord(ra * u.deg, dec * u.deg, frame="icrs")
     horizontal = here.transform_to(frame)
-    above = SkyCoord(  # a point a little higher, for the direction; from the zenith itself there is none
+    above = SkyCoord(  # a point slightly higher gives the direction; at the zenith there is none
         az=horizontal.az, alt=min(horizontal.alt + 1 * u.arcmin, 90 * u.deg), frame=frame
     ).icrs
     return float(horizontal.alt.deg), float(here.position_angle(above).wrap_at(180 * u.deg).deg)

@@ -1,6 +1,6 @@
 """Refraction by the atmosphere: Ciddor's index of moist air, and what a WCS leaves of the refraction in an image.
 
-Units as astronomers log them: nm, degrees, Celsius, Pa, percent; results in arcsec. LSST's own formula, which
+Units are those of observing logs: nm, degrees, Celsius, Pa, percent; results are in arcsec. LSST's own formula, which
 ``rotation: boresight`` applies, is in `dcrflow.physics.lsst_refraction`.
 """
 
@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 Float = NDArray[np.float64]
 
 ARCSEC = math.degrees(1.0) * 3600.0  # arcsec in a radian
-WAVELENGTH_RANGE = (230.0, 2058.0)  # nm, outside which no term of the formulas holds
-FORMULA = "ciddor1996, sky metric"  # recorded with what is made by it
+WAVELENGTH_RANGE = (230.0, 2058.0)  # nm; the formulas do not hold outside
+FORMULA = "ciddor1996, sky metric"  # recorded with every template and coadd
 
 _GAS_CONSTANT = 8.314510  # J / (mol K), as Ciddor has it
 _DRY_MASS = 0.0289635 + 12.011e-9 * 50  # kg / mol, at 450 ppm of CO2
@@ -223,7 +223,7 @@ def polynomial(terms: Float, tan_zenith: ArrayLike) -> Float:
 
 
 def refraction(wavelength: ArrayLike, zenith_angle: ArrayLike, weather: Weather, latitude: float) -> Float:
-    """How much higher than it is a source is seen: A tan z' - B tan^3 z' + C tan^5 z' at the apparent zenith angle z'.
+    """How much higher a source appears than it is: A tan z' - B tan^3 z' + C tan^5 z' at the apparent zenith angle z'.
 
     Parameters
     ----------
