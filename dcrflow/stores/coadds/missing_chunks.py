@@ -1,7 +1,7 @@
-"""Files of a patch that should be there and are not, or not yet: some object stores give what was written with delay.
+"""Chunks of a patch that are missing, or not visible yet: some object stores show new objects with a delay.
 
-A file that is not there reads as its variable's fill value, without an error. That a variable knows nothing of a place
-where another one does is suspicious; only then is asked whether the file is there.
+zarr reads a missing chunk as its variable's fill value, without an error. So a chunk is suspected where one variable
+has no data and another one has. Only then is the store asked whether the chunk's file exists.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 from dcrflow.geometry.box import Box
 from dcrflow.stores.zarr.arrays import UNDECODABLE, chunk_rows, read_into
 
-_PAUSES = (0.2, 0.4, 0.8)  # seconds until it is looked for again
-_SAMPLES = 8  # of a file's pixels along each axis
+_PAUSES = (0.2, 0.4, 0.8)  # seconds between looks for a missing file
+_SAMPLES = 8  # pixels of a chunk that are looked at along each axis
 
 Arrays = Mapping[str, zarr.AsyncArray[Any]]
 Read = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class LostFile:
-    """A chunk or shard of a variable: which pixels of which planes, and its key."""
+class MissingChunk:
+    """A chunk or shard of a variable: its pixels, its subfilters, and its key."""
 
     name: str
     box: Box
@@ -36,39 +36,41 @@ class LostFile:
     key: str
 
 
-async def lost_files(arrays: Arrays, found: Read, bbox: Box, part: Box, box: Box, no_data: int) -> list[LostFile]:
-    """The files under a part of a patch that are not there, although they should; those that appear late are read.
+async def missing_chunks(
+    arrays: Arrays, found: Read, bbox: Box, part: Box, box: Box, no_data: int
+) -> list[MissingChunk]:
+    """Find the chunks under a part of a patch that are missing; read those that appear while this waits.
 
     Parameters
     ----------
     arrays, found : mapping
         Variables image, variance and mask, and what was read of them.
     bbox, part, box : Box
-        All pixels of the patch, those of the part, and those of the arrays in `found`.
+        All pixels of the patch, the pixels of the part, and those of the arrays in `found`.
     no_data : int
         The flag of NO_DATA in the mask; 0 if it has none.
     """
-    lost = list(_suspects(arrays, found, bbox, part, box, no_data))
-    for pause in (0.0, *_PAUSES):  # one that is there now may not have been when it was read
-        if not lost:
+    missing = list(_suspects(arrays, found, bbox, part, box, no_data))
+    for pause in (0.0, *_PAUSES):  # a chunk may have appeared since it was read
+        if not missing:
             break
         await asyncio.sleep(pause)
-        for file in [f for f in lost if await _is_there(arrays, f)]:
+        for file in [f for f in missing if await _exists(arrays, f)]:
             here = file.box.intersection(part)
             there, place = (*file.planes, *here.slices(bbox)), (*file.planes, *here.slices(box))
             try:
                 await read_into(arrays[file.name], there, found[file.name][place])
-            except UNDECODABLE:  # it is being written
+            except UNDECODABLE:  # it is still being written
                 continue
-            lost.remove(file)
-    return lost
+            missing.remove(file)
+    return missing
 
 
-async def _is_there(arrays: Arrays, file: LostFile) -> bool:
+async def _exists(arrays: Arrays, file: MissingChunk) -> bool:
     return await (arrays[file.name].store_path / file.key).exists()
 
 
-def _suspects(arrays: Arrays, found: Read, bbox: Box, part: Box, box: Box, no_data: int) -> Iterator[LostFile]:
+def _suspects(arrays: Arrays, found: Read, bbox: Box, part: Box, box: Box, no_data: int) -> Iterator[MissingChunk]:
     for name, array in arrays.items():
         if name not in found:
             continue
@@ -87,11 +89,11 @@ def _suspects(arrays: Arrays, found: Read, bbox: Box, part: Box, box: Box, no_da
                             number,
                             (x0 - bbox.x0) // step[-1],
                         )
-                        yield LostFile(name, file, planes, array.metadata.encode_chunk_key(place))
+                        yield MissingChunk(name, file, planes, array.metadata.encode_chunk_key(place))
 
 
 def _known(name: str, values: NDArray[Any], place: Box, box: Box, no_data: int) -> NDArray[np.bool_]:
-    """Whether a variable says something of samples of a place, by plane."""
+    """Whether a variable has data at samples of a region, by subfilter."""
     rows, columns = (slice(s.start, s.stop, max(1, (s.stop - s.start) // _SAMPLES)) for s in place.slices(box))
     sample = values[..., rows, columns]
     known: NDArray[np.bool_] = (sample & no_data) == 0 if name == "mask" else np.isfinite(sample)

@@ -1,4 +1,4 @@
-"""What a DCR-coadd store says of its tracts and patches: read, checked, and without pixels."""
+"""Metadata of tracts and patches in a DCR-coadd store: read and checked, without pixels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from dcrflow.stores.zarr.arrays import header_cards, reading, without_fill
 Arrays = dict[str, zarr.AsyncArray[Any]]
 Transmission = tuple[tuple[float, ...], tuple[float, ...]]
 
-_SAME_PIXEL = 1e-3  # pixels by which a patch's own WCS may differ from its tract's
+_SAME_PIXEL = 1e-3  # pixels; largest difference between a patch's WCS and its tract's
 
 _LAYOUT = {
     "image": (("subfilter", "y", "x"),),
@@ -50,7 +50,7 @@ _ZERO_POINT = 31.4  # AB magnitude of 1 nJy
 
 @dataclass(frozen=True)
 class PatchInfo:
-    """What the store says of a patch in one band, without its pixels.
+    """Metadata of a patch in one band.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def read_tract(root: zarr.Group, tract: int, url: str) -> Tract:
 
 
 def read_patch_info(root: zarr.Group, url: str, tract: Tract, patch: int, band: str) -> tuple[Arrays, PatchInfo]:
-    """Read and check what a store says of a patch: its metadata and coordinates, all at once.
+    """Read and check the metadata and coordinates of a patch.
 
     Returns
     -------
@@ -155,7 +155,7 @@ def read_patch_info(root: zarr.Group, url: str, tract: Tract, patch: int, band: 
     Raises
     ------
     CoaddStoreError
-        If the patch is not there, or not laid out as it should be.
+        If the patch is not in the store, or its layout is wrong.
     """
     where = f"{url}, tract {tract.tract} patch {patch} band {band}"
     group = open_patch(root, tract.tract, patch, band, where)
@@ -169,34 +169,10 @@ def read_patch_info(root: zarr.Group, url: str, tract: Tract, patch: int, band: 
             raise CoaddStoreError(f"{where}: {name} must be pixel indices that increase by 1, one or more")
     bbox = Box(int(values["x"][0]), int(values["y"][0]), len(values["x"]), len(values["y"]))
     edges = check_edges(values["subfilter_edges"].astype(np.float64), where, CoaddStoreError)
-    for name in ("image", "variance", "mask"):
-        shape = arrays[name].shape
-        whole = (len(edges), *bbox.shape)[-len(shape) :]
-        if shape != whole:
-            raise CoaddStoreError(f"{where}: variable {name!r} has shape {shape}, expected {whole}")
-    psf = arrays["psf"].shape if "psf" in arrays else None
-    if psf is not None and not (psf[0] > 0 and psf[1] % 2 and psf[2] % 2):
-        raise CoaddStoreError(f"{where}: variable 'psf' has shape {psf}, expected nodes and odd sides")
+    _check_shapes(arrays, where, len(edges), bbox)
     _check_place(group, where, tract, patch, bbox, expected)
-    try:
-        planes = planes_from_attributes(dict(arrays["mask"].attrs))
-    except ValueError as error:
-        raise CoaddStoreError(f"{where}: variable 'mask': {error}") from error
-    kind = arrays["mask"].dtype
-    beyond = sorted(name for name, bit in planes.items() if 1 << bit > np.iinfo(kind.str).max)
-    if beyond:
-        raise CoaddStoreError(f"{where}: variable 'mask' is of {kind}, which has no bits for {', '.join(beyond)}")
-    numbers = {}
-    for name in ("photometric_zero_point", "effective_wavelength", "bandwidth"):
-        found = attribute(group, where, name, (int, float), CoaddStoreError)
-        if not 0 < found < _LARGEST_NUMBER:
-            raise CoaddStoreError(f"{where}: attribute {name!r} is {brief(found)}, expected a positive number")
-        number = float(found)
-        if name == "photometric_zero_point" and abs(number - _ZERO_POINT) > 0.01:
-            raise CoaddStoreError(
-                f"{where}: attribute {name!r} is {number}, expected {_ZERO_POINT}, that of nJy; calibrate the coadds"
-            )
-        numbers[name] = number
+    planes = _planes(arrays["mask"], where)
+    numbers = _numbers(group, where)
     for name, wanted, remedy in (("units", "nJy", "calibrate the coadds"), ("band", band, "name the group after it")):
         found = attribute(group, where, name, str, CoaddStoreError)
         if found != wanted:
@@ -214,11 +190,52 @@ def read_patch_info(root: zarr.Group, url: str, tract: Tract, patch: int, band: 
         variance_per_subfilter=arrays["variance"].ndim == 3,
         mask_per_subfilter=arrays["mask"].ndim == 3,
         chunks=tuple(arrays["image"].chunks),
-        psf_shape=psf,
+        psf_shape=arrays["psf"].shape if "psf" in arrays else None,
         photometric_zero_point=numbers["photometric_zero_point"],
         effective_wavelength=numbers["effective_wavelength"],
         bandwidth=numbers["bandwidth"],
     )
+
+
+def _check_shapes(arrays: Arrays, where: str, num_subfilters: int, bbox: Box) -> None:
+    """Check the shapes of images and of the PSF against the coordinates."""
+    for name in ("image", "variance", "mask"):
+        shape = arrays[name].shape
+        whole = (num_subfilters, *bbox.shape)[-len(shape) :]
+        if shape != whole:
+            raise CoaddStoreError(f"{where}: variable {name!r} has shape {shape}, expected {whole}")
+    psf = arrays["psf"].shape if "psf" in arrays else None
+    if psf is not None and not (psf[0] > 0 and psf[1] % 2 and psf[2] % 2):
+        raise CoaddStoreError(f"{where}: variable 'psf' has shape {psf}, expected nodes and odd sides")
+
+
+def _planes(mask: zarr.AsyncArray[Any], where: str) -> dict[str, int]:
+    """Mask planes, name to bit, if the mask's dtype has these bits."""
+    try:
+        planes = planes_from_attributes(dict(mask.attrs))
+    except ValueError as error:
+        raise CoaddStoreError(f"{where}: variable 'mask': {error}") from error
+    kind = mask.dtype
+    beyond = sorted(name for name, bit in planes.items() if 1 << bit > np.iinfo(kind.str).max)
+    if beyond:
+        raise CoaddStoreError(f"{where}: variable 'mask' is of {kind}, which has no bits for {', '.join(beyond)}")
+    return planes
+
+
+def _numbers(group: zarr.AsyncGroup, where: str) -> dict[str, float]:
+    """The attributes of a patch that are positive numbers."""
+    numbers = {}
+    for name in ("photometric_zero_point", "effective_wavelength", "bandwidth"):
+        found = attribute(group, where, name, (int, float), CoaddStoreError)
+        if not 0 < found < _LARGEST_NUMBER:
+            raise CoaddStoreError(f"{where}: attribute {name!r} is {brief(found)}, expected a positive number")
+        number = float(found)
+        if name == "photometric_zero_point" and abs(number - _ZERO_POINT) > 0.01:
+            raise CoaddStoreError(
+                f"{where}: attribute {name!r} is {number}, expected {_ZERO_POINT}, that of nJy; calibrate the coadds"
+            )
+        numbers[name] = number
+    return numbers
 
 
 def open_patch(root: zarr.Group, tract: int, patch: int, band: str, where: str) -> zarr.AsyncGroup:

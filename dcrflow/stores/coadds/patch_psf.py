@@ -1,4 +1,4 @@
-"""The PSF of a patch's coadds, as a DCR-coadd store keeps it: kernels at nodes."""
+"""The PSF of a patch's coadds in a DCR-coadd store: kernels at nodes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dcrflow.kernels.nodes import node_weights
 from dcrflow.stores.zarr.access import words_of
 from dcrflow.stores.zarr.arrays import UNDECODABLE, without_fill
 
-_MOST = 1 << 26  # numbers in all kernels of a patch
+_MOST = 1 << 26  # numbers in all kernels of a patch, at most
 
 Float = NDArray[np.float64]
 
@@ -52,17 +52,17 @@ def read_patch_psf(group: zarr.AsyncGroup, where: str) -> PatchPsf | None:
     group : zarr.AsyncGroup
         Of the patch and band; it has a variable ``psf``.
     where : str
-        What to call it in messages.
+        The patch's name in messages.
 
     Returns
     -------
     PatchPsf or None
-        Without nodes whose kernel is not finite or has no flux; None if no node is left, or its chunk is damaged.
+        Nodes whose kernel is not finite or has no flux are left out. None if no node is left.
 
     Raises
     ------
     CoaddStoreError
-        If the nodes are not where they should be, or cannot be read.
+        If the kernels or the nodes' positions are missing, do not fit each other, or cannot be read.
     """
 
     async def one(name: str) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""What a template needs of its coadds, wherever they are: a zarr store, a Butler, or arrays in memory."""
+"""What templates need from coadds, whether these are in a zarr store, a Butler or memory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from dcrflow.stores.coadds.patch_psf import PatchPsf
 
 @runtime_checkable
 class CoaddSource(Protocol):
-    """Subfilter coadds by tract, patch and band; `dcrflow.stores.coadds.store.DcrCoadds` is the one of the zarr store.
+    """Subfilter coadds by tract, patch and band; `dcrflow.stores.coadds.store.DcrCoadds` reads them from a zarr store.
 
-    Safe to use from several threads at once, and to pickle where it goes to other processes. Errors are those of
-    `DcrCoadds`.
+    Several threads may use a source at once. A source that other processes use can be pickled. It raises the errors
+    that `DcrCoadds` raises.
     """
 
     @property
@@ -26,7 +26,7 @@ class CoaddSource(Protocol):
 
     @property
     def digest(self) -> str:
-        """A hash of where they are and which there are; not of their pixels."""
+        """A hash of the place, the tracts and the patches; not of the pixels."""
 
     @property
     def tracts(self) -> Mapping[int, Tract]:
@@ -39,10 +39,10 @@ class CoaddSource(Protocol):
         """The patches of a tract that are there in a band, by id."""
 
     def info(self, tract: int, patch: int, band: str) -> PatchInfo:
-        """What is known of a patch without its pixels."""
+        """Metadata of a patch."""
 
     def read(self, tract: int, patch: int, band: str, box: Box, planes: Mapping[str, int]) -> PatchPixels:
-        """Part of a patch, its mask planes at the bits that are given."""
+        """Part of a patch, with its mask planes moved to the given bits."""
 
     def read_psf(self, tract: int, patch: int, band: str) -> PatchPsf | None:
         """The PSF of a patch whose info has a ``psf_shape``; None if none of its kernels is usable."""
@@ -50,9 +50,9 @@ class CoaddSource(Protocol):
 
 @runtime_checkable
 class StripSource(CoaddSource, Protocol):
-    """A source that need not read all of a box where only strips of it are wanted."""
+    """A source that can read only strips of a box."""
 
     def read_strips(
         self, tract: int, patch: int, band: str, box: Box, strips: Sequence[Box], planes: Mapping[str, int]
     ) -> PatchPixels:
-        """As `read`; what is outside the strips may be zero."""
+        """As `read`; pixels outside the strips may be zero."""

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from hashlib import blake2b
-from itertools import chain
 from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
 import zarr
-from numpy.typing import NDArray
 
 from dcrflow.base.errors import CoaddStoreError
-from dcrflow.base.masks import NO_DATA, named_bits, translate
-from dcrflow.compat.zarr_sync import sync
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Patch, Tract, sketched
 from dcrflow.model.pixels import PatchPixels
-from dcrflow.stores.coadds.missing_chunks import lost_files
+from dcrflow.stores.coadds.chunks import read_parts, with_planes
 from dcrflow.stores.coadds.patch_info import Arrays, PatchInfo, open_patch, read_patch_info, read_tract
 from dcrflow.stores.coadds.patch_psf import PatchPsf, read_patch_psf
 from dcrflow.stores.coadds.source import CoaddSource
 from dcrflow.stores.zarr.access import list_names, location, open_root, url_of, words_of
-from dcrflow.stores.zarr.arrays import UNDECODABLE, read_chunks, read_into, whole_chunks
+from dcrflow.stores.zarr.arrays import whole_chunks
 from dcrflow.view.cards import card
 
 __all__ = ["KIND", "VERSION", "DcrCoadds", "PatchInfo", "coadd_source", "open_coadds"]
@@ -49,7 +45,7 @@ def open_coadds(store: DcrCoadds | Any) -> DcrCoadds:
     Raises
     ------
     CoaddStoreError
-        If there is no such store, or it is none of DCR coadds.
+        If there is no such store, or it is not a store of DCR coadds.
 
     Examples
     --------
@@ -61,28 +57,28 @@ def open_coadds(store: DcrCoadds | Any) -> DcrCoadds:
     if isinstance(store, DcrCoadds):
         return store
     opened = DcrCoadds(location(store))
-    opened._root  # noqa: B018, what it is not is said here
+    opened._root  # noqa: B018, raises if this is not such a store
     return opened
 
 
 def coadd_source(coadds: CoaddSource | Any) -> CoaddSource:
-    """A source of coadds as it is; anything else, opened as a store."""
+    """Return a source of coadds unchanged; open anything else as a store."""
     return coadds if isinstance(coadds, CoaddSource) else open_coadds(coadds)
 
 
 class DcrCoadds:
-    """A DCR-coadd store, open for reading; cheap to open, safe to send to other threads and processes.
+    """A DCR-coadd store, open for reading. It is cheap to open, and can be sent to other threads and processes.
 
-    What is read of tracts and patches is kept; the pixels are not. Files are first looked at when something is asked of
-    it (`open_coadds` looks at once), not where it is unpickled: that may fail, and dask gives a worker up that cannot
-    unpickle.
+    Metadata of tracts and patches is read once and kept; pixels are not kept. Unpickling a store touches no files,
+    since that may fail, and dask gives up a worker that cannot unpickle: files are read when they are first needed.
+    `open_coadds` reads at once.
 
     Parameters
     ----------
     store : str or zarr store
         See `open_coadds`.
     url : str, optional
-        What to call it, if not after where it is.
+        Its name in messages; by default its place.
     """
 
     def __init__(self, store: Any, url: str | None = None) -> None:
@@ -122,7 +118,7 @@ class DcrCoadds:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The store's place."""
         return self._url
 
     @property
@@ -132,13 +128,13 @@ class DcrCoadds:
 
     @cached_property
     def digest(self) -> str:
-        """A hash of where the store is, its tracts, and which patches it has in which bands; not of its pixels."""
+        """A hash of the store's place, its tracts, and which patches it has in which bands; not of its pixels."""
         words = (self.url, self.skymap, list(self.tracts.values()), self._names)
         return blake2b(repr(words).encode(), digest_size=16).hexdigest()
 
     @cached_property
     def _names(self) -> dict[int, dict[int, tuple[str, ...]]]:
-        """tract -> patch -> bands, from listing the store once."""
+        """Tract to patch to bands, from listing the store once."""
         try:
             tracts = _numbers(list_names(self._root, [""])[0])
             pairs = [
@@ -181,7 +177,7 @@ class DcrCoadds:
         Raises
         ------
         CoaddStoreError
-            If none has; names the bands there are.
+            If none has; the message names the bands that there are.
         """
         if band not in self.bands:
             raise CoaddStoreError(
@@ -189,7 +185,7 @@ class DcrCoadds:
             )
 
     def patches(self, tract: int, band: str) -> tuple[Patch, ...]:
-        """The patches of a tract that are there in a band, by id; their boxes as the skymap has them.
+        """The patches that a tract has in a band, in the order of their ids, with their boxes from the skymap.
 
         Raises
         ------
@@ -203,12 +199,12 @@ class DcrCoadds:
             raise CoaddStoreError(f"{self.url}: there is a patch too many: {error}") from None
 
     def info(self, tract: int, patch: int, band: str) -> PatchInfo:
-        """What the store says of a patch; read once.
+        """Metadata of a patch; read once.
 
         Raises
         ------
         CoaddStoreError
-            If the patch is not there or not laid out as it should be; says what is wrong where.
+            If the patch is not in the store, or its layout is wrong.
         """
         return self._patch(tract, patch, band)[1]
 
@@ -219,7 +215,7 @@ class DcrCoadds:
         return self._patches[key]
 
     def read(self, tract: int, patch: int, band: str, box: Box, planes: Mapping[str, int]) -> PatchPixels:
-        """Read part of a patch: the chunks under it, each once, those of all three variables at the same time.
+        """Read part of a patch: each chunk under it once, all three variables at the same time.
 
         Parameters
         ----------
@@ -230,7 +226,7 @@ class DcrCoadds:
         box : Box
             The part, absolute tract pixels, within the patch's bounding box.
         planes : mapping of str to int
-            The bits that the mask shall have; all of the patch's planes must be in it.
+            The bits of the mask to return; it must have all of the patch's planes.
 
         Returns
         -------
@@ -240,7 +236,7 @@ class DcrCoadds:
         Raises
         ------
         CoaddStoreError
-            If a chunk cannot be had from where it is; names patch, variable and region.
+            If a chunk cannot be read from the store; names patch, variable and region.
         ValueError
             If the box reaches outside the patch, or `planes` lacks one of its planes.
         """
@@ -249,75 +245,26 @@ class DcrCoadds:
     def read_strips(
         self, tract: int, patch: int, band: str, box: Box, strips: Sequence[Box], planes: Mapping[str, int]
     ) -> PatchPixels:
-        """As `read`, but only the chunks under some strips of the box; the other pixels are zero, and take no memory.
+        """Read the chunks under some strips of a box, as `read` does; other pixels are zero, and take no memory.
 
-        All chunks are asked for at once, and decoded into place; one by one where that fails. A chunk whose checksum
-        is wrong, or that is no longer what was compressed, is NO_DATA in all subfilters, and said in the result's
-        ``damage``; so is one that is not there, nor a second later, if other variables have data there.
+        All chunks are requested at once and decoded into place; one by one where that fails. A chunk whose checksum is
+        wrong or that cannot be decoded is NO_DATA in all subfilters, and is named in the result's ``damage``. So is a
+        chunk that is missing, and still is a second later, if other variables have data there.
         """
         arrays, info = self._patch(tract, patch, band)
-        where = f"{self.url}, tract {tract} patch {patch} band {band}"
+        label = f"tract {tract} patch {patch} band {band}"
         missing = sorted(set(info.planes) - set(planes))
         if missing:
-            raise ValueError(f"{where}: no bit is given for its mask planes {', '.join(missing)}")
+            raise ValueError(f"{self.url}, {label}: no bit is given for its mask planes {', '.join(missing)}")
         parts = whole_chunks(strips, info.chunks, info.bbox, box)
-        new = np.empty if sum(part.area for part in parts) == box.area else np.zeros
-        found = {n: new((*arrays[n].shape[:-2], *box.shape), arrays[n].dtype) for n in ("image", "variance", "mask")}
-
-        damage: dict[str, list[Box]] = {}
-
-        async def one(name: str, part: Box) -> None:
-            there, place = part.slices(info.bbox), part.slices(box)
-            try:
-                try:
-                    await read_into(arrays[name], (..., *there), found[name][(..., *place)])
-                except UNDECODABLE:
-                    for chunk, words in await read_chunks(arrays[name], info.bbox, part, found[name], box):
-                        line = f"tract {tract} patch {patch} band {band}: {name} at {chunk}: {words}"
-                        damage.setdefault(line, []).append(chunk.intersection(part))
-            except Exception as error:
-                raise CoaddStoreError(
-                    f"{where}: cannot read {name} at {part}: {words_of(error)}; "
-                    "restore the store, or make the coadd again"
-                ) from error
-
-        async def every() -> None:
-            await asyncio.gather(*(one(name, part) for name in found for part in parts))
-            no_data = 1 << info.planes[NO_DATA] if NO_DATA in info.planes else 0
-            for part in parts if not damage else ():
-                for file in await lost_files(arrays, found, info.bbox, part, box, no_data):
-                    line = (
-                        f"tract {tract} patch {patch} band {band}: {file.name} at {file.box}: {file.key} is not there"
-                    )
-                    damage.setdefault(line, []).append(file.box.intersection(part))
-
-        sync(every())
-        for place in chain.from_iterable(damage.values()):
-            found["mask"][(..., *place.slices(box))] = 0  # not what happens to lie there
-        stray = 0
-        for part in parts:
-            here = found["mask"][(..., *part.slices(box))]
-            stray |= int(np.bitwise_or.reduce(here, axis=None)) & ~named_bits(info.planes)
-        image, variance, mask = (_stack(found[n], t) for n, t in (("image", "f4"), ("variance", "f4"), ("mask", "i4")))
-        for part in parts:
-            at = (..., *part.slices(box))
-            moved = translate(mask[at], info.planes, planes)
-            if moved.base is not mask:
-                mask[at] = moved
-            if NO_DATA in info.planes:
-                gone = (moved & np.int32(1 << planes[NO_DATA])) != 0
-                if gone.any():
-                    image[at][np.broadcast_to(gone, image[at].shape)] = np.nan
-        for line, places in damage.items():
+        found, damage = read_parts(arrays, info, parts, box, f"{self.url}, {label}", label)
+        for line in damage:
             _LOG.warning("%s, %s: NO_DATA in its place; restore the store, or make the coadd again", self.url, line)
-            for at in ((..., *place.slices(box)) for place in places):
-                image[at] = variance[at] = np.nan
-                mask[at] = 1 << planes[NO_DATA]
-        said = set(damage)
-        if stray:
-            words = _of_stray_bits(stray, found["mask"].dtype)
-            said.add(f"tract {tract} patch {patch} band {band}: mask: {words}")
-        return PatchPixels(box, image, variance, mask, damage=frozenset(said))
+        pixels, stray = with_planes(found, info, parts, box, planes, damage)
+        if not stray:
+            return pixels
+        words = _of_stray_bits(stray, found["mask"].dtype)
+        return replace(pixels, damage=pixels.damage | {f"{label}: mask: {words}"})
 
     def read_psf(self, tract: int, patch: int, band: str) -> PatchPsf | None:
         """Read the PSF of a patch; None if the store has none.
@@ -340,13 +287,6 @@ def _numbers(names: list[str]) -> list[int]:
 def _of_stray_bits(bits: int, kind: np.dtype[Any]) -> str:
     found = ", ".join(str(n) for n in range(8 * kind.itemsize) if bits >> n & 1)
     return f"bits without a name in flag_meanings are set, and dropped: {found}"
-
-
-def _stack(values: Any, dtype: str) -> NDArray[Any]:
-    """Values as a C-contiguous, writeable array of `dtype` with a leading subfilter axis; a copy only if need be."""
-    with np.errstate(over="ignore"):  # what no float32 can hold is infinite, and so no data
-        array = np.require(values, dtype, ["C", "W"])
-    return array if array.ndim == 3 else array[None]
 
 
 _OPEN: dict[str, DcrCoadds] = {}

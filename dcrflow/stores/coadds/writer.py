@@ -1,12 +1,12 @@
-"""The DCR-coadd store, for writing.
+"""Writing a DCR-coadd store.
 
-A patch's attributes are written last, so that one whose writing was cut off is not taken for whole.
+A patch's attributes are written last. So a patch whose writing was interrupted is not taken for complete.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import zarr
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dcrflow.base.errors import CoaddStoreError
 from dcrflow.base.masks import NO_DATA, flag_attributes
+from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
 from dcrflow.kernels.rounding import BLOCK, VARIANCE_BITS, round_pixels
 from dcrflow.stores.coadds.patch_info import check_edges, read_tract
@@ -32,7 +33,7 @@ def create_coadds(store: Any, skymap: str, *, overwrite: bool = False) -> CoaddW
     skymap : str
         Name of the skymap that its tracts belong to.
     overwrite : bool
-        Delete a DCR-coadd store that is there already; anything else that is there is left alone, and an error.
+        Delete a DCR-coadd store that is there already. Anything else that is there is an error and is left alone.
 
     Raises
     ------
@@ -48,7 +49,7 @@ def create_coadds(store: Any, skymap: str, *, overwrite: bool = False) -> CoaddW
     if occupied and not overwrite:
         raise CoaddStoreError(f"{url_of(where)} exists already; choose another place, or overwrite it on purpose")
     if occupied:
-        open_root(where, KIND, VERSION, CoaddStoreError)  # whatever is no coadd store is not ours to delete
+        open_root(where, KIND, VERSION, CoaddStoreError)  # raises if it is anything else, which must not be deleted
     try:
         root = zarr.create_group(
             where,
@@ -64,7 +65,7 @@ def create_coadds(store: Any, skymap: str, *, overwrite: bool = False) -> CoaddW
 
 
 def open_writer(store: Any) -> CoaddWriter:
-    """Open a DCR-coadd store to add patches to it; several processes may, each its own patches.
+    """Open a DCR-coadd store to add patches to it. Several processes may do so, each for its own patches.
 
     Raises
     ------
@@ -92,7 +93,7 @@ class CoaddWriter:
         return url_of(location(self._root))
 
     def write_tract(self, tract: Tract) -> None:
-        """Write a tract's geometry; before its patches.
+        """Write a tract's geometry; this comes before its patches.
 
         Raises
         ------
@@ -137,7 +138,7 @@ class CoaddWriter:
         precision: float | None = None,
         overwrite: bool = False,
     ) -> None:
-        """Write a patch's subfilter coadds; one whose writing was cut off is written anew.
+        """Write a patch's subfilter coadds; a patch whose writing was interrupted is written anew.
 
         Parameters
         ----------
@@ -186,32 +187,17 @@ class CoaddWriter:
         box = tract.patch(patch_id).bbox
         where = f"{self.url}, tract {tract_id} patch {patch_id} band {band}"
         edges = check_edges(np.asarray(subfilter_edges, np.float64), where, ValueError)
-        planes = _with_no_data(planes)
-        pixel = {"units": "pixel"}
         stack, either = (len(edges), *box.shape), (box.shape, (len(edges), *box.shape))
         image = _fitting("image", image, np.float32, (stack,), where)
         variance = _fitting("variance", variance, np.float32, either, where)
+        mask = _fitting("mask", mask, np.int32, either, where)
         steps: list[float] = []
         if precision is not None:
             image, variance, steps = _rounded(image, variance, precision)
-        arrays: list[tuple[str, tuple[str, ...], NDArray[Any], Any, dict[str, Any]]] = [
-            ("image", _IMAGE, image, np.nan, {"units": "nJy"}),
-            ("variance", _IMAGE, variance, np.nan, {"units": "nJy2"}),
-            ("mask", _IMAGE, _fitting("mask", mask, np.int32, either, where), 1 << planes[NO_DATA],
-             flag_attributes(planes)),
-            ("x", ("x",), np.arange(box.x0, box.x1, dtype=np.int64), 0, pixel),
-            ("y", ("y",), np.arange(box.y0, box.y1, dtype=np.int64), 0, pixel),
-            ("subfilter", ("subfilter",), edges.mean(axis=1), np.nan, {"units": "nm"}),
-            ("subfilter_edges", ("subfilter", "edge"), edges, np.nan, {"units": "nm"}),
-        ]  # fmt: skip
+        arrays = _pixel_variables(image, variance, mask, _with_no_data(planes), edges, box)
         if psf is not None:
             centre = [box.x0 + (box.width - 1) / 2], [box.y0 + (box.height - 1) / 2]
-            psf, x, y = _psf(psf, psf_nodes or centre, where)
-            arrays += [
-                ("psf", ("psf_node", "psf_y", "psf_x"), psf, np.nan, {}),
-                ("psf_node_x", ("psf_node",), x, np.nan, pixel),
-                ("psf_node_y", ("psf_node",), y, np.nan, pixel),
-            ]
+            arrays += _psf_variables(psf, psf_nodes or centre, where)
         attributes: dict[str, Any] = {
             "band": band,
             "physical_filter": physical_filter,
@@ -232,11 +218,16 @@ class CoaddWriter:
         path = f"{tract_id}/{patch_id}/{band}"
         if not overwrite and "band" in (group_attributes(self._root, [path])[0] or {}):
             raise CoaddStoreError(f"{where} is there already; overwrite it on purpose, or write another")
+        self._write_group(path, arrays, attributes, where)
+
+    def _write_group(self, path: str, arrays: Sequence[_Variable], attributes: dict[str, Any], where: str) -> None:
+        """Write a patch's group; its attributes last, where the store allows it."""
         try:
             last = self._root.store.supports_deletes  # in a zip file nothing can be written twice
             group = self._root.create_group(path, overwrite=last, attributes={} if last else attributes)
-            for name, dims, values, fill, about in arrays:
-                write_array(group, name, dims[-values.ndim :], values, fill=fill, chunk=COADD_CHUNK, attributes=about)
+            for v in arrays:
+                dims = v.dims[-v.values.ndim :]
+                write_array(group, v.name, dims, v.values, fill=v.fill, chunk=COADD_CHUNK, attributes=v.attributes)
             if last:
                 group.update_attributes(attributes)
         except OSError as error:
@@ -254,6 +245,46 @@ def _rounded(
     found = [round_pixels(i, v, precision) for i, v in zip(image, spread, strict=True)]
     steps = [step for pair in found if pair is not None for step in pair]
     return image, spread if variance.ndim == 3 else spread[0], [min(steps), max(steps)] if steps else []
+
+
+class _Variable(NamedTuple):
+    name: str
+    dims: tuple[str, ...]
+    values: NDArray[Any]
+    fill: Any
+    attributes: dict[str, Any]
+
+
+def _pixel_variables(
+    image: NDArray[np.float32],
+    variance: NDArray[np.float32],
+    mask: NDArray[np.int32],
+    planes: Mapping[str, int],
+    edges: NDArray[np.float64],
+    box: Box,
+) -> list[_Variable]:
+    """Images and coordinates of a patch, as they are written."""
+    pixel = {"units": "pixel"}
+    return [
+        _Variable("image", _IMAGE, image, np.nan, {"units": "nJy"}),
+        _Variable("variance", _IMAGE, variance, np.nan, {"units": "nJy2"}),
+        _Variable("mask", _IMAGE, mask, 1 << planes[NO_DATA], flag_attributes(planes)),
+        _Variable("x", ("x",), np.arange(box.x0, box.x1, dtype=np.int64), 0, pixel),
+        _Variable("y", ("y",), np.arange(box.y0, box.y1, dtype=np.int64), 0, pixel),
+        _Variable("subfilter", ("subfilter",), edges.mean(axis=1), np.nan, {"units": "nm"}),
+        _Variable("subfilter_edges", ("subfilter", "edge"), edges, np.nan, {"units": "nm"}),
+    ]
+
+
+def _psf_variables(psf: NDArray[np.float32], nodes: Any, where: str) -> list[_Variable]:
+    """Kernels of the PSF and the positions of their nodes, as they are written."""
+    kernels, x, y = _psf(psf, nodes, where)
+    pixel = {"units": "pixel"}
+    return [
+        _Variable("psf", ("psf_node", "psf_y", "psf_x"), kernels, np.nan, {}),
+        _Variable("psf_node_x", ("psf_node",), x, np.nan, pixel),
+        _Variable("psf_node_y", ("psf_node",), y, np.nan, pixel),
+    ]
 
 
 def _with_no_data(planes: Mapping[str, int]) -> dict[str, int]:

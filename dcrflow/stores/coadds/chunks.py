@@ -1,0 +1,130 @@
+"""Reading chunks of a patch: all at once, with damaged and missing chunks as NO_DATA."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcrflow.base.errors import CoaddStoreError
+from dcrflow.base.masks import NO_DATA, named_bits, translate
+from dcrflow.compat.zarr_sync import sync
+from dcrflow.geometry.box import Box
+from dcrflow.model.pixels import PatchPixels
+from dcrflow.stores.coadds.missing_chunks import missing_chunks
+from dcrflow.stores.coadds.patch_info import Arrays, PatchInfo
+from dcrflow.stores.zarr.access import words_of
+from dcrflow.stores.zarr.arrays import UNDECODABLE, read_chunks, read_into
+
+Damage = Mapping[str, Sequence[Box]]  # what could not be read, in words, to the pixels of it
+
+
+def read_parts(
+    arrays: Arrays, info: PatchInfo, parts: Sequence[Box], box: Box, where: str, label: str
+) -> tuple[dict[str, NDArray[Any]], Damage]:
+    """Read image, variance and mask of some parts of a box.
+
+    Parameters
+    ----------
+    arrays : mapping of str to zarr.AsyncArray
+        The patch's variables.
+    info : PatchInfo
+        Its metadata.
+    parts : sequence of Box
+        Whole chunks, tract pixels, within `box`.
+    box : Box
+        The pixels of the arrays to return.
+    where, label : str
+        The patch's name in errors, and in descriptions of damage.
+
+    Returns
+    -------
+    found : dict of str to ndarray
+        The variables on `box`; zero outside the parts.
+    damage : mapping of str to sequence of Box
+        Chunks that are damaged or missing.
+
+    Raises
+    ------
+    CoaddStoreError
+        If a chunk cannot be read from the store.
+    """
+    new = np.empty if sum(part.area for part in parts) == box.area else np.zeros
+    found = {n: new((*arrays[n].shape[:-2], *box.shape), arrays[n].dtype) for n in ("image", "variance", "mask")}
+    damage: dict[str, list[Box]] = {}
+
+    async def one(name: str, part: Box) -> None:
+        there, place = part.slices(info.bbox), part.slices(box)
+        try:
+            try:
+                await read_into(arrays[name], (..., *there), found[name][(..., *place)])
+            except UNDECODABLE:
+                for chunk, words in await read_chunks(arrays[name], info.bbox, part, found[name], box):
+                    damage.setdefault(f"{label}: {name} at {chunk}: {words}", []).append(chunk.intersection(part))
+        except Exception as error:
+            raise CoaddStoreError(
+                f"{where}: cannot read {name} at {part}: {words_of(error)}; restore the store, or make the coadd again"
+            ) from error
+
+    async def every() -> None:
+        await asyncio.gather(*(one(name, part) for name in found for part in parts))
+        no_data = 1 << info.planes[NO_DATA] if NO_DATA in info.planes else 0
+        for part in parts if not damage else ():
+            for file in await missing_chunks(arrays, found, info.bbox, part, box, no_data):
+                line = f"{label}: {file.name} at {file.box}: {file.key} is not there"
+                damage.setdefault(line, []).append(file.box.intersection(part))
+
+    sync(every())
+    return found, damage
+
+
+def with_planes(
+    found: Mapping[str, NDArray[Any]],
+    info: PatchInfo,
+    parts: Sequence[Box],
+    box: Box,
+    planes: Mapping[str, int],
+    damage: Damage,
+) -> tuple[PatchPixels, int]:
+    """The pixels that were read, mask planes at the bits of `planes`, NO_DATA where there is damage.
+
+    Parameters as `read_parts`.
+
+    Returns
+    -------
+    pixels : PatchPixels
+        The image is NaN where the mask says NO_DATA.
+    stray : int
+        Bits that are set in the mask but have no name; they are dropped.
+    """
+    for place in chain.from_iterable(damage.values()):
+        found["mask"][(..., *place.slices(box))] = 0  # memory was not initialised there
+    stray = 0
+    for part in parts:
+        stray |= int(np.bitwise_or.reduce(found["mask"][(..., *part.slices(box))], axis=None))
+    image, variance, mask = (_stack(found[n], t) for n, t in (("image", "f4"), ("variance", "f4"), ("mask", "i4")))
+    for part in parts:
+        at = (..., *part.slices(box))
+        moved = translate(mask[at], info.planes, planes)
+        if moved.base is not mask:
+            mask[at] = moved
+        if NO_DATA in info.planes:
+            no_data = (moved & np.int32(1 << planes[NO_DATA])) != 0
+            if no_data.any():
+                image[at][np.broadcast_to(no_data, image[at].shape)] = np.nan
+    for place in chain.from_iterable(damage.values()):
+        at = (..., *place.slices(box))
+        image[at] = variance[at] = np.nan
+        mask[at] = 1 << planes[NO_DATA]
+    return PatchPixels(box, image, variance, mask, damage=frozenset(damage)), stray & ~named_bits(info.planes)
+
+
+def _stack(values: Any, dtype: str) -> NDArray[Any]:
+    """Values as a C-contiguous, writeable array of `dtype` with a leading subfilter axis; a copy only if needed."""
+    with np.errstate(over="ignore"):  # numbers too large for float32 become infinite, and so NO_DATA
+        array = np.require(values, dtype, ["C", "W"])
+    return array if array.ndim == 3 else array[None]
