@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Progress:
         Templates begun again because their workers died.
     workers : int
         That the cluster had a moment ago.
+    damaged : int
+        Complete templates, of this run or done before, that lack what is damaged in the coadds.
     """
 
     total: int
@@ -51,6 +53,7 @@ class Progress:
     elapsed: float
     lost: int
     workers: int
+    damaged: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,11 @@ class CampaignResult:
     lost : int
         Templates begun again because their workers died.
     damaged : int
-        Those of the complete ones that lack what was unreadable of the coadds.
+        Complete templates, of this run or done before, that lack what is damaged in the coadds.
+    damage : mapping of str to int
+        What is damaged, a line for each chunk, and how many of these templates lack it.
+    again : mapping of str to int
+        How many were made again although something was there, by the reason.
     """
 
     total: int
@@ -82,6 +89,8 @@ class CampaignResult:
     stopped: str = ""
     lost: int = 0
     damaged: int = 0
+    damage: Mapping[str, int] = field(default_factory=dict)
+    again: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:

@@ -14,6 +14,7 @@ from distributed import Client, Future, as_completed
 
 from dcrflow.base.errors import ClusterError, NoOverlapError, TemplateStoreError
 from dcrflow.campaign.failures import VisitFailure, machine_trouble
+from dcrflow.campaign.lookup import Lookup
 from dcrflow.campaign.outcome import CampaignResult, Failure, Progress
 from dcrflow.campaign.performance_reports import PerformanceReports
 from dcrflow.campaign.stopping import Stop
@@ -22,7 +23,7 @@ from dcrflow.model.config import TemplateConfig
 from dcrflow.model.visit import DetectorVisit, sky_order
 from dcrflow.planning.template import TemplatePlan, plan_template
 from dcrflow.stores.coadds.source import CoaddSource
-from dcrflow.stores.coadds.store import coadd_source
+from dcrflow.stores.coadds.store import DcrCoadds, coadd_source
 from dcrflow.stores.journal import Journal
 from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
 from dcrflow.stores.visits.tables import BadVisit
@@ -101,21 +102,29 @@ def run_campaign(
     (1, ())
     """
     client = client or _current_client()
-    coadds, store = coadd_source(coadds), TemplateStore.create_or_open(out)
+    config = TemplateConfig.make((config or TemplateConfig()).model_dump(exclude_unset=True))  # files are read anew
+    coadds, store = coadd_source(coadds), TemplateStore.create_or_open(out, config.sync)
+    if isinstance(coadds, DcrCoadds):
+        coadds.forget_contents()
+    if retry_failed:
+        store.forget_rows()
     rows = sky_order(visits)
     with store.journal() as journal, PerformanceReports(report) as reports:
         journal.add(
-            "requested", detector_visits=_by_visit(rows), config=(config or TemplateConfig()).as_json(),
+            "requested", detector_visits=_by_visit(rows), config=config.as_json(),
             inputs=coadds.url,
         )  # fmt: skip
         campaign = _Campaign(
-            coadds, store, config or TemplateConfig(), client, journal, reports, retries, lost_retries, len(rows),
+            coadds, store, config, client, journal, reports, retries, lost_retries, len(rows),
             progress or (lambda _: None), stop or Stop(),
         )  # fmt: skip
         campaign.run(campaign.to_do(rows, overwrite, retry_failed), window)
         store.remove_leftovers({row.visit for row in rows})
         result = campaign.result()
-        journal.add("stopped" if result.stopped else "finished", complete=result.complete, failed=len(result.failures))
+        journal.add(
+            "stopped" if result.stopped else "finished", complete=result.complete, failed=len(result.failures),
+            damaged=result.damaged, again=dict(result.again),
+        )  # fmt: skip
     return result
 
 
@@ -161,6 +170,8 @@ class _Campaign:
     stopped: str = ""
     done: Counter[str] = field(default_factory=Counter)
     damaged: int = 0
+    damage: Counter[str] = field(default_factory=Counter)
+    again: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
     pending: dict[Future[Any], _InFlight] = field(default_factory=dict)
     known: Mapping[str, int] = field(default_factory=dict)  # of `threads`
@@ -198,15 +209,17 @@ class _Campaign:
 
     def to_do(self, rows: Sequence[Row], overwrite: bool, retry_failed: bool) -> Iterator[DetectorVisit]:
         """The detector-visits that are still to be made, looked up one by one as the window moves."""
+        lookup = Lookup(self.store, self.coadds, self.config, overwrite, retry_failed)
         for row in rows:
-            record = None if overwrite else self.store.status(row.visit, row.detector)
-            same = record is not None and record.matches(self.config.digest, self.coadds.url)
             if isinstance(row, BadVisit):
                 self.fail(row, VisitFailure(type(row.error).__name__, str(row.error)))
-            elif record is not None and same and record.status in ("complete", "no-overlap"):
-                self.skipped += 1
-                self.tell()
-            elif record is not None and same and record.status == "failed" and not retry_failed:
+                continue
+            record, reason = lookup.of(row)
+            if record is None or reason:
+                if reason:
+                    self.again[reason] += 1
+                yield row
+            elif record.status == "failed":
                 self.done["failed"] += 1
                 error = record.error or {}
                 self.failures.append(
@@ -214,7 +227,13 @@ class _Campaign:
                 )
                 self.tell()
             else:
-                yield row
+                self.skipped += 1
+                self.count_damage(record)
+                self.tell()
+
+    def count_damage(self, record: TemplateRecord) -> None:
+        self.damaged += bool(record.damage)
+        self.damage.update(record.damage)
 
     def begin(self, visit: DetectorVisit) -> Future[Any] | None:
         """Plan one template and hand it to the cluster; None if it ended at the plan."""
@@ -285,11 +304,11 @@ class _Campaign:
     def note(self, record: TemplateRecord, **more: Any) -> None:
         """Count how a detector-visit ended, and put it in the journal."""
         self.done[record.status] += 1
-        self.damaged += bool(record.damage)
+        self.count_damage(record)
         said = {"coverage": record.coverage, "error": record.error, "damage": record.damage or None}
         self.journal.add(
             "ended", visit=record.visit, detector=record.detector, status=record.status,
-            config_hash=record.config_hash, inputs=record.inputs,
+            config_hash=record.config_hash, inputs=record.inputs, inputs_digest=record.inputs_digest,
             **{k: v for k, v in said.items() if v is not None}, **record.took, **more,
         )  # fmt: skip
 
@@ -303,7 +322,9 @@ class _Campaign:
     def tell(self) -> None:
         elapsed = time.monotonic() - self.began
         running, workers = len(self.pending), len(self.threads())
-        self.report(Progress(self.total, self.skipped, running, dict(self.done), elapsed, self.lost, workers))
+        self.report(
+            Progress(self.total, self.skipped, running, dict(self.done), elapsed, self.lost, workers, self.damaged)
+        )
 
     def result(self) -> CampaignResult:
         return CampaignResult(
@@ -316,6 +337,8 @@ class _Campaign:
             stopped=self.stopped,
             lost=self.lost,
             damaged=self.damaged,
+            damage=dict(self.damage),
+            again=dict(self.again),
         )
 
 
@@ -333,5 +356,6 @@ def _result(future: Future[Any]) -> TemplateRecord | None:
 def _by_visit(rows: Sequence[Row]) -> Mapping[str, list[int]]:
     found = defaultdict(list)
     for row in rows:
-        found[str(row.visit)].append(row.detector)
+        if min(row.visit, row.detector) >= 0:
+            found[str(row.visit)].append(row.detector)
     return found

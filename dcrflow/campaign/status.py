@@ -68,6 +68,18 @@ class CampaignStatus:
         """How many have this status."""
         return len(self.missing) if status == "missing" else sum(r.status == status for r in self.records)
 
+    @property
+    def damaged(self) -> int:
+        """How many are complete but for what is damaged in the coadds."""
+        return sum(bool(r.damage) for r in self.records)
+
+    @property
+    def exit_status(self) -> int:
+        """0: all done; 1: failures; 3: incomplete; 4: all made, some without what is damaged in the coadds."""
+        if self.count("failed"):
+            return 1
+        return 3 if self.missing else 4 if self.damaged else 0
+
 
 def campaign_status(out: TemplateStore | Any, scan: bool = False) -> CampaignStatus:
     """The status of every detector-visit of a template store.
@@ -91,5 +103,8 @@ def campaign_status(out: TemplateStore | Any, scan: bool = False) -> CampaignSta
         known = {(r.visit, r.detector): r for r in store.records()}
     else:
         known |= {(r.visit, r.detector): r for r in store.records_of(sorted(requested - known.keys()))}
-    records = tuple(known[data_id] for data_id in sorted(known))
+    beside = store.failures()  # of the last run, beside a template of an earlier one; or of rows without a data ID
+    known |= {(r.visit, r.detector): r for r in beside if min(r.visit, r.detector) >= 0}
+    rows = tuple(r for r in beside if min(r.visit, r.detector) < 0)
+    records = rows + tuple(known[data_id] for data_id in sorted(known))
     return CampaignStatus(store.url, records, tuple(sorted(requested - known.keys())))

@@ -64,7 +64,7 @@ def main() -> None:
     """Run the command line.
 
     Exits with 0 on success, 1 if some detector-visits failed, 2 for what cannot be used, 3 if it stopped for the
-    walltime and 130 if it was interrupted.
+    walltime, 130 if it was interrupted, and 4 if all was made, but some without what is damaged in the coadds.
     """
     try:
         app()
@@ -206,7 +206,7 @@ def run(
             retry_failed=retry_failed, progress=display.update, stop=stop, report=performance_report,
         )  # fmt: skip
     show.result(result, target.url)
-    raise typer.Exit(_EXIT.get(result.stopped, 0 if result.ok else 1))
+    raise typer.Exit(_EXIT.get(result.stopped, 1 if not result.ok else 4 if result.damaged else 0))
 
 
 @app.command(rich_help_panel=_TEMPLATES)
@@ -217,10 +217,16 @@ def status(
         bool, typer.Option("--scan", help="Look at every template instead of the journals of the runs.")
     ] = False,
 ) -> None:
-    """Say what is complete, failed, without overlap or missing, and why."""
+    """Say what is complete, failed, without overlap or missing, and why.
+
+    Exits with 0 when all is done, 1 if some failed, 3 if some are missing, 4 if some were made without what is damaged
+    in the coadds.
+    """
     from dcrflow.campaign.status import campaign_status
 
-    show.status(campaign_status(out, scan), failures)
+    found = campaign_status(out, scan)
+    show.status(found, failures)
+    raise typer.Exit(found.exit_status)
 
 
 app.command(rich_help_panel=_TEMPLATES)(report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
@@ -153,6 +154,8 @@ class CampaignDisplay:
         if state.done.get("no-overlap"):
             parts.append(f"{state.done['no-overlap']} outside")
         parts.append(f"[red]{state.done['failed']} failed[/]" if state.done.get("failed") else "0 failed")
+        if state.damaged:
+            parts.append(f"[yellow]{state.damaged} damaged[/]")
         if state.lost:
             parts.append(f"[yellow]{state.lost} lost[/]")
         parts.append(f"{rate:.0f}/min" if state.workers else "[yellow]waiting for workers[/]")
@@ -182,15 +185,13 @@ def result(ended: campaign.CampaignResult, url: str) -> None:
     )
     if not ended.total:
         output.print("[yellow]nothing to do[/]: the table has no rows, or --where and --limit leave none of them")
-    if ended.damaged:
-        output.print(
-            f"[yellow]{ended.damaged} without what is damaged in the coadds[/]: dcrflow status {said(url)} says "
-            "what; restore it, then --overwrite",
-            soft_wrap=True,
-        )
+    if ended.again:
+        why = ", ".join(f"{number} ({reason})" for reason, number in ended.again.items())
+        output.print(f"made again although something was there: {why}", soft_wrap=True)
     if ended.stopped:
         why = {"walltime": "the walltime is nearly up", "interrupted": "interrupted"}[ended.stopped]
         output.print(f"stopped before the end ({why}); the same command again finishes what is missing", soft_wrap=True)
+    _causes((failure.kind, failure.message) for failure in ended.failures)
     for failure in ended.failures[:5]:
         console.print(
             f"[red]failed[/] visit {failure.visit} detector {failure.detector}: {said(failure.kind)}: "
@@ -199,6 +200,26 @@ def result(ended: campaign.CampaignResult, url: str) -> None:
         )
     if ended.failures:
         console.print(f"see them all: dcrflow status {said(url)}; try them again: --retry-failed", soft_wrap=True)
+    if ended.damaged:
+        output.print(
+            f"[yellow]{ended.damaged} made without what is damaged in the coadds[/], {len(ended.damage)} chunks: "
+            f"dcrflow status {said(url)} says what; restore them, and the same command makes these templates again",
+            soft_wrap=True,
+        )
+
+
+def _causes(errors: Iterable[tuple[str, str]]) -> None:
+    """What happened and how often, if there is more than one of a cause."""
+    from dcrflow.campaign.causes import causes
+
+    found = causes(errors)
+    if any(cause.number > 1 for cause in found):
+        for cause in found[:5]:
+            output.print(
+                f"[red]{cause.number} failed[/] like this: {said(cause.kind)}: {said(cause.message)}", soft_wrap=True
+            )
+        if len(found) > 5:
+            output.print(f"... and {len(found) - 5} other causes")
 
 
 def plans(planned: Iterable[Planned], total: int, shown: int = 20) -> None:
@@ -256,19 +277,16 @@ def status(found: CampaignStatus, shown: int) -> None:
     table = new_table("status", "detector-visits", left=1)
     for name in ("complete", "no-overlap", "failed", "missing"):
         table.add_row(f"[{_COLOURS[name]}]{name}[/]", str(found.count(name)))
+    if found.damaged:
+        table.add_row("[yellow]of these damaged[/]", str(found.damaged))
     output.print(table)
     covered = [r.coverage for r in found.records if r.coverage is not None]
     if covered:
         output.print(f"coverage: mean {sum(covered) / len(covered):.3f}, least {min(covered):.3f}")
-    damage = [(r, line) for r in found.records for line in r.damage]
-    for record, line in damage[:shown]:
-        output.print(
-            f"[yellow]damaged[/] visit {record.visit} detector {record.detector}: {said(line)}", soft_wrap=True
-        )
-    if len(damage) > shown:
-        output.print(f"... and {len(damage) - shown} more chunks of coadds; --failures N shows N")
-    rest = [r for r in found.records if r.status != "complete"]
-    for record in sorted(rest, key=lambda r: r.status)[:shown]:
+    failed = [r for r in found.records if r.status == "failed"]
+    _causes(((r.error or {}).get("type", ""), (r.error or {}).get("message", "")) for r in failed)
+    rest = failed + [r for r in found.records if r.status == "no-overlap"]
+    for record in rest[:shown]:
         error = record.error or {}
         output.print(
             f"[{_COLOURS[record.status]}]{record.status}[/] visit {record.visit} detector {record.detector}: "
@@ -280,6 +298,22 @@ def status(found: CampaignStatus, shown: int) -> None:
     more = len(rest) + len(found.missing) - shown
     if more > 0:
         output.print(f"... and {more} more; --failures N shows N")
+    _damage(found, shown)
+
+
+def _damage(found: CampaignStatus, shown: int) -> None:
+    """The damaged chunks of the coadds, each once, and how many templates lack it."""
+    lines = Counter(line for r in found.records for line in r.damage)
+    if lines:
+        output.print(
+            f"[yellow]{found.damaged} made without what is damaged in the coadds[/]; restore it, and the same run "
+            "makes them again",
+            soft_wrap=True,
+        )
+    for line, number in lines.most_common(shown):
+        output.print(f"[yellow]damaged[/] {said(line)}; {number} template{'s' * (number > 1)}", soft_wrap=True)
+    if len(lines) > shown:
+        output.print(f"... and {len(lines) - shown} more chunks of coadds; --failures N shows N")
 
 
 def survey(made: SimulatedSurvey) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -14,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serial
 from dcrflow.base.errors import ConfigError, brief
 from dcrflow.base.yamltext import parse_yaml, read_yaml
 from dcrflow.kernels.interpolation import INTERPOLATIONS
+
+_LARGEST_CURVE = 1 << 24  # bytes of a transmission file
 
 DcrMethod = Literal["spectral", "split", "midpoint"]
 Rotation = Literal["local", "boresight"]
@@ -88,9 +91,15 @@ class Config(BaseModel):
         """
         return type(self).make(self.model_dump(exclude_unset=True) | parse_settings(settings))
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's; what is changed has another digest."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("digest", None)
+        return copied
+
     def as_json(self) -> dict[str, Any]:
-        """All keys and values, as JSON has them."""
-        return self.model_dump(mode="json")
+        """All keys and values that what is made depends on, as JSON has them."""
+        return self.model_dump(mode="json", exclude={"sync"})
 
     @property
     def refraction(self) -> str:
@@ -99,10 +108,16 @@ class Config(BaseModel):
 
         return formula(getattr(self, "rotation", "local"))  # LSST's convention has its own
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """A hash of every value and of the refraction's formula: what has equal digests is made alike."""
+        """A hash of every value, the refraction's formula and a transmission file's content: what is made alike.
+
+        It is made once, and goes to other processes with the config: they need not see the file.
+        """
         made_by = self.as_json() | {"refraction": self.refraction}
+        transmission = getattr(self, "transmission", None)
+        if isinstance(transmission, str) and names_a_file(transmission):
+            made_by["transmission"] = [transmission, _content_digest(transmission)]
         return blake2b(json.dumps(made_by, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
@@ -159,6 +174,10 @@ class TemplateConfig(Config):
         16.0,
         description="steps a sigma of the noise to which the pixels of a template store are rounded; None: every bit",
     )
+    sync: bool = Field(
+        True,
+        description="wait until a template is on the disk before it replaces an old one; off: a power cut may cost it",
+    )
 
     @field_validator("transmission", mode="before")
     @classmethod
@@ -170,6 +189,20 @@ class TemplateConfig(Config):
     @field_serializer("fill", when_used="json")
     def _fill_as_text(self, value: float) -> float | str:
         return value if math.isfinite(value) else str(value)
+
+
+def names_a_file(transmission: str) -> bool:
+    """Whether a transmission's name is a file's, and not a filter's."""
+    return any(letter in transmission for letter in "./\\")
+
+
+def _content_digest(path: str) -> str:
+    """Of a file's content; empty if it cannot be read, which is an error of each template that needs it."""
+    try:
+        with open(path, "rb") as file:
+            return blake2b(file.read(_LARGEST_CURVE), digest_size=16).hexdigest()
+    except OSError:
+        return ""
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:

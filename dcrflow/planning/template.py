@@ -18,7 +18,7 @@ from dcrflow.geometry.footprint import Footprint
 from dcrflow.geometry.mapping import PixelMap, map_pixels
 from dcrflow.geometry.skymap import Outline, Patch, Tract, overlapping_patches
 from dcrflow.kernels.interpolation import INTERPOLATIONS, Interpolation
-from dcrflow.model.config import Curve, TemplateConfig
+from dcrflow.model.config import Curve, TemplateConfig, names_a_file
 from dcrflow.model.visit import DetectorVisit
 from dcrflow.physics.bandpass import Bandpass
 from dcrflow.physics.dcr import DcrModel, dcr_model
@@ -26,6 +26,7 @@ from dcrflow.planning.margins import Margins
 from dcrflow.planning.text import plan_card, plan_text
 from dcrflow.planning.tiles import Tile, TilePart, TractPlan
 from dcrflow.planning.zenith import describe_dcr, reach_on
+from dcrflow.stores.coadds.contents import inputs_digest
 from dcrflow.stores.coadds.patch_info import PatchInfo
 from dcrflow.stores.coadds.source import CoaddSource
 
@@ -69,6 +70,8 @@ class TemplatePlan:
         Of the coadd store, for the record.
     applied : mapping
         What DCR was applied at the middle of the detector, for the record.
+    inputs_digest : str
+        Of what the patches contain; empty where the coadds cannot tell.
     """
 
     visit: DetectorVisit
@@ -81,14 +84,16 @@ class TemplatePlan:
     info: PatchInfo
     url: str
     applied: Mapping[str, Any]
+    inputs_digest: str = ""
 
     @cached_property
     def digest(self) -> str:
-        """A hash of all that the pixels depend on, except the coadds; the same in every process."""
+        """A hash of all that the pixels depend on; the same in every process."""
         visit = self.visit
         words = (
             self.config.digest, visit.instrument, visit.visit, visit.detector, visit.physical_filter, visit.bbox,
             visit.wcs.key, visit.observation, self.band, self.planes,
+            self.inputs_digest,
             [(t.tract.tract, t.tract.wcs.key, t.patches, t.pixel_map.step, t.reach) for t in self.tracts],
             [a.tolist() for a in (self.model.terms, self.model.weights)], self.model.degree,
         )  # fmt: skip
@@ -229,6 +234,7 @@ def plan_template(coadds: CoaddSource, visit: DetectorVisit, config: TemplateCon
         info=info,
         url=coadds.url,
         applied=describe_dcr(visit, tracts[0], model, bandpass.shares(info.subfilter_edges), config),
+        inputs_digest=inputs_digest(coadds, ((i.tract, i.patch) for i in infos), band),
     )
 
 
@@ -290,8 +296,7 @@ def _bandpass(config: TemplateConfig, info: PatchInfo) -> Bandpass:
     if isinstance(choice, Curve):
         return Bandpass(choice.wavelength, choice.throughput)
     if isinstance(choice, str):
-        looks_like_file = any(c in choice for c in "./\\")
-        return Bandpass.read(choice) if looks_like_file else Bandpass.named(choice)
+        return Bandpass.read(choice) if names_a_file(choice) else Bandpass.named(choice)
     if config.effective_wavelength is None and config.bandwidth is None and info.transmission is not None:
         return Bandpass(*info.transmission)
     return Bandpass.top_hat(

@@ -62,6 +62,7 @@ def template_dataset(
         "config": plan.config.as_json(),
         "config_hash": plan.config.digest,
         "inputs": plan.url,
+        "inputs_digest": plan.inputs_digest,
         "software": software(),
     }
     if visit.wcs.cards:

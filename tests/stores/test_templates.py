@@ -178,6 +178,22 @@ def test_a_failure_does_not_undo_what_another_run_completed() -> None:
     assert store.read(12, 3).status == "complete"
     other = {**PROVENANCE, "config_hash": "another"}
     assert store.write_status(12, 3, "failed", other, {"type": "A", "message": "b"}).status == "failed"
+    assert store.read(12, 3).status == "complete"
+    assert [r.config_hash for r in store.failures()] == ["another"]
+    assert store.failure(12, 3) == store.failures()[0]
+    store.write(template(seed=5))
+    assert store.failures() == []
+
+
+def test_failures_of_rows_without_a_data_id_are_kept_one_by_one() -> None:
+    store = TemplateStore.create_or_open(MemoryStore())
+    for row in (1, 2, 2):
+        error = {"type": "VisitTableError", "message": f"row {row}: visit is 1.5"}
+        assert store.write_status(-1, -1, "failed", PROVENANCE, error).status == "failed"
+    assert sorted(r.error["message"] for r in store.failures()) == ["row 1: visit is 1.5", "row 2: visit is 1.5"]
+    assert list(store.records()) == []
+    store.forget_rows()
+    assert store.failures() == []
 
 
 @pytest.mark.parametrize("after", ["nothing", "a template", "a failure"])
@@ -196,7 +212,8 @@ def test_a_crash_at_any_write_leaves_no_status(after: str, write: str) -> None:
 
     put(after, 1)
     before, old = dict(watched._store_dict), store.status(12, 3)
-    expected = record("complete") if write == "a template" else record("failed", inputs="others", error=error)
+    failed = record("failed", inputs="others", error=error)
+    expected = record("complete") if write == "a template" or after == "a template" else failed
     crashes = 0
     for crash_at in range(1000):
         watched._store_dict.clear()
@@ -208,6 +225,7 @@ def test_a_crash_at_any_write_leaves_no_status(after: str, write: str) -> None:
         except CrashError:
             crashes += 1
             untouched = {k: v for k, v in watched._store_dict.items() if not k.startswith(".dcrflow")} == before
+            assert untouched or (after, write) != ("a template", "a failure")  # which is kept beside it
             if untouched:
                 assert store.status(12, 3) == old
             elif store.status(12, 3) == expected:  # all was written; the lock alone was not taken away
@@ -220,6 +238,7 @@ def test_a_crash_at_any_write_leaves_no_status(after: str, write: str) -> None:
         watched.watch.arm(None)
         put(write, 2)
         assert store.status(12, 3) == expected
+        assert store.failures() == ([failed] if (after, write) == ("a template", "a failure") else [])
         assert write != "a template" or store.damaged(12, 3) == ()
     assert crashes >= (10 if "a template" in (after, write) else 2)
     assert (old is None) == (after == "nothing")

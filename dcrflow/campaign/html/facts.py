@@ -15,11 +15,12 @@ from typing import Any
 from dcrflow.base.addresses import redacted_values
 from dcrflow.base.attributes import Checked
 from dcrflow.base.errors import DcrflowError
+from dcrflow.base.texts import one_line
 from dcrflow.campaign.html.row import named, row_of
 from dcrflow.geometry.skymap import Tract, sketched
 from dcrflow.stores.coadds.source import CoaddSource
 from dcrflow.stores.coadds.store import coadd_source
-from dcrflow.stores.templates.store import TemplateStore
+from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
 
 Update = Callable[[int, int, str], None]
 
@@ -68,6 +69,7 @@ def campaign_facts(
         rows.append((data_id, row_of(store, entry, timings.get(data_id, {}), odd)))
     tell(len(entries), len(entries), "")
     rows += [((v, d), {**named(v, d), "status": "missing"}) for v, d in missing]
+    rows += [((r.visit, r.detector), _of_failure(r)) for r in store.failures()]
     tracts, notes = _outlines(entries, coadds)
     notes += odd[:_NOTES]
     if len(odd) > _NOTES:
@@ -81,6 +83,13 @@ def campaign_facts(
         "software": _distinct(Checked(e).object("software") for e in entries),
         "inputs": _distinct(Checked(e).text("inputs") for e in entries),
     }
+
+
+def _of_failure(record: TemplateRecord) -> dict[str, Any]:
+    """A failure that has no group: beside a complete template, or of a row without a data ID."""
+    error = record.error or {}
+    words = one_line(f"{error.get('type', '')}: {error.get('message', '')}".strip(": "))
+    return {**named(record.visit, record.detector), "status": "failed", "error": words}
 
 
 def _distinct(values: Iterable[Any]) -> list[dict[str, Any]]:

@@ -38,6 +38,8 @@ const tile = (value, name, kind = "") =>
   $("counts").append(element("div", { class: "tile" }, element("b", { class: kind }, String(value)), element("span", {}, name)));
 for (const name of ["complete", "no-overlap", "failed", "missing"])
   if (count(name) || name === "complete") tile(count(name).toLocaleString("en"), name, name);
+const damaged = made.filter(r => r.damage);
+if (damaged.length) tile(damaged.length.toLocaleString("en"), "without what is damaged", "damaged");
 tile(new Set(rows.map(r => r.visit)).size.toLocaleString("en"), "visits");
 if (made.length) {
   tile(fixed(100 * made.reduce((s, r) => s + r.coverage, 0) / made.length, 1) + " %", "mean coverage");
@@ -296,7 +298,8 @@ if (names.length) {
 }
 
 /* What is not complete, by reason */
-const rest = rows.filter(r => r.status !== "complete");
+const rest = rows.filter(r => r.status !== "complete")
+  .concat(damaged.map(r => ({ ...r, status: "damaged", error: r.damage.join("; ") })));
 if (!rest.length) $("failures-section").remove();
 const reasons = new Map();
 for (const r of rest) {
@@ -304,7 +307,7 @@ for (const r of rest) {
   const reason = `${r.status}|${words.replace(/visit \d+ detector \d+:? ?/g, "").replace(/-?\d+(\.\d+)?/g, "…")}`;
   reasons.set(reason, [...(reasons.get(reason) || []), { ...r, words }]);
 }
-for (const members of [...reasons.values()].sort((a, b) => b.length - a.length)) {
+for (const members of [...reasons.values()].sort((a, b) => (b[0].status === "failed") - (a[0].status === "failed") || b.length - a.length)) {
   const details = element("details", rest.length <= 12 ? { open: "" } : {},
     element("summary", {}, element("b", { class: members[0].status }, `${members.length} ${members[0].status}`), ` ${members[0].words.slice(0, 160)}`));
   let shown = 0;

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from dcrflow.base.attributes import Checked, is_number
+from dcrflow.base.attributes import Checked, decoded, is_number
 from dcrflow.base.texts import one_line
 from dcrflow.stores.templates.store import TemplateStore
 from dcrflow.view.thumbnails import CELLS, checked_thumbnail, preview
@@ -36,6 +36,9 @@ def row_of(store: TemplateStore, entry: Mapping[str, Any], took: Any, notes: lis
     error = Checked(about.object("error"), about.problems)
     if error.attributes:
         row["error"] = one_line(f"{error.text('type')}: {error.text('message')}".strip(": "))
+    damage = decoded(entry.get("damage"))
+    if isinstance(damage, list) and damage:
+        row["damage"] = [one_line(line) for line in damage]
     if entry["status"] == "complete":
         row |= _of_template(store, about, Checked(took if isinstance(took, Mapping) else {}, about.problems))
     notes += [f"visit {entry['visit']} detector {entry['detector']}: {line}" for line in about.problems]

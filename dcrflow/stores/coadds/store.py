@@ -19,6 +19,7 @@ from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Patch, Tract, sketched
 from dcrflow.model.pixels import PatchPixels
 from dcrflow.stores.coadds.chunks import read_parts, with_planes
+from dcrflow.stores.coadds.contents import group_contents
 from dcrflow.stores.coadds.patch_info import Arrays, PatchInfo, open_patch, read_patch_info, read_tract
 from dcrflow.stores.coadds.patch_psf import PatchPsf, read_patch_psf
 from dcrflow.stores.coadds.source import CoaddSource
@@ -30,6 +31,8 @@ __all__ = ["KIND", "VERSION", "DcrCoadds", "PatchInfo", "coadd_source", "open_co
 
 _LOG = logging.getLogger(__name__)
 _SKETCHED = 200  # patches of a tract that a sketch shows
+
+_WARNED: set[tuple[str, str]] = set()  # what was said already: many templates are made of the same chunk
 
 KIND, VERSION = "dcr-coadds", 1
 
@@ -61,6 +64,12 @@ def open_coadds(store: DcrCoadds | Any) -> DcrCoadds:
     return opened
 
 
+def _warn_once(words: str, url: str, line: str) -> None:
+    if (url, line) not in _WARNED:
+        _WARNED.add((url, line))
+        _LOG.warning(words, url, line)
+
+
 def coadd_source(coadds: CoaddSource | Any) -> CoaddSource:
     """Return a source of coadds unchanged; open anything else as a store."""
     return coadds if isinstance(coadds, CoaddSource) else open_coadds(coadds)
@@ -87,6 +96,7 @@ class DcrCoadds:
         self._opening = uuid4().hex
         self._tracts: dict[int, Tract] = {}
         self._patches: dict[tuple[int, int, str], tuple[Arrays, PatchInfo]] = {}
+        self._contents: dict[tuple[int, int, str], str] = {}
 
     @cached_property
     def _root(self) -> zarr.Group:
@@ -208,6 +218,21 @@ class DcrCoadds:
         """
         return self._patch(tract, patch, band)[1]
 
+    def contents(self, tract: int, patch: int, band: str) -> str:
+        """A digest that is another once the patch's pixels or metadata are; looked up once, see `forget_contents`."""
+        key = (tract, patch, band)
+        if key not in self._contents:
+            try:
+                self._contents[key] = group_contents(self._root, f"{tract}/{patch}/{band}")
+            except Exception as error:
+                where = f"{self.url}, tract {tract} patch {patch} band {band}"
+                raise CoaddStoreError(f"{where}: cannot list what it contains: {words_of(error)}") from error
+        return self._contents[key]
+
+    def forget_contents(self) -> None:
+        """Look at what the patches contain again, from now on."""
+        self._contents.clear()
+
     def _patch(self, tract: int, patch: int, band: str) -> tuple[Arrays, PatchInfo]:
         key = (tract, patch, band)
         if key not in self._patches:
@@ -259,7 +284,7 @@ class DcrCoadds:
         parts = whole_chunks(strips, info.chunks, info.bbox, box)
         found, damage = read_parts(arrays, info, parts, box, f"{self.url}, {label}", label)
         for line in damage:
-            _LOG.warning("%s, %s: NO_DATA in its place; restore the store, or make the coadd again", self.url, line)
+            _warn_once("%s, %s: NO_DATA in its place; restore the store, or make the coadd again", self.url, line)
         pixels, stray = with_planes(found, info, parts, box, planes, damage)
         if not stray:
             return pixels

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dcrflow.base.addresses import redacted
-from dcrflow.base.attributes import is_number
+from dcrflow.base.attributes import decoded, is_number
 
 STATUSES = ("complete", "no-overlap", "failed")
 
@@ -64,7 +64,8 @@ class TemplateRecord:
 
 def record_of(visit: int, detector: int, attributes: Mapping[str, Any]) -> TemplateRecord | None:
     """The record that some attributes are; None if they have no status."""
-    status, coverage, error, damage = (attributes.get(name) for name in ("status", "coverage", "error", "damage"))
+    status, coverage = attributes.get("status"), attributes.get("coverage")
+    error, damage = (decoded(attributes.get(name)) for name in ("error", "damage"))
     if not isinstance(status, str) or status not in STATUSES:
         return None
     return TemplateRecord(
@@ -77,7 +78,7 @@ def record_of(visit: int, detector: int, attributes: Mapping[str, Any]) -> Templ
         error={str(k): str(v) for k, v in error.items()} if isinstance(error, Mapping) else None,
         damage=tuple(map(str, damage)) if isinstance(damage, list | tuple) else (),
         inputs_digest=str(attributes.get("inputs_digest", "")),
-        patches=tuple(_pairs(attributes.get("patches"))),
+        patches=tuple(_pairs(decoded(attributes.get("patches")))),
         band=str(attributes.get("band", "")),
         stored_bytes=_sizes(attributes),
     )
@@ -133,7 +134,7 @@ def last_records(
 
 
 def _sizes(attributes: Mapping[str, Any]) -> dict[str, int | None]:
-    names, sizes = attributes.get("crc32"), attributes.get("stored_bytes")
+    names, sizes = decoded(attributes.get("crc32")), decoded(attributes.get("stored_bytes"))
     sizes = sizes if isinstance(sizes, Mapping) else {}
     found = {str(name): sizes.get(name) for name in names} if isinstance(names, Mapping) else {}
     return {name: size if isinstance(size, int) else None for name, size in found.items()}

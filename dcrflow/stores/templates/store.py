@@ -26,6 +26,7 @@ from dcrflow.geometry.skymap import sketched
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.stores.journal import Journal, entries
 from dcrflow.stores.locks import Held, locked
+from dcrflow.stores.templates import failures
 from dcrflow.stores.templates.encoding import EncodedTemplate, digest, digest_of_words, encoded_status
 from dcrflow.stores.templates.places import create_directory, place_for, restore
 from dcrflow.stores.templates.reading import is_intact, open_template
@@ -188,6 +189,7 @@ class TemplateStore:
                             held()
                             place.add(key, data)
                         place.switch()
+                failures.forget(self._root, failures.name_of(visit, detector))
                 return recorded(visit, detector, encoded.about)
         except OSError as error:
             raise TemplateStoreError(f"{where}: {words_of(error)}{remedy(error)}") from error
@@ -200,12 +202,15 @@ class TemplateStore:
         attributes: Mapping[str, Any],
         error: Mapping[str, str] | None = None,
     ) -> TemplateRecord:
-        """Write down a detector-visit that has no template; one that is there, complete and made alike, stays.
+        """Write down a detector-visit that has no template.
+
+        A complete template that is there stays. If it was not made alike, a failure is kept beside it (see `failures`)
+        until a template is written.
 
         Parameters
         ----------
         visit, detector : int
-            The data ID.
+            The data ID; -1 where a table's row has none that can be read: each of its errors is kept for itself.
         status : {"no-overlap", "failed"}
             What became of it.
         attributes : mapping
@@ -224,16 +229,24 @@ class TemplateStore:
         if error is not None:
             attributes["error"] = dict(error)
         attributes["status"] = status
+        name = failures.name_of(visit, detector, str((error or {}).get("message", "")))
         try:
+            if min(visit, detector) < 0:
+                failures.keep(self._root, name, attributes)
+                return recorded(visit, detector, attributes)
             with self._locked(visit, detector) as held:
                 found = self.status(visit, detector)
                 wanted = str(attributes.get("config_hash", "")), str(attributes.get("inputs", ""))
                 if found is not None and found.status == "complete" and found.matches(*wanted):
                     return found
+                if found is not None and found.status == "complete" and status == "failed":
+                    failures.keep(self._root, name, attributes)
+                    return recorded(visit, detector, attributes)
                 with place_for(self._root, f"{visit}/{detector}", held, self._synced) as place:
                     for key, data in encoded_status(attributes):
                         place.add(key, data)
                     place.switch()
+                failures.forget(self._root, name)
                 return recorded(visit, detector, attributes)
         except OSError as error:
             raise TemplateStoreError(
@@ -257,6 +270,18 @@ class TemplateStore:
             raise
         except Exception:  # metadata that are none
             return False
+
+    def failures(self) -> list[TemplateRecord]:
+        """Failures without a group: beside complete templates, and of rows whose data ID (then -1) cannot be read."""
+        return failures.kept(self._root)
+
+    def failure(self, visit: int, detector: int) -> TemplateRecord | None:
+        """The failure beside a complete template, if there is one."""
+        return failures.find(self._root, failures.name_of(visit, detector))
+
+    def forget_rows(self) -> None:
+        """Forget the failures of rows without a data ID: they are about to be looked at again."""
+        failures.forget_rows(self._root)
 
     def remove_leftovers(self, visits: Iterable[int]) -> int:
         """Remove the temporary files of writers that were killed, of some visits; what a writer writes to it keeps."""

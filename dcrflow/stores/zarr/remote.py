@@ -35,6 +35,11 @@ class DependableStore(WrapperStore[Store]):
     def __str__(self) -> str:
         return redacted_text(str(self._store))
 
+    @property
+    def wrapped(self) -> Store:
+        """The store itself."""
+        return self._store
+
     async def get(self, key: str, prototype: Any, byte_range: ByteRequest | None = None) -> Any:
         """As any store's; None only if the key is not listed."""
         for wait in (*_WAITS, None):
