@@ -87,6 +87,27 @@ def make_repository(
     show.output.print(f"{escape(repo)}: {COADDS} in collection {COADD_RUN}, {VISITS} in {VISIT_RUN}", soft_wrap=True)
 
 
+@app.command()
+def prepare(
+    repo: Annotated[str, typer.Option("-b", "--butler-config", help="Directory of the repository.")] = "",
+    where: Annotated[
+        bool, typer.Option("--show", help="Print what DAF_BUTLER_CONFIG_PATH may be instead, and change nothing.")
+    ] = False,
+) -> None:
+    """Tell a Butler repository of dcrflow's dataset classes, in its butler.yaml; again changes nothing."""
+    require_lsst(ConfigError, "prepare")
+    from dcrflow.lsst import storage
+
+    if where:
+        show.output.print(escape(str(storage.CONFIG_PATH)), soft_wrap=True)
+        return
+    if not repo:
+        raise ConfigError("which repository? give its directory with -b, or --show")
+    new = storage.prepare(repo)
+    names = " and ".join(storage.STORAGE_CLASSES)
+    show.output.print(f"{escape(repo)}: {names} {'are known now' if new else 'were known'}", soft_wrap=True)
+
+
 @app.command("register-subfilters")
 def register_subfilters(
     repo: Repo,

@@ -13,7 +13,8 @@ __all__ = ["GetDcrTemplateConfig", "GetDcrTemplateConnections", "GetDcrTemplateT
 __getattr__ = lazy_names(
     __name__,
     {
-        "dcrflow.lsst.connections": ("GetDcrTemplateConfig", "GetDcrTemplateConnections"),
+        "dcrflow.lsst.config": ("GetDcrTemplateConfig",),
+        "dcrflow.lsst.connections": ("GetDcrTemplateConnections",),
         "dcrflow.lsst.task": ("GetDcrTemplateTask",),
     },
 )

@@ -1,18 +1,56 @@
-"""What `GetDcrTemplateTask` reads and writes, and how it is configured."""
+"""What `GetDcrTemplateTask` reads and writes."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import lsst.pipe.base.connectionTypes as cT
-from lsst.pex.config import ChoiceField, Config, ConfigField, Field, RangeField
-from lsst.pipe.base import PipelineTaskConfig, PipelineTaskConnections
+from lsst.pex.config import FieldValidationError
+from lsst.pipe.base import PipelineTaskConnections
 
-from dcrflow.model.config import TemplateConfig
+from dcrflow.lsst import storage
+
+if TYPE_CHECKING:
+    from dcrflow.lsst.config import GetDcrTemplateConfig
+
+storage.register()
 
 _DETECTOR = ("instrument", "visit", "detector")
+_COADDS = "{fakesType}dcrCoadd{warpTypeSuffix}"
+
+#: What is read of the detector's image, by family: its component, and the storage class of that.
+_IMAGE: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "lsst.images": {
+        "bbox": ("bbox", "BoxV2"),
+        "wcs": ("sky_projection", "SkyProjection"),
+        "visitInfo": ("obs_info", "ObservationInfo"),
+        "detector": ("detector", "DetectorV2"),
+    },
+    "afw": {
+        "bbox": ("bbox", "Box2I"),
+        "wcs": ("wcs", "Wcs"),
+        "visitInfo": ("visitInfo", "VisitInfo"),
+        "detector": ("detector", "Detector"),
+    },
+}
+#: The name under which a connection is known, and the names that it has had or has in the reference.
+_ALIASES: Mapping[str, tuple[str, ...]] = {
+    "dcrCoadds": ("coaddExposures", "coaddExposureRefs"),
+    "visitInfo": ("obs_info",),
+}
+
+
+def _coadds(name: str) -> Any:
+    return cT.Input(
+        doc=f"Subfilter coadds that may overlap the detector; regions of them are read.{name}",
+        name=_COADDS,
+        storageClass="DcrCoadd",
+        dimensions=("tract", "patch", "skymap", "band", "subfilter"),
+        multiple=True,
+        deferLoad=True,
+    )
 
 
 class GetDcrTemplateConnections(  # type: ignore[call-arg]
@@ -20,17 +58,18 @@ class GetDcrTemplateConnections(  # type: ignore[call-arg]
     dimensions=_DETECTOR,
     defaultTemplates={"coaddName": "dcr", "warpTypeSuffix": "", "fakesType": ""},
 ):
-    """Stock storage classes that want no afw; those of afw with ``config.storage = "afw"``.
+    """Storage classes that want no afw; those of afw with ``config.storage = "afw"``.
 
     The geometry of tracts and patches comes from the coadds themselves, so that no skymap has to be read. With afw's it
     comes from the skymap, which wants `lsst.skymap`.
+
+    Of the detector's image, whatever is not configured is taken from the dataset that is: ``connections.wcs:
+    visit_image.wcs`` is enough for bbox, detector and visitInfo. ``coaddExposures`` and ``coaddExposureRefs`` are other
+    names of ``dcrCoadds``, ``obs_info`` of ``visitInfo``: one of them may be set.
     """
 
     bbox = cT.Input(
-        doc="Pixels of the detector.",
-        name="{fakesType}calexp.bbox",
-        storageClass="BoxV2",
-        dimensions=_DETECTOR,
+        doc="Pixels of the detector.", name="{fakesType}calexp.bbox", storageClass="BoxV2", dimensions=_DETECTOR
     )
     wcs = cT.Input(
         doc="Projection of the detector.",
@@ -44,8 +83,14 @@ class GetDcrTemplateConnections(  # type: ignore[call-arg]
         storageClass="ObservationInfo",
         dimensions=_DETECTOR,
     )
+    obs_info = cT.Input(
+        doc="Another name of visitInfo.",
+        name="{fakesType}calexp.obs_info",
+        storageClass="ObservationInfo",
+        dimensions=_DETECTOR,
+    )
     detector = cT.Input(
-        doc="Geometry and electronics of the detector; read for a DifferenceImage alone.",
+        doc="Geometry and electronics of the detector.",
         name="{fakesType}calexp.detector",
         storageClass="DetectorV2",
         dimensions=_DETECTOR,
@@ -56,165 +101,83 @@ class GetDcrTemplateConnections(  # type: ignore[call-arg]
         storageClass="SkyMap",
         dimensions=("skymap",),
     )
-    coaddExposureRefs = cT.Input(  # noqa: N815
-        doc="Subfilter coadds that may overlap the detector; regions of them are read.",
-        name="{fakesType}dcrCoadd{warpTypeSuffix}",
-        storageClass="MaskedImageV2",
-        dimensions=("tract", "patch", "skymap", "band", "subfilter"),
-        multiple=True,
-        deferLoad=True,
-    )
+    dcrCoadds = _coadds("")  # noqa: N815
+    coaddExposures = _coadds(" Another name of dcrCoadds.")  # noqa: N815
+    coaddExposureRefs = _coadds(" Another name of dcrCoadds.")  # noqa: N815
     template = cT.Output(
         doc="The reference as this observation would have seen it, on the detector's pixels and a border.",
         name="{fakesType}{coaddName}Diff_templateExp{warpTypeSuffix}",
-        storageClass="MaskedImageV2",
+        storageClass="DcrTemplate",
         dimensions=_DETECTOR,
     )
 
-    def __init__(self, *, config: GetDcrTemplateConfig | None = None) -> None:
+    def __init__(self, *, config: GetDcrTemplateConfig) -> None:
         super().__init__(config=config)
-        if config is None or config.output != "DifferenceImage":
-            del self.detector
-        else:
-            self.template = dataclasses.replace(self.template, storageClass="DifferenceImage")
-        if config is not None and config.storage == "afw":
-            calexp = self.bbox.name.removesuffix(".bbox")
-            for name, component, storage in (
-                ("bbox", "bbox", "Box2I"), ("wcs", "wcs", "Wcs"), ("visitInfo", "visitInfo", "VisitInfo"),
-            ):  # fmt: skip
-                change = {"name": f"{calexp}.{component}", "storageClass": storage}
-                setattr(self, name, dataclasses.replace(getattr(self, name), **change))
-            for name in ("coaddExposureRefs", "template"):
-                setattr(self, name, dataclasses.replace(getattr(self, name), storageClass="ExposureF"))
-        else:
+        check_names(config)
+        for name, others in _ALIASES.items():
+            given = next((o for o in others if _is_set(config, o)), None)
+            if given is not None:
+                self._rename(name, getattr(self, given).name)
+            for other in others:
+                delattr(self, other)
+        self._take_from_one_image(config)
+        afw = config.storage == "afw"
+        coadds = {"storageClass": "ExposureF"} if afw else {}
+        self.dcrCoadds = dataclasses.replace(
+            self.dcrCoadds, **coadds, deferGraphConstraint=not config.requireCoaddAtGraphBuild
+        )
+        self.template = dataclasses.replace(self.template, storageClass="ExposureF" if afw else config.output)
+        if not afw:
             del self.skyMap
+        if hasattr(self, "bbox") and (afw or config.output == "MaskedImage"):
+            del self.detector
+        if config.output == "MaskedImage" and not afw:
+            self.template = dataclasses.replace(self.template, storageClass="MaskedImageV2")
+
+    def __getattr__(self, name: str) -> Any:
+        """A connection by another of its names, as contracts of pipelines ask for it."""
+        for ours, others in _ALIASES.items():
+            if name in others:
+                return getattr(self, ours)
+        raise AttributeError(f"{type(self).__name__} has no connection {name!r}, or its configuration removed it")
+
+    def _rename(self, connection: str, name: str, **changes: Any) -> None:
+        setattr(self, connection, dataclasses.replace(getattr(self, connection), name=name, **changes))
+
+    def _take_from_one_image(self, config: GetDcrTemplateConfig) -> None:
+        """Name the components of the family, of the image that was configured where only some of them were."""
+        roles = _IMAGE[config.storage]
+        known = {component for family in _IMAGE.values() for component, _ in family.values()}
+        given = {r for r in roles if any(_is_set(config, n) for n in (r, *_ALIASES.get(r, ())))}
+        images = {name.partition(".")[0] for r in given if "." in (name := getattr(self, r).name)}
+        for role, (component, storage_class) in roles.items():
+            image, dot, found = getattr(self, role).name.partition(".")
+            if role not in given and len(images) == 1:
+                image = next(iter(images))
+            self._rename(role, f"{image}.{component}" if dot and found in known else getattr(self, role).name,
+                         storageClass=storage_class)  # fmt: skip
+        if "." not in self.detector.name and "bbox" not in given:
+            del self.bbox  # the detector, a dataset of its own, has it
 
 
-def _choice(key: str) -> dict[Any, str]:
-    """The values that a key of `TemplateConfig` allows."""
-    allowed = TemplateConfig.model_json_schema()["properties"][key]["enum"]
-    return {value: value for value in allowed}
+def _is_set(config: Any, connection: str) -> bool:
+    """Whether a connection's dataset was configured."""
+    return bool(getattr(config.connections, connection) != config.connections._fields[connection].default)
 
 
-class WarpConfig(Config):
-    """How tracts are resampled to the detector."""
+def check_names(config: Any) -> None:
+    """Make sure that no connection was given two datasets, by different names of it.
 
-    warpingKernelName = ChoiceField[str](  # noqa: N815
-        doc="Interpolation from the tract's to the detector's pixels; LSST's own default is lanczos3.",
-        allowed=_choice("warp"),
-        default="spline5",
-    )
-
-
-class GetDcrTemplateConfig(  # type: ignore[call-arg]
-    PipelineTaskConfig, pipelineConnections=GetDcrTemplateConnections
-):
-    """Fields of the reference task by the names they have there, and dcrflow's own.
-
-    LSST's own way of doing it is ``dcr="split"``, ``rotation="boresight"``, ``warp.warpingKernelName="lanczos3"``.
+    Raises
+    ------
+    lsst.pex.config.FieldValidationError
+        Names the two.
     """
-
-    templateBorderSize = RangeField[int](  # noqa: N815
-        doc="Pixels added on each side of the detector.", default=20, min=0, max=4096, inclusiveMax=True
-    )
-    warp = ConfigField[WarpConfig](doc="How tracts are resampled to the detector.", dtype=WarpConfig)
-    numSubfilters = RangeField[int](  # noqa: N815
-        doc="Subfilters that every patch must have.", default=3, min=1, max=64, inclusiveMax=True
-    )
-    effectiveWavelength = RangeField[float](  # noqa: N815
-        doc="nm, of the wavelength whose light stays in place, the middle of the subfilters; None: what the coadds "
-        "say, or the middle of the LSST band.",
-        default=None, optional=True, min=230.2, max=2058.6, inclusiveMax=True,
-    )  # fmt: skip
-    bandwidth = RangeField[float](
-        doc="nm, of all subfilters together; None: what the coadds say, or that of the LSST band.",
-        default=None, optional=True, min=0.0, inclusiveMin=False,
-    )  # fmt: skip
-    highVarianceThreshold = RangeField[float](  # noqa: N815
-        doc="Pixels of this many times the median variance are flagged HIGH_VARIANCE.",
-        default=4.0,
-        min=0.0,
-        inclusiveMin=False,
-    )
-    highVarianceMaskFraction = RangeField[float](  # noqa: N815
-        doc="Fraction of the pixels that must be usable to judge the variance.",
-        default=0.1,
-        min=0.0,
-        max=1.0,
-        inclusiveMax=True,
-    )
-    dcr = ChoiceField[str](
-        doc="How the light of a subfilter is spread along the zenith direction.",
-        allowed=_choice("dcr"), default="spectral",
-    )  # fmt: skip
-    rotation = ChoiceField[str](
-        doc="DCR evaluated where the pixels are, or by LSST's one boresight number for all.",
-        allowed=_choice("rotation"), default="local",
-    )  # fmt: skip
-    combine = ChoiceField[str](
-        doc="Weights of overlapping pixels: variance^-1/2, or 1 (mean).", allowed=_choice("combine"), default="variance"
-    )
-    transmission = Field[str](
-        doc="The band's transmission, a filter's name or a file; None: the coadds' own, or a top-hat.",
-        default=None, optional=True,
-    )  # fmt: skip
-    fill = Field[float](doc="Image (nJy) and variance where there are no data.", default=0.0)
-    tile = RangeField[int](doc="Side of the tiles that are made one after the other, pixels.", default=1024, min=64)
-    storage = ChoiceField[str](
-        doc="Family of the storage classes.",
-        allowed={"lsst.images": "MaskedImageV2, SkyProjection and so on.", "afw": "ExposureF, Wcs and so on."},
-        default="lsst.images",
-    )
-
-    output = ChoiceField[str](
-        doc="Class of the template where the family is lsst.images.",
-        allowed={
-            "MaskedImage": "Image, mask and variance on the detector's projection.",
-            "DifferenceImage": "The same with detector, observation, a Gaussian PSF and the coadds that it is made of.",
-        },
-        default="MaskedImage",
-    )
-
-    def validate(self) -> None:
-        """Check what goes together.
-
-        Raises
-        ------
-        lsst.pex.config.FieldValidationError
-            For a field that cannot be used.
-        """
-        super().validate()
-        for name, other in (("effectiveWavelength", "bandwidth"), ("bandwidth", "effectiveWavelength")):
-            if getattr(self, name) is None and getattr(self, other) is not None:
-                raise self._unusable(name, f"{other} is set; set both or none")
-        if self.effectiveWavelength is not None and self.bandwidth >= 2 * self.effectiveWavelength:
-            raise self._unusable("bandwidth", f"{self.bandwidth} nm around {self.effectiveWavelength} nm")
-        if self.output == "DifferenceImage" and self.storage != "lsst.images":
-            raise self._unusable("output", f"a DifferenceImage is none of the family {self.storage}")
-        if math.isinf(self.fill):
-            raise self._unusable("fill", "it is infinite")
-
-    def _unusable(self, name: str, why: str) -> Exception:
-        from lsst.pex.config import FieldValidationError
-
-        error: Exception = FieldValidationError(self._fields[name], self, why)
-        return error
-
-    def template_config(self) -> TemplateConfig:
-        """The same as dcrflow has it."""
-        values = {
-            "border": self.templateBorderSize,
-            "num_subfilters": self.numSubfilters,
-            "dcr": self.dcr,
-            "rotation": self.rotation,
-            "warp": self.warp.warpingKernelName,
-            "combine": self.combine,
-            "fill": self.fill,
-            "tile": self.tile,
-            "transmission": self.transmission,
-            "effective_wavelength": self.effectiveWavelength,
-            "bandwidth": self.bandwidth,
-            "high_variance_threshold": self.highVarianceThreshold,
-            "high_variance_min_fraction": self.highVarianceMaskFraction,
-        }
-        return TemplateConfig.make(values)
+    for name, others in _ALIASES.items():
+        given = {n: getattr(config.connections, n) for n in (name, *others) if _is_set(config, n)}
+        if len(set(given.values())) > 1:
+            (a, x), (b, y), *_ = given.items()
+            raise FieldValidationError(
+                config.connections._fields[b], config.connections,
+                f"{a} and {b} are names of one connection, and are set to {x!r} and {y!r}; set one of them",
+            )  # fmt: skip

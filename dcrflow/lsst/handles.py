@@ -24,6 +24,7 @@ from dcrflow.model.pixels import PatchPixels
 from dcrflow.stores.coadds.patch_info import PatchInfo
 from dcrflow.stores.coadds.patch_psf import PatchPsf
 
+_UNTOLD = (1, 1)  # height and width of a read where the file's tiles are not known
 _SAME_PIXEL = 1e-3  # pixels by which the WCS of a patch may differ from its tract's
 
 
@@ -52,6 +53,17 @@ class Subfilters:
         edges = np.linspace(effective_wavelength - bandwidth / 2, effective_wavelength + bandwidth / 2, number + 1)
         pairs = tuple((float(a), float(b)) for a, b in pairwise(edges))
         return cls(pairs, effective_wavelength, bandwidth)
+
+
+@dataclass(frozen=True)
+class _Pixel:
+    """What a coadd's pixel tells of the coadd."""
+
+    metadata: Mapping[str, Any]
+    planes: Mapping[str, int]
+    calibration: Any
+    psf: Any = None
+    tile: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -115,18 +127,42 @@ class SubfilterCoadd:
 
     def metadata(self) -> Mapping[str, Any]:
         """What was written down with it."""
-        return {} if self._from_afw else self._pixel[0]
+        return {} if self._from_afw else self._pixel.metadata
 
     def planes(self) -> Mapping[str, int]:
         """Its mask planes, name to bit."""
-        return self._pixel[1]
+        return self._pixel.planes
+
+    @property
+    def calibration(self) -> Any:
+        """How its pixels are calibrated: afw's PhotoCalib, or the unit; None if it does not say."""
+        return self._pixel.calibration
 
     @cached_property
-    def _pixel(self) -> tuple[Mapping[str, Any], Mapping[str, int]]:
-        """What only a read of pixels tells, of one: metadata and mask planes."""
+    def _pixel(self) -> _Pixel:
+        """What a read of pixels tells, of one: most of it has no component of its own."""
         bbox = self.bbox()
         found = self._cut(Box(bbox.x0, bbox.y0, 1, 1))
-        return dict(getattr(found, "metadata", {})), self._arrays(found).planes
+        planes = self._arrays(found).planes
+        if self._from_afw:
+            return _Pixel({}, planes, self.component("photoCalib"))
+        tile: Any = getattr(found, "tile", None) or getattr(getattr(found, "grid", None), "cell_shape", None)
+        return _Pixel(
+            metadata=dict(getattr(found, "metadata", {})),
+            planes=planes,
+            calibration=getattr(found, "unit", None),
+            psf=getattr(found, "psf", None),
+            tile=None if tile is None else (int(tile[0]), int(tile[1])),
+        )
+
+    @property
+    def chunk(self) -> tuple[int, int]:
+        """Height and width of what is best read at once, pixels: a compressed tile, if the coadd says how large one is.
+
+        LSST's tiles are rows, unless something else was said when they were written.
+        """
+        known = self.__dict__.get("_pixel")
+        return _UNTOLD if known is None or known.tile is None else known.tile
 
     def bbox(self) -> Box:
         """Its pixels."""
@@ -154,8 +190,12 @@ class SubfilterCoadd:
 
     @cached_property
     def psf(self) -> Any:
-        """Its PSF; None if it has none."""
-        return self.component("psf")
+        """Its PSF; None if it has none.
+
+        A coadd that is read as a stock class has no such component; its pixels may bring a PSF with them all the same.
+        """
+        found = self.component("psf")
+        return self._pixel.psf if found is None and self._is_handle else found
 
     def tract_bbox(self) -> Box | None:
         """All pixels of the tract, if the projection knows them."""
@@ -295,9 +335,15 @@ class HandleCoadds:
         return PatchPixels(box, image, variance, mask)
 
     def read_psf(self, tract: int, patch: int, band: str) -> PatchPsf | None:
-        """The PSF of a patch's first subfilter at 3 x 3 nodes; None if no kernel can be computed at any."""
+        """The PSF of a patch's first subfilter; None if no kernel can be computed anywhere.
+
+        At the nodes that it has, or at 3 x 3 where it has none of its own.
+        """
         first, box = self._coadds[tract, patch, band][0], self.info(tract, patch, band).bbox
         psf = first.psf
+        own = getattr(psf, "nodes", None)
+        if isinstance(own, PatchPsf):
+            return own
         nodes = [(x, y) for y in _thirds(box.y0, box.y1) for x in _thirds(box.x0, box.x1)]
         found = [(kernel_of(psf, x, y), x, y) for x, y in nodes]
         good = [(k, x, y) for k, x, y in found if k is not None]
@@ -347,8 +393,6 @@ class HandleCoadds:
             if wcs != tract.wcs:
                 self._check_place(coadd, wcs, tract, bbox)
             planes.append(coadd.planes())
-        psf = first.psf
-        kernel = None if psf is None else kernel_of(psf, *(float(n) for n in _middle(bbox)))
         given = self._subfilters(first) if callable(self._subfilters) else self._subfilters
         edges = given.edges if len(given.edges) == len(coadds) else _stand_in(given, len(coadds))
         return PatchInfo(
@@ -366,8 +410,8 @@ class HandleCoadds:
             planes=merged_planes(planes),
             variance_per_subfilter=True,
             mask_per_subfilter=True,
-            chunks=(1, *bbox.shape),
-            psf_shape=None if kernel is None else (9, *kernel.shape),
+            chunks=(1, *first.chunk),
+            psf_shape=_psf_shape(first.psf, bbox),
         )
 
     def _check_place(self, coadd: SubfilterCoadd, wcs: SkyWcs, tract: Tract, bbox: Box) -> None:
@@ -376,6 +420,18 @@ class HandleCoadds:
         off = float(np.max(np.hypot(found_x - x, found_y - y)))
         if not off <= _SAME_PIXEL:
             raise InconsistentCoaddsError(f"the WCS of {coadd.label} of {self.url} is {off:.3g} pixels off its tract's")
+
+
+def _psf_shape(psf: Any, bbox: Box) -> tuple[int, int, int] | None:
+    """Nodes, height and width of the kernels; None without a PSF."""
+    if psf is None:
+        return None
+    own = getattr(psf, "nodes", None)
+    if isinstance(own, PatchPsf):
+        nodes, height, width = own.kernels.shape
+        return nodes, height, width
+    kernel = kernel_of(psf, *(float(n) for n in _middle(bbox)))
+    return None if kernel is None else (9, kernel.shape[0], kernel.shape[1])
 
 
 def _stand_in(given: Subfilters, number: int) -> tuple[tuple[float, float], ...]:

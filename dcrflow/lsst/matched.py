@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,8 +11,9 @@ import numpy as np
 
 from dcrflow.base.masks import NO_DATA
 from dcrflow.geometry.footprint import Footprint
-from dcrflow.lsst.convert import ExposureArrays, lsst_box, masked_image, projection_of
+from dcrflow.lsst.convert import ExposureArrays, lsst_box, masked_image, observation_row, projection_of
 from dcrflow.lsst.handles import HandleCoadds, SubfilterCoadd, Subfilters
+from dcrflow.lsst.overlap import one_calibration
 from dcrflow.model.config import TemplateConfig
 from dcrflow.model.visit import DetectorVisit
 from dcrflow.physics.observation import Observation
@@ -20,6 +21,19 @@ from dcrflow.physics.refraction import Weather
 from dcrflow.planning.template import plan_template
 from dcrflow.planning.tiles import TilePart
 from dcrflow.steps import load_patch, shift_subfilters
+from dcrflow.stores.visits.tables import detector_visit
+
+_COMPONENTS = ("image", "mask", "variance", "bbox", "psf", "wcs", "photoCalib", "visitInfo")
+_ANYWHERE = {
+    "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -1e-4, "CDELT2": 1e-4,
+    "CRPIX1": 1.0, "CRPIX2": 1.0, "CRVAL1": 0.0, "CRVAL2": 0.0,
+}  # fmt: skip
+
+
+def observation_of(visit_info: Any) -> Observation:
+    """The observation of an ObservationInfo or VisitInfo; the detector's part of the row is made up."""
+    row = {"visit": 0, "detector": 0, "band": "x", "x0": 0, "y0": 0, "width": 1, "height": 1, "wcs": _ANYWHERE}
+    return detector_visit(observation_row(visit_info) | row).observation
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,8 @@ class MatchedCoadd:
         How.
     dataId : object
         Its data ID: tract, patch, skymap, band; that of its first subfilter.
+    visitInfo : object
+        The observation as LSST's object, if there is one.
     """
 
     coadds: HandleCoadds = field(repr=False)
@@ -52,6 +68,43 @@ class MatchedCoadd:
     observation: Observation = field(repr=False)
     config: TemplateConfig = field(repr=False)
     dataId: Any = None  # noqa: N815
+    visitInfo: Any = field(default=None, repr=False)  # noqa: N815
+
+    def get(self, *, component: str | None = None, parameters: Mapping[str, Any] | None = None) -> Any:
+        """Itself as a deferred dataset has it: a masked image, a part of it, or a component.
+
+        Raises
+        ------
+        KeyError
+            If it has no such component.
+        """
+        if component is not None:
+            if component not in _COMPONENTS:
+                raise KeyError(f"a matched coadd has no component {component!r}; it has {', '.join(_COMPONENTS)}")
+            return getattr(self, component)
+        bbox = (parameters or {}).get("bbox")
+        return self.maskedImage if bbox is None else self.maskedImage[bbox]
+
+    @property
+    def photoCalib(self) -> Any:  # noqa: N802
+        """How its subfilters are calibrated: ``photoCalib`` of the first, or nJy of a unit.
+
+        Raises
+        ------
+        MixedCoaddsError
+            If its subfilters are calibrated differently.
+        """
+        return one_calibration(self.subfilters)
+
+    @property
+    def psf(self) -> Any:
+        """The PSF of its first subfilter; None if it has none."""
+        return self.subfilters[0].psf
+
+    @property
+    def wcs(self) -> Any:
+        """`lsst.images.SkyProjection` of its pixels."""
+        return self.maskedImage.sky_projection
 
     @property
     def subfilters(self) -> tuple[SubfilterCoadd, ...]:
@@ -132,7 +185,9 @@ def already_matched(
     wavelength = 500.0  # of no effect: at the zenith nothing moves
     source = HandleCoadds(
         [
-            SubfilterCoadd(int(d["tract"]), int(d["patch"]), 0, str(_get(d, "band", "")), c)
+            SubfilterCoadd(
+                int(d["tract"]), int(d["patch"]), 0, str(_get(d, "band", "")), getattr(c, "inMemoryDataset", c)
+            )
             for c, d in zip(coadds, data_ids, strict=True)
         ],
         Subfilters(((wavelength - 0.5, wavelength + 0.5),), wavelength, 1.0),

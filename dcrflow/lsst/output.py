@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,14 +13,36 @@ import xarray as xr
 from dcrflow.base.masks import planes_from_attributes
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
-from dcrflow.lsst.convert import afw_box, lsst_box, masked_image, projection_of
+from dcrflow.lsst.convert import lsst_box, masked_image, projection_of
 from dcrflow.planning.template import TemplatePlan
 
 _PROVENANCE = ("patches", "dcr", "config", "software")
 
 
-def lsst_template(plan: TemplatePlan, template: xr.Dataset, wcs: Any) -> Any:
-    """A template as a `lsst.images.MaskedImage`, on `wcs` as it was given; an ExposureF if that is one of afw's.
+@dataclass(frozen=True)
+class Described:
+    """What a template is beyond its pixels.
+
+    Parameters
+    ----------
+    output : str
+        Its class: MaskedImage, DifferenceImage or DcrTemplate.
+    detector : lsst.images.cameras.Detector, optional
+        Of the detector's image; made up where it is not given.
+    observation : astro_metadata_translator.ObservationInfo, optional
+        Of the visit; one that says which visit it was, where it is not given.
+    inputs : sequence of TemplateInput
+        The coadds that it is made of.
+    """
+
+    output: str
+    detector: Any
+    observation: Any
+    inputs: Sequence[Any]
+
+
+def lsst_template(plan: TemplatePlan, template: xr.Dataset, wcs: Any, described: Described) -> Any:
+    """A template as a class of `lsst.images`, or `dcrflow.lsst.datasets.DcrTemplate`; on `wcs` as it was given.
 
     Parameters
     ----------
@@ -26,12 +50,40 @@ def lsst_template(plan: TemplatePlan, template: xr.Dataset, wcs: Any) -> Any:
         What was made.
     template : xarray.Dataset
         Its pixels, in memory.
-    wcs : lsst.images.SkyProjection, lsst.afw.geom.SkyWcs or SkyWcs
+    wcs : lsst.images.SkyProjection or SkyWcs
         Of the detector.
+    described : Described
+        Which class, and what else it has.
     """
-    if hasattr(wcs, "pixelToSkyArray"):
-        return _exposure_of(template, wcs, plan)
-    return masked_image_of(template, plan.visit.wcs, wcs if hasattr(wcs, "as_fits_wcs") else None)
+    made = masked_image_of(template, plan.visit.wcs, wcs if hasattr(wcs, "as_fits_wcs") else None)
+    if described.output == "MaskedImage":
+        return made
+    return described_template(made, template, described)
+
+
+def described_template(masked: Any, template: xr.Dataset, described: Described) -> Any:
+    """A masked image of a template as a DifferenceImage or a DcrTemplate."""
+    from dcrflow.lsst.datasets import DcrTemplate
+    from dcrflow.lsst.difference import difference_image
+    from dcrflow.lsst.node_psf import node_psf
+    from dcrflow.lsst.repository import nominal_detector, nominal_observation
+
+    about = template.attrs
+    which = str(about["instrument"]) or "UNKNOWN", int(about["visit"]), int(about["detector"])
+    detector = described.detector
+    if detector is None:
+        detector = nominal_detector(*which, Box(*about["bbox"]))
+    observation = described.observation
+    if observation is None or hasattr(observation, "getBoresightRaDec"):
+        observation = nominal_observation(*which, str(about["physical_filter"]) or str(about["band"]))
+    made = difference_image(masked, template, detector, observation, described.inputs)
+    if described.output == "DifferenceImage":
+        return made
+    psf = None
+    if "psf" in template:
+        kernels, x, y = (template[name].values for name in ("psf", "psf_node_x", "psf_node_y"))
+        psf = node_psf(kernels, x, y, masked.bbox)
+    return DcrTemplate.of(made, psf)
 
 
 def masked_image_of(template: xr.Dataset, wcs: SkyWcs, projection: Any = None) -> Any:
@@ -55,33 +107,3 @@ def box_of_template(template: xr.Dataset) -> Box:
     """The pixels of a template, border included."""
     x, y = template["x"].values, template["y"].values
     return Box(int(x[0]), int(y[0]), len(x), len(y))
-
-
-def _exposure_of(template: xr.Dataset, wcs: Any, plan: TemplatePlan) -> Any:
-    """The same as afw's ExposureF, its PSF that of the detector's middle everywhere; wants the LSST stack."""
-    from lsst.afw.image import ExposureF, FilterLabel, PhotoCalib
-
-    box = box_of_template(template)
-    exposure = ExposureF(afw_box(box))
-    exposure.image.array[:, :], exposure.variance.array[:, :] = template["image"].values, template["variance"].values
-    mask = template["mask"].values
-    for plane, bit in planes_from_attributes(template["mask"].attrs).items():
-        here = np.int32(exposure.mask.addMaskPlane(plane))  # its bit is afw's to say, and stays if it is there
-        exposure.mask.array[:, :] |= ((mask >> np.int32(bit)) & np.int32(1)) << here
-    exposure.setWcs(wcs)
-    exposure.setPhotoCalib(PhotoCalib(1.0))
-    exposure.setFilter(FilterLabel(band=plan.band, physical=plan.visit.physical_filter or plan.band))
-    if "psf" in template:
-        own = plan.visit.bbox
-        exposure.setPsf(_psf_at(template, own.x0 + (own.width - 1) / 2, own.y0 + (own.height - 1) / 2))
-    return exposure
-
-
-def _psf_at(template: xr.Dataset, x: float, y: float) -> Any:
-    from lsst.afw.image import ImageD
-    from lsst.afw.math import FixedKernel
-    from lsst.geom import Point2D
-    from lsst.meas.algorithms import KernelPsf
-
-    kernel = np.ascontiguousarray(template.dcrflow.psf_at(x, y).values, np.float64)
-    return KernelPsf(FixedKernel(ImageD(kernel)), Point2D(x, y))

@@ -2,8 +2,9 @@
 
     dcrflow lsst make-repository COADDS VISITS REPO
 
-makes one with a sqlite registry: instrument, skymap, visits and subfilters, a dataset ``dcrCoadd`` (MaskedImageV2) a
-subfilter and a ``calexp`` (VisitImage) a detector-visit, the latter without pixels worth looking at.
+makes one with a sqlite registry: instrument, skymap, visits and subfilters, a dataset ``dcrCoadd`` (DcrCoadd, with the
+PSF) a subfilter and a ``calexp`` (VisitImage) a detector-visit, the latter without pixels worth looking at. Its
+``butler.yaml`` knows dcrflow's storage classes.
 """
 
 from __future__ import annotations
@@ -68,11 +69,14 @@ def make_repository(
     """
     from lsst.daf.butler import Butler, DatasetType
 
+    from dcrflow.lsst.storage import prepare
+
     coadds, visits = open_coadds(coadds), list(visits)
     try:
         Butler.makeRepo(root)
     except OSError as error:
         raise CoaddStoreError(f"cannot make a Butler repository in {root}: {error}; name a new directory") from error
+    prepare(root)
     butler = Butler.from_config(root, writeable=True)
     skymap = coadds.skymap or "skymap"
     _register_instrument(butler, visits)
@@ -80,7 +84,7 @@ def make_repository(
     most = max(coadds.info(p.tract, p.patch, b).num_subfilters for p, b in _patches(coadds))
     register_subfilters(butler, most, coadds.bands)
     for name, storage, dimensions in (
-        (COADDS, "MaskedImageV2", ("skymap", "tract", "patch", "band", "subfilter")),
+        (COADDS, "DcrCoadd", ("skymap", "tract", "patch", "band", "subfilter")),
         (VISITS, "VisitImage", ("instrument", "visit", "detector")),
     ):
         butler.registry.registerDatasetType(DatasetType(name, dimensions, storage, universe=butler.dimensions))
@@ -105,6 +109,8 @@ def put_coadds(butler: Any, coadds: DcrCoadds, skymap: str, tell: Callable[[int]
     """Write every patch, a subfilter at a time: pixels and mask bits as they are."""
     from lsst.images import TractFrame
 
+    from dcrflow.lsst.datasets import DcrCoadd
+
     for done, (patch, band) in enumerate(_patches(coadds), 1):
         info, tract = coadds.info(patch.tract, patch.patch, band), coadds.tracts[patch.tract]
         planes = merged_planes([info.planes])
@@ -114,13 +120,24 @@ def put_coadds(butler: Any, coadds: DcrCoadds, skymap: str, tell: Callable[[int]
         metadata = subfilters_to_metadata(
             Subfilters(info.subfilter_edges, info.effective_wavelength, info.bandwidth, info.transmission)
         )
+        psf = _psf(coadds, patch, band)
         for k in range(info.num_subfilters):
             variance = pixels.variance[k if len(pixels.variance) > 1 else 0]
             mask = pixels.mask[k if len(pixels.mask) > 1 else 0]
             made = masked_image(info.bbox, pixels.image[k], variance, mask, planes, projection, metadata)
             data_id = {"skymap": skymap, "tract": patch.tract, "patch": patch.patch, "band": band, "subfilter": k}
-            butler.put(made, COADDS, data_id, run=COADD_RUN)
+            butler.put(DcrCoadd.of(made, psf, band, info.physical_filter), COADDS, data_id, run=COADD_RUN)
         tell(done)
+
+
+def _psf(coadds: DcrCoadds, patch: Any, band: str) -> Any:
+    """The PSF of a patch, with the nodes that it has; None where it has none."""
+    if coadds.info(patch.tract, patch.patch, band).psf_shape is None:
+        return None
+    from dcrflow.lsst.node_psf import node_psf
+
+    found = coadds.read_psf(patch.tract, patch.patch, band)
+    return None if found is None else node_psf(found.kernels, found.x, found.y, patch.bbox)
 
 
 def put_visit(butler: Any, visit: DetectorVisit, longitude: float) -> None:

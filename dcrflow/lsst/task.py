@@ -1,46 +1,33 @@
 """`GetDcrTemplateTask`: the LSST pipeline task that makes a DCR-matched template, on dcrflow.
 
-It stands where ``lsst.ip.diffim.GetDcrTemplateTask`` stands, with its methods and configuration fields.
+It stands where ``lsst.ip.diffim.GetDcrTemplateTask`` stands, with its methods and configuration fields, and is called
+as either generation of that one is: with lists and positional arguments, or with dicts by tract and keywords.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from numbers import Integral
 from typing import Any, ClassVar
 
-import xarray as xr
 from lsst.pipe.base import NoWorkFound, PipelineTask, Struct
 from lsst.utils.logging import getLogger
 from lsst.utils.timer import timeMethod
 
-from dcrflow.base.errors import InconsistentCoaddsError, MissingSubfilterError, NoOverlapError, WcsError
+from dcrflow.base.errors import WcsError
 from dcrflow.geometry.box import Box
-from dcrflow.geometry.skymap import Outline, overlapping_patches
-from dcrflow.lsst.connections import GetDcrTemplateConfig
-from dcrflow.lsst.convert import box_in_skymap, box_of, observation_row, wcs_of
-from dcrflow.lsst.difference import difference_image, inputs_of_plan
+from dcrflow.geometry.skymap import Outline
+from dcrflow.lsst import making, overlap
+from dcrflow.lsst.config import GetDcrTemplateConfig
+from dcrflow.lsst.convert import box_in_skymap, box_of, wcs_of
 from dcrflow.lsst.handles import HandleCoadds, SubfilterCoadd, Subfilters
-from dcrflow.lsst.matched import MatchedCoadd, already_matched, as_observed
-from dcrflow.lsst.output import lsst_template
+from dcrflow.lsst.high_variance import flag_exposure
+from dcrflow.lsst.matched import MatchedCoadd, observation_of
+from dcrflow.lsst.overlap import IncompletePatchError, PatchList
 from dcrflow.lsst.subfilters import subfilters_of_coadd
-from dcrflow.model.config import TemplateConfig
-from dcrflow.model.visit import DetectorVisit
-from dcrflow.physics.observation import Observation
-from dcrflow.planning.psf import plan_psf
-from dcrflow.planning.template import TemplatePlan, plan_template
-from dcrflow.steps import assemble, make_tile, warp_psf
-from dcrflow.steps.dataset import coverage
-from dcrflow.stores.visits.tables import detector_visit
 
 __all__ = ["GetDcrTemplateTask", "IncompletePatchError"]
-
-
-class IncompletePatchError(MissingSubfilterError, RuntimeError):
-    """A patch does not have each of its subfilters once."""
 
 
 class GetDcrTemplateTask(PipelineTask):
@@ -68,37 +55,90 @@ class GetDcrTemplateTask(PipelineTask):
         Raises
         ------
         lsst.pipe.base.NoWorkFound
-            If the detector has no WCS, or no coadd overlaps it: a success without output.
+            If the detector has no WCS, or no coadd covers a pixel of it: a success without output.
         """
         data_id = butlerQC.quantum.dataId
         with _naming(data_id):
             inputs = butlerQC.get(inputRefs)
-            found = self.getOverlappingExposures(inputs)
+            detector, visit_info = inputs.get("detector"), inputs["visitInfo"]
+            bbox = inputs["bbox"] if "bbox" in inputs else making.bbox_of_detector(detector)
+            found = self.getExposures(inputs["dcrCoadds"], bbox, inputs.get("skyMap"), inputs["wcs"], visit_info)
             outputs = self.run(
-                coaddExposures=found.coaddExposures,
-                bbox=inputs["bbox"],
+                coaddExposureHandles=found.coaddExposures,
+                bbox=bbox,
                 wcs=inputs["wcs"],
                 dataIds=found.dataIds,
+                physical_filter=overlap.value_of(data_id, "physical_filter", None),
+                visit=overlap.value_of(data_id, "visit", None),
                 dataId=data_id,
-                detector=inputs.get("detector"),
-                visitInfo=inputs["visitInfo"],
-                coaddRefs=inputRefs.coaddExposureRefs,
+                detector=detector,
+                visitInfo=visit_info,
+                coaddRefs=inputRefs.dcrCoadds,
             )
         butlerQC.put(outputs, outputRefs)
 
     @timeMethod
-    def getOverlappingExposures(self, inputs: Mapping[str, Any]) -> Struct:  # noqa: N802
-        """Return the DCR-matched coadds that overlap the detector, and their data IDs.
+    def getExposures(  # noqa: N802
+        self,
+        dcrCoaddExposureHandles: Sequence[Any],  # noqa: N803
+        bbox: Any,
+        skymap: Any,
+        wcs: Any,
+        visitInfo: Any,  # noqa: N803
+    ) -> Struct:
+        """Return the DCR-matched coadds that overlap the detector, and their data IDs, by tract.
 
         The registry's spatial index is generous. What overlaps is decided in the tract's pixels, by the detector's
         outline and the border; no pixels are read.
 
         Parameters
         ----------
+        dcrCoaddExposureHandles : sequence
+            Deferred subfilter coadds.
+        bbox : lsst.images.Box or lsst.geom.Box2I
+            Pixels of the detector, without border.
+        skymap : lsst.skymap.BaseSkyMap or None
+            Where the patches are; without one, each patch's first coadd is asked.
+        wcs : lsst.images.SkyProjection or lsst.afw.geom.SkyWcs
+            Of the detector.
+        visitInfo : astro_metadata_translator.ObservationInfo or lsst.afw.image.VisitInfo
+            The observation.
+
+        Returns
+        -------
+        lsst.pipe.base.Struct
+            ``coaddExposures``, a dict of tract to a list of `dcrflow.lsst.matched.MatchedCoadd`, and ``dataIds``,
+            theirs, in the same order.
+
+        Raises
+        ------
+        lsst.pipe.base.NoWorkFound
+            If the detector has no WCS or nothing overlaps it.
+        RuntimeError
+            If a patch that overlaps does not have each of its subfilters once, or there are coadds of several bands.
+        """
+        if wcs is None:
+            raise NoWorkFound("the detector has no WCS: nothing can be made for it")
+        coadds = [overlap.subfilter_coadd(handle) for handle in dcrCoaddExposureHandles]
+        if not coadds:
+            raise NoWorkFound("no coadds to make a template of")
+        outline = self._outline(wcs, box_of(bbox))
+        patches = overlap.patches_under(self._source(coadds, skymap), outline)
+        if not patches:
+            ra, dec = outline.centre
+            raise NoWorkFound(f"no patch overlaps the detector at RA {ra:.4f}, Dec {dec:.4f} deg")
+        matched = overlap.by_tract(overlap.flat(self.getDcrModel(patches, coadds, visitInfo)))
+        return Struct(coaddExposures=matched, dataIds={t: [m.dataId for m in some] for t, some in matched.items()})
+
+    @timeMethod
+    def getOverlappingExposures(self, inputs: Mapping[str, Any]) -> Struct:  # noqa: N802
+        """`getExposures` of older pipelines: of a mapping, and with lists as its result.
+
+        Parameters
+        ----------
         inputs : mapping
-            ``coaddExposureRefs`` (handles of subfilter coadds), ``bbox``, ``wcs`` and ``visitInfo`` of the detector. A
-            ``skyMap`` (`lsst.skymap.BaseSkyMap`) says where the patches are, if there is one; without one, each
-            patch's first coadd is asked.
+            Subfilter coadds as ``dcrCoadds``, ``coaddExposures`` or ``coaddExposureRefs``; ``bbox``, ``wcs`` and
+            ``visitInfo`` of the detector; a ``skyMap``, if there is one.
 
         Returns
         -------
@@ -107,37 +147,19 @@ class GetDcrTemplateTask(PipelineTask):
 
         Raises
         ------
-        lsst.pipe.base.NoWorkFound
-            If the detector has no WCS or nothing overlaps it.
-        RuntimeError
-            If a patch that overlaps does not have each of its subfilters once.
-        InconsistentCoaddsError
-            If there are coadds of several bands.
+        lsst.pipe.base.NoWorkFound, RuntimeError
+            As `getExposures`.
+        KeyError
+            If there are no coadds among the inputs.
         """
-        if inputs["wcs"] is None:
-            raise NoWorkFound("the detector has no WCS: nothing can be made for it")
-        bbox = box_of(inputs["bbox"])
-        coadds = [_coadd(handle) for handle in inputs["coaddExposureRefs"]]
-        source = self._source(coadds, inputs.get("skyMap"))
-        band = _only_band(source)
-        outline = self._outline(inputs["wcs"], bbox)
-        patch_list: dict[int, list[tuple[int, int]]] = {}
-        for tract, geometry in source.tracts.items():
-            for patch in overlapping_patches(outline, geometry, source.patches(tract, band)):
-                there = source.coadds(tract, patch.patch, band)
-                patch_list.setdefault(tract, []).extend((patch.patch, c.subfilter) for c in there)
-        if not patch_list:
-            ra, dec = outline.centre
-            raise NoWorkFound(f"no patch overlaps the detector at RA {ra:.4f}, Dec {dec:.4f} deg")
-        matched = self.getDcrModel(patch_list, coadds, inputs["visitInfo"])
-        return Struct(coaddExposures=matched, dataIds=[m.dataId for m in matched])
+        names = ("dcrCoadds", "coaddExposures", "coaddExposureRefs")
+        handles = next((inputs[name] for name in names if name in inputs), None)
+        if handles is None:
+            raise KeyError(f"the inputs have none of {', '.join(names)}; found {', '.join(inputs)}")
+        found = self.getExposures(handles, inputs["bbox"], inputs.get("skyMap"), inputs["wcs"], inputs["visitInfo"])
+        return Struct(coaddExposures=overlap.flat(found.coaddExposures), dataIds=overlap.flat(found.dataIds))
 
-    def getExposures(self, inputs: Mapping[str, Any]) -> Struct:  # noqa: N802
-        """`getOverlappingExposures` by the name that newer pipelines have for it."""
-        result: Struct = self.getOverlappingExposures(inputs)
-        return result
-
-    def checkPatchList(self, patchList: Mapping[int, Iterable[Any]]) -> None:  # noqa: N802, N803
+    def checkPatchList(self, patchList: PatchList) -> None:  # noqa: N802, N803
         """Check that each patch has every subfilter, and has it once.
 
         Parameters
@@ -151,25 +173,11 @@ class GetDcrTemplateTask(PipelineTask):
             If a patch does not have exactly ``config.numSubfilters`` different subfilters; names tract, patch, found
             and expected.
         """
-        expected = self.config.numSubfilters
-        for tract, entries in patchList.items():
-            by_patch: dict[int, list[int | None]] = {}
-            for entry in entries:
-                patch, subfilter = _patch_and_subfilter(entry)
-                by_patch.setdefault(patch, []).append(subfilter)
-            for patch, found in by_patch.items():
-                known = [s for s in found if s is not None]
-                twice = sorted(s for s, n in Counter(known).items() if n > 1)
-                if len(found) != expected or twice:
-                    which = f" ({', '.join(map(str, sorted(known)))})" if known else ""
-                    raise IncompletePatchError(
-                        f"tract {tract} patch {patch} has {len(found)} subfilter coadds{which}, expected {expected} "
-                        f"different ones{f'; {twice[0]} is there twice' if twice else ''}"
-                    )
+        overlap.check_patches(patchList, self.config.numSubfilters)
 
     def getDcrModel(  # noqa: N802
         self,
-        patchList: Mapping[int, Iterable[Any]],  # noqa: N803
+        patchList: PatchList,  # noqa: N803
         coaddRefs: Sequence[Any],  # noqa: N803
         visitInfo: Any,  # noqa: N803
     ) -> list[MatchedCoadd]:
@@ -195,112 +203,132 @@ class GetDcrTemplateTask(PipelineTask):
             If a patch, by the list or by the handles, does not have each of its subfilters once.
         """
         self.checkPatchList(patchList)
-        wanted = sorted({(t, _patch_and_subfilter(e)[0]) for t, entries in patchList.items() for e in entries})
-        refs: dict[tuple[int, int], list[Any]] = {key: [] for key in wanted}
-        for ref in coaddRefs:
-            refs.get((ref.dataId["tract"], ref.dataId["patch"]), []).append(ref)
+        refs = overlap.handles_of_patches(patchList, coaddRefs, self.config.numSubfilters)
         source = self._source([r for found in refs.values() for r in found])
-        band = _only_band(source) if source.bands else ""
-        for (tract, patch), found in refs.items():
-            self.checkPatchList({tract: [(patch, int(r.dataId["subfilter"])) for r in found]})
-            if not found:
-                raise IncompletePatchError(
-                    f"tract {tract} patch {patch} has 0 subfilter coadds, expected {self.config.numSubfilters}"
-                )
-        observation, config = _observation(visitInfo), self.config.template_config()
-        return [MatchedCoadd(source, t, p, band, observation, config, refs[t, p][0].dataId) for t, p in wanted]
+        band = overlap.only_band(source) if source.bands else ""
+        observation, config = observation_of(visitInfo), self.config.template_config()
+        return [
+            MatchedCoadd(source, tract, patch, band, observation, config, found[0].dataId, visitInfo)
+            for (tract, patch), found in refs.items()
+        ]
 
     @timeMethod
     def run(
-        self, coaddExposures: Any, bbox: Any, wcs: Any, dataIds: Any, **kwargs: Any  # noqa: N803
-    ) -> Struct:  # fmt: skip
+        self,
+        coaddExposures: Any = None,  # noqa: N803
+        bbox: Any = None,
+        wcs: Any = None,
+        dataIds: Any = None,  # noqa: N803
+        *,
+        coaddExposureHandles: Any = None,  # noqa: N803
+        physical_filter: str | None = None,
+        visit: int | None = None,
+        **kwargs: Any,
+    ) -> Struct:
         """Resample coadds to a detector; where tracts overlap, they are averaged.
 
-        None of the arguments is changed.
+        None of the arguments is changed; the reference's later form grows its `bbox`.
 
         Parameters
         ----------
-        coaddExposures : sequence, or mapping of int to sequence
-            From `getOverlappingExposures`; or masked images or exposures, matched already. All, or by tract.
+        coaddExposures, coaddExposureHandles : mapping of int to sequence, or sequence
+            From `getExposures` or `getOverlappingExposures`; or masked images or exposures, or handles of them, matched
+            already. By tract, or all; by one of the two names.
         bbox : lsst.images.Box or lsst.geom.Box2I
             Pixels of the detector, without border.
         wcs : lsst.images.SkyProjection or lsst.afw.geom.SkyWcs
             Of the detector.
-        dataIds : sequence of data IDs, or mapping of int to sequence
+        dataIds : mapping of int to sequence of data IDs, or sequence
             Tract and patch of each coadd.
+        physical_filter : str, optional
+            Of the detector-visit.
+        visit : int, optional
+            Of the detector-visit; what reads the template finds it there.
         **kwargs
-            ``dataId``: that of the detector, for messages and provenance. For ``output="DifferenceImage"`` also
-            ``detector`` and ``visitInfo``, components of the detector's image, and, if there are any, ``coaddRefs``,
-            the coadds' dataset references. Others are ignored.
+            ``dataId``: that of the detector, for messages and provenance. ``detector`` and ``visitInfo``, components of
+            the detector's image, which the template then has; ``coaddRefs``, the coadds' dataset references. Others are
+            ignored.
 
         Returns
         -------
         lsst.pipe.base.Struct
-            ``outputExposure`` (and the same as ``template``): a `lsst.images.MaskedImage` in nJy; a DifferenceImage if
-            the configuration says so; or, if `wcs` is one of afw's, an ExposureF. ``psf``: the PSFs of the coadds
-            combined, an xarray.DataArray of kernels (psf_node, psf_y, psf_x) with their places; None where the coadds
-            have none.
+            ``outputExposure`` (and the same as ``template``), in nJy: what ``config.output`` says, or, if `wcs` is one
+            of afw's, an ExposureF. ``psf``: the PSFs of the coadds combined, an xarray.DataArray of kernels (psf_node,
+            psf_y, psf_x) with their places; None where the coadds have none.
 
         Raises
         ------
         lsst.pipe.base.NoWorkFound
-            If there is no WCS, or no coadd overlaps the detector.
+            If there is no WCS, or no pixel that a coadd covers.
+        RuntimeError
+            If the coadds are of several bands, or calibrated differently.
+        TypeError
+            If an argument is missing, or the coadds are given by both names.
         """
+        if (coaddExposures is None) == (coaddExposureHandles is None):
+            raise TypeError("run() takes the coadds as coaddExposures or as coaddExposureHandles, one of the two")
+        if bbox is None or dataIds is None:
+            raise TypeError(f"run() is missing its argument {'bbox' if bbox is None else 'dataIds'}")
         if wcs is None:
             raise NoWorkFound("the detector has no WCS: nothing can be made for it")
-        coadds, ids = _flat(coaddExposures), _flat(dataIds)
+        given = coaddExposures if coaddExposureHandles is None else coaddExposureHandles
+        coadds, ids = overlap.flat(given), overlap.flat(dataIds)
         if not coadds:
             raise NoWorkFound("no coadds to make a template of")
-        if all(isinstance(c, MatchedCoadd) for c in coadds):
-            source, observation, config = as_observed(coadds, coadds[0].coadds.url)
-        else:
-            source, observation, config = already_matched(coadds, ids, self.config.template_config())
         data_id = kwargs.get("dataId") or {}
         with _naming(data_id):
-            return self._run(source, observation, config, bbox, wcs, ids, data_id, kwargs)
+            self._checkInputs(
+                dataIds if isinstance(dataIds, Mapping) else {0: ids},
+                given if isinstance(given, Mapping) else {0: coadds},
+            )
+            order = making.Order.of(coadds, ids, bbox, wcs, self.config, data_id, physical_filter, visit, kwargs)
+            return self._make(order)
 
-    def _run(
-        self, source: HandleCoadds, observation: Observation, config: TemplateConfig, bbox: Any, wcs: Any,
-        ids: Sequence[Any], data_id: Any, kwargs: Mapping[str, Any],
-    ) -> Struct:  # fmt: skip
-        band, box = _only_band(source), box_of(bbox)
-        if (expected := str(_value(data_id, "band", band))) != band:
-            raise InconsistentCoaddsError(f"the coadds are of band {band}, the detector-visit is of band {expected}")
-        visit = DetectorVisit(
-            instrument=str(_value(data_id, "instrument", "")),
-            visit=int(_value(data_id, "visit", 0)),
-            detector=int(_value(data_id, "detector", 0)),
-            band=band,
-            bbox=box,
-            wcs=self._wcs(wcs, box),
-            observation=observation,
-            physical_filter=str(_value(data_id, "physical_filter", "")),
-        )
-        try:
-            plan = plan_template(source, visit, config)
-        except NoOverlapError as error:
-            raise NoWorkFound(str(error)) from error
+    def _make(self, order: making.Order) -> Struct:
+        """Make what was ordered, hand it to the hooks, and write down what was done."""
+        own_flags = type(self).checkHighVariance is not GetDcrTemplateTask.checkHighVariance
+        plan = making.plan_of(order, self._wcs(order.wcs, order.box), flag=not own_flags)
         with self.timer("tiles"):
-            nodes = plan_psf(source, plan)
-            psf = None if nodes is None else (nodes, warp_psf(source, plan, nodes))
-            dataset = assemble(plan, [make_tile(source, plan, tile.box) for tile in plan.tiles], psf)
-        self._note(plan, float(coverage(dataset)))
-        output = lsst_template(plan, dataset, wcs)
-        if self.config.output == "DifferenceImage":
-            output = self._difference_image(output, plan, dataset, ids, kwargs)
-        return Struct(outputExposure=output, template=output, psf=None if psf is None else dataset["psf"])
+            dataset = making.make(order, plan)
+        covered = making.covered(dataset)
+        self._note(plan, covered)
+        output = making.exposure_of(order, plan, dataset)
+        if own_flags:
+            self.checkHighVariance(output)
+        return Struct(outputExposure=output, template=output, psf=dataset.get("psf"))
 
-    def _difference_image(
-        self, masked: Any, plan: TemplatePlan, dataset: xr.Dataset, ids: Sequence[Any], given: Mapping[str, Any]
-    ) -> Any:
-        lacking = [name for name in ("detector", "visitInfo") if given.get(name) is None]
-        if lacking:
-            raise ValueError(f"output=DifferenceImage: run() wants {' and '.join(lacking)} of the detector's image")
-        datasets: dict[tuple[int, int], list[tuple[Any, str]]] = {}
-        for ref in given.get("coaddRefs") or ():
-            datasets.setdefault((ref.dataId["tract"], ref.dataId["patch"]), []).append((ref.id, ref.run))
-        inputs = inputs_of_plan(plan, str(_value(ids[0], "skymap", "")), datasets)
-        return difference_image(masked, dataset, given["detector"], given["visitInfo"], inputs)
+    def checkHighVariance(self, template: Any) -> None:  # noqa: N802
+        """Set HIGH_VARIANCE where the variance is far above its median; for classes derived from this to override.
+
+        Parameters
+        ----------
+        template : lsst.images.MaskedImage, or lsst.afw.image.Exposure
+            Its mask is changed. One of lsst.images has the plane already.
+        """
+        flag_exposure(template, self.config.template_config())
+
+    @staticmethod
+    def _checkInputs(dataIds: Mapping[int, Any], coaddExposures: Mapping[int, Any]) -> tuple[str, Any]:  # noqa: N802, N803
+        """Check that the coadds go together; for classes derived from this to override.
+
+        Parameters
+        ----------
+        dataIds, coaddExposures : mapping of int to sequence
+            By tract, data IDs and coadds.
+
+        Returns
+        -------
+        band : str
+            Of all coadds; empty if no data ID has one.
+        calibration : object
+            ``photoCalib`` of all coadds; None if none has one.
+
+        Raises
+        ------
+        RuntimeError
+            If the coadds are of several bands, or calibrated differently.
+        """
+        return overlap.one_band(overlap.flat(dataIds)), overlap.one_calibration(overlap.flat(coaddExposures))
 
     def getResourceConfig(self) -> None:  # noqa: N802
         """Resources that the task asks for: none of its own."""
@@ -321,7 +349,7 @@ class GetDcrTemplateTask(PipelineTask):
 
     def _source(self, handles: Sequence[Any], skymap: Any = None) -> HandleCoadds:
         places = None if skymap is None else partial(box_in_skymap, skymap)
-        return HandleCoadds(map(_coadd, handles), self._subfilters, box_of_patch=places)
+        return HandleCoadds(map(overlap.subfilter_coadd, handles), self._subfilters, box_of_patch=places)
 
     def _subfilters(self, coadd: SubfilterCoadd) -> Subfilters:
         config = self.config
@@ -338,48 +366,12 @@ class GetDcrTemplateTask(PipelineTask):
     def _outline(self, wcs: Any, bbox: Box) -> Outline:
         return Outline.of(self._wcs(wcs, bbox), bbox.grown(self.config.templateBorderSize))
 
-    def _note(self, plan: TemplatePlan, covered: float) -> None:
+    def _note(self, plan: Any, covered: float) -> None:
         """Write down what was done where `getFullMetadata` finds it."""
         self.metadata["coverage"] = covered
-        self.metadata["patches"] = [f"{p.tract},{p.patch}" for p in plan.patches]
-        self.metadata["dcrMethod"] = plan.applied["method"]
-        self.metadata["dcrRotation"] = plan.applied["rotation"]
-        self.metadata["zenithAngle"] = plan.applied["zenith_angle"]
-        self.metadata["zenithDirection"] = plan.applied["direction"]
-        for axis, name in enumerate(("shiftY", "shiftX")):
-            self.metadata[name] = [float(s[axis]) for s in plan.applied["shift"]]
-        assumed = list(plan.applied["weather_assumed"])
-        if assumed:
-            self.metadata["weatherAssumed"] = assumed
+        for name, value in making.notes(plan).items():
+            self.metadata[name] = value
         self.log.info("Template of %s: %d patches, %.1f %% covered", plan.visit.label, len(plan.patches), 100 * covered)
-
-
-def _observation(visit_info: Any) -> Observation:
-    """Of a visit, whatever the class; the detector's part of the row is made up."""
-    row = {"visit": 0, "detector": 0, "band": "x", "x0": 0, "y0": 0, "width": 1, "height": 1, "wcs": _ANYWHERE}
-    return detector_visit(observation_row(visit_info) | row).observation
-
-
-_ANYWHERE = {
-    "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -1e-4, "CDELT2": 1e-4,
-    "CRPIX1": 1.0, "CRPIX2": 1.0, "CRVAL1": 0.0, "CRVAL2": 0.0,
-}  # fmt: skip
-
-
-def _coadd(handle: Any) -> SubfilterCoadd:
-    """Of a handle; one that has been made of it already is kept, with what has been read of it."""
-    if isinstance(handle, SubfilterCoadd):
-        return handle
-    d = handle.dataId
-    data = getattr(handle, "inMemoryDataset", handle)  # a handle of an object in memory cuts out no regions
-    return SubfilterCoadd(int(d["tract"]), int(d["patch"]), int(d["subfilter"]), str(d["band"]), data, d)
-
-
-def _only_band(source: HandleCoadds) -> str:
-    """The band of all coadds."""
-    if len(source.bands) != 1:
-        raise InconsistentCoaddsError(f"coadds of one band are needed, found {', '.join(source.bands) or 'none'}")
-    return source.bands[0]
 
 
 @contextmanager
@@ -394,23 +386,3 @@ def _naming(data_id: Any) -> Iterator[None]:
         if data_id and note not in getattr(error, "__notes__", ()):
             error.add_note(note)
         raise
-
-
-def _patch_and_subfilter(entry: Any) -> tuple[int, int | None]:
-    if isinstance(entry, Integral):
-        return int(entry), None
-    if isinstance(entry, tuple):
-        return int(entry[0]), int(entry[1])
-    return int(entry["patch"]), int(entry["subfilter"])
-
-
-def _flat(values: Any) -> list[Any]:
-    """A list of what is given by tract, or all together."""
-    return [v for some in values.values() for v in some] if isinstance(values, Mapping) else list(values)
-
-
-def _value(data_id: Any, name: str, default: Any) -> Any:
-    try:
-        return data_id[name]
-    except KeyError:
-        return default

@@ -62,7 +62,12 @@ class ChunkRowReader:
             for patch, region in part.reads:
                 height, width = self._coadds.info(patch.tract, patch.patch, self._plan.band).chunks[-2:]
                 strips = self._plan.strips_to_read(patch, region, part.footprint)
-                for row, box in chunk_rows(strips, (-(-_MIN_HEIGHT // height) * height, width), patch.bbox).items():
+                if not strips:
+                    continue
+                top, end = (b - patch.bbox.y0 for b in (min(s.y0 for s in strips), max(s.y1 for s in strips)))
+                top, end = patch.bbox.y0 + top // height * height, patch.bbox.y0 - (-end // height) * height
+                for row, whole in chunk_rows(strips, (-(-_MIN_HEIGHT // height) * height, width), patch.bbox).items():
+                    box = Box.from_bounds(whole.x0, max(whole.y0, top), whole.x1, min(whole.y1, end))
                     self._boxes[patch, row] = self._boxes.get((patch, row), box).union(box).intersection(patch.bbox)
                     found.add((patch, row))
         return found

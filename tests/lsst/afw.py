@@ -156,6 +156,11 @@ class PhotoCalib:
     def __init__(self, mean: float, constant: bool = True) -> None:
         self._mean, self._isConstant = mean, constant
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PhotoCalib) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
     def getCalibrationMean(self) -> float:  # noqa: N802
         return self._mean
 
@@ -197,6 +202,135 @@ class KernelPsf:
         return self._kernel.image
 
 
+class Box2D:
+    """`lsst.geom.Box2D`: of a Box2I, its pixels' areas."""
+
+    def __init__(self, box: Box2I) -> None:
+        self.low = box.getMinX() - 0.5, box.getMinY() - 0.5
+        self.high = box.getMaxX() + 0.5, box.getMaxY() + 0.5
+
+
+class Polygon:
+    """`lsst.afw.geom.Polygon` of a Box2D."""
+
+    def __init__(self, box: Box2D) -> None:
+        assert isinstance(box, Box2D)
+        self.box = box
+
+    def contains(self, x: float, y: float) -> bool:
+        return all(a <= p <= b for a, p, b in zip(self.box.low, (x, y), self.box.high, strict=True))
+
+
+class ExposureRecord:
+    """`lsst.afw.table.ExposureRecord`: its own columns by methods, added ones by name."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema, self.about, self.columns = schema, {}, {}
+
+    def __getattr__(self, name: str) -> Any:
+        what = name[3:]
+        if what not in ("Psf", "Wcs", "BBox", "ValidPolygon", "PhotoCalib"):
+            raise AttributeError(name)
+        if name.startswith("set"):
+            return lambda value: self.about.__setitem__(what, value)
+        return lambda: self.about.get(what)
+
+    def set(self, name: str, value: Any) -> None:
+        assert isinstance(value, int if self._schema.columns[name] is np.int32 else float)
+        self.columns[name] = value
+
+
+class Schema:
+    """`lsst.afw.table.Schema`."""
+
+    def __init__(self) -> None:
+        self.columns: dict[str, Any] = {}
+
+    def addField(self, name: str, *, type: Any, doc: str) -> None:  # noqa: N802
+        self.columns[name] = type
+
+
+class ExposureTable:
+    """`lsst.afw.table.ExposureTable`."""
+
+    @staticmethod
+    def makeMinimalSchema() -> Schema:  # noqa: N802
+        return Schema()
+
+
+class ExposureCatalog(list[ExposureRecord]):
+    """`lsst.afw.table.ExposureCatalog`."""
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__()
+        self.schema = schema
+
+    def addNew(self) -> ExposureRecord:  # noqa: N802
+        self.append(ExposureRecord(self.schema))
+        return self[-1]
+
+    def extend(self, other: ExposureCatalog, deep: bool = False) -> None:  # type: ignore[override]
+        super().extend(other)
+
+
+class CoaddInputs:
+    """`lsst.afw.image.CoaddInputs`: of the schemas of visits and detectors."""
+
+    def __init__(self, visits: Schema, ccds: Schema) -> None:
+        self.visits, self.ccds = ExposureCatalog(visits), ExposureCatalog(ccds)
+
+
+class CoaddPsf:
+    """`lsst.meas.algorithms.CoaddPsf`: the mean of the coadds' PSFs at a position; not turned, as the real one does."""
+
+    def __init__(self, catalog: ExposureCatalog, wcs: SkyWcs, middle: Point2D, kernel: str, cache: int) -> None:
+        assert isinstance(catalog, ExposureCatalog)
+        assert {"weight"} <= set(catalog.schema.columns)
+        assert kernel in ("bilinear", "lanczos3", "lanczos4", "lanczos5")
+        self._catalog, self._wcs, self._middle, self.kernel, self.cache = catalog, wcs, middle, kernel, cache
+
+    def getAveragePosition(self) -> Point2D:  # noqa: N802
+        return self._middle
+
+    def getComponentCount(self) -> int:  # noqa: N802
+        return len(self._catalog)
+
+    def computeKernelImage(self, position: Point2D) -> ImageD:  # noqa: N802
+        found = []
+        for record in self._catalog:
+            x, y = position.x, position.y
+            if record.getWcs() is not self._wcs:
+                sky = self._wcs.pixelToSkyArray(np.array([x]), np.array([y]))
+                x, y = (float(v[0]) for v in record.getWcs().skyToPixelArray(*sky))
+            if record.getValidPolygon().contains(x, y):
+                found.append(record.getPsf().computeKernelImage(Point2D(x, y)).array)
+        if not found:
+            raise RuntimeError("no coadd there")
+        return ImageD(np.mean(found, axis=0))
+
+
+class VisitInfoOfId:
+    """`lsst.afw.image.VisitInfo`, made of an ID alone."""
+
+    def __init__(self, *, id: int) -> None:
+        assert isinstance(id, int)
+        self.id = id
+
+
+class ExposureInfo:
+    """`lsst.afw.image.ExposureInfo`."""
+
+    def __init__(self) -> None:
+        self.visitInfo: Any = None
+        self.coaddInputs: Any = None
+
+    def setVisitInfo(self, value: Any) -> None:  # noqa: N802
+        self.visitInfo = value
+
+    def setCoaddInputs(self, value: Any) -> None:  # noqa: N802
+        self.coaddInputs = value
+
+
 class Mask:
     """`lsst.afw.image.MaskX`; its planes are those of all masks."""
 
@@ -221,12 +355,15 @@ class ExposureF:
 
     def __init__(self, bbox: Box2I) -> None:
         shape = bbox.getHeight(), bbox.getWidth()
-        self._bbox, self._about = bbox, {}
+        self._bbox, self._about, self._info = bbox, {}, ExposureInfo()
         self.image, self.variance = (SimpleNamespace(array=np.zeros(shape, np.float32)) for _ in range(2))
         self.mask = Mask(np.zeros(shape, np.int32))
 
     def getBBox(self) -> Box2I:  # noqa: N802
         return self._bbox
+
+    def getInfo(self) -> ExposureInfo:  # noqa: N802
+        return self._info
 
     def getMaskedImage(self) -> Any:  # noqa: N802
         return SimpleNamespace(image=self.image, mask=self.mask, variance=self.variance)
@@ -293,16 +430,19 @@ class SkyMap:
 def stack(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stand-ins where the stack's modules would be."""
     homes: dict[str, tuple[Any, ...]] = {
-        "lsst.geom": (Point2I, Extent2I, Point2D, Box2I),
+        "lsst.geom": (Point2I, Extent2I, Point2D, Box2I, Box2D),
         "lsst.afw": (),
-        "lsst.afw.image": (ExposureF, FilterLabel, PhotoCalib, ImageD),
+        "lsst.afw.geom": (Polygon,),
+        "lsst.afw.image": (ExposureF, FilterLabel, PhotoCalib, ImageD, CoaddInputs),
         "lsst.afw.math": (FixedKernel,),
+        "lsst.afw.table": (ExposureTable, ExposureCatalog),
         "lsst.meas": (),
-        "lsst.meas.algorithms": (KernelPsf,),
+        "lsst.meas.algorithms": (KernelPsf, CoaddPsf),
     }
     for name, classes in homes.items():
         module = ModuleType(name)
         for one in classes:
             setattr(module, one.__name__, one)
         monkeypatch.setitem(sys.modules, name, module)
+    sys.modules["lsst.afw.image"].VisitInfo = VisitInfoOfId  # type: ignore[attr-defined]
     monkeypatch.setattr(Mask, "planes", {"BAD": 0, "SAT": 1, "INTRP": 2, "CR": 3, "EDGE": 4, "DETECTED": 5})

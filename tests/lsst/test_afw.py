@@ -105,10 +105,37 @@ def test_the_same_template_as_an_exposure(task: GetDcrTemplateTask, handles: lis
     for name, value in names.items():
         assert np.array_equal(theirs[name] * value, expected.mask.values & value), name
     assert not {"SATURATED", "INTERPOLATED"} & set(exposure.mask.getMaskPlaneDict()), "afw's names, no new planes"
-    kernel = exposure.getPsf().computeKernelImage(afw.Point2D(0, 0)).array
-    middle = (result.psf.psf_y.size - 1) // 2
+    psf = exposure.getPsf()
+    assert isinstance(psf, afw.CoaddPsf)
+    assert (psf.getComponentCount(), psf.kernel, psf.cache) == (4, "lanczos3", 100000)
+    kernel = psf.computeKernelImage(afw.Point2D(100, 90)).array
     assert kernel.sum() == pytest.approx(1.0)
-    assert np.unravel_index(kernel.argmax(), kernel.shape) == (middle, middle)
+    assert np.unravel_index(kernel.argmax(), kernel.shape) == (10, 10)
+    info = exposure.getInfo()
+    assert info.visitInfo.id == 12
+    inputs_ = info.coaddInputs.ccds
+    assert [(r.columns["tract"], r.columns["patch"]) for r in inputs_] == [(7, p) for p in range(4)]
+    assert all(r.getPhotoCalib().getCalibrationMean() == CALIBRATION for r in inputs_)
+
+
+def test_the_psf_varies_over_the_detector(task: GetDcrTemplateTask, handles: list[afw.Handle], scene: Any) -> None:
+    """Each position has the PSFs of the patches under it, as a CoaddPsf knows them."""
+    for handle in handles:
+        kernel = afw.FixedKernel(afw.ImageD(gaussian(1.5 + 0.5 * handle.dataId["patch"])))
+        handle._exposure.setPsf(afw.KernelPsf(kernel, afw.Point2D(0, 0)))
+    visit = scene[1][0]
+    result = made_of(task, inputs(handles, visit))
+    peaks = []
+    for x, y in ((5.0, 5.0), (195.0, 5.0), (5.0, 175.0), (195.0, 175.0)):
+        theirs = result.template.getPsf().computeKernelImage(afw.Point2D(x, y)).array
+        peaks.append(float(theirs.max()))
+        assert theirs.max() == pytest.approx(float(kernel_at(result.psf, x, y).max()), rel=0.1)
+    assert max(peaks) > 1.5 * min(peaks)
+
+
+def kernel_at(psf: xr.DataArray, x: float, y: float) -> np.ndarray:
+    """Of the nearest node."""
+    return psf.values[int(np.argmin(np.hypot(psf.psf_node_x.values - x, psf.psf_node_y.values - y)))]
 
 
 def test_the_skymap_says_what_overlaps(task: GetDcrTemplateTask, handles: list[afw.Handle], scene: Any) -> None:
@@ -158,7 +185,10 @@ def test_where_tracts_overlap_they_are_averaged(stack: None, task: GetDcrTemplat
     kernels = [r.template.getPsf().computeKernelImage(middle).array for r in (both, *alone)]
     size = max(len(k) for k in kernels)
     whole, first, second = (np.pad(k, (size - len(k)) // 2) for k in kernels)
-    assert np.allclose(whole, (first + second) / 2, atol=2e-3 * whole.max())
+    share = np.linalg.lstsq(np.stack([first.ravel(), second.ravel()], axis=1), whole.ravel(), rcond=None)[0]
+    assert share.sum() == pytest.approx(1.0)  # of all patches of both tracts that are there, one as much as another
+    assert 0.2 < share[0] < 0.8
+    assert np.allclose(whole, share[0] * first + share[1] * second, atol=2e-3 * whole.max())
     assert whole.max() < first.max()
 
 
@@ -214,4 +244,7 @@ def test_what_is_missing_or_wrong(task: GetDcrTemplateTask, handles: list[afw.Ha
         task.getOverlappingExposures(inputs(handles, visit, skyMap=afw.SkyMap(smaller)))
     handles[4]._exposure.setPhotoCalib(afw.PhotoCalib(1.0, constant=False))
     with pytest.raises(InconsistentCoaddsError, match=r"patch 1 band g subfilter 1.*calibration varies"):
+        made_of(task, inputs(handles, visit))
+    handles[4]._exposure.setPhotoCalib(afw.PhotoCalib(2.0))
+    with pytest.raises(RuntimeError, match="the coadds are calibrated differently"):
         made_of(task, inputs(handles, visit))

@@ -110,7 +110,7 @@ def test_get_overlapping_exposures(made: SimpleNamespace) -> None:
 
 
 def test_only_what_overlaps(butler: Any, scene: Any, task: GetDcrTemplateTask) -> None:
-    found = task.getExposures(inputs_of(butler, scene[1][1]))
+    found = task.getOverlappingExposures(inputs_of(butler, scene[1][1]))
     assert [d["patch"] for d in found.dataIds] == [0]
 
 
@@ -288,7 +288,8 @@ def test_bad_input_names_data_id_and_reason(
     """In a quantum: the reason is the message, which names the coadd; the detector-visit is in the notes."""
     inputs = spoil(dict(made.inputs), butler)
     data_id = {"instrument": "TestCam", "visit": 12, "detector": 3, "band": inputs.pop("band", "g")}
-    refs = SimpleNamespace(coaddExposureRefs=[])
+    refs = SimpleNamespace(dcrCoadds=[])
+    inputs["dcrCoadds"] = inputs.pop("coaddExposureRefs")
     context = SimpleNamespace(get=lambda _: inputs, put=None, quantum=SimpleNamespace(dataId=data_id))
     try:
         with pytest.raises(DcrflowError, match=words) as caught:
@@ -304,7 +305,7 @@ def test_bad_input_names_data_id_and_reason(
     [
         ("templateBorderSize", 4096, 4097), ("templateBorderSize", 0, -1), ("numSubfilters", 64, 65),
         ("numSubfilters", 1, 0), ("effectiveWavelength", 620.0, 100.0),
-        ("bandwidth", 10.0, 0.0), ("highVarianceThreshold", 2.5, 0.0), ("highVarianceMaskFraction", 1.0, 1.5),
+        ("bandwidth", 10.0, 0.0), ("highVarianceThreshold", 1.0, 0.9), ("highVarianceMaskFraction", 1.0, 1.5),
         ("dcr", "split", "magic"), ("rotation", "boresight", "magic"), ("combine", "mean", "magic"),
         ("transmission", "lsst2023-g", 3), ("fill", 0.5, "much"), ("tile", 64, 63), ("storage", "afw", "magic"),
         ("output", "DifferenceImage", "magic"), ("warp.warpingKernelName", "lanczos4", "magic"),
@@ -328,8 +329,9 @@ def test_no_field_is_forgotten() -> None:
     """Each of `TemplateConfig` is one of the task's, but for what a single detector-visit in one process has not."""
     config = GetDcrTemplateConfig()
     ours = {"dcr", "rotation", "combine", "transmission", "fill", "tile", "storage", "output"}
-    reference = {"templateBorderSize", "warp", "numSubfilters", "effectiveWavelength", "bandwidth",
-                 "highVarianceThreshold", "highVarianceMaskFraction"}  # fmt: skip
+    reference = {"templateBorderSize", "warp", "numSubfilters", "effectiveWavelength", "bandwidth", "coaddPsf",
+                 "highVarianceThreshold", "highVarianceMaskFraction", "varianceBackground", "doScaleVariance",
+                 "doCorrectVariancePlateScale", "requireCoaddAtGraphBuild", "output_image_type"}  # fmt: skip
     stock = set(PipelineTaskConfig._fields) | {"connections"}
     assert set(config.toDict()) - stock == ours | reference
     made = config.template_config()

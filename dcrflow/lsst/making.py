@@ -1,0 +1,204 @@
+"""From coadds and a detector to a template as LSST's object: what `GetDcrTemplateTask.run` does, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from lsst.pipe.base import NoWorkFound
+
+from dcrflow.base.errors import NoOverlapError
+from dcrflow.base.masks import NO_DATA, planes_from_attributes
+from dcrflow.geometry.box import Box
+from dcrflow.geometry.wcs import SkyWcs
+from dcrflow.lsst import overlap
+from dcrflow.lsst.convert import box_of
+from dcrflow.lsst.difference import inputs_of_plan
+from dcrflow.lsst.handles import HandleCoadds
+from dcrflow.lsst.matched import MatchedCoadd, already_matched, as_observed
+from dcrflow.lsst.output import Described, lsst_template
+from dcrflow.model.config import TemplateConfig
+from dcrflow.model.visit import DetectorVisit
+from dcrflow.physics.observation import Observation
+from dcrflow.planning.psf import plan_psf
+from dcrflow.planning.template import TemplatePlan, plan_template
+from dcrflow.steps import assemble, make_region, warp_psf
+from dcrflow.steps.dataset import coverage
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a template is to be made of, and for which detector-visit.
+
+    Parameters
+    ----------
+    source : HandleCoadds
+        The subfilter coadds.
+    observation, config
+        What they are matched to, and how.
+    box : Box
+        Pixels of the detector, without border.
+    wcs : object
+        Of the detector, as it was given.
+    task_config : GetDcrTemplateConfig
+        Says which class the result has.
+    band, physical_filter, instrument : str
+        Of the detector-visit; empty where they are not known.
+    visit, detector : int
+        Of the detector-visit.
+    skymap : str
+        Of the coadds.
+    components : mapping
+        ``detector`` and ``visitInfo`` of the detector's image, and ``coaddRefs``, where they were given.
+    """
+
+    source: HandleCoadds
+    observation: Observation
+    config: TemplateConfig
+    box: Box
+    wcs: Any
+    task_config: Any
+    band: str
+    physical_filter: str
+    instrument: str
+    visit: int
+    detector: int
+    skymap: str
+    components: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def of(
+        cls, coadds: Sequence[Any], ids: Sequence[Any], bbox: Any, wcs: Any, task_config: Any, data_id: Any,
+        physical_filter: str | None, visit: int | None, given: Mapping[str, Any],
+    ) -> Order:  # fmt: skip
+        """Of the arguments of the task's ``run``.
+
+        Raises
+        ------
+        MixedCoaddsError
+            If the coadds are of several bands, or of another than the detector-visit.
+        """
+        components = {name: given.get(name) for name in ("detector", "visitInfo", "coaddRefs")}
+        if all(isinstance(c, MatchedCoadd) for c in coadds):
+            source, observation, config = as_observed(coadds, coadds[0].coadds.url)
+            if components["visitInfo"] is None:
+                components["visitInfo"] = coadds[0].visitInfo
+        else:
+            source, observation, config = already_matched(coadds, ids, task_config.template_config())
+        band = overlap.only_band(source)
+        if (expected := str(overlap.value_of(data_id, "band", band))) != band:
+            raise overlap.MixedCoaddsError(f"the coadds are of band {band}, the detector-visit is of band {expected}")
+        named = physical_filter or overlap.value_of(data_id, "physical_filter", None)
+        number = overlap.value_of(data_id, "visit", 0) if visit is None else visit
+        return cls(
+            source=source,
+            observation=observation,
+            config=config,
+            box=box_of(bbox),
+            wcs=wcs,
+            task_config=task_config,
+            band=band,
+            physical_filter=str(named or getattr(components["visitInfo"], "physical_filter", None) or ""),
+            instrument=str(overlap.value_of(data_id, "instrument", "")),
+            visit=int(number),
+            detector=int(overlap.value_of(data_id, "detector", 0)),
+            skymap=str(overlap.value_of(ids[0], "skymap", "")) if ids else "",
+            components=components,
+        )
+
+
+def bbox_of_detector(detector: Any) -> Any:
+    """The pixels of a detector of either family."""
+    return detector.getBBox() if hasattr(detector, "getBBox") else detector.bbox
+
+
+def plan_of(order: Order, wcs: SkyWcs, *, flag: bool) -> TemplatePlan:
+    """Plan the template.
+
+    Parameters
+    ----------
+    order : Order
+        What to make.
+    wcs : SkyWcs
+        Of the detector.
+    flag : bool
+        Whether HIGH_VARIANCE is set; without, a hook does.
+
+    Raises
+    ------
+    lsst.pipe.base.NoWorkFound
+        If no coadd overlaps the detector.
+    """
+    visit = DetectorVisit(
+        instrument=order.instrument,
+        visit=order.visit,
+        detector=order.detector,
+        band=order.band,
+        bbox=order.box,
+        wcs=wcs,
+        observation=order.observation,
+        physical_filter=order.physical_filter,
+    )
+    config = order.config if flag else order.config.model_copy(update={"high_variance_threshold": None})
+    try:
+        return plan_template(order.source, visit, config)
+    except NoOverlapError as error:
+        raise NoWorkFound(str(error)) from error
+
+
+def make(order: Order, plan: TemplatePlan) -> xr.Dataset:
+    """Make the pixels and the PSF, in memory; each pixel of the coadds is read once."""
+    nodes = plan_psf(order.source, plan)
+    psf = None if nodes is None else (nodes, warp_psf(order.source, plan, nodes))
+    return assemble(plan, [make_region(order.source, plan, plan.bbox)], psf)
+
+
+def covered(template: xr.Dataset) -> float:
+    """Fraction of the detector's own pixels that have data.
+
+    Raises
+    ------
+    lsst.pipe.base.NoWorkFound
+        If no pixel has, not even of the border.
+    """
+    mask = template["mask"]
+    if np.all(mask.values & np.int32(1 << planes_from_attributes(mask.attrs)[NO_DATA])):
+        raise NoWorkFound("no pixel of the detector is covered by a coadd with data")
+    return float(coverage(template))
+
+
+def notes(plan: TemplatePlan) -> dict[str, Any]:
+    """What the task's metadata say of a plan."""
+    applied = plan.applied
+    found: dict[str, Any] = {
+        "patches": [f"{p.tract},{p.patch}" for p in plan.patches],
+        "dcrMethod": applied["method"],
+        "dcrRotation": applied["rotation"],
+        "zenithAngle": applied["zenith_angle"],
+        "zenithDirection": applied["direction"],
+    }
+    for axis, name in enumerate(("shiftY", "shiftX")):
+        found[name] = [float(s[axis]) for s in applied["shift"]]
+    assumed = list(applied["weather_assumed"])
+    return found | ({"weatherAssumed": assumed} if assumed else {})
+
+
+def exposure_of(order: Order, plan: TemplatePlan, template: xr.Dataset) -> Any:
+    """The template as the object that the configuration asks for."""
+    datasets: dict[tuple[int, int], list[tuple[Any, str]]] = {}
+    for ref in order.components["coaddRefs"] or ():
+        datasets.setdefault((ref.dataId["tract"], ref.dataId["patch"]), []).append((ref.id, ref.run))
+    described = Described(
+        order.task_config.output,
+        order.components["detector"],
+        order.components["visitInfo"],
+        inputs_of_plan(plan, order.skymap, datasets),
+    )
+    if hasattr(order.wcs, "pixelToSkyArray"):
+        from dcrflow.lsst.afw_output import exposure_of_template
+
+        return exposure_of_template(plan, template, order.wcs, order.source, order.task_config)
+    return lsst_template(plan, template, order.wcs, described)
