@@ -14,6 +14,7 @@ from dcrflow.model.config import TemplateConfig
 from dcrflow.model.pixels import Pixels
 from dcrflow.planning.template import TemplatePlan
 from dcrflow.steps import map_variance
+from dcrflow.steps.results import StepResult
 
 _LOOKED_AT = ("BAD", "EDGE", "DETECTED", "DETECTED_NEGATIVE", NO_DATA)
 
@@ -39,7 +40,7 @@ def flag_exposure(template: Any, config: TemplateConfig) -> None:
     found = arrays_of(template)
     free = [bit for bit in range(31) if bit not in found.planes.values()]
     planes = {**found.planes, **{n: free.pop(0) for n in _LOOKED_AT if n not in found.planes}}  # empty planes
-    pixels = Pixels(found.box, found.image, found.variance, found.mask)
+    pixels = StepResult(Pixels(found.box, found.image, found.variance, found.mask))
     smooth = map_variance(cast(TemplatePlan, _Whole(found.box, planes, config)), [pixels])
     if smooth is None:
         return
