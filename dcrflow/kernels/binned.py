@@ -1,8 +1,8 @@
 """Medians of an image in rectangular bins.
 
-The median is that of the bucket, of many between the smallest number and the largest, in which the middle one falls;
-and so on with what is in that bucket, until all in it are equal. As a rule that takes two or three passes, none of them
-with a branch a pixel; selecting by comparison takes many times as long.
+The numbers between the smallest and the largest are counted in buckets. The middle number falls into one of them, whose
+numbers are counted in finer buckets, and so on until all numbers of a bucket are equal. That takes two or three passes
+as a rule, without a branch for each pixel; selecting by comparison takes many times as long.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def binned_median(values, mask, ignored, edges_y, edges_x, out):  # type: ignore
                 row, flags = bits[y, edges_x[i] : edges_x[i + 1]], mask[y, edges_x[i] : edges_x[i + 1]]
                 of_bin, n = keys[i], number[i]
                 for x in range(len(row)):
-                    of_bin[n] = row[x] ^ (_ALL if row[x] & _SIGN else _SIGN)  # integers in the order of the numbers
+                    of_bin[n] = row[x] ^ (_ALL if row[x] & _SIGN else _SIGN)  # as integers, in the same order
                     n += ((flags[x] & ignored) == 0) & ((row[x] & _EXPONENT) != _EXPONENT)
                 number[i] = n
         for i in range(columns):
@@ -59,7 +59,7 @@ def binned_median(values, mask, ignored, edges_y, edges_x, out):  # type: ignore
 
 @njit(cache=True, nogil=True)
 def _median(keys, counts):  # type: ignore[no-untyped-def]
-    """Median of the numbers that some keys stand for; changes the keys, and `counts`, which are for work."""
+    """Median of the numbers that some keys stand for; changes the keys, and `counts`, which is work space."""
     even, rank = len(keys) % 2 == 0, (len(keys) - 1) // 2
     low, high, above = _ALL, np.uint32(0), _ALL
     for k in range(len(keys)):
@@ -77,13 +77,13 @@ def _median(keys, counts):  # type: ignore[no-untyped-def]
             bucket += 1
         low = np.uint32(low + (bucket << shift))
         high = np.uint32(min(high, low + (1 << shift) - 1))
-        left = 0
+        kept = 0
         for k in range(len(keys)):
             key = keys[k]
             above = min(above, key if key > high else _ALL)
-            keys[left] = key
-            left += (low <= key) & (key <= high)
-        keys = keys[:left]
+            keys[kept] = key
+            kept += (low <= key) & (key <= high)
+        keys = keys[:kept]
     if even and rank + 1 == len(keys):
         return (_value(low) + _value(above)) / 2
     return _value(low)

@@ -1,9 +1,9 @@
-"""Convolution of a stack of images with small kernels, summed over the stack in one pass; and masks to match.
+"""Convolution of a stack of images with small kernels, summed over the stack in one pass; and the same for masks.
 
-All of it is one operation: on a tile of 2 rows by a few vector registers, multiply and add for every tap while the
-sums stay in registers. LLVM's own vectoriser does not find that form (it loads and stores the sums once per tap), so
-`_tile` writes it out. Each pixel's products are added in the same order whatever tile it falls in, each with one
-rounding, so that its sum does not depend, to the last bit, on the tile or on the width of the machine's vectors.
+The inner loop works on 2 rows by a few vector registers: it multiplies and adds for every tap while the sums stay in
+registers. LLVM's own vectoriser does not find that form (it loads and stores the sums once per tap), so `_tile` writes
+it out. Each pixel's products are added in the same order, each with one rounding, whatever block the pixel is in. So
+its sum does not depend, to the last bit, on the block or on the width of the machine's vectors.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _convolver(rows: int, vectors: int, lanes: int) -> Callable[..., None]:
     def convolver(stack, kernels, y_low, x_low, y0, x0, out):  # type: ignore[no-untyped-def]
         height, width = out.shape
         for top in range(0, height, rows):
-            y = min(top, height - rows)  # the last tiles are moved back, over pixels that are done again
+            y = min(top, height - rows)  # the last ones are moved back: some pixels are done twice
             for left in range(0, width, columns):
                 x = min(left, width - columns)
                 for k in range(len(stack)):
@@ -143,8 +143,9 @@ def _convolver(rows: int, vectors: int, lanes: int) -> Callable[..., None]:
                     sy, sx = y0 + y - y_low[which], x0 + x - x_low[which]
                     tile(stack[k], kernels[which], sy, sx, k == 0, out, y, x)
 
-    # Each needs a name of its own: numba tells functions apart by name, types and a number that differs from process to
-    # process, in its cache, too. Of one name, those of a cache that two processes have filled get mixed up.
+    # Each needs a name of its own. Numba, and its cache on disk, tell functions apart by their name, their types and a
+    # number that each process counts for itself: two functions of one name are mixed up in a cache that two processes
+    # have filled.
     convolver.__qualname__ = f"convolve_{rows}_rows_{vectors}_vectors_of_{lanes}"
     compiled: Callable[..., None] = njit(nogil=True)(convolver)
     return compiled
@@ -158,7 +159,7 @@ _wide, _slim, _pixel_by_pixel = _convolver(2, 4, _LANES), _convolver(2, 1, _SLIM
 def convolve_sum(stack, kernels, y_low, x_low, y0, x0, out):  # type: ignore[no-untyped-def]
     """Sum over k of kernels[k] convolved with stack[k], on one block.
 
-    A NaN in the stack spoils the pixels whose kernel reaches it and no others.
+    A NaN in the stack makes NaN of the pixels whose kernel reaches it, and of no others.
 
     Parameters
     ----------

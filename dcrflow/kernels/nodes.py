@@ -1,4 +1,4 @@
-"""A PSF kept as kernels at nodes: interpolating between the nodes, and spreading a kernel along a line."""
+"""A PSF given by kernels at nodes: interpolation between the nodes, and a kernel spread along a line."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Float = NDArray[np.float64]
 def node_weights(x: float, y: float, node_x: Float, node_y: Float) -> Float:
     """Weights of the nodes at a position: bilinear between nodes on a grid, constant outside it.
 
-    A grid may have gaps; what is left of the four nodes around a position shares their weight. Where all four are
-    missing, as between nodes that lie on no grid, the nearest node has it all.
+    A grid may have gaps: then those of the four nodes around a position that exist share the weight. Where none of them
+    exists, as between nodes that are not on a grid, the nearest node has all of it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A PSF kernel seen by other pixels: an affine map about its centre."""
+"""A PSF kernel on other pixels: resampled by an affine map about its centre."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ def warp_psf_kernel(
 ) -> Float:
     """The PSF of a star, resampled by an affine map about it.
 
-    A pixel kernel acts on a star according to its place between the pixels (Lanczos-3: by up to 0.6 % of the peak), so
-    for one the PSF is first drawn at that place, with Lanczos-5 as in LSST's pipeline. A spline acts alike everywhere.
+    What an interpolation of pixels does to a star depends on the star's place between the pixels (Lanczos-3: up to
+    0.6 % of the peak). So the PSF is first drawn at that place, with Lanczos-5 as in LSST's pipeline. A spline does the
+    same at every place.
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ def warp_psf_kernel(
 
 
 def _moved(kernel: Float, x: float, y: float) -> Float:
-    """A kernel, up to half a pixel off the middle of its middle pixel; a pixel larger on each side."""
+    """A kernel moved by up to half a pixel; a pixel larger on each side."""
     out = np.zeros((kernel.shape[0] + 2, kernel.shape[1] + 2))
     lanczos5 = INTERPOLATIONS["lanczos5"]
     _evaluate(np.pad(kernel, lanczos5.support), -x, -y, np.eye(2), tap_weights(lanczos5), out)

@@ -1,8 +1,8 @@
 """B-splines: basis functions, DCR taps, and the filter that turns pixels into spline coefficients.
 
-The coefficient filter is applied as a symmetric FIR filter, not as the usual recursion: its impulse response falls
-below 1e-7 within 24 pixels, so the FIR is as exact, needs no boundary condition, makes a pixel depend on nothing but
-its own neighbourhood (the same numbers whatever the tile), and vectorises.
+The coefficient filter is applied as a symmetric FIR filter, not as the usual recursion. Its impulse response falls
+below 1e-7 within 24 pixels, so the FIR filter is as exact. It needs no boundary condition, its result depends on a
+pixel's neighbourhood alone (so not on the tile), and it vectorises.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Resampling to other pixels: image, variance and mask in one pass.
 
-Each interpolation kernel is a table of weights over the fraction of a pixel, linear between 2048 steps (error below
-1e-7 of the weight), so that one loop serves splines, Lanczos kernels and bilinear interpolation alike. The taps of a
-pixel's row fill one vector register, which LLVM's vectoriser would not do with so few: `_weighted_sum` writes it out.
+Each interpolation is a table of weights by fraction of a pixel, linear between 2048 steps (error below 1e-7 of the
+weight), so one loop does splines, Lanczos kernels and bilinear interpolation. The taps of a row fill one vector
+register; LLVM's vectoriser does not do that with so few, so `_weighted_sums` writes it out.
 """
 
 from __future__ import annotations
