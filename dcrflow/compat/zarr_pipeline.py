@@ -8,7 +8,7 @@ Public ways tried
     - ``zarr.registry`` lists only pipelines that are registered, and the fused one registers when it is imported.
     - zarrs (another pipeline) takes two thirds of the time, but 0.2.3 checks no checksum when it reads part of a shard.
 Versions
-    zarr 3.1.3 (has none) to 3.4.2.
+    zarr 3.2.0 (has none) to 3.4.2.
 Remove when
     the fused pipeline is zarr's default, or is exported under a public name.
 """

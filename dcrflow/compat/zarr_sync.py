@@ -10,7 +10,7 @@ Public ways tried
       used them, and the same store is also used through zarr's own functions, on zarr's loop.
     - `zarr.api.asynchronous` is public, and is used; it has no function that runs its coroutines.
 Versions
-    zarr 3.1.3 to 3.4.2.
+    zarr 3.2.0 to 3.4.2.
 Remove when
     zarr exports `sync`, or has a public function that runs a coroutine on its loop.
 """

@@ -26,6 +26,12 @@ PAGES = [
 #: Commands that this test does not run, by their first words, and why not.
 ELSEWHERE = {
     "pip install uv": "installs",
+    "uv sync": "installs",
+    "uv run ruff": "CI",
+    "uv run mypy": "CI",
+    "uv run --extra docs sphinx-build": "test_the_documentation_builds",
+    "git worktree": "for a benchmark of two branches",
+    "uv run --directory": "takes minutes; tests/benchmarks run its parts",
     "uv run pytest": "the tests themselves",
     "uv run python tests/hostile": "takes a minute; tests/hostile compare its table with the page",
     "uv run python tests/benchmarks": "takes minutes; tests/benchmarks run its parts",
@@ -43,7 +49,7 @@ ELSEWHERE = {
 }
 
 #: Pages that are played by a test of their own.
-PLAYED = {"README.md", "commands.md", "rubin.md"}
+PLAYED = {"README.md", "commands.md", "rubin.md", "contributing.md"}
 
 
 def blocks(path: Path, language: str) -> list[str]:
@@ -102,7 +108,7 @@ def test_they_show_commands() -> None:
 
 def test_options_and_keys_that_are_named_exist() -> None:
     """Words like `--retry-failed` and `warp=lanczos3` in the running text."""
-    known: set[str] = {"--help", "--extra", "--write", "--qgraph-datastore-records"}
+    known: set[str] = {"--help", "--data", "--extra", "--group", "--write", "--qgraph-datastore-records"}
 
     def collect(command: object) -> None:
         for one in getattr(command, "commands", {}).values():
