@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,8 @@ from dcrflow.model.coadd_config import CoaddConfig
 Name = tuple[int, int]
 
 _REJECTING = 4  # times at most that outliers are looked for
-_FIRST_ROUNDS = 6  # before the first look: what is filled must not look like an outlier
+_FIRST_ROUNDS = 3  # before each look but the last: what is filled must not look like an outlier
+_SMOOTH_PRIOR, _SMOOTH_RUNG, _SMOOTH_ROUNDS = 1e-5, 4, 3  # of the first rounds
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,24 +130,40 @@ def solve_cell(
 def _fill(
     members: CellVisits, system: System, sums: CellSums, kept: CellSums | None, config: CoaddConfig
 ) -> tuple[float, Iterate]:
-    """q of the prior, and where iteration ended: sky and residual that are right for pixels without data, too."""
-    q = system.lowest * 10.0 ** _brightest(system, sums.right, members)
-    sky = system.solve(sums.right, q)
+    """q of the prior, and where iteration ended: sky and residual that are right for pixels without data, too.
+
+    The first rounds have a prior that lets no high frequencies through. Pixels without data are first filled with the
+    mean of the visits, which leaves steps at their edges; without that prior the steps would be sharpened into
+    ripples that take dozens of rounds to go away.
+    """
+    rung = _brightest(system, sums.right, members)
+    smooth = replace(system, flux_prior=_SMOOTH_PRIOR)
+    q = system.lowest * 10.0 ** min(rung, _SMOOTH_RUNG)
+    sky = smooth.solve(sums.right, q)
     now = Iterate(sky, sky, np.inf, np.zeros_like(members.window), 2)
-    reject = config.reject and sums.num_visits > 2
-    free = free_shares(members, system, q) if reject else None
-    for look in range(_REJECTING + 1 if reject else 1):
-        data, rejected = residual_round(members, now.sky, free if look > 0 else None, config)
-        residual = data + (system.apply(now.sky) - system.apply(now.sky, q))
-        if kept is not None:
-            residual += kept.right - System(kept.normal, system.psf, system.prior).apply(now.sky)
-        now = Iterate(now.sky, residual, now.left, now.where, now.rounds + 1)
-        last = look == _REJECTING or (look > 0 and not rejected) or not reject
-        rounds = config.max_rounds if last else _FIRST_ROUNDS
-        now = iterate(members, system, q, kept, now, config.tolerance, rounds)
+    now, _ = _look(members, smooth, q, kept, config, now, None)
+    now = iterate(members, smooth, q, kept, now, config.tolerance, _SMOOTH_ROUNDS)
+    q = system.lowest * 10.0**rung
+    free = free_shares(members, system, q) if config.reject and sums.num_visits > 2 else None
+    for look in range(_REJECTING + 1):
+        now, rejected = _look(members, system, q, kept, config, now, free if look > 0 else None)
+        last = free is None or look == _REJECTING or (look > 0 and not rejected)
+        now = iterate(members, system, q, kept, now, config.tolerance, config.max_rounds if last else _FIRST_ROUNDS)
         if last:
             break
     return q, now
+
+
+def _look(
+    members: CellVisits, system: System, q: float, kept: CellSums | None, config: CoaddConfig, now: Iterate,
+    free: list[tuple[float, float]] | None,
+) -> tuple[Iterate, int]:  # fmt: skip
+    """Start anew from the sky that was found: its residual, from the data; and how many pixels were rejected."""
+    residual, rejected = residual_round(members, now.sky, free, config)
+    residual += system.apply(now.sky) - system.apply(now.sky, q)
+    if kept is not None:
+        residual += kept.right - System(kept.normal, system.psf, system.prior).apply(now.sky)
+    return Iterate(now.sky, residual, now.left, now.where, now.rounds + 1), rejected
 
 
 def _brightest(system: System, right: Transform, members: CellVisits) -> int:

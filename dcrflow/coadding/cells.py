@@ -13,8 +13,11 @@ from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import erf
 
 from dcrflow.geometry.box import Box
+
+_STEEP = 7.0  # of the error function: 1e-6 is left where the taper ends
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,9 @@ class CellGrid:
     """
 
     shape: tuple[int, int]
-    cell: int = 256
+    cell: int = 288
     halo: int = 48
-    taper: int = 16
+    taper: int = 32
 
     def __post_init__(self) -> None:
         if min(self.shape) < 1:
@@ -99,9 +102,14 @@ class CellGrid:
             yield Cell(index, Box.from_bounds(x0, y0, x1, y1), box)
 
     def window(self) -> NDArray[np.float32]:
-        """Weights of a cell's pixels, shape (side, side): 1, and falling to 0 as a squared cosine over the taper."""
+        """Weights of a cell's pixels, shape (side, side): 1, and falling to 0 over the taper.
+
+        It falls as an error function does: hardly any other fall of a given width has so little power at the
+        highest frequencies, and these a solution at a common PSF amplifies ten thousandfold.
+        """
         ramp = np.ones(self.side)
-        edge = np.sin(0.5 * np.pi * (np.arange(self.taper) + 0.5) / max(self.taper, 1)) ** 2
+        at = (np.arange(self.taper) + 0.5) / self.taper - 0.5
+        edge = 0.5 * (1 + erf(_STEEP * at))
         ramp[: self.taper] = edge
         ramp[self.side - self.taper :] = edge[::-1]
         return np.asarray(np.outer(ramp, ramp), np.float32)

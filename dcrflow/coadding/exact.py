@@ -126,6 +126,12 @@ class CellVisits:
             self._bytes += size
         return seen
 
+    def most_refracted(self) -> Transform:
+        """Transfer functions of the member whose light is spread most; of none, where there are no members."""
+        if not self.members:
+            return np.zeros((self.basis.num_terms, len(self.window), len(self.window) // 2 + 1), np.complex64)
+        return self.read(max(self.members, key=lambda m: float(np.ptp(m.visit.displacement, axis=1).max()))).transfer
+
     def valid(self, member: Member) -> NDArray[np.bool_]:
         """Pixels of a visit that have data, rejected or not, shape (side, side)."""
         return np.asarray(cut(member.visit.valid, self.cell.box, False), np.bool_)
@@ -193,7 +199,8 @@ class Iterate:
     residual : ndarray of complex64
         Right side less left side at s.
     left : float
-        Largest change that the residual still asks for in the core, over the noise of the coadd there.
+        Largest change that the residual still asks for in the core, in the image of the visit with the most refraction,
+        over the noise of a pixel of an ordinary coadd.
     where : ndarray of float32, shape (side, side)
         That change over the noise, everywhere.
     rounds : int
@@ -229,7 +236,8 @@ def iterate(
     rounds : int
         At most.
     """
-    noise = np.sqrt(system.noise(q))[:, None, None].astype(np.float32)
+    noise = np.float32(np.sqrt(system.noise(system.lowest)[0]))
+    probe, image = visits.most_refracted(), np.empty(start.sky.shape[1:], np.complex64)
     core = visits.cell.core.slices(visits.cell.box)
     sky, residual = start.sky.copy(), start.residual.copy()
     change = system.solve(residual, q)
@@ -237,7 +245,8 @@ def iterate(
     done = start.rounds
     prior = np.asarray(system.precision(q), np.float32)[:, None, None]
     while True:
-        where = np.asarray(np.max(np.abs(backward(system.psf * change)) / noise, axis=0), np.float32)
+        predict(probe, change, image)
+        where = np.asarray(np.abs(backward(image)) / noise, np.float32)
         left = float(where[core].max())
         if left <= tolerance or done - start.rounds >= rounds or power <= 0:
             return Iterate(sky, residual, left, where, done)

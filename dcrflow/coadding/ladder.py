@@ -22,7 +22,7 @@ Image = NDArray[np.float32]
 Float = NDArray[np.float64]
 
 RUNGS = 9  # of the ladder, decades of q
-FLUX_PRIOR = 1e-9  # of the largest A_00: the flux is all but free
+FLUX_PRIOR = 1e-7  # of the largest A_00: the flux is all but free; smaller amplifies what is not of a PSF's shape
 _POWER_WIDTH = 5.0  # pixels, sigma of the Gaussian over which the local power is taken
 _COLOUR_WIDTH = 2.0  # pixels, sigma of the Gaussian over which colours are taken
 _EVERY = 5  # frequencies of which the noise is evaluated, along each axis
@@ -41,11 +41,14 @@ class System:
         Transform G of the output PSF.
     prior : tuple of float
         tau_1, tau_2, ...
+    flux_prior : float
+        Precision of the flux's own prior, over the largest A_00: below it frequencies fade out.
     """
 
     normal: Transform
     psf: Transform
     prior: tuple[float, ...]
+    flux_prior: float = FLUX_PRIOR
 
     @property
     def num_terms(self) -> int:
@@ -68,7 +71,7 @@ class System:
 
     def precision(self, q: float) -> Float:
         """The diagonal L(q), shape (num_terms,)."""
-        flux = FLUX_PRIOR * float(np.max(self.normal[0].real))
+        flux = self.flux_prior * float(np.max(self.normal[0].real))
         return np.array([max(flux, 1e-300), *(1.0 / (t * t * q) for t in self.prior)])
 
     def solve(self, right: Transform, q: float) -> Transform:

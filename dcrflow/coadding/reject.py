@@ -27,6 +27,8 @@ from dcrflow.model.coadd_config import CoaddConfig
 _NEIGHBOURS = 25  # pixels: side of the square in which one visit at a time is rejected
 _REACH = 40  # pixels around a rejected peak in which the same visit's significant pixels go with it
 _LEAST_FREE = 0.05  # of a visit's own information: below it cannot be told from the model
+_SAMPLE = 3  # pixels, of which the scatter is taken, along each axis
+_MEDIAN = 0.6745  # of the modulus of a normal deviate
 _EVERY = 4  # frequencies of which leverage is evaluated
 
 
@@ -45,12 +47,15 @@ def significance(seen: Seen, residual: Image, model: Image, free: tuple[float, f
     """Deviation of a visit at each place, in standard errors of a point source's flux; zeros where it cannot tell."""
     if free[0] < _LEAST_FREE * free[1]:
         return np.zeros_like(residual)
-    filter_ = np.conj(seen.transfer[0])
-    flux = backward(filter_ * forward(residual)) / np.float32(free[0])
-    light = np.maximum(backward(filter_ * forward(model)), 0) / np.float32(free[1])
+    matched = np.conj(seen.transfer[0])
+    flux = backward(matched * forward(residual)) / np.float32(free[0])
+    light = np.maximum(backward(matched * forward(model)), 0) / np.float32(free[1])
     variance = seen.member.visit.sigma**2 / free[0] + (config.reject_model_error * light) ** 2
     variance += seen.member.visit.gain * light
-    return np.asarray(flux / np.sqrt(variance), np.float32)
+    found = np.asarray(np.abs(flux) / np.sqrt(variance), np.float32)
+    # while iteration goes on, a visit's noise is not yet in the model, and its residual scatters more than it will
+    some = found[::_SAMPLE, ::_SAMPLE][seen.use[::_SAMPLE, ::_SAMPLE] > 0]
+    return found / np.float32(max(1.0, float(np.median(some)) / _MEDIAN)) if len(some) else found
 
 
 def residual_round(
@@ -70,23 +75,22 @@ def residual_round(
         Threshold and so on.
     """
     out = np.zeros_like(sky)
-    largest = np.zeros(visits.window.shape, np.float32)
-    whose = np.full(visits.window.shape, -1, np.int32)
+    largest = np.zeros_like(visits.window)
+    whose = np.full(largest.shape, -1, np.int32)
     for seen in visits:
         residual, model = residual_of(seen, sky)
         add_adjoint(seen.transfer, forward(residual), seen.member.weight, out)
         if free is not None:
-            found = np.abs(significance(seen, residual, model, free[seen.member.place], config))
+            found = significance(seen, residual, model, free[seen.member.place], config)
             more = found > largest
-            largest[more] = found[more]
-            whose[more] = seen.member.place
+            largest[more], whose[more] = found[more], seen.member.place
     if free is None:
         return out, 0
     rejected = 0
     for member, peaks in _peaks(visits, largest, whose, config.reject_threshold):
         seen = visits.read(member)
         residual, model = residual_of(seen, sky)
-        found = np.abs(significance(seen, residual, model, free[member.place], config))
+        found = significance(seen, residual, model, free[member.place], config)
         near = np.zeros(found.shape, np.bool_)
         for y, x in peaks:
             near[max(y - _REACH, 0) : y + _REACH + 1, max(x - _REACH, 0) : x + _REACH + 1] = True

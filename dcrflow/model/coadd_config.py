@@ -55,7 +55,7 @@ class CoaddConfig(Config):
     cell: Annotated[int, Field(ge=64, le=1024)] = Field(288, description="pixels; PSF and DCR are constant in a cell")
     halo: Annotated[int, Field(ge=16, le=256)] = Field(48, description="pixels that cells share with their neighbours")
     taper: Annotated[int, Field(ge=1, le=128)] = Field(
-        16, description="outermost pixels of a halo, over which weights fall to zero"
+        32, description="outermost pixels of a halo, over which weights fall to zero"
     )
     precision: Annotated[float, Field(gt=0)] | None = Field(
         16, description="steps a sigma of the noise to which stored pixels are rounded; None: every bit"
