@@ -1,4 +1,6 @@
-"""How far DCR matching suppresses residuals around noise-free stars: the README's table.
+"""How far DCR matching suppresses residuals around noise-free stars: the README's tables.
+
+The refraction of the science images is that of rays traced through the air (`dcrflow.simulate.air`).
 
 python -m dcrflow.demo.suppression
 """
@@ -6,6 +8,7 @@ python -m dcrflow.demo.suppression
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -50,20 +53,32 @@ def suppression(field: StarField, **settings: Any) -> float:
 
 
 def main() -> None:
-    """Print the table."""
-    numbers = (2, 3, 6)
+    """Print the tables: by zenith angle in g, and by band at zenith angle 45."""
+    numbers: tuple[int, ...] = (2, 3, 6)
     methods: dict[str, dict[str, str]] = {
         "": {},
         ", `split`": {"dcr": "split", "warp": "lanczos3"},
     }
+    console = Console(stderr=True)
     rows = []
-    for angle in track((30, 45, 60), "measuring", console=Console(stderr=True)):
+    for angle in track((30, 45, 60, 65), "by zenith angle", console=console):
         fields = [star_field(zenith_angle=angle, num_subfilters=n) for n in numbers]
-        rows.append((angle, [suppression(f, **settings) for settings in methods.values() for f in fields]))
-    print("| zenith angle | " + " | ".join(f"N = {n}{name}" for name in methods for n in numbers) + " |")
-    print("|" + "---|" * (1 + len(rows[0][1])))
-    for angle, values in rows:
-        print(f"| {angle}° | " + " | ".join(f"{v:.0f}" if v >= 10 else f"{v:.1f}" for v in values) + " |")
+        rows.append((f"{angle}°", [suppression(f, **settings) for settings in methods.values() for f in fields]))
+    print(_table(["zenith angle", *(f"N = {n}{name}" for name in methods for n in numbers)], rows))
+    numbers = (1, 2, 3, 6)
+    rows = []
+    for band in track("ugrizy", "by band", console=console):
+        rows.append((band, [suppression(star_field(band=band, num_subfilters=n)) for n in numbers]))
+    print()
+    print(_table(["band", *(f"N = {n}" for n in numbers)], rows))
+
+
+def _table(head: Sequence[str], rows: Sequence[tuple[str, Sequence[float]]]) -> str:
+    """A table in Markdown."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for name, values in rows:
+        lines.append(f"| {name} | " + " | ".join(f"{v:.0f}" if v >= 10 else f"{v:.1f}" for v in values) + " |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

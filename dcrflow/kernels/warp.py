@@ -20,6 +20,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from dcrflow.kernels.interpolation import Interpolation
+from dcrflow.kernels.noise import VarianceFactor
 
 Float = NDArray[np.float64]
 
@@ -56,26 +57,34 @@ def tap_weights(interpolation: Interpolation) -> Float:
     return weights
 
 
-@lru_cache(maxsize=16)
-def weight_table(interpolation: Interpolation) -> NDArray[np.float32]:
+def weight_table(interpolation: Interpolation, factor: VarianceFactor | None = None) -> NDArray[np.float32]:
     """Weights of an interpolation's taps, and those of the variance, by fraction of a pixel.
 
     Parameters
     ----------
     interpolation : Interpolation
         One that has weights.
+    factor : VarianceFactor, optional
+        What the variance's weights add up to along either axis. Without it they are squared weights, which is right for
+        independent pixels alone.
 
     Returns
     -------
-    ndarray of float32, shape (2049, 2, lanes)
-        Row f holds the weights at fraction f / 2048 of the image, then of the variance (squared), in a vector's lanes,
-        zeros around them.
+    ndarray of float32, shape (2, 2049, 2, lanes)
+        Along y and x: row f holds the weights at fraction f / 2048 of the image, then of the variance, in a vector's
+        lanes, zeros around them.
     """
     taps = _taps(interpolation)
-    table = np.zeros((_STEPS + 1, 2, _lanes(taps)), np.float32)
-    for which, weights in enumerate((tap_weights(interpolation), tap_weights(interpolation.of_variance) ** 2)):
+    table = np.zeros((2, _STEPS + 1, 2, _lanes(taps)), np.float32)
+    squared = tap_weights(interpolation.of_variance) ** 2
+    if factor is not None:
+        squared = squared / squared.sum(axis=1, keepdims=True)
+    for which, weights in enumerate((tap_weights(interpolation), squared)):
         spare = (taps - weights.shape[1]) // 2
-        table[:, which, spare : taps - spare] = weights
+        table[:, :, which, spare : taps - spare] = weights
+    if factor is not None:
+        for axis in (0, 1):
+            table[axis, :, 1] *= factor.at(axis, np.linspace(0.0, 1.0, _STEPS + 1))[:, None]
     table.setflags(write=False)
     return table
 
@@ -172,7 +181,7 @@ def warp_kernel(interpolation: Interpolation) -> Callable[..., Any]:
         place between pixels does not depend, to the last bit, on where the arrays begin.)
     grid : CoordinateGrid
         Source coordinates of the output pixels.
-    table : ndarray of float32, shape (2049, 2, lanes)
+    table : ndarray of float32, shape (2, 2049, 2, lanes)
         `weight_table` of the interpolation.
     no_data : int
         Value of the NO_DATA mask plane. An output pixel is without data where one of the four source pixels around it
@@ -206,6 +215,8 @@ def _warp(source, origin_y, origin_x, grid, table, no_data, out):  # type: ignor
     image, variance, mask = source.image, source.variance, source.mask
     out_image, out_variance, out_mask = out.image, out.variance, out.mask
     grid_y, grid_x, step, y0, x0 = grid.y, grid.x, grid.step, grid.y0, grid.x0
+    rows = table.shape[1]
+    table = table.reshape((2 * rows, 2, table.shape[3]))  # those along x after those along y
     h, w = image.shape
     height, width = out_image.shape
     nan = np.float32(np.nan)
@@ -254,7 +265,7 @@ def _warp(source, origin_y, origin_x, grid, table, no_data, out):  # type: ignor
                 row_of[i] = np.int32(np.int32(whole_v) - origin_y)
                 u, v = (u - whole_u) * _STEPS, (v - whole_v) * _STEPS
                 whole_u, whole_v = np.floor(u), np.floor(v)
-                step_x[i], step_y[i] = np.int32(whole_u), np.int32(whole_v)
+                step_x[i], step_y[i] = np.int32(np.int32(whole_u) + rows), np.int32(whole_v)
                 rest_x[i], rest_y[i] = np.float32(u - whole_u), np.float32(v - whole_v)
                 scale[i] = np.float32(abs(area + more_area * n))
             image_row, variance_row, mask_row = out_image[y, x:], out_variance[y, x:], out_mask[y, x:]

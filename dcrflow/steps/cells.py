@@ -88,10 +88,19 @@ def kernels_of(
         x, y = np.array(missing, np.float64).T * DCR_CELL + (DCR_CELL - 1) / 2
         tan, dy, dx = vectors_on(plan, tract.tract, x, y)
         distance = plan.model.displacement(tan)
-        as_lsst = plan.config.dcr == "split"
-        made = _kernels(plan.model, distance * dy[:, None], distance * dx[:, None], one_variance, one_mask, as_lsst)
+        made = _kernels(
+            plan.model, distance * dy[:, None], distance * dx[:, None], one_variance, one_mask, plan.margins.lsst_edges
+        )
         known.update(zip(missing, made, strict=True))
     return [known[place] for place in places]
+
+
+def taps_at(plan: TemplatePlan, tract: TractPlan, x: float, y: float) -> Float:
+    """Taps of the subfilters' kernels at a place of a tract (x, y), shape (num_subfilters, ky, kx)."""
+    tan, dy, dx = vectors_on(plan, tract.tract, np.array([x]), np.array([y]))
+    distance = plan.model.displacement(tan)
+    ((taps, _, _),) = _taps(plan.model, distance * dy[:, None], distance * dx[:, None])
+    return taps
 
 
 def tabulated(kernels: Sequence[CellKernels]) -> CellTable:
@@ -126,17 +135,11 @@ def _kernels(
     model: DcrModel, dy: Float, dx: Float, one_variance: bool, one_mask: bool, as_lsst: bool
 ) -> Iterator[CellKernels]:
     """The kernels of cells, from the displacements of the model's nodes in each: shape (num_cells, num_nodes)."""
-    number, half, zero = model.num_subfilters, (model.degree + 1) // 2, np.zeros(1, np.int64)
-    (y_least, y_most), (x_least, x_most) = (_extremes(d, model.weights != 0) for d in (dy, dx))
-    y_low, x_low = (_whole(np.floor(least - half) + 1) for least in (y_least, x_least))
-    y_last, x_last = (_whole(np.ceil(most + half) - 1) for most in (y_most, x_most))
+    number, zero = model.num_subfilters, np.zeros(1, np.int64)
     lit = np.abs(model.weights) > MIN_FLUX_SHARE
     light = [*_light_range(dy, lit, one_mask), *_light_range(dx, lit, one_mask)]
-    for i in range(len(dy)):
-        taps = np.empty((number, int(np.max(y_last[i] - y_low[i])) + 1, int(np.max(x_last[i] - x_low[i])) + 1))
-        for k in range(number):
-            dcr_taps(model.degree, dy[i], dx[i], model.weights[:, k], y_low[i, k], x_low[i, k], taps[k])
-        first = y_low[i], x_low[i]
+    for i, (taps, y_low, x_low) in enumerate(_taps(model, dy, dx)):
+        first = y_low, x_low
         if as_lsst:  # LSST adds the subfilters' variances and leaves masks where they are
             share = np.full((1, 1, 1), number if one_variance else 1, np.float32)
             yield CellKernels(
@@ -149,6 +152,19 @@ def _kernels(
         here = LightRange(light[0][i], light[1][i], light[2][i], light[3][i])
         single, noise_y, noise_x = noise.astype(np.float32), noise_y - VARIANCE_MARGIN, noise_x - VARIANCE_MARGIN
         yield CellKernels(taps.astype(np.float32), *first, single, noise_y, noise_x, here)
+
+
+def _taps(model: DcrModel, dy: Float, dx: Float) -> Iterator[tuple[Float, Int, Int]]:
+    """By cell: taps of the subfilters' kernels, and the offsets along y and x of the first tap of each."""
+    number, half = model.num_subfilters, (model.degree + 1) // 2
+    (y_least, y_most), (x_least, x_most) = (_extremes(d, model.weights != 0) for d in (dy, dx))
+    y_low, x_low = (_whole(np.floor(least - half) + 1) for least in (y_least, x_least))
+    y_last, x_last = (_whole(np.ceil(most + half) - 1) for most in (y_most, x_most))
+    for i in range(len(dy)):
+        taps = np.empty((number, int(np.max(y_last[i] - y_low[i])) + 1, int(np.max(x_last[i] - x_low[i])) + 1))
+        for k in range(number):
+            dcr_taps(model.degree, dy[i], dx[i], model.weights[:, k], y_low[i, k], x_low[i, k], taps[k])
+        yield taps, y_low[i], x_low[i]
 
 
 def _extremes(d: Float, chosen: NDArray[np.bool_]) -> tuple[Float, Float]:

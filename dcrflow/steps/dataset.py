@@ -13,6 +13,7 @@ from dcrflow.base.masks import NO_DATA, flag_attributes
 from dcrflow.kernels.rounding import BLOCK, VARIANCE_BITS, round_pixels
 from dcrflow.planning.psf import PsfPlan
 from dcrflow.planning.template import TemplatePlan
+from dcrflow.steps.resample import correlation_of
 from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
 from dcrflow.view import accessor as accessor  # registers itself with xarray
 from dcrflow.view.thumbnails import preview
@@ -59,6 +60,7 @@ def template_dataset(
         "patches": [[p.tract, p.patch] for p in plan.patches],
         "dcr": dict(plan.applied),
         "refraction": plan.config.refraction,
+        "noise_correlation": np.round(correlation_of(plan), 5).tolist(),
         "config": plan.config.as_json(),
         "config_hash": plan.config.digest,
         "inputs": plan.url,

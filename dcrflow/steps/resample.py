@@ -6,25 +6,28 @@ spherical polygons), with their defaults. They work on surface brightness, so th
 relative area of the pixels. They know neither mask nor variance:
 
 * the mask is the OR over the four pixels around a place, or of ``nearest`` that of the pixel;
-* the variance is spread by the squared weights, of ``nearest`` and ``reproject-interp`` pixel by pixel; that of
-  ``reproject-adaptive`` and ``reproject-exact`` is resampled like the image and multiplied by the mean sum of their
-  squared weights at the detector's middle, which is found by resampling single bright pixels.
+* the variance of ``nearest`` is that of the pixel. With ``reproject-interp`` it is spread by the squared weights, times
+  what the correlation of the matched pixels' noise makes of it (`dcrflow.steps.noise`). That of ``reproject-adaptive``
+  and ``reproject-exact`` is resampled like the image and multiplied by what the detector's middle has of the noise,
+  which is found by resampling single bright pixels.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import reproject
 from numpy.typing import NDArray
+from scipy.signal import fftconvolve
 
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.mapping import PixelMap, map_pixels
 from dcrflow.geometry.pixel_frame import pixel_frame
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.kernels.interpolation import INTERPOLATIONS, Interpolation
+from dcrflow.kernels.noise import VarianceFactor
 from dcrflow.model.pixels import Pixels
+from dcrflow.planning.template import TemplatePlan
+from dcrflow.steps.noise import HALF, correlation_by_weights, factor_of, kept_of, pixel_correlation
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -32,15 +35,15 @@ Int = NDArray[np.int64]
 _PROBE = 16  # output pixels a side over which the squared weights are averaged
 
 
-def resample(interpolation: Interpolation, pixel_map: PixelMap, pixels: Pixels, box: Box, no_data: int) -> Pixels:
+def resample(plan: TemplatePlan, tract: int, pixels: Pixels, box: Box, no_data: int) -> Pixels:
     """Resample one tract's matched pixels to a tile of the detector; flux is conserved.
 
     Parameters
     ----------
-    interpolation : Interpolation
-        Without weights of its own: to the nearest pixel, or by `reproject`.
-    pixel_map : PixelMap
-        From detector to tract pixels.
+    plan : TemplatePlan
+        Its interpolation is without weights of its own: to the nearest pixel, or by `reproject`.
+    tract : int
+        Index into ``plan.tracts``.
     pixels : Pixels
         What `shift_subfilters` made, on the region that the tile needs.
     box : Box
@@ -53,16 +56,17 @@ def resample(interpolation: Interpolation, pixel_map: PixelMap, pixels: Pixels, 
     Pixels
         Of the tile; NaN and NO_DATA where the tract has no data.
     """
+    interpolation, pixel_map = plan.interpolation, plan.tracts[tract].pixel_map
     x, y, area = _coordinates(pixel_map, box)
     x, y = x - pixels.box.x0, y - pixels.box.y0
     if interpolation.reproject is None:
         image, variance, mask = _nearest(pixels, x, y, no_data)
     else:
-        variance, mask = _bilinear(pixels, x, y, no_data)
+        variance, mask = _bilinear(pixels, x, y, no_data, factor_of(plan, tract))
         stack = np.stack([pixels.image, pixels.variance]).astype(np.float64)
         image, resampled = reprojected(interpolation, stack, pixel_map.target, pixels.box, pixel_map.source, box)
         if interpolation.variance != "bilinear":
-            variance = resampled * _noise_factor(interpolation, pixel_map)
+            variance = resampled * _noise_factor(plan, tract)
     image, variance = area * image, area**2 * variance
     gone = (mask & no_data != 0) | ~np.isfinite(image)
     image[gone], variance[gone] = np.nan, np.nan
@@ -127,7 +131,9 @@ def _nearest(pixels: Pixels, x: Float, y: Float, no_data: int) -> tuple[Float, F
     return pixels.image[row, column].astype(np.float64), pixels.variance[row, column].astype(np.float64), mask
 
 
-def _bilinear(pixels: Pixels, x: Float, y: Float, no_data: int) -> tuple[Float, NDArray[np.int32]]:
+def _bilinear(
+    pixels: Pixels, x: Float, y: Float, no_data: int, factor: VarianceFactor
+) -> tuple[Float, NDArray[np.int32]]:
     """Variance spread by the squared bilinear weights; OR of the mask over the four pixels around each place."""
     row, column = np.floor(y), np.floor(x)
     v, u = y - row, x - column
@@ -137,6 +143,8 @@ def _bilinear(pixels: Pixels, x: Float, y: Float, no_data: int) -> tuple[Float, 
             (j, i), outside = _within(row + down, column + right, pixels)
             variance += (weight_y * weight_x) ** 2 * pixels.variance[j, i]
             mask |= np.where(outside, np.int32(no_data), pixels.mask[j, i])
+    for axis, fraction in enumerate((v, u)):
+        variance *= factor.at(axis, fraction) / ((1 - fraction) ** 2 + fraction**2)
     return variance, mask
 
 
@@ -148,17 +156,53 @@ def _within(row: Float, column: Float, pixels: Pixels) -> tuple[tuple[Int, Int],
     return (j, i), outside
 
 
-@lru_cache(maxsize=64)
-def _noise_factor(interpolation: Interpolation, pixel_map: PixelMap) -> float:
-    """Mean sum of the squared weights at the middle of the detector, from pixels that are one among zeros."""
+def correlation_of(plan: TemplatePlan) -> Float:
+    """Correlation of the noise of neighbouring pixels at the detector's middle, shape (7, 7), axes (y, x)."""
+    if plan.interpolation.reproject is None or plan.interpolation.variance == "bilinear":
+        return correlation_by_weights(plan)
+    found = probed_covariance(plan, 0)
+    return np.asarray(found / found[HALF, HALF])
+
+
+def _noise_factor(plan: TemplatePlan, tract: int) -> float:
+    """Mean variance at the middle of the detector, of matched pixels whose own is 1 and whose noise is correlated."""
+    return float(probed_covariance(plan, tract)[HALF, HALF])
+
+
+def probed_covariance(plan: TemplatePlan, tract: int) -> Float:
+    """Covariance of neighbouring output pixels, as `_noise_factor`; shape (7, 7), axes (y, x)."""
+    kept = kept_of(plan, tract)
+    if "probed" not in kept:
+        kept["probed"] = _probed(plan, tract)
+    found: Float = kept["probed"]
+    return found
+
+
+def _probed(plan: TemplatePlan, tract: int) -> Float:
+    pixel_map, interpolation = plan.tracts[tract].pixel_map, plan.interpolation
     middle = pixel_map.bbox
     box = Box(middle.x0 + middle.width // 2, middle.y0 + middle.height // 2, _PROBE, _PROBE)
     reach = interpolation.support
-    source_box = Box.around(*map_pixels(pixel_map.source, pixel_map.target, *box.outline())).grown(reach)
+    places = map_pixels(pixel_map.source, pixel_map.target, *box.outline())
+    source_box = Box.around(*places).grown(reach)
     y, x = np.mgrid[: source_box.height, : source_box.width]
-    combs = (y % reach * reach + x % reach == np.arange(reach**2)[:, None, None]).astype(np.float64)
+    number = y % reach * reach + x % reach  # which of the combs a pixel is a tooth of
+    combs = (number == np.arange(reach**2)[:, None, None]).astype(np.float64)
     weights = reprojected(interpolation, combs, pixel_map.target, source_box, pixel_map.source, box)
-    return float(np.sum(weights**2, axis=0).mean())
+    columns, rows = np.meshgrid(np.arange(box.x0, box.x1), np.arange(box.y0, box.y1))
+    u, v = map_pixels(pixel_map.source, pixel_map.target, columns.ravel().astype(float), rows.ravel().astype(float))
+    own = np.zeros((u.size, *source_box.shape))  # the weights of each output pixel: of each comb the nearest tooth
+    near = np.abs(y - (v - source_box.y0)[:, None, None]) <= reach / 2
+    near &= np.abs(x - (u - source_box.x0)[:, None, None]) <= reach / 2
+    which, j, i = np.nonzero(near)
+    own[which, j, i] = weights.reshape(reach**2, -1)[number[j, i], which]
+    correlated = fftconvolve(own, pixel_correlation(plan, tract)[None], mode="same", axes=(1, 2))
+    by_pair = (own.reshape(u.size, -1) @ correlated.reshape(u.size, -1).T).reshape([_PROBE] * 4)
+    inner = slice(HALF, _PROBE - HALF)
+    lags = range(-HALF, HALF + 1)
+    moved = (np.roll(by_pair, (-dy, -dx), axis=(2, 3))[inner, inner, inner, inner] for dy in lags for dx in lags)
+    found = np.array([np.einsum("yxyx->", m) for m in moved]).reshape(len(lags), len(lags)) / (_PROBE - 2 * HALF) ** 2
+    return np.asarray((found + found[::-1, ::-1]) / 2)  # of a pair either pixel may be the first
 
 
 def resample_psf_kernel(interpolation: Interpolation, kernel: Float, matrix: Float, size: int) -> Float:

@@ -8,9 +8,10 @@ from dcrflow.base.masks import NO_DATA
 from dcrflow.base.workspace import NEW_MEMORY, Workspace
 from dcrflow.geometry.box import Box
 from dcrflow.kernels.arrays import CoordinateGrid, MaskedImage
-from dcrflow.kernels.warp import warp_kernel, weight_table
+from dcrflow.kernels.warp import warp_kernel
 from dcrflow.model.pixels import Pixels
 from dcrflow.planning.template import TemplatePlan
+from dcrflow.steps.noise import table_of
 from dcrflow.steps.resample import resample
 from dcrflow.steps.results import Recorder, StepResult
 
@@ -42,13 +43,13 @@ def warp_tract(
     pixels, pixel_map = recorder.include(shifted), plan.tracts[tract].pixel_map
     no_data = 1 << plan.planes[NO_DATA]
     if plan.interpolation.weight is None:
-        return recorder.result(resample(plan.interpolation, pixel_map, pixels, box, no_data))
+        return recorder.result(resample(plan, tract, pixels, box, no_data))
     image, variance = (workspace.array(f"warp: {n} {tract}", box.shape, np.float32) for n in ("image", "variance"))
     mask = workspace.array(f"warp: mask {tract}", box.shape, np.int32)
     y, x, y0, x0 = pixel_map.nodes(box)
     warp_kernel(plan.interpolation)(
         MaskedImage(pixels.image, pixels.variance, pixels.mask), pixels.box.y0, pixels.box.x0,
-        CoordinateGrid(y, x, pixel_map.step, y0, x0), weight_table(plan.interpolation), no_data,
+        CoordinateGrid(y, x, pixel_map.step, y0, x0), table_of(plan, tract), no_data,
         MaskedImage(image, variance, mask),
     )  # fmt: skip
     return recorder.result(Pixels(box, image, variance, mask))
