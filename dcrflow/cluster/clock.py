@@ -17,11 +17,11 @@ from tornado.ioloop import IOLoop
 from dcrflow.compat.dask_timers import restart_timers
 
 _LOOK_EVERY = 1.0  # s
-_STEP = 0.5  # s back that count as the clock being set
+_STEP = 0.5  # s; a smaller step back is not taken for a clock that was set
 
 
 async def follow_clock() -> None:
-    """For as long as it runs: once the clock has been set back, all that this loop waits for begins anew."""
+    """Restart the timers of this event loop whenever the clock has been set back; runs until it is cancelled."""
     before = _ahead()
     while True:
         await asyncio.sleep(_LOOK_EVERY)
@@ -32,13 +32,14 @@ async def follow_clock() -> None:
 
 
 def _ahead() -> float:
-    """By how much the time of day is ahead of a clock that nobody sets, s."""
+    """Time of day minus a clock that nobody can set, s."""
     return time.time() - time.monotonic()
 
 
 @contextmanager
 def clock_followed(client: Client) -> Iterator[None]:
-    """Follow the clock in the loop of a client, which runs in another thread, as its local cluster does."""
+    """Follow the clock in the event loop of a client, which runs in a thread of its own and serves a local cluster
+    too."""
     loop = client.loop
     assert loop is not None  # a client that is open has one
     task = asyncio.run_coroutine_threadsafe(follow_clock(), loop.asyncio_loop)  # type: ignore[attr-defined]
@@ -49,7 +50,7 @@ def clock_followed(client: Client) -> Iterator[None]:
 
 
 class FollowsClock(WorkerPlugin):
-    """Every worker does, now and later."""
+    """Follows the clock in every worker, also in those that start later."""
 
     name = "dcrflow-follows-clock"
     idempotent = True

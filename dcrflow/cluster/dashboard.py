@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 
 def dashboard_hints(link: str, environment: Mapping[str, str] = os.environ, host: str | None = None) -> list[str]:
-    """Lines that say where the dashboard is: here, through a tunnel, or through Jupyter's proxy.
+    """Lines that tell the user how to open the dashboard: directly, through a tunnel, or through Jupyter's proxy.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Processes on this machine begin as copies of one that has imported what all of them need.
+"""A fork server: worker processes on this machine start as copies of a process that has imported what they need.
 
-Importing numba, dask, xarray and astropy takes seconds of a processor. A worker that is spawned does all of it again,
-at the start and whenever it takes the place of one that died; one that is forked off such a server is there at once.
+Importing numba, dask, xarray and astropy takes seconds of processor time. A spawned worker does all of it again, also
+when it replaces a worker that died. A worker that is forked from the server is ready at once.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from multiprocessing.context import BaseContext
 
 from dcrflow.compat.fork_server import kill_fork_server
 
-#: Not everywhere: elsewhere than on Linux, system libraries do not survive it.
+#: Only on Linux: on other systems libraries do not survive a fork.
 METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 
-#: What the C library reads as a process begins: all threads share one heap, see `dcrflow.cluster.memory`.
+#: The C library reads this when a process starts: all threads share one heap, see `dcrflow.cluster.memory`.
 ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}
 
 _IMPORTED = ["distributed.nanny", "dcrflow.graph"]
 
 
 def context() -> BaseContext:
-    """The multiprocessing context in which processes begin so."""
+    """The multiprocessing context whose processes start from the fork server."""
     found = get_context(METHOD)
     for name, value in ONE_HEAP.items():
         os.environ.setdefault(name, value)
@@ -38,9 +38,9 @@ def context() -> BaseContext:
 
 
 def begin() -> None:
-    """Start the server now, while this process imports all of the same; it ends with this process at the latest.
+    """Start the server now, so that it imports while this process does; it ends with this process at the latest.
 
-    Where many use one process, as notebooks do, leave it to the first process that is started.
+    In a process that does other things too, such as a notebook's, do not call this: the first worker starts the server.
     """
     if METHOD != "forkserver":
         return
@@ -48,20 +48,20 @@ def begin() -> None:
 
     context()
     for name, value in dask.config.get("distributed.nanny.pre-spawn-environ", {}).items():
-        os.environ.setdefault(name, str(value))  # as dask does before it starts workers: read when libraries are loaded
+        os.environ.setdefault(name, str(value))  # dask sets these too; libraries read them when loaded
     with deaf_to_interrupts():
         forkserver.ensure_running()
     atexit.register(_end)
 
 
 def _end() -> None:
-    """One that still imports would keep this process's output open until it is done."""
+    """Kill the server: while it imports, it would keep this process's output open."""
     kill_fork_server()
 
 
 @contextmanager
 def deaf_to_interrupts() -> Iterator[None]:
-    """Start processes that ignore Ctrl-C, which the terminal sends to all: this one decides what ends when."""
+    """Processes that start here ignore Ctrl-C, which a terminal sends to all: this process decides when they end."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

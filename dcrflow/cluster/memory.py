@@ -1,10 +1,10 @@
-"""How workers hold on to memory that they have freed.
+"""The memory allocator of workers: which freed memory they keep for the next template.
 
-Dask starts its workers with an allocator that gives every block of 128 KiB and more back to the system at once, so that
-their memory is seen to shrink; asking for it again, page by page, then takes a third of a template's time. These
-thresholds give large arrays back and keep what chunks are decoded in. All threads share one heap, where what one has
-freed the next one takes: with a heap each, every thread keeps memory that only it can use, two templates at a
-time take a fifth more memory and a tenth more time.
+dask sets the allocator of its workers so that every freed block of 128 KiB or more goes back to the system at once.
+Asking for it again, page by page, takes a third of a template's time. With the thresholds here large arrays still go
+back, and the smaller blocks in which chunks are decoded are kept. All threads share one heap, so that one thread can
+use what another has freed. With a heap for each thread, two templates at a time take a fifth more memory and a tenth
+more time.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import ctypes
 from distributed import Worker, WorkerPlugin
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # glibc's malloc.h
-_GIVEN_BACK = 4 << 20  # bytes of a block that is given back when it is freed
-_KEPT = 512 << 20  # bytes free at the end of the heap that are not
+_GIVEN_BACK = 4 << 20  # bytes; larger blocks go back to the system when they are freed
+_KEPT = 512 << 20  # bytes; so much free memory at the end of the heap is kept
 
 
 def set_thresholds() -> None:
-    """Set them in this process; where the allocator is not glibc's, nothing."""
+    """Set the thresholds in this process; does nothing where the allocator is not glibc's."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, TypeError, AttributeError):
@@ -30,7 +30,7 @@ def set_thresholds() -> None:
 
 
 class AllocatorThresholds(WorkerPlugin):
-    """Sets them in every worker, now and later."""
+    """Sets the thresholds in every worker, also in those that start later."""
 
     name = "dcrflow-allocator"
     idempotent = True

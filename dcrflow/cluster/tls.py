@@ -1,7 +1,7 @@
 """Certificates made for one run.
 
-Who reaches a dask scheduler's port may run any code as the user who started it: a graph is code. So what listens beyond
-this machine encrypts, and talks only to who has the key that was made for the run.
+Anybody who can reach the port of a dask scheduler can run any code as the user who started it, since a graph is code.
+So schedulers and workers encrypt, and talk only to those who have the key that was made for the run.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def read_certificates(directory: Path) -> Security:
 
 
 def security_of(directory: Path) -> Security:
-    """Security that names the files of a directory, whether they are there or not."""
+    """Security that names the files of a directory; they need not exist yet."""
     ca, cert, key = (str(directory / name) for name in _FILES)
     roles = {f"tls_{role}_{what}": path for role in ("client", "worker", "scheduler")
              for what, path in (("cert", cert), ("key", key))}  # fmt: skip

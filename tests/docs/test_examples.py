@@ -43,6 +43,7 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # distributed leaves a socket unclosed
 @pytest.mark.parametrize("name", SHOWN)
 def test_example(name: str, survey: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(survey)

@@ -58,7 +58,7 @@ def url_of(store: Any) -> str:
 
 
 def words_of(error: BaseException) -> str:
-    """An exception in one line: its type, and what it says; of a group, the first."""
+    """An exception in one line: its type and its message; of a group, those of the first one."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     said = redacted_text(" ".join(str(error).split()))
@@ -66,12 +66,12 @@ def words_of(error: BaseException) -> str:
 
 
 def remedy(error: BaseException) -> str:
-    """What to do about a store that cannot be written, to end a message with; empty where nobody knows."""
+    """How to mend a store that cannot be written, as the end of a message; empty if the cause is not known."""
     number = getattr(error, "errno", None)
     if number in (errno.ENOSPC, errno.EDQUOT):
         return "; free space there, then run again with --retry-failed"
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "; let yourself write there, then run again with --retry-failed"
+        return "; give yourself permission to write there, then run again with --retry-failed"
     return ""
 
 
@@ -173,7 +173,7 @@ def list_names(root: zarr.Group, paths: Iterable[str]) -> list[list[str]]:
 def group_attributes(root: zarr.Group, paths: Iterable[str]) -> list[dict[str, Any] | None]:
     """Attributes of groups at some paths, relative to a store's root group: one small read each, many at a time.
 
-    None where there is no group, or one whose metadata was not wholly written.
+    None where there is no group, or a group whose metadata is incomplete.
     """
 
     async def one(path: str, gate: asyncio.Semaphore) -> dict[str, Any] | None:

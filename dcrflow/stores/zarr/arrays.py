@@ -21,12 +21,12 @@ from dcrflow.compat.zarr_pipeline import fused_pipeline
 from dcrflow.geometry.box import Box
 from dcrflow.stores.zarr.access import words_of
 
-#: What decoding raises for a chunk that is damaged; what stores raise for one that cannot be had is none of them.
+#: Errors of decoding a damaged chunk. Stores raise other errors for a chunk that cannot be read.
 UNDECODABLE = (ValueError, RuntimeError, zlib.error)
 
 CHUNK = 512  # pixels a side of an inner chunk: 1 MiB of float32
-GAP = 1 << 16  # bytes between two chunks of a shard that are read rather than asked around
-COADD_CHUNK = 256  # of coadds, which are read under turned detectors: of 512 px, a third more would be read
+GAP = 1 << 16  # bytes; a smaller gap between two chunks of a shard is read, which is faster than two requests
+COADD_CHUNK = 256  # pixels; with 512, a third more of a coadd would be read under a rotated detector
 
 
 def reading() -> AbstractContextManager[Any]:

@@ -1,9 +1,10 @@
-"""Object stores as they are: what they say is not there may be there.
+"""Object stores that answer "not found" for objects that exist.
 
-zarr takes a chunk that its store does not have for the fill value: no data. An overloaded object store that answers 404
-where it means "not now" would silently cost pixels. So a key counts as missing only if it is not listed either, and
-whatever else meets a 404 is tried again. Timeouts, 5xx and 429 the clients (obstore, s3fs) try again themselves, but
-for writes and deletions that may have happened all the same: nothing here minds if those happen twice.
+zarr reads a missing chunk as its fill value, which means no data. An overloaded object store may answer 404 for an
+object that it cannot deliver now, and pixels would be lost silently. So a key counts as missing only if it is not
+listed either; any other request that meets a 404 is repeated. The clients (obstore, s3fs) repeat requests after
+timeouts, 5xx and 429 themselves, except writes and deletions, which may have happened. These are repeated here: doing
+them twice is harmless.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore, StorePath, Wrappe
 from dcrflow.base.addresses import redacted_text
 
 _WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds between the tries
-_ENOUGH = 30.0  # seconds after which there is no other try: the client has tried long enough itself
+_ENOUGH = 30.0  # seconds; after these a request is not repeated, since the client has repeated it itself
 
 
 class DependableStore(WrapperStore[Store]):
-    """A store whose "not found" has been checked.
+    """A store that checks a "not found" against its listing.
 
     Raises
     ------
     OSError
-        On reading what is listed but cannot be had, after 8 tries in 6 seconds.
+        If a key is listed but cannot be read, after 8 tries in 6 seconds.
     """
 
     def __str__(self) -> str:
@@ -50,7 +51,7 @@ class DependableStore(WrapperStore[Store]):
             if wait is None:
                 break
             await asyncio.sleep(wait)
-        if listed is None:  # this store cannot list; so often it says no
+        if listed is None:  # this store cannot list, and has said no each time
             return None
         raise OSError(
             f"{key} is listed in {self}, but {len(_WAITS) + 1} requests for it found nothing; try again later"
@@ -77,7 +78,8 @@ class DependableStore(WrapperStore[Store]):
         await _patiently(lambda: self._store.set_if_not_exists(key, value))
 
     async def delete(self, key: str) -> None:
-        """Until it is no longer listed: deleting what is "not found" is no error to zarr."""
+        """Delete a key until it is no longer listed: for zarr it is not an error to delete a key that is "not
+        found"."""
         for wait in (*_WAITS, 0.0):
             await _patiently(lambda: self._store.delete(key))
             if not await self._listed(key):
@@ -109,11 +111,11 @@ class DependableStore(WrapperStore[Store]):
             yield name
 
     async def _listed(self, key: str) -> bool | None:
-        """Whether a key is listed; None if that cannot be told."""
+        """Whether a key is listed; None if the store cannot list."""
         folder, _, name = key.rpartition("/")
         try:
             return name in [found async for found in self.list_dir(folder)]
-        except Exception:  # by HTTP alone nothing can be listed, and each client says so in its own way
+        except Exception:  # plain HTTP cannot list; each client raises its own error
             return None
 
 
@@ -132,7 +134,7 @@ async def _collected(found: AsyncIterator[str]) -> list[str]:
 
 
 async def _patiently[T](request: Callable[[], Awaitable[T]]) -> T:
-    """Try again what may go well the next time."""
+    """Make a request; repeat it after errors that may be temporary."""
     began = time.monotonic()
     for wait in _WAITS:
         try:
@@ -145,9 +147,10 @@ async def _patiently[T](request: Callable[[], Awaitable[T]]) -> T:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether it is a 404, which is none for what does not depend on anything being there, or no answer came.
+    """Whether an error may be temporary: no answer came, or a 404 for a request that needs no object to exist.
 
-    obstore has a class for a 404, but not where it lists, and one for all that is not an answer: told by its words.
+    obstore raises classes of its own, and not the same one for a 404 in a listing. So they are recognised by their
+    text.
     """
     if isinstance(error, OSError):
         return not isinstance(error, PermissionError | FileExistsError)
