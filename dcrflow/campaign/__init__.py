@@ -1,4 +1,4 @@
-"""Many templates on a dask client: a bounded window in flight, each written as it is finished, nothing lost."""
+"""Campaigns: many templates on a dask client, a limited number at a time, each written when it is finished."""
 
 from __future__ import annotations
 

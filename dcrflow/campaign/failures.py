@@ -1,4 +1,4 @@
-"""What went wrong: in the code and its input, or with the machines."""
+"""Causes of failures: the code and its inputs, or the machines."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from distributed import Client, Future, KilledWorker
 from dcrflow.base.addresses import redacted_text
 from dcrflow.base.errors import DcrflowError, shortened
 
-_MEMORY = "worker-restart-memory"  # topic under which dask's nannies tell that they restarted a worker for its memory
+_MEMORY = "worker-restart-memory"  # topic of dask's events for workers restarted for their memory
 
 
 @dataclass(frozen=True)
 class VisitFailure:
-    """The kind and the words of an error."""
+    """Class and message of an error."""
 
     kind: str
     message: str
 
     @classmethod
     def of(cls, error: BaseException) -> VisitFailure:
-        """From an exception, its notes included, in one line."""
+        """From an exception; its message and notes become one line."""
         words = [str(error) or type(error).__name__, *getattr(error, "__notes__", ())]
         if not isinstance(error, DcrflowError) and error.__traceback__ is not None:
             last = traceback.extract_tb(error.__traceback__)[-1]
@@ -36,7 +36,7 @@ class VisitFailure:
 
 
 def machine_trouble(client: Client, future: Future[Any]) -> VisitFailure | None:
-    """What happened to the machines, if it was they who failed and not the work; None otherwise."""
+    """The failure, if workers or machines caused it; None if the task itself raised."""
     if future.status in ("cancelled", "lost"):
         return VisitFailure("WorkersLost", f"the task was {future.status}: the scheduler lost the workers that had it")
     error = future.exception()

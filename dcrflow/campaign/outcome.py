@@ -1,4 +1,4 @@
-"""How a campaign stands, and how it ended."""
+"""Progress and result of a campaign."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ class Failure:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a campaign is; given to its progress callback.
+    """Progress of a campaign, given to its progress callback.
 
     Parameters
     ----------
     total, skipped, running : int
-        Detector-visits asked for, done before, in flight.
+        Numbers of detector-visits: requested, already complete, in flight.
     done : mapping of str to int
-        By status, in this run.
+        Numbers of detector-visits that ended in this run, by status.
     elapsed : float
         Seconds.
     lost : int
         Templates begun again because their workers died.
     workers : int
-        That the cluster had a moment ago.
+        Workers of the cluster, at most a second ago.
     damaged : int
         Complete templates, of this run or done before, that lack what is damaged in the coadds.
     """
@@ -58,7 +58,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class CampaignResult:
-    """How a campaign ended.
+    """Result of a campaign.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class CampaignResult:
     elapsed : float
         Seconds.
     stopped : str
-        Why it stopped before it had begun all of them; empty if it did not.
+        Why it stopped before all were begun; empty if it did not stop.
     lost : int
         Templates begun again because their workers died.
     damaged : int

@@ -1,4 +1,4 @@
-"""dask's performance report of a run, in windows: one report keeps 100,000 tasks and forgets the rest."""
+"""dask's performance reports of a run: several, since one report keeps only the last 100,000 tasks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PerformanceReports:
             self._current = None
 
     def count(self, tasks: int) -> None:
-        """So many more tasks were submitted."""
+        """Count tasks that were submitted; begins a new report when the current one is full."""
         self._tasks += tasks
         if self._current is not None and self._tasks > TASKS:
             self.__exit__(None, None, None)

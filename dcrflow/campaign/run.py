@@ -178,7 +178,7 @@ class _Campaign:
     known_until: float = 0.0
 
     def run(self, to_do: Iterator[DetectorVisit], window: int | None) -> None:
-        """Keep the window full until there is nothing left, or a reason to stop; then wait for what is in flight."""
+        """Submit templates until none is left or there is a reason to stop; then wait for those in flight."""
         finished = as_completed(with_results=False)
         self.tell()
         while True:
@@ -201,14 +201,14 @@ class _Campaign:
             self.stopped = ""  # it was all done anyway
 
     def threads(self) -> Mapping[str, int]:
-        """Of each worker; asked for once a second, or until there are any."""
+        """Threads of each worker; the scheduler is asked at most once a second, unless there are no workers yet."""
         now = time.monotonic()
         if now > self.known_until or not self.known:
             self.known, self.known_until = self.client.nthreads(), now + 1.0
         return self.known
 
     def to_do(self, rows: Sequence[Row], overwrite: bool, retry_failed: bool) -> Iterator[DetectorVisit]:
-        """The detector-visits that are still to be made, looked up one by one as the window moves."""
+        """The detector-visits that are still to be made; the store is asked for each when its turn comes."""
         lookup = Lookup(self.store, self.coadds, self.config, overwrite, retry_failed)
         for row in rows:
             if isinstance(row, BadVisit):
@@ -236,13 +236,13 @@ class _Campaign:
         self.damage.update(record.damage)
 
     def begin(self, visit: DetectorVisit) -> Future[Any] | None:
-        """Plan one template and hand it to the cluster; None if it ended at the plan."""
+        """Plan one template and submit it; None if planning failed."""
         try:
             plan = plan_template(self.coadds, visit, self.config)
         except NoOverlapError as error:
             self.end_without_overlap(visit, VisitFailure.of(error))
             return None
-        except Exception as error:  # whatever it is, it is this detector-visit's alone
+        except Exception as error:  # any error here fails this detector-visit only
             self.fail(visit, VisitFailure.of(error))
             return None
         return self.submit(_InFlight(visit, plan, time.monotonic()))
@@ -256,7 +256,7 @@ class _Campaign:
         return future
 
     def end(self, future: Future[Any]) -> Future[Any] | None:
-        """Write down how one template ended; gives its new future if it is begun again."""
+        """Record how one template ended; returns its new future if it is begun again."""
         template = self.pending.pop(future)
         elapsed = time.monotonic() - template.since
         record = _result(future)
@@ -293,7 +293,7 @@ class _Campaign:
         provenance, error = self.provenance(visit), failure.as_attribute()
         try:
             record = self.store.write_status(visit.visit, visit.detector, "failed", provenance, error=error)
-        except TemplateStoreError:  # a full disk: it has no status, and the next run begins it again
+        except TemplateStoreError:  # such as a full disk: without a status, the next run makes it again
             record = TemplateRecord(
                 visit.visit, visit.detector, "failed", None, self.config.digest, self.coadds.url, error
             )
@@ -302,7 +302,7 @@ class _Campaign:
         self.note(record)
 
     def note(self, record: TemplateRecord, **more: Any) -> None:
-        """Count how a detector-visit ended, and put it in the journal."""
+        """Count how a detector-visit ended, and add a line to the journal."""
         self.done[record.status] += 1
         self.count_damage(record)
         said = {"coverage": record.coverage, "error": record.error, "damage": record.damage or None}
@@ -313,7 +313,7 @@ class _Campaign:
         )  # fmt: skip
 
     def provenance(self, visit: Row) -> dict[str, Any]:
-        """Attributes that every entry of the output store has, whatever became of it."""
+        """Attributes that every entry of the output store has, complete or not."""
         found = {"config": self.config.as_json(), "config_hash": self.config.digest, "inputs": self.coadds.url}
         if isinstance(visit, DetectorVisit):
             found |= {"instrument": visit.instrument, "band": visit.band}

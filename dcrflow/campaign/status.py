@@ -1,4 +1,4 @@
-"""What a campaign would do, and what became of one: figures for people, without pixels."""
+"""What a campaign would do, and the status of one that ran; reads no pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dcrflow.stores.visits.tables import BadVisit
 
 @dataclass(frozen=True)
 class Planned:
-    """What a run would do for one detector-visit: a plan, or the reason that there is none."""
+    """The plan of one detector-visit, or the reason why there is none."""
 
     visit: int
     detector: int
@@ -48,7 +48,7 @@ def plan_campaign(
 
 @dataclass(frozen=True)
 class CampaignStatus:
-    """What became of a campaign.
+    """Status of a campaign.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class CampaignStatus:
     missing: tuple[tuple[int, int], ...]
 
     def count(self, status: str) -> int:
-        """How many have this status."""
+        """Number of detector-visits with this status."""
         return len(self.missing) if status == "missing" else sum(r.status == status for r in self.records)
 
     @property

@@ -1,15 +1,15 @@
-"""When to begin no more: because somebody says so, or because the time is nearly up."""
+"""When a campaign stops beginning templates: on request, or before its walltime ends."""
 
 from __future__ import annotations
 
 import time
 from threading import Event
 
-_FIRST = 60.0  # seconds that the first templates are taken to need, compilation included
+_FIRST = 60.0  # seconds; assumed for a first template, compilation included
 
 
 class Deadline:
-    """The end of the time there is; nothing is begun that would not be finished by then.
+    """A walltime: no template is begun that would not be finished in time.
 
     Parameters
     ----------
@@ -22,17 +22,17 @@ class Deadline:
         self._longest = 0.0
 
     def took(self, elapsed: float) -> None:
-        """A template took so long, from its submission to its end."""
+        """Record the seconds that a template took from submission to end."""
         self._longest = max(self._longest, elapsed)
 
     @property
     def is_near(self) -> bool:
-        """Whether one more template, taking half as long again as the longest so far, might not be finished."""
+        """Whether one more template might not be finished, if it takes half as long again as the longest so far."""
         return time.monotonic() + 1.5 * (self._longest or _FIRST) > self._end
 
 
 class Stop:
-    """Asks a campaign to begin no more and finish what is in flight; set from anywhere.
+    """Asks a campaign to begin no more templates and to finish those in flight; any thread may set it.
 
     Parameters
     ----------
@@ -45,17 +45,17 @@ class Stop:
         self.deadline = None if walltime is None else Deadline(walltime)
 
     def set(self) -> None:
-        """Ask."""
+        """Ask the campaign to stop."""
         self._event.set()
 
     @property
     def is_set(self) -> bool:
-        """Whether somebody asked."""
+        """Whether a stop was requested."""
         return self._event.is_set()
 
     @property
     def reason(self) -> str:
-        """Why to begin no more; empty while there is no reason."""
+        """Why the campaign stops; empty as long as it does not."""
         if self._event.is_set():
             return "interrupted"
         if self.deadline is not None and self.deadline.is_near:

@@ -1,4 +1,4 @@
-"""Is every template in a store what was written, and does it hold together?"""
+"""Check that every template in a store is what was written, and that its parts agree."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _problems(store: TemplateStore, record: TemplateRecord) -> Iterator[str]:
     try:
         damaged = store.damaged(record.visit, record.detector)
         template = store.read(record.visit, record.detector)
-    except Exception as error:  # whatever a damaged store makes of the libraries that read it
+    except Exception as error:  # a damaged store can cause any error in the libraries that read it
         yield f"it cannot be opened: {type(error).__name__}: {' '.join(str(error).split())}"
         return
     for name in damaged:

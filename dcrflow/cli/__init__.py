@@ -1,4 +1,4 @@
-"""The command line: it parses, calls, and shows; what it shows is made elsewhere."""
+"""The command line: parses arguments, calls the library and prints its results."""
 
 from dcrflow.cli.app import main
 

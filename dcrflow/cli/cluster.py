@@ -1,4 +1,4 @@
-"""dcrflow cluster: what a cluster would be, and the certificates for one."""
+"""``dcrflow cluster``: what would be submitted for a cluster, its fields, and certificates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def show_cluster(kind: Kind) -> None:
 def fields(
     kind: Annotated[str | None, typer.Argument(help="One kind; all of them otherwise.", show_default=False)] = None,
 ) -> None:
-    """List what a cluster's YAML file can say."""
+    """List the fields of a cluster's YAML file."""
     from dcrflow.cluster import KINDS
 
     show.fields({k: model for k, model in KINDS.items() if kind in (None, k)})
@@ -36,7 +36,7 @@ def fields(
 def certificates(
     directory: Annotated[Path, typer.Argument(help="Where to; on a shared file system.", show_default=False)],
 ) -> None:
-    """Make TLS certificates for one run, and print how dask's own commands come to use them."""
+    """Make TLS certificates for one run, and print the variables by which dask's own commands use them."""
     from dcrflow.cluster.tls import environment, write_certificates
 
     write_certificates(directory)

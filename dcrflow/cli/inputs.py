@@ -1,4 +1,4 @@
-"""From what the command line names to coadds and detector-visits: stores, tables, files, a Butler repository."""
+"""Open the coadds and detector-visits that the command line names: stores, tables, files, a Butler repository."""
 
 from __future__ import annotations
 

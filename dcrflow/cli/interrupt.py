@@ -1,4 +1,4 @@
-"""Ctrl-C: once to stop in good order, twice to leave at once."""
+"""Ctrl-C: the first stops in good order, the second ends at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands show: progress, tables, results."""
+"""Output of the commands: progress, tables, results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _COLOURS = {"complete": "green", "planned": "green", "no-overlap": "yellow", "fa
 
 
 def said(text: object) -> str:
-    """Text that came from outside, to be printed as it is: one line, no markup, nothing that a terminal obeys."""
+    """Text from outside, safe to print: one line, without markup or control characters."""
     return escape(one_line(text))
 
 
@@ -170,7 +170,7 @@ class CampaignDisplay:
 
 
 def result(ended: campaign.CampaignResult, url: str) -> None:
-    """How a run ended, and what to do next."""
+    """Print how a run ended, and what to do next."""
     parts = [f"[green]{ended.complete} complete[/]"]
     if ended.skipped:
         parts.append(f"{ended.skipped} done before")
@@ -328,7 +328,7 @@ def survey(made: SimulatedSurvey) -> None:
 
 
 def fields(models: Mapping[str, type[BaseModel]]) -> None:
-    """What clusters' YAML files can say."""
+    """Print the fields of clusters' YAML files."""
     for kind, model in models.items():
         table = Table("field", "default", "", title=f"kind: {kind}", title_justify="left")
         for name, info in model.model_fields.items():

@@ -1,4 +1,4 @@
-"""``dcrflow verify``: is every template what was written?"""
+"""``dcrflow verify``: check that every template is what was written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What DCR matching gains: residuals around stars, without and with it."""
+"""Residuals around stars with unmatched and with DCR-matched templates."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _IGNORED = ("BAD", "SAT", "CR", "EDGE", "SUSPECT", "NO_DATA", "INTRP")
 
 @dataclass(frozen=True)
 class Gain:
-    """What one detector-visit gained.
+    """Residuals of one detector-visit.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Gain:
 
     @property
     def excess_ratio(self) -> float:
-        """The same of what exceeds the noise, in quadrature; infinite where nothing does."""
+        """Unmatched over matched, both with the noise subtracted in quadrature; infinite if nothing is left."""
         rest = self.matched**2 - self.noise**2
         return float(np.sqrt((self.unmatched**2 - self.noise**2) / rest)) if rest > 0 else float("inf")
 

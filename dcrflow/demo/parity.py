@@ -1,4 +1,4 @@
-"""dcrflow beside the LSST pipeline's own output: the README's parity table.
+"""Compare dcrflow with the LSST pipeline's own output: the README's parity table.
 
 python -m dcrflow.demo.parity DIRECTORY
 
@@ -35,7 +35,7 @@ from dcrflow.stores.visits.tables import read_visits
 
 Float = NDArray[np.float64]
 
-#: LSST's way of doing it.
+#: LSST's settings.
 AS_LSST = TemplateConfig(dcr="split", rotation="boresight", warp="lanczos3", combine="variance", fill=0.0)
 
 INTERPOLATION = 100  # detector pixels over which LSST interpolates coordinates linearly

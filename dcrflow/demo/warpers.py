@@ -1,4 +1,4 @@
-"""What each warper does to a star and to noise: the README's table.
+"""Measure what each warper does to stars and to noise: the README's table.
 
 python -m dcrflow.demo.warpers
 

@@ -106,7 +106,7 @@ def draw_coadd(sources: Catalogue, wcs: SkyWcs, box: Box, band: Band, psf: Psf) 
 def draw_science(
     sources: Catalogue, visit: DetectorVisit, band: Band, psf: Psf, *, dcr: bool = True, box: Box | None = None
 ) -> Float:
-    """Draw the image of a detector-visit, each wavelength where the air puts it.
+    """Draw the image of a detector-visit, with each wavelength displaced by refraction.
 
     The displacement is relative to the refraction at the band's effective wavelength: that light is where the WCS
     says. Amount and direction are those at the source's own position.
@@ -212,7 +212,7 @@ def _places(sources: Catalogue, wcs: SkyWcs, box: Box, psf: Psf) -> Iterator[tup
     good = np.isfinite(x) & np.isfinite(y)
     near, x, y = near[good], x[good], y[good]
     matrices = local_matrix(wcs, x, y)
-    # of the scale at the source, so that a source's stamp is the same in whatever box it is drawn
+    # from the scale at the source, so that its stamp does not depend on the box in which it is drawn
     half = np.ceil(reach[near] / np.sqrt(np.abs(np.linalg.det(matrices)))).astype(int)
     for i, index in enumerate(near):
         cx, cy, r = round(float(x[i])), round(float(y[i])), int(half[i])

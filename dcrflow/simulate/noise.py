@@ -1,4 +1,4 @@
-"""Noise and defects, by seed and place: two patches that overlap see the same noise and the same holes there."""
+"""Noise and defects by seed and position: overlapping patches have the same noise and defects where they overlap."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DETECTED_SIGMA = 5.0
 
 @dataclass(frozen=True, eq=False)
 class Defects:
-    """Pixels that are not what the sky sent.
+    """Defects of an image: missing pixels and added light.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def plane(*names: str) -> np.int32:
 
 
 def white_noise(key: tuple[int, ...], box: Box) -> NDArray[np.float32]:
-    """Standard normal noise on a region of an endless pixel grid: equal keys, equal noise at equal pixels.
+    """Standard normal noise on a region of an unbounded pixel grid; equal keys give equal noise at equal pixels.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def observed(
 
 
 def coadd_defects(key: tuple[int, ...], whole: Box, box: Box, per_megapixel: float) -> Defects:
-    """Round defects of a coadd: one in three a hole without data, the others interpolated saturated cores.
+    """Round defects of a coadd: a third have no data, the others are interpolated saturated cores.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def coadd_defects(key: tuple[int, ...], whole: Box, box: Box, per_megapixel: flo
     x = rng.uniform(whole.x0, whole.x1 - 1, number)
     y = rng.uniform(whole.y0, whole.y1 - 1, number)
     radius = rng.uniform(1.5, 6.0, number)
-    hole = rng.random(number) < 1 / 3
+    no_data = rng.random(number) < 1 / 3
     out = _no_defects(box)
     for i in range(number):
         part = Box.around(x[i] + np.array([-radius[i], radius[i]]), y[i] + np.array([-radius[i], radius[i]]))
@@ -126,9 +126,9 @@ def coadd_defects(key: tuple[int, ...], whole: Box, box: Box, per_megapixel: flo
         yy, xx = np.mgrid[part.y0 : part.y1, part.x0 : part.x1]
         inside = np.hypot(xx - x[i], yy - y[i]) <= radius[i]
         where = part.slices(box)
-        if hole[i]:
+        if no_data[i]:
             out.missing[where] |= inside
-        out.mask[where] |= np.where(inside, plane("NO_DATA") if hole[i] else plane("SAT", "INTRP"), np.int32(0))
+        out.mask[where] |= np.where(inside, plane("NO_DATA") if no_data[i] else plane("SAT", "INTRP"), np.int32(0))
     return out
 
 

@@ -35,7 +35,7 @@ _COADD_NOISE, _COADD_DEFECTS, _SCIENCE_NOISE, _SCIENCE_DEFECTS = 2, 3, 4, 5
 
 
 class OutputExistsError(DcrflowError, FileExistsError):
-    """There is something already where the survey is to be written."""
+    """The place where the survey is to be written is not empty."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _make_room(directory: Path, overwrite: bool) -> None:
 
 
 def _units(tracts: tuple[Tract, ...], visits: tuple[DetectorVisit, ...]) -> list[_Unit]:
-    """All work, the largest first: that evens out the workers' loads."""
+    """All units of work, the largest first, which balances the load of the workers."""
     units = [
         _Unit(f"tract {tract.tract} patch {patch.patch}", patch.bbox.area, patch=(index, patch.patch))
         for index, tract in enumerate(tracts)

@@ -1,4 +1,4 @@
-"""What a simulated survey is: its configuration, and the tracts and detector-visits that follow from it."""
+"""Configuration of a simulated survey, and the tracts and detector-visits that follow from it."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class SurveyConfig(BaseModel):
 def spread_visits(number: int) -> tuple[VisitConfig, ...]:
     """Visits that differ in everything: airmass, parallactic angle, rotation, dither, place in the focal plane, air."""
     steps = np.arange(number)
-    golden = (np.sqrt(5.0) - 1) / 2  # its multiples spread evenly over a circle, however many there are
+    golden = (np.sqrt(5.0) - 1) / 2  # its multiples are spread evenly over a circle for any number of visits
     return tuple(
         VisitConfig(
             zenith_angle=round(float(20 + 40 * ((0.35 + i * golden) % 1)), 2),

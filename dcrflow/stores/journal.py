@@ -1,4 +1,4 @@
-"""The journal of an output store: one JSON line for each thing that happened, in the order of a run.
+"""The journal of an output store: one JSON line per event, in the order of a run.
 
 It is a log to read and search, and the summary that a status is made from without opening every template. A local store
 keeps one growing file a run, ``.dcrflow/<run>.jsonl``; an object store, where nothing grows, one object for each batch.
@@ -25,11 +25,11 @@ from dcrflow.compat.zarr_sync import sync
 from dcrflow.stores.zarr.access import url_of, words_of
 
 FOLDER = ".dcrflow"
-_BATCH, _SECONDS = 500, 5.0  # an object store gets an object when so many lines are waiting, or for so long
+_BATCH, _SECONDS = 500, 5.0  # an object store gets an object after so many lines, or so many seconds
 
 
 class Journal:
-    """One run's lines; use it as a context, so that nothing is left waiting.
+    """The lines of one run. Use it as a context, so that all lines are written at the end.
 
     Parameters
     ----------
@@ -44,22 +44,22 @@ class Journal:
         self._waiting: list[str] = []
         self._flushed = time.monotonic()
         self._batches = 0
-        self.lost: OSError | None = None  #: why lines are still waiting that should be written
+        self.write_error: OSError | None = None  #: why lines could not be written so far
 
     def __enter__(self) -> Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.flush()
-        if self.lost is not None:
+        if self.write_error is not None:
             warnings.warn(
                 f"{len(self._waiting)} lines of the journal could not be written to {url_of(self._root.store_path)}: "
-                f"{words_of(self.lost)}; the templates are as they are: `dcrflow status --scan` looks at each",
+                f"{words_of(self.write_error)}; the templates are as they are: `dcrflow status --scan` looks at each",
                 stacklevel=2,
             )
 
     def add(self, event: str, **entry: Any) -> None:
-        """Write one line down: what happened, when (UTC), and whatever else there is to say."""
+        """Add a line: the event, its time (UTC), and further entries."""
         line = {
             "time": datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds"),
             "event": event,
@@ -71,19 +71,16 @@ class Journal:
             self.flush()
 
     def flush(self) -> None:
-        """Get the waiting lines into the store; where it cannot be written (a full disk), they wait on.
-
-        A run does not end for its log.
-        """
+        """Write the waiting lines. If that fails (a full disk), they are kept for the next time: the run goes on."""
         if not self._waiting:
             return
         self._flushed = time.monotonic()
         try:
             self._write(("\n".join(self._waiting) + "\n").encode())
         except OSError as error:
-            self.lost = error
+            self.write_error = error
             return
-        self.lost = None
+        self.write_error = None
         self._waiting.clear()
 
     def _write(self, text: bytes) -> None:
@@ -102,14 +99,14 @@ class Journal:
                 if written < len(text):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
             except OSError:
-                file.truncate(before)  # no half lines: they are all written again
+                file.truncate(before)  # all lines are written again, so no part of them may stay
                 raise
 
 
 def entries(root: zarr.Group) -> Iterator[Mapping[str, Any]]:
     """All lines, each with its ``run``, in order; one cut short by a crash is passed over.
 
-    Which of two runs was later is for nobody's clock to say.
+    Runs are not in the order of time, since clocks of different machines may differ.
     """
 
     async def texts() -> list[tuple[str, bytes]]:

@@ -1,1 +1,1 @@
-"""What people look at: figures, notebook cards, thumbnails, and `template.dcrflow`."""
+"""Figures, notebook cards, thumbnails, and `template.dcrflow`."""

@@ -1,4 +1,4 @@
-"""``template.dcrflow``: what a template can be asked, beyond its arrays.
+"""``template.dcrflow``: the PSF and figures of a template.
 
 Works on a template that was just built, lazy or not, and on one that was read from a store. ``import dcrflow``
 registers it with xarray, before or after xarray is imported: so this module imports only what xarray has imported
@@ -148,7 +148,7 @@ class TemplateAccessor:
             )
 
     def _dcr(self, spectrum: str | Sequence[float] | tuple[ArrayLike, ArrayLike]) -> tuple[Float, Float, Float]:
-        """Shifts (dy, dx) of a spectrum's light by wavelength, detector pixels, and the share of it that each has."""
+        """Shifts (dy, dx), detector pixels, of a spectrum's light by wavelength, and the share of the light at each."""
         about = self._template.attrs["dcr"]["spread"]
         dy, dx = np.array(about["shift"]).T
         by_subfilter, flat = np.array(about["weights"]), np.array(about["flat"])

@@ -1,4 +1,4 @@
-"""Figures of how a template comes about: the footprint on the sky, and what the DCR does to each subfilter.
+"""Figures of how a template is made: tracts, patches and detectors on the sky, and the DCR of each subfilter.
 
 As in `dcrflow.view.plots`, every function draws with matplotlib (extra ``plot``) and returns the axes it drew on.
 """
