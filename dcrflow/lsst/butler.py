@@ -22,7 +22,8 @@ from dcrflow.lsst.convert import box_of, observation_row, wcs_of
 from dcrflow.lsst.handles import HandleCoadds, SubfilterCoadd, Subfilters
 from dcrflow.lsst.subfilters import subfilters_of_coadd
 from dcrflow.model.visit import DetectorVisit
-from dcrflow.stores.visits.tables import BadVisit, detector_visit
+from dcrflow.stores.visits.rows import detector_visit
+from dcrflow.stores.visits.tables import BadVisit
 
 SCHEME = "butler:"
 

@@ -21,7 +21,7 @@ from dcrflow.physics.refraction import Weather
 from dcrflow.planning.template import plan_template
 from dcrflow.planning.tiles import TilePart
 from dcrflow.steps import load_patch, shift_subfilters
-from dcrflow.stores.visits.tables import detector_visit
+from dcrflow.stores.visits.rows import detector_visit
 
 _COMPONENTS = ("image", "mask", "variance", "bbox", "psf", "wcs", "photoCalib", "visitInfo")
 _ANYWHERE = {

@@ -32,7 +32,7 @@ from dcrflow.lsst.convert import (
     wcs_of,
 )
 from dcrflow.lsst.repository import observation_info
-from dcrflow.stores.visits.tables import detector_visit
+from dcrflow.stores.visits.rows import detector_visit
 
 BOX = Box(-20, 35, 60, 40)
 

@@ -14,7 +14,7 @@ from zarr.storage import MemoryStore
 import dcrflow
 from dcrflow.base.errors import DcrflowError
 from dcrflow.stores.coadds.store import open_coadds
-from dcrflow.stores.visits.tables import detector_visit
+from dcrflow.stores.visits.rows import detector_visit
 
 NAN, INFINITE = float("nan"), float("inf")
 ABSENT = object()

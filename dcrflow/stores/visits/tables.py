@@ -15,30 +15,12 @@ from astropy import units as u
 from astropy.table import QTable, Table
 from astropy.time import Time
 
-from dcrflow.base.errors import DcrflowError, VisitTableError, brief
+from dcrflow.base.errors import DcrflowError, VisitTableError
 from dcrflow.geometry import sphere
-from dcrflow.geometry.box import Box
-from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.model.visit import DetectorVisit
-from dcrflow.physics.observation import Observation, altitude_and_parallactic_angle, check_mjd
-from dcrflow.physics.refraction import Weather
-from dcrflow.stores.visits.altitudes import stated_altitude
 from dcrflow.stores.visits.exposures import exposure_files, id_in_name, read_exposure_rows
+from dcrflow.stores.visits.rows import REQUIRED, UNITS, detector_visit, integer_or
 
-_REQUIRED = ("instrument", "visit", "detector", "band", "x0", "y0", "width", "height", "wcs", "ra", "dec")
-_UNITS = {
-    "ra": u.deg, "dec": u.deg, "mjd": u.day, "altitude": u.deg, "parallactic_angle": u.deg, "rotation_angle": u.deg,
-    "longitude": u.deg, "latitude": u.deg, "height_m": u.m, "temperature": u.deg_C, "pressure": u.Pa,
-    "humidity": u.percent, "x0": u.pix, "y0": u.pix, "width": u.pix, "height": u.pix,
-}  # fmt: skip
-
-#: Where the site is not given (altitude and parallactic angle being there it hardly matters: 0.3 % of the refraction).
-_SITE = {"latitude": 45.0, "height_m": 0.0}
-
-_LONGEST_NAME = 200  # letters
-_LARGEST_ID = (1 << 63) - 1  # that tables can have
-_MOST_PIXELS = 1 << 28  # of a detector
-_FARTHEST = 1 << 31  # pixel from the origin
 _WIDEST = 30.0  # degrees from the boresight to any detector's middle
 
 
@@ -107,7 +89,7 @@ def read_visit_rows(source: Any) -> list[DetectorVisit | BadVisit]:
         return _unique("these exposures", [row for _, row in labelled], [label for label, _ in labelled])
     name, table = _table(source)
     columns = {c: table[c] for c in table.colnames}
-    missing = [c for c in _REQUIRED if c not in columns]
+    missing = [c for c in REQUIRED if c not in columns]
     if missing:
         raise VisitTableError(f"{name} lacks the column {', '.join(missing)}; it has {', '.join(columns) or 'none'}")
     if not {"altitude", "parallactic_angle"} <= set(columns) and not {"mjd", "longitude", "latitude"} <= set(columns):
@@ -144,7 +126,7 @@ def _checked(where: str, read: Callable[[], Mapping[str, Any]], named: Mapping[s
         row = read()
         return _pointed(detector_visit(row))
     except (DcrflowError, ValueError, ArithmeticError) as error:
-        known = {k: n for k in ("visit", "detector") if (n := _integer_or(row.get(k), -1)) != -1}
+        known = {k: n for k in ("visit", "detector") if (n := integer_or(row.get(k), -1)) != -1}
         label = f" ({' '.join(f'{k} {n}' for k, n in known.items())})" if known else ""
         wrapped = VisitTableError(f"{where}{label}: {' '.join(str(error).split())}")
         return BadVisit(known.get("visit", -1), known.get("detector", -1), wrapped)
@@ -222,7 +204,7 @@ def _values(name: str, column: str, values: Any) -> list[Any]:
     if column == "mjd" and isinstance(values, Time):
         values = values.tai.mjd
     values = np.ma.getdata(getattr(values, "unmasked", values))
-    unit, wanted = getattr(values, "unit", None), _UNITS.get(column)
+    unit, wanted = getattr(values, "unit", None), UNITS.get(column)
     if wanted is not None and unit not in (None, wanted, u.dimensionless_unscaled):
         try:
             values = u.Quantity(values).to_value(wanted, equivalencies=u.temperature())
@@ -239,125 +221,6 @@ def _plain(value: Any) -> Any:
     """A table's element as Python has it."""
     value = value.item() if hasattr(value, "item") else value
     return value.decode() if isinstance(value, bytes) else value
-
-
-def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
-    """Make a detector-visit of one row: column to value, in the contract's units, None or absent where missing.
-
-    Beside the table's columns a row may have ``header_altitude`` (deg) in place of ``altitude``: what a header says,
-    with refraction or without. An altitude that is more than 0.3 deg off that of time and site is logged, once a visit.
-
-    Raises
-    ------
-    ValueError, DcrflowError
-        If the row cannot be used; names the column, what was found and what was expected.
-    """
-    for name in _REQUIRED:
-        if row.get(name) is None:
-            raise ValueError(f"{name} is missing")
-    integers = {name: _integer(name, row[name]) for name in ("visit", "detector", "x0", "y0", "width", "height")}
-    for name in ("width", "height"):
-        if integers[name] < 1:
-            raise ValueError(f"{name} is {integers[name]}, expected at least 1 pixel")
-    if integers["width"] * integers["height"] > _MOST_PIXELS:
-        raise ValueError(
-            f"width and height are {brief(integers['width'])} and {brief(integers['height'])}, "
-            f"expected {_MOST_PIXELS} pixels at most"
-        )
-    for name in ("visit", "detector"):
-        if not 0 <= integers[name] <= _LARGEST_ID:
-            raise ValueError(f"{name} is {brief(integers[name])}, expected an ID of 0 to {_LARGEST_ID}")
-    for name in ("x0", "y0"):
-        if abs(integers[name]) > _FARTHEST:
-            raise ValueError(f"{name} is {brief(integers[name])}, expected -{_FARTHEST} to {_FARTHEST}")
-    numbers = {name: _number(name, row.get(name)) for name in (*_UNITS, "header_altitude") if name not in integers}
-    band = str(row["band"])
-    if not band or "/" in band:
-        raise ValueError(f"band is {brief(band)}, expected a name without '/'")
-    for name in ("instrument", "band", "physical_filter"):
-        text = str(row.get(name) or "")
-        if len(text) > _LONGEST_NAME:
-            raise ValueError(f"{name} is {brief(text)} of {len(text)} letters, expected {_LONGEST_NAME} at most")
-    mjd = numbers["mjd"]
-    site = {name: numbers[name] for name in ("longitude", "latitude", "height_m")}
-    height = site["height_m"] if site["height_m"] is not None else _SITE["height_m"]
-    latitude = site["latitude"] if site["latitude"] is not None else _SITE["latitude"]
-    ra, dec = numbers["ra"], numbers["dec"]
-    if ra is None or dec is None:
-        raise ValueError(f"{'ra' if ra is None else 'dec'} is missing")
-    if mjd is not None:
-        check_mjd(mjd)
-    weather = Weather.measured(numbers["temperature"], numbers["pressure"], numbers["humidity"], height)
-    altitude, parallactic = stated_altitude(numbers, weather, latitude, integers["visit"]), numbers["parallactic_angle"]
-    if altitude is None or parallactic is None:
-        if mjd is None or site["longitude"] is None or site["latitude"] is None:
-            raise ValueError("neither altitude and parallactic_angle nor mjd, longitude and latitude are there")
-        try:
-            found = altitude_and_parallactic_angle(ra, dec, mjd, site["longitude"], site["latitude"], height)
-        except Exception as error:  # of many kinds, from dates that no table of the Earth's rotation covers
-            raise ValueError(
-                f"no altitude and parallactic_angle can be found for mjd {mjd:g} and this site "
-                f"({type(error).__name__}: {error}); give both"
-            ) from error
-        altitude = found[0] if altitude is None else altitude
-        parallactic = found[1] if parallactic is None else parallactic
-    observation = Observation(
-        ra=ra,
-        dec=dec,
-        altitude=altitude,
-        parallactic_angle=parallactic,
-        weather=weather,
-        latitude=latitude,
-        height=height,
-        rotation_angle=numbers["rotation_angle"],
-    )
-    wcs, box = SkyWcs.from_any(row["wcs"]), Box(*(integers[n] for n in ("x0", "y0", "width", "height")))
-    return DetectorVisit(
-        instrument=str(row["instrument"]),
-        visit=integers["visit"],
-        detector=integers["detector"],
-        band=band,
-        bbox=box,
-        wcs=wcs,
-        observation=observation,
-        physical_filter=str(row.get("physical_filter") or ""),
-        mjd=mjd,
-    )
-
-
-def _integer_or(value: Any, default: int) -> int:
-    try:
-        return _integer("", value)
-    except ValueError:
-        return default
-
-
-def _integer(name: str, value: Any) -> int:
-    if isinstance(value, bool):  # for Python a number
-        raise ValueError(f"{name} is {value}, expected an integer")
-    try:
-        number = int(value)
-        if number != float(value):
-            raise ValueError
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{name} is {brief(value)}, expected an integer") from None
-    return number
-
-
-def _number(name: str, value: Any) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool):  # for Python a number
-        raise ValueError(f"{name} is {value}, expected a number")
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{name} is {brief(value)}, expected a number") from None
-    if math.isnan(number):
-        return None
-    if math.isinf(number):
-        raise ValueError(f"{name} is {number}, expected a finite number")
-    return number
 
 
 def write_visits(visits: Iterable[DetectorVisit], path: str | Path) -> None:
@@ -398,7 +261,7 @@ def write_visits(visits: Iterable[DetectorVisit], path: str | Path) -> None:
             table[name] = u.Quantity(np.array(values, np.int64), u.pix, dtype=np.int64)
         else:
             numbers = np.array([math.nan if v is None else v for v in values], np.float64)
-            table[name] = u.Quantity(numbers, _UNITS[name])
+            table[name] = u.Quantity(numbers, UNITS[name])
     try:
         if path.suffix.lower() == ".ecsv":
             table.write(path, format="ascii.ecsv", overwrite=True)
