@@ -41,6 +41,8 @@ LEASE = 60.0  # seconds; a writer renews its lock before each variable, which ta
 FOLDER = ".dcrflow"
 _FIRST, _POLL = 0.005, 0.2  # seconds between two looks at somebody else's lock: the first ones, and later
 
+_TORN = 2.0  # seconds; an owner writes who it is before it has the lock: where that is empty, the power went
+
 _HELD: set[str] = set()  # tokens of the locks that this process holds
 _HERE = threading.RLock()  # taken while a lock that is an object is looked at and changed
 
@@ -118,7 +120,8 @@ class _FolderLock:
             found = self._look()
             if found != seen:
                 seen, since = found, time.monotonic()
-            if found is not None and (_is_dead(found[1]) or time.monotonic() - since > self._lease):
+            lease = self._lease if found is None or found[1].strip() else min(_TORN, self._lease)
+            if found is not None and (_is_dead(found[1]) or time.monotonic() - since > lease):
                 self._take_away(found[0])
             else:
                 time.sleep(wait)

@@ -111,7 +111,7 @@ def _harm(case: Case, done: Run, undisturbed: Run) -> Iterator[str]:
         yield "an input was changed"
     if done.harmed:
         yield "a command in the input was run"
-    if done.code not in (0, 1, 2):
+    if done.code not in (0, 1, 2, 4):
         yield f"exit status {done.code}: {done.said[-500:]}"
     if "Traceback" in done.said:
         yield "a traceback was shown"
