@@ -107,7 +107,7 @@ def demo(report: DemoReport) -> None:
         f"visits   {here}/visits.ecsv\n"
         f"results  {here}/templates.zarr\n\n"
         "next:\n"
-        f"  uv run dcrflow report {here}/templates.zarr --coadds {here}/coadds.zarr\n"
+        f"  uv run dcrflow report {here}/templates.zarr \\\n      --coadds {here}/coadds.zarr\n"
         f"  uv run dcrflow status {here}/templates.zarr\n"
         f"  uv run dcrflow plan {here}/coadds.zarr {here}/visits.ecsv\n"
         f"  uv run dcrflow run {here}/coadds.zarr {here}/visits.ecsv new.zarr",
