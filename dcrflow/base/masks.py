@@ -30,11 +30,15 @@ VIGNETTED          in the shade of the optics
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dcrflow.base.errors import brief
 
 NO_DATA = "NO_DATA"
 HIGH_VARIANCE = "HIGH_VARIANCE"
@@ -99,19 +103,56 @@ def flag_attributes(planes: Mapping[str, int]) -> dict[str, Any]:
 def planes_from_attributes(attributes: Mapping[str, Any]) -> dict[str, int]:
     """Plane names and bits from CF attributes; an empty dict if there are none.
 
+    ``flag_meanings`` may be one text, its names apart by blanks or commas, or a list of names; ``flag_masks`` a list of
+    numbers, one number, or a text of them. LSST's planes may be in lower case.
+
     Raises
     ------
     ValueError
-        If the two attributes disagree in length, or a flag is not a single bit.
+        If the two attributes disagree in length, a name occurs twice or is none, or a flag is not a single bit.
     """
-    names = str(attributes.get("flag_meanings", "")).split()
-    values = [int(v) for v in np.atleast_1d(attributes.get("flag_masks", []))]
+    names = [_plane_named(name) for name in _items(attributes.get("flag_meanings", ""), "flag_meanings")]
+    values = [_flag(value) for value in _items(attributes.get("flag_masks", []), "flag_masks")]
     if len(names) != len(values):
         raise ValueError(f"{len(names)} flag_meanings but {len(values)} flag_masks")
     for name, value in zip(names, values, strict=True):
         if value <= 0 or value & (value - 1) or value.bit_length() > 31:
             raise ValueError(f"flag_masks of plane {name} is {value}, not a single bit of an int32")
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"flag_meanings has {', '.join(twice)} twice")
     return {name: value.bit_length() - 1 for name, value in zip(names, values, strict=True)}
+
+
+def _items(value: Any, what: str) -> list[Any]:
+    """The members of a list, of a text of them, or of JSON text of a list; one value is a list of itself."""
+    if isinstance(value, str) and value.strip().startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise ValueError(f"{what} is {brief(value)}, expected names apart by blanks") from None
+    if isinstance(value, str):
+        return [item for item in re.split(r"[\s,;]+", value) if item]
+    if isinstance(value, list | tuple | np.ndarray):
+        return list(np.asarray(value, object).ravel()) if isinstance(value, np.ndarray) else list(value)
+    return [value]
+
+
+def _plane_named(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip() or re.search(r"[\s,;]", value.strip()):
+        raise ValueError(f"flag_meanings has {brief(value)}, expected a name without blanks")
+    name = value.strip()
+    return name.upper() if name.upper() in TEMPLATE_PLANES else name
+
+
+def _flag(value: Any) -> int:
+    try:
+        number = int(value)
+        if isinstance(value, bool) or (not isinstance(value, str) and number != value):
+            raise ValueError
+    except (TypeError, ValueError, ArithmeticError):
+        raise ValueError(f"flag_masks has {brief(value)}, expected the number of a bit's value") from None
+    return number
 
 
 def named_bits(planes: Mapping[str, int]) -> int:

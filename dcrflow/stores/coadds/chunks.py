@@ -15,7 +15,7 @@ from dcrflow.base.masks import NO_DATA, named_bits, translate
 from dcrflow.compat.zarr_sync import sync
 from dcrflow.geometry.box import Box
 from dcrflow.model.pixels import PatchPixels
-from dcrflow.stores.coadds.missing_chunks import missing_chunks
+from dcrflow.stores.coadds.missing_chunks import Patience, missing_chunks
 from dcrflow.stores.coadds.patch_info import Arrays, PatchInfo
 from dcrflow.stores.zarr.access import words_of
 from dcrflow.stores.zarr.arrays import UNDECODABLE, read_chunks, read_into
@@ -24,7 +24,7 @@ Damage = Mapping[str, Sequence[Box]]  # what could not be read, in words, to the
 
 
 def read_parts(
-    arrays: Arrays, info: PatchInfo, parts: Sequence[Box], box: Box, where: str, label: str
+    arrays: Arrays, info: PatchInfo, parts: Sequence[Box], box: Box, where: str, label: str, patience: Patience
 ) -> tuple[dict[str, NDArray[Any]], Damage]:
     """Read image, variance and mask of some parts of a box.
 
@@ -40,6 +40,8 @@ def read_parts(
         The pixels of the arrays to return.
     where, label : str
         The patch's name in errors, and in descriptions of damage.
+    patience : Patience
+        Of the store, with chunks that are missing.
 
     Returns
     -------
@@ -74,7 +76,7 @@ def read_parts(
         await asyncio.gather(*(one(name, part) for name in found for part in parts))
         no_data = 1 << info.planes[NO_DATA] if NO_DATA in info.planes else 0
         for part in parts if not damage else ():
-            for file in await missing_chunks(arrays, found, info.bbox, part, box, no_data):
+            for file in await missing_chunks(arrays, found, info.bbox, part, box, no_data, patience):
                 line = f"{label}: {file.name} at {file.box}: {file.key} is not there"
                 damage.setdefault(line, []).append(file.box.intersection(part))
 

@@ -6,10 +6,11 @@ has no data and another one has. Only then is the store asked whether the chunk'
 
 from __future__ import annotations
 
-import asyncio
+from asyncio import sleep
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from dcrflow.geometry.box import Box
 from dcrflow.stores.zarr.arrays import UNDECODABLE, chunk_rows, read_into
 
-_PAUSES = (0.2, 0.4, 0.8)  # seconds between looks for a missing file
+_PAUSE, _PATIENCE = 0.2, 1.4  # seconds between looks for a missing file, and from the first of a store to the last
 _SAMPLES = 8  # pixels of a chunk that are looked at along each axis
 
 Arrays = Mapping[str, zarr.AsyncArray[Any]]
@@ -36,8 +37,24 @@ class MissingChunk:
     key: str
 
 
+@dataclass
+class Patience:
+    """How long missing chunks of a store are waited for, counted from the first.
+
+    Programs that leave empty chunks out would otherwise cost a wait for each part that is read.
+    """
+
+    until: float | None = None
+
+    def is_over(self) -> bool:
+        """Whether it has been waited long enough; the first to ask begins to wait."""
+        if self.until is None:
+            self.until = monotonic() + _PATIENCE
+        return monotonic() >= self.until
+
+
 async def missing_chunks(
-    arrays: Arrays, found: Read, bbox: Box, part: Box, box: Box, no_data: int
+    arrays: Arrays, found: Read, bbox: Box, part: Box, box: Box, no_data: int, patience: Patience
 ) -> list[MissingChunk]:
     """Find the chunks under a part of a patch that are missing; read those that appear while this waits.
 
@@ -49,12 +66,13 @@ async def missing_chunks(
         All pixels of the patch, the pixels of the part, and those of the arrays in `found`.
     no_data : int
         The flag of NO_DATA in the mask; 0 if it has none.
+    patience : Patience
+        Of the store.
     """
     missing = list(_suspects(arrays, found, bbox, part, box, no_data))
-    for pause in (0.0, *_PAUSES):  # a chunk may have appeared since it was read
-        if not missing:
-            break
-        await asyncio.sleep(pause)
+    last = False
+    while missing and not last:  # a chunk may have appeared since it was read
+        last = patience.is_over()
         for file in [f for f in missing if await _exists(arrays, f)]:
             here = file.box.intersection(part)
             there, place = (*file.planes, *here.slices(bbox)), (*file.planes, *here.slices(box))
@@ -63,6 +81,8 @@ async def missing_chunks(
             except UNDECODABLE:  # it is still being written
                 continue
             missing.remove(file)
+        if missing and not last:
+            await sleep(_PAUSE)
     return missing
 
 

@@ -304,9 +304,16 @@ def _check_array(array: zarr.AsyncArray[Any], name: str, where: str, bbox: Box) 
             f"{where}: variable {name!r} has shape {array.shape}, expected at most "
             f"{tuple(most.get(d, _MOST_OF_PSF) for d in dims)} of a patch of {bbox.width} x {bbox.height} pixels"
         )
-    if math.prod(array.chunks) > max(4 * math.prod(array.shape), _SMALL):
+    try:
+        chunks = array.chunks
+    except NotImplementedError:
         raise CoaddStoreError(
-            f"{where}: variable {name!r} has chunks of {array.chunks}, expected none beyond its shape {array.shape}"
+            f"{where}: variable {name!r} has chunks of different sizes (rectilinear), expected one size; write it "
+            "again with regular chunks"
+        ) from None
+    if math.prod(chunks) > max(4 * math.prod(array.shape), _SMALL):
+        raise CoaddStoreError(
+            f"{where}: variable {name!r} has chunks of {chunks}, expected none beyond its shape {array.shape}"
         )
 
 

@@ -20,6 +20,7 @@ from dcrflow.geometry.skymap import Patch, Tract, sketched
 from dcrflow.model.pixels import PatchPixels
 from dcrflow.stores.coadds.chunks import read_parts, with_planes
 from dcrflow.stores.coadds.contents import group_contents
+from dcrflow.stores.coadds.missing_chunks import Patience
 from dcrflow.stores.coadds.patch_info import Arrays, PatchInfo, open_patch, read_patch_info, read_tract
 from dcrflow.stores.coadds.patch_psf import PatchPsf, read_patch_psf
 from dcrflow.stores.coadds.source import CoaddSource
@@ -94,6 +95,7 @@ class DcrCoadds:
         self._store = store
         self._url = url or url_of(store)
         self._opening = uuid4().hex
+        self._patience = Patience()
         self._tracts: dict[int, Tract] = {}
         self._patches: dict[tuple[int, int, str], tuple[Arrays, PatchInfo]] = {}
         self._contents: dict[tuple[int, int, str], str] = {}
@@ -282,7 +284,7 @@ class DcrCoadds:
         if missing:
             raise ValueError(f"{self.url}, {label}: no bit is given for its mask planes {', '.join(missing)}")
         parts = whole_chunks(strips, info.chunks, info.bbox, box)
-        found, damage = read_parts(arrays, info, parts, box, f"{self.url}, {label}", label)
+        found, damage = read_parts(arrays, info, parts, box, f"{self.url}, {label}", label, self._patience)
         for line in damage:
             _warn_once("%s, %s: NO_DATA in its place; restore the store, or make the coadd again", self.url, line)
         pixels, stray = with_planes(found, info, parts, box, planes, damage)

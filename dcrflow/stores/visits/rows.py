@@ -28,6 +28,7 @@ _SITE = {"latitude": 45.0, "height_m": 0.0}
 
 _LONGEST_NAME = 200  # letters
 _LARGEST_ID = (1 << 63) - 1  # that tables can have
+_EXACT = 1 << 53  # what floating-point numbers count to
 _MOST_PIXELS = 1 << 28  # of a detector
 _FARTHEST = 1 << 31  # pixel from the origin
 
@@ -145,10 +146,15 @@ def _integer(name: str, value: Any) -> int:
         raise ValueError(f"{name} is {value}, expected an integer")
     try:
         number = int(value)
-        if number != float(value):
+        if not isinstance(value, str) and number != value:
             raise ValueError
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, ArithmeticError):
         raise ValueError(f"{name} is {brief(value)}, expected an integer") from None
+    if isinstance(value, float) and abs(number) >= _EXACT:
+        raise ValueError(
+            f"{name} is {value!r}, a floating-point number, which does not hold such an integer exactly; give it in a "
+            "column of integers"
+        )
     return number
 
 

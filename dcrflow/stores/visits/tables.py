@@ -18,9 +18,12 @@ from astropy.time import Time
 from dcrflow.base.errors import DcrflowError, VisitTableError
 from dcrflow.geometry import sphere
 from dcrflow.model.visit import DetectorVisit
+from dcrflow.stores.visits.any_table import any_table
 from dcrflow.stores.visits.exposures import exposure_files, id_in_name, read_exposure_rows
 from dcrflow.stores.visits.rows import REQUIRED, UNITS, detector_visit, integer_or
 
+#: Columns that are read; whatever else a table has is left alone.
+KNOWN = frozenset((*REQUIRED, *UNITS, "physical_filter", "header_altitude", "image", "psf_fwhm"))
 _WIDEST = 30.0  # degrees from the boresight to any detector's middle
 
 
@@ -87,15 +90,17 @@ def read_visit_rows(source: Any) -> list[DetectorVisit | BadVisit]:
     if files is not None:
         labelled = [one for path in files for one in _of_exposure(path)]
         return _unique("these exposures", [row for _, row in labelled], [label for label, _ in labelled])
-    name, table = _table(source)
-    columns = {c: table[c] for c in table.colnames}
+    name, table = any_table(source, KNOWN)
+    columns = {c: table[c] for c in table.colnames if c in KNOWN}
     missing = [c for c in REQUIRED if c not in columns]
     if missing:
-        raise VisitTableError(f"{name} lacks the column {', '.join(missing)}; it has {', '.join(columns) or 'none'}")
+        raise VisitTableError(
+            f"{name} lacks the column {', '.join(missing)}; it has {', '.join(table.colnames) or 'none'}"
+        )
     if not {"altitude", "parallactic_angle"} <= set(columns) and not {"mjd", "longitude", "latitude"} <= set(columns):
         raise VisitTableError(
             f"{name} needs the columns altitude and parallactic_angle, or mjd, longitude and latitude; "
-            f"it has {', '.join(columns)}"
+            f"it has {', '.join(table.colnames)}"
         )
     values = {c: _values(name, c, column) for c, column in columns.items()}
     rows = [{c: v[i] for c, v in values.items()} for i in range(len(table))]
@@ -156,53 +161,15 @@ def _unique(name: str, rows: list[DetectorVisit | BadVisit], labels: Sequence[st
     return rows
 
 
-def _table(source: Any) -> tuple[str, Table]:
-    """Any table as an astropy one, and what to call it."""
-    if isinstance(source, Table):
-        return "the table", source
-    if hasattr(source, "to_dict") and hasattr(source, "columns"):
-        return "the data frame", Table.from_pandas(source)
-    if not isinstance(source, str | os.PathLike):
-        raise VisitTableError(
-            f"no detector-visits can be read from {type(source).__name__}: {str(source)[:80]}; expected the path of a "
-            "table (ECSV or Parquet), a table in memory, or FITS exposures"
-        )
-    path = Path(source)
-    if not path.exists():
-        raise VisitTableError(
-            f"{path} does not exist; expected a detector-visit table (ECSV or Parquet) or FITS exposures"
-        )
-    try:
-        if path.suffix.lower() in (".parquet", ".pq", ".parq"):
-            return str(path), _read_parquet(path)
-        return str(path), Table.read(path, format="ascii.ecsv")
-    except Exception as error:
-        raise VisitTableError(
-            f"cannot read {path} as a detector-visit table: {type(error).__name__}: "
-            f"{' '.join(str(error).split())[:300]}"
-        ) from error
-
-
-def _read_parquet(path: Path) -> Table:
-    from pyarrow.parquet import read_metadata
-
-    rows, size = read_metadata(path).num_rows, path.stat().st_size
-    if rows > size:  # run lengths make 10^11 equal rows of a kilobyte; detector-visits are all different
-        raise ValueError(f"it says that it has {rows} rows, in {size} bytes")
-    try:
-        return Table.read(path, format="parquet")
-    except Exception:  # not one that astropy wrote
-        import pyarrow.parquet
-
-        table = pyarrow.parquet.read_table(path)
-        return Table({name: table[name].to_pylist() for name in table.column_names})
-
-
 def _values(name: str, column: str, values: Any) -> list[Any]:
     """A column's values in the contract's unit; None where masked or not a number."""
-    masked = np.broadcast_to(np.asarray(getattr(values, "mask", False)), (len(values),))
     if column == "mjd" and isinstance(values, Time):
         values = values.tai.mjd
+    if getattr(values, "ndim", 1) != 1:
+        raise VisitTableError(
+            f"{name}: column {column} has an array of shape {values.shape[1:]} in each row, expected one value"
+        )
+    masked = np.broadcast_to(np.asarray(getattr(values, "mask", False)), (len(values),))
     values = np.ma.getdata(getattr(values, "unmasked", values))
     unit, wanted = getattr(values, "unit", None), UNITS.get(column)
     if wanted is not None and unit not in (None, wanted, u.dimensionless_unscaled):

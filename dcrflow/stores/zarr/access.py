@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -163,11 +163,44 @@ def list_names(root: zarr.Group, paths: Iterable[str]) -> list[list[str]]:
         async with gate:
             return sorted([name.strip("/") async for name in root.store.list_dir(_key(root, path))])
 
-    async def collect() -> list[list[str]]:
+    async def collect(those: Sequence[str]) -> list[list[str]]:
         gate = asyncio.Semaphore(_AT_ONCE)
-        return await asyncio.gather(*(one(path, gate) for path in paths))
+        return await asyncio.gather(*(one(path, gate) for path in those))
 
-    return sync(collect())
+    wanted = list(paths)
+    try:
+        found = sync(collect(wanted))
+        if all(found) or "zarr.json" in sync(collect([""]))[0]:
+            return found
+    except Exception:
+        known = _consolidated(root)
+        if known is None:
+            raise
+    else:
+        known = _consolidated(root)
+    if known is None:  # a web server that shows no directories: not even what the group was opened by is listed
+        raise OSError(
+            "this store cannot be listed, and has no consolidated metadata: write them with zarr.consolidate_metadata"
+        )
+    return [_below(known, path) for path in wanted]
+
+
+def _consolidated(root: zarr.Group) -> set[str] | None:
+    """Paths of all groups and arrays of a store, from its consolidated metadata; None if it has none."""
+    content = sync(root.store.get(_key(root, "zarr.json"), prototype=buffer_prototype))
+    if content is None:
+        return None
+    try:
+        about = json.loads(content.to_bytes())["consolidated_metadata"]["metadata"]
+        return {str(path).strip("/") for path in about}
+    except (LookupError, TypeError, ValueError, RecursionError):
+        return None
+
+
+def _below(known: Iterable[str], path: str) -> list[str]:
+    """The names directly below a path."""
+    prefix = f"{path.strip('/')}/" if path.strip("/") else ""
+    return sorted({p.removeprefix(prefix).partition("/")[0] for p in known if p.startswith(prefix) and p != prefix})
 
 
 def group_attributes(root: zarr.Group, paths: Iterable[str]) -> list[dict[str, Any] | None]:

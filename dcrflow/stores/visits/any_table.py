@@ -1,0 +1,106 @@
+"""Tables of any kind, in memory or in a file, as an astropy table; integers as exact as they are kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from astropy.table import MaskedColumn, Table
+
+from dcrflow.base.errors import VisitTableError
+
+
+def any_table(source: Any, wanted: Container[str]) -> tuple[str, Table]:
+    """A table, and what to call it.
+
+    Parameters
+    ----------
+    source : str, path, astropy Table, pandas DataFrame or pyarrow Table
+        A path is of an ECSV or Parquet file.
+    wanted : container of str
+        Columns that are needed; others, whatever is in them, may be left out.
+
+    Raises
+    ------
+    VisitTableError
+        If it cannot be read.
+    """
+    if isinstance(source, Table):
+        return "the table", source
+    try:
+        if isinstance(source, pd.DataFrame):
+            return "the data frame", _of_pandas(source, wanted)
+        if hasattr(source, "to_pylist") and hasattr(source, "column_names"):  # pyarrow's
+            return "the table", _of_arrow(source, wanted)
+    except Exception as error:  # of many kinds
+        raise VisitTableError(f"cannot read the table: {_said(error)}") from error
+    if not isinstance(source, str | os.PathLike):
+        raise VisitTableError(
+            f"no detector-visits can be read from {type(source).__name__}: {str(source)[:80]}; expected the path of a "
+            "table (ECSV or Parquet), a table in memory, or FITS exposures"
+        )
+    path = Path(source)
+    if not path.exists():
+        raise VisitTableError(
+            f"{path} does not exist; expected a detector-visit table (ECSV or Parquet) or FITS exposures"
+        )
+    try:
+        if path.suffix.lower() in (".parquet", ".pq", ".parq"):
+            return str(path), _read_parquet(path, wanted)
+        return str(path), Table.read(path, format="ascii.ecsv")
+    except Exception as error:
+        raise VisitTableError(f"cannot read {path} as a detector-visit table: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _of_pandas(frame: pd.DataFrame, wanted: Container[str]) -> Table:
+    """Columns one by one: of a nullable column pandas and numpy would make floating-point numbers."""
+    table = Table()
+    for name in frame.columns:
+        if name not in wanted:
+            continue
+        values = frame[name]
+        kind = values.dtype
+        if isinstance(kind, pd.api.extensions.ExtensionDtype) and kind.kind in "iufbO":
+            table[name] = _of_objects(values.astype(object).where(values.notna(), None).tolist())
+        else:
+            table[name] = Table.from_pandas(frame[[name]])[name]
+    return table
+
+
+def _of_arrow(found: Any, wanted: Container[str]) -> Table:
+    return Table({n: _of_objects(found[n].to_pylist()) for n in found.column_names if n in wanted})
+
+
+def _of_objects(values: list[Any]) -> MaskedColumn:
+    """A column of Python's own values, None for those that are missing."""
+    made = np.empty(len(values), object)
+    made[:] = values
+    return MaskedColumn(made, mask=[v is None for v in values])
+
+
+def _read_parquet(path: Path, wanted: Container[str]) -> Table:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    about = parquet.read_metadata(path)
+    rows, size = about.num_rows, path.stat().st_size
+    if rows > size:  # run lengths make 10^11 equal rows of a kilobyte; detector-visits are all different
+        raise ValueError(f"it says that it has {rows} rows, in {size} bytes")
+    names = [field.name for field in parquet.read_schema(path) if field.name in wanted]
+    try:
+        table = Table.read(path, format="parquet", include_names=names)  # with units, if astropy wrote it
+    except Exception:
+        return _of_arrow(parquet.read_table(path, columns=names), wanted)
+    found = parquet.read_table(path, columns=names)
+    for name in names:
+        if found[name].null_count and pa.types.is_integer(found[name].type):  # astropy makes floats of them
+            table[name] = _of_objects(found[name].to_pylist())
+    return table
