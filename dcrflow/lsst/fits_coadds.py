@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from dcrflow.base.errors import CoaddStoreError, DcrflowError, InconsistentCoaddsError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
-from dcrflow.lsst.convert import ExposureArrays, flux_scale
+from dcrflow.lsst.calibration import nanojansky
+from dcrflow.lsst.convert import ExposureArrays
 from dcrflow.lsst.handles import HandleCoadds, SubfilterCoadd, Subfilters
 from dcrflow.lsst.planes import short_name
 from dcrflow.stores.visits.exposures import exposure_files, origin
 
 _IN_NAME = re.compile(r"_(\d+)_(\d+)_([A-Za-z][A-Za-z0-9]*)_(\d+)(?=[_.])")
 _IN_HEADER = "LSST BUTLER DATAID "
-_NJY_OF_ZERO_MAGNITUDE = 10 ** (31.4 / 2.5)
 
 
 def open_fits_coadds(
@@ -169,23 +169,11 @@ class FitsCoadd(SubfilterCoadd):
     @cached_property
     def _scale(self) -> float:
         """nJy of one unit of its pixels."""
-        with fits.open(self.data, memmap=False) as file:
-            if "PhotoCalib" in file:
-                return self._calibration(file)
-            zero = file[0].header.get("FLUXMAG0", self._headers["IMAGE"].get("FLUXMAG0"))
-        if zero:
-            return _NJY_OF_ZERO_MAGNITUDE / float(zero)
-        unit = str(self._headers["IMAGE"].get("BUNIT", "")).strip()
-        return flux_scale(unit) if unit and unit.lower() not in ("count", "adu", "electron") else 1.0
-
-    def _calibration(self, file: fits.HDUList) -> float:
-        row = file["PhotoCalib"].data[0]
-        fields = file["ChebyshevBoundedField"].data if "ChebyshevBoundedField" in file else []
-        if any(np.size(field["coefficients"]) > 1 for field in fields):
-            raise InconsistentCoaddsError(
-                f"{self.label}: the photometric calibration varies over the image; calibrate its pixels to nJy"
-            )
-        return float(row["calibrationMean"])
+        try:
+            with self._named("its calibration"), fits.open(self.data, memmap=False) as file:
+                return nanojansky(file, self._headers["IMAGE"])
+        except InconsistentCoaddsError as error:
+            raise InconsistentCoaddsError(f"{self.label}: {error}") from error
 
     @cached_property
     def _psf(self) -> Any:

@@ -113,7 +113,7 @@ def _fits() -> bytes:
     planes = [fits.ImageHDU(np.zeros((12, 10), kind), name=n) for n, kind in _PLANES]
     for plane in planes:
         plane.header.update(TRACT.wcs.header)
-        plane.header.update({"CRVAL1A": 30, "CRVAL2A": 40, "MP_BAD": 0})
+        plane.header.update({"CRVAL1A": 30, "CRVAL2A": 40, "MP_BAD": 0, "BUNIT": "nJy"})
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "x.fits"
         fits.HDUList([primary, *planes]).writeto(path)

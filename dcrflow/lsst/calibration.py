@@ -1,0 +1,99 @@
+"""What a FITS file's pixels are in nJy: afw's PhotoCalib in the file's archive, a zero point, or the unit itself."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from astropy.io import fits
+
+from dcrflow.base.errors import InconsistentCoaddsError
+from dcrflow.lsst.convert import flux_scale
+
+_NJY_OF_ZERO_MAGNITUDE = 10 ** (31.4 / 2.5)
+_ZERO_POINTS = ("MAGZERO", "MAGZP", "ZEROPT", "PHOTZP", "MAGZPT", "ZP")
+
+
+def nanojansky(file: fits.HDUList, header: fits.Header) -> float:
+    """nJy of one unit of an image's pixels.
+
+    Parameters
+    ----------
+    file : astropy.io.fits.HDUList
+        The file, with its archive.
+    header : astropy.io.fits.Header
+        Of the image.
+
+    Raises
+    ------
+    InconsistentCoaddsError
+        If the calibration varies over the image, or nothing in the file says what its counts are.
+    """
+    tables = [hdu for hdu in file if "PhotoCalib" in (str(hdu.header.get("AR_NAME", "")).strip(), str(hdu.name).strip())
+              or str(hdu.name).strip() == "PHOTOCALIB"]  # fmt: skip
+    if tables:
+        return _of_photo_calib(file, tables)
+    flux = _number("FLUXMAG0", file[0].header, header)
+    if flux:
+        return _NJY_OF_ZERO_MAGNITUDE / flux
+    unit = str(header.get("BUNIT", "")).strip()
+    counts = unit.lower() in ("", "count", "counts", "ct", "adu", "dn", "electron", "electrons", "e-", "none")
+    if unit and not counts:
+        try:
+            return flux_scale(unit)
+        except InconsistentCoaddsError:
+            counts = True
+            if _zero_point(file, header) is None:
+                raise
+    zero = _zero_point(file, header)
+    if zero is None:
+        raise InconsistentCoaddsError(
+            f"its pixels are in {unit or 'no unit (BUNIT)'}, and it has neither a PhotoCalib nor a zero point "
+            f"(FLUXMAG0, {', '.join(_ZERO_POINTS)}); calibrate its pixels to nJy, or say what they are"
+        )
+    return float(10 ** ((31.4 - zero) / 2.5))
+
+
+def _zero_point(file: fits.HDUList, header: fits.Header) -> float | None:
+    """AB magnitude of one unit; None if no keyword has it."""
+    found = (_number(key, header, file[0].header) for key in _ZERO_POINTS)
+    return next((value for value in found if value is not None), None)
+
+
+def _number(key: str, *headers: fits.Header) -> float | None:
+    for header in headers:
+        value = header.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    return None
+
+
+def _of_photo_calib(file: fits.HDUList, tables: list[Any]) -> float:
+    """Follow the archive's index, as afw does; without one, take the only table."""
+    table, row = tables[0], 0
+    wanted = file[0].header.get("PHOTOCALIB_ID")
+    index = next((h for h in file if str(h.header.get("EXTTYPE", "")).strip() == "ARCHIVE_INDEX"), None)
+    if wanted is not None and index is not None:
+        catalogs = [h for h in file if str(h.header.get("EXTTYPE", "")).strip() == "ARCHIVE_DATA"]
+        for entry in index.data:
+            if int(entry["id"]) == int(wanted) and int(entry["catPersistable"]) == 0:
+                numbered = [h for h in catalogs if h.header.get("AR_CATN") == int(entry["catArchive"])]
+                place = int(entry["catArchive"]) - 1
+                found = numbered[0] if numbered else catalogs[place] if 0 <= place < len(catalogs) else table
+                table, row = (found, int(entry["row0"])) if found in tables else (table, 0)
+    record, names = table.data[row], table.columns.names
+    if not _is_constant(table, record, names):
+        raise InconsistentCoaddsError("the photometric calibration varies over the image; calibrate its pixels to nJy")
+    mean = float(record["calibrationMean"])
+    if not (math.isfinite(mean) and mean > 0):
+        raise InconsistentCoaddsError(f"its PhotoCalib has a mean of {mean}, expected a positive number")
+    version = int(record["version"]) if "version" in names else 0
+    return mean if version > 0 else mean * _NJY_OF_ZERO_MAGNITUDE  # the first version counted maggies
+
+
+def _is_constant(table: Any, record: Any, names: list[str]) -> bool:
+    """The flag ``isConstant``; without it, whether it names no field."""
+    flags = [table.header.get(f"TFLAG{i}") for i in range(1, 9)]
+    if "flags" in names and "isConstant" in flags:
+        return bool(record["flags"][flags.index("isConstant")])
+    return int(record["field"]) == 0 if "field" in names else True

@@ -1,0 +1,64 @@
+"""What a FITS file's counts are: afw's archive, zero points, units; refused where nothing says."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from dcrflow.base.errors import InconsistentCoaddsError
+from dcrflow.lsst.calibration import nanojansky
+
+
+def _calib(mean: float, constant: bool = True, version: int | None = 1, named: bool = False) -> fits.BinTableHDU:
+    columns = [
+        fits.Column("flags", "1X", array=[[constant]]), fits.Column("calibrationMean", "D", array=[mean]),
+        fits.Column("field", "J", array=[0 if constant else 3]),
+    ]  # fmt: skip
+    if version is not None:
+        columns.append(fits.Column("version", "J", array=[version]))
+    table = fits.BinTableHDU.from_columns(columns)
+    table.header.update({"TFLAG1": "isConstant", "EXTTYPE": "ARCHIVE_DATA", "AR_NAME": "PhotoCalib"})
+    if named:
+        table.header["EXTNAME"] = "PhotoCalib"
+    return table
+
+
+def _chebyshev() -> fits.BinTableHDU:
+    table = fits.BinTableHDU.from_columns([fits.Column("coefficients", "4D", array=[[1.0, 2.0, 3.0, 4.0]])])
+    table.header.update({"AR_NAME": "ChebyshevBoundedField", "EXTNAME": "ChebyshevBoundedField"})
+    return table
+
+
+def _scale(*tables: Any, **cards: Any) -> float:
+    header = fits.Header(cards)
+    return nanojansky(fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.zeros((2, 2)), header), *tables]), header)
+
+
+def test_a_photo_calib_by_any_of_its_names() -> None:
+    assert _scale(_calib(5.0)) == _scale(_calib(5.0, named=True)) == 5.0
+    assert _scale(_calib(5.0), _chebyshev(), BUNIT="adu") == 5.0  # an aperture correction is such a field too
+    assert _scale(_calib(2e-12, version=None)) == pytest.approx(2e-12 * 3631e9, rel=1e-3)  # maggies
+    with pytest.raises(InconsistentCoaddsError, match="varies"):
+        _scale(_calib(5.0, constant=False), _chebyshev())
+    with pytest.raises(InconsistentCoaddsError, match="positive"):
+        _scale(_calib(-1.0))
+
+
+@pytest.mark.parametrize("key", ["MAGZERO", "ZP", "MAGZP", "ZEROPT"])
+@pytest.mark.parametrize("unit", [{}, {"BUNIT": "adu"}, {"BUNIT": "electron"}, {"BUNIT": "adu/s"}])
+def test_a_zero_point(key: str, unit: dict[str, str]) -> None:
+    assert _scale(**unit, **{key: 31.4}) == pytest.approx(1.0)
+    assert _scale(**unit, **{key: 27.0}) == pytest.approx(10 ** (0.4 * 4.4))
+    assert _scale(**unit, FLUXMAG0=10**12.56) == pytest.approx(1.0)
+
+
+def test_units_of_flux() -> None:
+    assert _scale(BUNIT="nJy") == 1.0
+    assert _scale(BUNIT="uJy") == pytest.approx(1000.0)
+
+
+@pytest.mark.parametrize("unit", [{}, {"BUNIT": "adu"}, {"BUNIT": "electron"}, {"BUNIT": "counts"}, {"BUNIT": "K"}])
+def test_counts_of_nobody_knows_what_are_refused(unit: dict[str, str]) -> None:
+    with pytest.raises(InconsistentCoaddsError):
+        _scale(**unit)
