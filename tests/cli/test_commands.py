@@ -105,9 +105,12 @@ def test_status_tells_what_is_missing(dcr: Run, tmp_path: Path) -> None:
         1, 2, "failed", {"config_hash": "", "inputs": ""}, {"type": "OSError", "message": "disk on fire"}
     )
     code, out, _ = dcr("status", tmp_path / "out.zarr")
-    assert code == 0
+    assert code == 1
     assert "failed visit 1 detector 2: OSError: disk on fire" in out
     assert "missing visit 5 detector 0" in out
+    store.write_status(1, 2, "no-overlap", {"config_hash": "", "inputs": ""})
+    code, out, _ = dcr("status", tmp_path / "out.zarr")
+    assert code == 3
 
 
 def test_missing_store(dcr: Run, survey: Path, tmp_path: Path) -> None:
