@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from dcrflow.stores.coadds.source import CoaddSource
 Float = NDArray[np.float64]
 
 NODE_STEP = 256  # detector pixels between nodes, at most
-_FINE = 64  # places along each side of a detector that are tried where no node of the grid is on a patch
+_FINE = 64  # places along each side of a detector at which it is seen whether a patch covers it
 _HALF_STEP = 2.0  # detector pixels to each side between which the coordinates are differenced
 
 
@@ -57,19 +57,26 @@ class PsfPlan:
     size : int
         Side of the kernels, odd: what the patches' kernels need when they are turned to the detector's frame.
     shares : tuple of PsfShare
-        Which patches contribute where; at least one for each node.
+        Which patches contribute where; at least one for each node, and just one where `patches` says whose it is.
+    patches : tuple of Patch
+        Those that the nodes are of; empty where a node is of all patches that contain it.
+    node_patch : ndarray of int64, shape (num_nodes,)
+        Index into `patches` of each node's; empty with them.
     """
 
     x: Float
     y: Float
     size: int
     shares: tuple[PsfShare, ...]
+    patches: tuple[Patch, ...] = ()
+    node_patch: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def plan_psf(coadds: CoaddSource, plan: TemplatePlan, places: tuple[Float, Float] | None = None) -> PsfPlan | None:
     """Choose the nodes of a template's PSF and find the patches under them.
 
-    The nodes are a grid over the detector's own pixels, with gaps where no patch with a PSF is.
+    Every patch with a PSF has nodes of its own, a grid around the part of the detector's own pixels that it covers, so
+    that the template's PSF changes at the patches' borders as the coadds' does. `places` are averaged over the patches.
 
     Parameters
     ----------
@@ -78,7 +85,7 @@ def plan_psf(coadds: CoaddSource, plan: TemplatePlan, places: tuple[Float, Float
     plan : TemplatePlan
         Of the template.
     places : (ndarray, ndarray), optional
-        Detector pixel positions (x, y) to take for nodes instead of the grid.
+        Detector pixel positions (x, y) to take for nodes instead of the grids.
 
     Returns
     -------
@@ -87,22 +94,64 @@ def plan_psf(coadds: CoaddSource, plan: TemplatePlan, places: tuple[Float, Float
     """
     if not any(_psf_shape(coadds, plan, patch) for patch in plan.patches):
         return None
-    box = plan.visit.bbox
-    x, y = _grid(box, NODE_STEP) if places is None else places
-    shares = tuple(_shares(coadds, plan, x, y))
-    if not shares and places is None:
-        x, y = _grid(box, max(1, max(box.shape) // _FINE))
-        covered = np.unique([share.node for share in _shares(coadds, plan, x, y)]).astype(int)
-        if len(covered) == 0:
-            return None
-        x, y = x[covered], y[covered]
-        middle = [np.argmin((x - x.mean()) ** 2 + (y - y.mean()) ** 2)]
-        x, y = x[middle], y[middle]
-        shares = tuple(_shares(coadds, plan, x, y))
+    if places is None:
+        return _plan_by_patch(coadds, plan)
+    shares = tuple(_shares(coadds, plan, *places))
+    if not shares:
+        return None
     used = np.unique([share.node for share in shares])
     number = {node: i for i, node in enumerate(used.tolist())}
-    half = max(_half_size(_psf_shape(coadds, plan, share.patch), share.matrix) for share in shares)
-    return PsfPlan(x[used], y[used], 2 * half + 1, tuple(s._replace(node=number[s.node]) for s in shares))
+    renumbered = tuple(s._replace(node=number[s.node]) for s in shares)
+    return PsfPlan(places[0][used], places[1][used], _size(coadds, plan, shares), renumbered)
+
+
+def _plan_by_patch(coadds: CoaddSource, plan: TemplatePlan) -> PsfPlan | None:
+    """Nodes of each patch that covers any of the detector."""
+    shares: list[PsfShare] = []
+    patches: list[Patch] = []
+    x: list[float] = []
+    y: list[float] = []
+    of_patch: list[int] = []
+    for tract in plan.tracts:
+        for patch in tract.patches:
+            covered = None if _psf_shape(coadds, plan, patch) is None else _covered(plan, tract, patch)
+            if covered is None:
+                continue
+            node_x, node_y = _grid(covered, NODE_STEP)
+            u, v, matrices = _local_maps(tract, node_x, node_y)
+            shares += [PsfShare(len(x) + i, patch, float(u[i]), float(v[i]), matrices[i]) for i in range(len(node_x))]
+            x += node_x.tolist()
+            y += node_y.tolist()
+            of_patch += [len(patches)] * len(node_x)
+            patches.append(patch)
+    if not shares:
+        return None
+    size = _size(coadds, plan, shares)
+    return PsfPlan(np.array(x), np.array(y), size, tuple(shares), tuple(patches), np.array(of_patch, np.int64))
+
+
+def _covered(plan: TemplatePlan, tract: TractPlan, patch: Patch) -> Box | None:
+    """The box around the detector's own pixels that a patch covers; None if it covers none."""
+    box = plan.visit.bbox
+    x, y = _grid(box, max(1, max(box.shape) // _FINE))
+    source, target = tract.pixel_map.source, tract.pixel_map.target
+    within = _contains(patch.bbox, *map_pixels(source, target, x, y))
+    edge_x, edge_y = map_pixels(target, source, *patch.bbox.outline())
+    on_detector = _contains(box, edge_x, edge_y)
+    x, y = (np.concatenate([a[within], b[on_detector]]) for a, b in ((x, edge_x), (y, edge_y)))
+    return Box.around(x, y).intersection(box) if len(x) else None
+
+
+def _contains(box: Box, x: Float, y: Float) -> NDArray[np.bool_]:
+    """Which places are on the pixels of a box."""
+    across = np.abs(x - box.x0 - (box.width - 1) / 2) <= box.width / 2
+    found: NDArray[np.bool_] = across & (np.abs(y - box.y0 - (box.height - 1) / 2) <= box.height / 2)
+    return found
+
+
+def _size(coadds: CoaddSource, plan: TemplatePlan, shares: Iterable[PsfShare]) -> int:
+    """Side of the kernels, odd."""
+    return 2 * max(_half_size(_psf_shape(coadds, plan, share.patch), share.matrix) for share in shares) + 1
 
 
 def _psf_shape(coadds: CoaddSource, plan: TemplatePlan, patch: Patch) -> tuple[int, ...] | None:
@@ -125,11 +174,7 @@ def _shares(coadds: CoaddSource, plan: TemplatePlan, x: Float, y: Float) -> Iter
         for patch in tract.patches:
             if _psf_shape(coadds, plan, patch) is None:
                 continue
-            box = patch.bbox
-            within = (np.abs(u - box.x0 - (box.width - 1) / 2) <= box.width / 2) & (
-                np.abs(v - box.y0 - (box.height - 1) / 2) <= box.height / 2
-            )
-            for node in np.flatnonzero(within).tolist():
+            for node in np.flatnonzero(_contains(patch.bbox, u, v)).tolist():
                 yield PsfShare(node, patch, float(u[node]), float(v[node]), matrices[node])
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from dcrflow.base.masks import NO_DATA, flag_attributes
+from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.kernels.rounding import BLOCK, VARIANCE_BITS, round_pixels
 from dcrflow.planning.psf import PsfPlan
 from dcrflow.planning.template import TemplatePlan
@@ -68,7 +69,7 @@ def template_dataset(
         "software": software(),
     }
     if visit.wcs.cards:
-        attributes["wcs"] = {c.keyword: c.value for c in visit.wcs.header.cards if c.keyword}
+        attributes["wcs"] = _cards(visit.wcs)
     dataset = xr.Dataset(
         {
             "image": (("y", "x"), image, {"units": plan.info.units}),
@@ -85,9 +86,23 @@ def template_dataset(
         return dataset
     nodes, kernels = psf
     position = {"psf_node_x": nodes.x, "psf_node_y": nodes.y}
-    return dataset.assign(psf=(("psf_node", "psf_y", "psf_x"), kernels)).assign_coords(
+    dataset = dataset.assign(psf=(("psf_node", "psf_y", "psf_x"), kernels)).assign_coords(
         {name: ("psf_node", values, {"units": "pixel"}) for name, values in position.items()}
     )
+    if not nodes.patches:
+        return dataset
+    return dataset.assign_coords(psf_node_patch=("psf_node", nodes.node_patch)).assign_attrs(
+        psf_patches=[
+            {"tract": p.tract, "patch": p.patch, "bbox": p.bbox.as_list(), "wcs": _cards(tracts[p.tract])}
+            for tracts in [{t.tract.tract: t.tract.wcs for t in plan.tracts}]
+            for p in nodes.patches
+        ]
+    )
+
+
+def _cards(wcs: SkyWcs) -> dict[str, Any]:
+    """A WCS as attributes keep it; empty for one that FITS cannot say."""
+    return {c.keyword: c.value for c in wcs.header.cards if c.keyword} if wcs.cards else {}
 
 
 def write_template(template: xr.Dataset, store: TemplateStore | Any, *, in_place: bool = False) -> TemplateRecord:

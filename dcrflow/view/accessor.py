@@ -7,6 +7,7 @@ already, and the rest where it is used.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -17,6 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from dcrflow.base.errors import NoPsfError
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
+from dcrflow.geometry.wcs import SkyWcs
+from dcrflow.kernels.nodes import node_weights
 
 Float = NDArray[np.float64]
 
@@ -34,15 +37,48 @@ class TemplateAccessor:
         return f"the template of visit {attributes.get('visit', '?')} detector {attributes.get('detector', '?')}"
 
     @cached_property
+    def _good(self) -> NDArray[np.bool_]:
+        """Which nodes have a usable kernel."""
+        return np.asarray(np.isfinite(self._template["psf"].values).all(axis=(1, 2)))
+
+    @cached_property
     def _psf(self) -> tuple[Float, Float, Float]:
         """The PSF's kernels and the nodes' x and y."""
         if "psf" not in self._template:
             raise NoPsfError(f"{self._label} has no PSF: its coadds have none; write them with psf= and make it again")
         kernels, x, y = (self._template[n].values.astype(np.float64) for n in ("psf", "psf_node_x", "psf_node_y"))
-        good = np.isfinite(kernels).all(axis=(1, 2))
+        good = self._good
         if not good.any():
             raise NoPsfError(f"{self._label}: its PSF is not finite anywhere; look at the psf of its coadds")
         return kernels[good], x[good], y[good]
+
+    def _nodes_at(self, x: float, y: float) -> list[NDArray[np.bool_]]:
+        """Which nodes to interpolate between at a position, of each patch that contains it: what they give is averaged.
+
+        All nodes together where no patch contains it, and where the template does not say whose its nodes are.
+        """
+        everything = np.ones(len(self._psf[1]), np.bool_)
+        patches, wcs = (_object(self._template.attrs.get(name)) for name in ("psf_patches", "wcs"))
+        if "psf_node_patch" not in self._template.variables or not patches or not wcs:
+            return [everything]
+        of_patch = self._template["psf_node_patch"].values[self._good]
+        sky = SkyWcs.from_header(wcs).pixel_to_sky(np.array([x]), np.array([y]))
+        chosen = []
+        for index, patch in enumerate(patches):
+            if not patch["wcs"] or not (of_patch == index).any():
+                continue
+            u, v = (float(p[0]) for p in SkyWcs.from_header(patch["wcs"]).sky_to_pixel(*sky))
+            x0, y0, width, height = patch["bbox"]
+            if x0 - 0.5 <= u <= x0 + width - 0.5 and y0 - 0.5 <= v <= y0 + height - 0.5:
+                chosen.append(of_patch == index)
+        return chosen or [everything]
+
+    def _weights_of(self, chosen: NDArray[np.bool_], x: float, y: float) -> Float:
+        """Weights of all nodes at a position, of which the chosen ones count."""
+        _, node_x, node_y = self._psf
+        weights = np.zeros(len(node_x))
+        weights[chosen] = node_weights(x, y, node_x[chosen], node_y[chosen])
+        return weights
 
     @cached_property
     def middle(self) -> tuple[float, float]:
@@ -97,13 +133,14 @@ class TemplateAccessor:
         >>> f"{float(psf.sum()):.3f}"
         '1.000'
         """
-        from dcrflow.kernels.nodes import node_weights, spread
+        from dcrflow.kernels.nodes import spread
 
-        kernels, node_x, node_y = self._psf
+        kernels, _, _ = self._psf
         if x is None or y is None:
             x, y = (p if given is None else given for given, p in zip((x, y), self.middle, strict=True))
         self._check_position(x, y)
-        kernel: Float = np.tensordot(node_weights(x, y, node_x, node_y), kernels, 1)
+        weights = np.mean([self._weights_of(chosen, x, y) for chosen in self._nodes_at(x, y)], axis=0)
+        kernel: Float = np.tensordot(weights, kernels, 1)
         if spectrum is not None:
             kernel = spread(kernel, *self._dcr(spectrum))
         half_y, half_x = (n // 2 for n in kernel.shape)
@@ -170,3 +207,8 @@ class TemplateAccessor:
         if not (np.isfinite(weights).all() and weights.sum() > 0):
             raise ValueError("the spectrum has no light in the band, or is not finite")
         return dy, dx, weights / weights.sum()
+
+
+def _object(value: Any) -> Any:
+    """An attribute that is an object, or the JSON text of one, where a format keeps no objects."""
+    return json.loads(value) if isinstance(value, str) else value

@@ -128,7 +128,7 @@ def test_lazy_and_apart_from_the_pixels() -> None:
     lazy = dcrflow.build_template(store, visit())
     assert lazy.psf.dims == ("psf_node", "psf_y", "psf_x")
     assert lazy.psf.dtype == np.float32
-    assert set(lazy.psf.coords) == {"psf_node_x", "psf_node_y"}
+    assert set(lazy.psf.coords) == {"psf_node_x", "psf_node_y", "psf_node_patch"}
     (optimised,) = dask.optimize(lazy.psf.data)
     assert Counter(key_split(key) for key in dict(optimised.dask)) == {"warp_psf": 1}
     assert not any(key_split(key) == "warp_psf" for key in lazy.image.data.dask)
@@ -158,7 +158,7 @@ def test_patches_without_psf_leave_gaps() -> None:
     template = dcrflow.build_template(
         with_psf(gaussian(4.0, 4.0), skip=(1, 3)), visit(TRACT.wcs, Box(200, 200, 200, 200))
     )
-    assert sorted(set(template.psf_node_x.values)) == [200.0]
+    assert [p["patch"] for p in template.attrs["psf_patches"]] == [0, 2]
     assert_allclose(template.dcrflow.psf_at(390, 300), gaussian(4.0, 4.0), atol=1e-6)
 
 
@@ -166,16 +166,16 @@ def test_a_sliver_of_coverage_has_a_node() -> None:
     """The tract's corner reaches 30 px onto a detector turned by 45 degrees, between the nodes of the grid."""
     here = visit(tan(125.0, -394.0, 45.0), Box(0, 0, 250, 250))
     template = dcrflow.build_template(with_psf(gaussian(4.0, 4.0)), here)
-    assert template.sizes["psf_node"] == 1
+    assert len(template.attrs["psf_patches"]) == 1
     x, y = TRACT.wcs.sky_to_pixel(*here.wcs.pixel_to_sky(*(template[f"psf_node_{a}"].values for a in "xy")))
-    assert 0 <= x < 600
-    assert 0 <= y < 600
+    assert ((x >= -30) & (x < 630) & (y >= -30) & (y < 630)).all()
 
 
 def test_bad_kernels_are_passed_over() -> None:
     bad = np.full((31, 31), np.nan)
     template = dcrflow.build_template(with_psf(gaussian(4.0, 4.0), bad), visit(TRACT.wcs, Box(200, 100, 200, 100)))
-    assert np.isnan(template.psf.values).any(axis=(1, 2)).sum() == 2
+    of_bad = template.psf_node_patch.values == 1
+    assert_array_equal(np.isnan(template.psf.values).any(axis=(1, 2)), of_bad)
     assert_allclose(template.dcrflow.psf_at(390, 150), gaussian(4.0, 4.0), atol=1e-6)
     hopeless = dcrflow.build_template(with_psf(bad), visit())
     with pytest.raises(dcrflow.NoPsfError, match="not finite anywhere"):
@@ -242,3 +242,35 @@ def test_spread() -> None:
     moved = spread(kernel, np.array([0.3, -1.2]), np.array([0.0, 2.0]), np.array([0.25, 0.75]))
     assert moved.sum() == pytest.approx(1.0, abs=1e-6)
     assert moments(moved)[0] == pytest.approx((1.5, -0.825), abs=1e-4)
+
+
+@pytest.mark.parametrize("y", [100.0, 150.0])
+def test_steps_at_the_borders_of_patches(y: float) -> None:
+    """The PSF is the mean over the patches that contain a position, as the coadds are, to the pixel; not a slope."""
+    kernels = gaussian(4.0, 4.0), gaussian(6.0, 6.0)
+    store = with_psf(*kernels)
+    template = dcrflow.build_template(store, visit(TRACT.wcs, Box(200, 50, 200, 150))).compute()
+    assert len(template.attrs["psf_patches"]) == len(set(template.psf_node_patch.values))
+    first, second = (next(p.bbox for p in store.patches(TRACT.tract, "g") if p.patch == n) for n in (0, 1))
+    for x, expected in (
+        (second.x0 - 1.0, kernels[0]),
+        (float(second.x0), (kernels[0] + kernels[1]) / 2),
+        (first.x1 - 1.0, (kernels[0] + kernels[1]) / 2),
+        (float(first.x1), kernels[1]),
+    ):
+        assert_allclose(template.dcrflow.psf_at(x, y), expected, atol=1e-6)
+
+
+def test_psf_at_of_the_lsst_pipeline(golden_here: Path) -> None:
+    """At LSST's own positions, from the nodes that a template keeps."""
+    store = golden_coadds(golden_here)
+    (case,) = golden_cases(golden_here, store)
+    there = case.plan.visit
+    template = dcrflow.build_template(store, there, case.plan.config)
+    expected = np.load(golden_here / f"expected_{there.visit}_{there.detector}.npz")
+    for i, (x, y, *_) in enumerate(expected["psf_positions"]):
+        theirs = expected[f"k{i}"]
+        found = template.dcrflow.psf_at(x, y).values
+        margin = (found.shape[0] - theirs.shape[0]) // 2
+        found = found[margin : found.shape[0] - margin, margin : found.shape[1] - margin]
+        assert np.abs(found - theirs).max() < 1e-4 * theirs.max()
