@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -66,6 +67,9 @@ def main() -> None:
     Exits with 0 on success, 1 if some detector-visits failed, 2 for what cannot be used, 3 if it stopped for the
     walltime, 130 if it was interrupted, and 4 if all was made, but some without what is damaged in the coadds.
     """
+    for stream in (sys.stdout, sys.stderr):  # a log that is not UTF-8 has no degree sign: a question mark does
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
     try:
         app()
     except DcrflowError as error:

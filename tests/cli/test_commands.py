@@ -245,3 +245,18 @@ def test_demo_leaves_other_directories_alone(dcr: Run) -> None:
     code, _, err = dcr("demo", "--out", Path(__file__).parent)
     assert code == 2
     one_line(err, "cli")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_log_that_is_not_utf_8(survey: Path, encoding: str) -> None:
+    """A batch system's, or cron's: what it cannot print is a question mark."""
+    import os
+    import subprocess
+
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LC_ALL": "C"}
+    command = [sys.executable, "-m", "dcrflow", "plan", str(survey / "coadds.zarr"), str(survey / "visits.ecsv")]
+    done = subprocess.run(command, capture_output=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert b"2 to make" in done.stdout
+    assert b"Traceback" not in done.stderr
