@@ -11,6 +11,7 @@ from dcrflow.base.errors import (
     NoPsfError,
     ObservationError,
     TemplateStoreError,
+    VisitImageError,
     VisitTableError,
     WcsError,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "NoPsfError",
     "ObservationError",
     "TemplateStoreError",
+    "VisitImageError",
     "VisitTableError",
     "WcsError",
 ]

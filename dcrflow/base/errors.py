@@ -58,6 +58,10 @@ class VisitTableError(DcrflowError, ValueError):
     """A detector-visit table cannot be read, or a row of it is unusable."""
 
 
+class VisitImageError(DcrflowError, ValueError):
+    """The image of a detector-visit cannot be read, or its pixels, variance or PSF cannot be used."""
+
+
 class MissingSubfilterError(DcrflowError, LookupError):
     """A patch does not have the number of subfilters that the configuration asks for."""
 

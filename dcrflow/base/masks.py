@@ -72,6 +72,21 @@ TEMPLATE_PLANES: Mapping[str, int] = {
 }
 
 
+#: Planes that lsst.images spells in another way: its name, and afw's, which dcrflow keeps.
+_SHORT_NAMES: Mapping[str, str] = {
+    "SATURATED": "SAT",
+    "INTERPOLATED": "INTRP",
+    "COSMIC_RAY": "CR",
+    "DETECTION_EDGE": "EDGE",
+    "UNMASKED_NAN": "UNMASKEDNAN",
+}
+
+
+def short_name(plane: str) -> str:
+    """A plane's name as dcrflow has it, whichever way it is spelled."""
+    return _SHORT_NAMES.get(plane, plane)
+
+
 def merged_planes(several: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """One table of planes and bits that holds every plane of all tables and of `TEMPLATE_PLANES`.
 

@@ -38,6 +38,10 @@ class DetectorVisit:
         The filter's own name; may be empty.
     mjd : float, optional
         TAI, mid-exposure.
+    image : str
+        Path or URL of its pixels; empty where nobody said. Templates need none, coadds from visits do.
+    psf_fwhm : float, optional
+        Arcsec, of its PSF, for an image that brings none.
 
     Examples
     --------
@@ -62,6 +66,8 @@ class DetectorVisit:
     observation: Observation
     physical_filter: str = ""
     mjd: float | None = None
+    image: str = ""
+    psf_fwhm: float | None = None
 
     @property
     def label(self) -> str:

@@ -17,10 +17,12 @@ from dcrflow.physics.refraction import Weather
 from dcrflow.stores.visits.altitudes import stated_altitude
 
 REQUIRED = ("instrument", "visit", "detector", "band", "x0", "y0", "width", "height", "wcs", "ra", "dec")
+_WIDEST_PSF = 60.0  # arcsec
+
 UNITS = {
     "ra": u.deg, "dec": u.deg, "mjd": u.day, "altitude": u.deg, "parallactic_angle": u.deg, "rotation_angle": u.deg,
     "longitude": u.deg, "latitude": u.deg, "height_m": u.m, "temperature": u.deg_C, "pressure": u.Pa,
-    "humidity": u.percent, "x0": u.pix, "y0": u.pix, "width": u.pix, "height": u.pix,
+    "humidity": u.percent, "psf_fwhm": u.arcsec, "x0": u.pix, "y0": u.pix, "width": u.pix, "height": u.pix,
 }  # fmt: skip
 
 #: Assumed where altitude and parallactic angle are given and the site is not: it changes the refraction by 0.3 %.
@@ -52,6 +54,9 @@ def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
     _check_names(row)
     observation = _observation(numbers, integers["visit"])
     wcs, box = SkyWcs.from_any(row["wcs"]), Box(*(integers[n] for n in ("x0", "y0", "width", "height")))
+    psf_fwhm = _number("psf_fwhm", row.get("psf_fwhm"))
+    if psf_fwhm is not None and not 0 < psf_fwhm < _WIDEST_PSF:
+        raise ValueError(f"psf_fwhm is {psf_fwhm:g} arcsec, expected 0 to {_WIDEST_PSF:g}")
     return DetectorVisit(
         instrument=str(row["instrument"]),
         visit=integers["visit"],
@@ -62,6 +67,8 @@ def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
         observation=observation,
         physical_filter=str(row.get("physical_filter") or ""),
         mjd=numbers["mjd"],
+        image=str(row.get("image") or ""),
+        psf_fwhm=psf_fwhm,
     )
 
 

@@ -103,6 +103,9 @@ def read_visit_rows(source: Any) -> list[DetectorVisit | BadVisit]:
             f"it has {', '.join(table.colnames)}"
         )
     values = {c: _values(name, c, column) for c, column in columns.items()}
+    if "image" in values:
+        folder = Path(source).parent if isinstance(source, str | os.PathLike) else Path()
+        values["image"] = [_place(folder, v) for v in values["image"]]
     rows = [{c: v[i] for c, v in values.items()} for i in range(len(table))]
     labels = [f"row {i}" for i in range(len(rows))]
     return _unique(
@@ -120,8 +123,16 @@ def _of_exposure(path: Path) -> list[tuple[str, DetectorVisit | BadVisit]]:
             raise error
 
         return [(str(path), _checked(str(path), read, id_in_name(path)))]
+    if len(rows) == 1:
+        rows = [{**rows[0], "image": str(path.absolute())}]
     labels = [str(path)] if len(rows) == 1 else [f"{path}, detector {row['detector']}" for row in rows]
     return [(n, _checked(n, partial(dict, row), row)) for n, row in zip(labels, rows, strict=True)]
+
+
+def _place(folder: Path, image: object) -> str:
+    """Where an image is: paths in a table are relative to it."""
+    text = "" if image is None else str(image)
+    return text if not text or "://" in text else str((folder / text).absolute())
 
 
 def _checked(where: str, read: Callable[[], Mapping[str, Any]], named: Mapping[str, Any]) -> DetectorVisit | BadVisit:
@@ -214,9 +225,11 @@ def write_visits(visits: Iterable[DetectorVisit], path: str | Path) -> None:
             raise VisitTableError(
                 f"cannot write {visit.label} to {path}: its WCS {what}, and a table keeps FITS cards alone; give those"
             )
-    rows = [_row(v) for v in visits]
-    text = {"instrument", "band", "wcs", "physical_filter"}
-    names = ["instrument", "visit", "detector", "band", "physical_filter", *(n for n in _ORDER)]
+    rows = [_row(v, path.parent) for v in visits]
+    text = {"instrument", "band", "wcs", "physical_filter", "image"}
+    names = ["instrument", "visit", "detector", "band", "physical_filter", *_ORDER]
+    names += ["image"] if any(v.image for v in visits) else []
+    names += ["psf_fwhm"] if any(v.psf_fwhm is not None for v in visits) else []
     table = QTable()
     for name in names:
         values = [row[name] for row in rows]
@@ -246,7 +259,7 @@ _ORDER = (
 )  # fmt: skip
 
 
-def _row(visit: DetectorVisit) -> dict[str, Any]:
+def _row(visit: DetectorVisit, folder: Path) -> dict[str, Any]:
     observed = visit.observation
     weather = {n: math.nan if n in observed.weather.assumed else getattr(observed.weather, n)
                for n in ("temperature", "pressure", "humidity")}  # fmt: skip
@@ -270,4 +283,14 @@ def _row(visit: DetectorVisit) -> dict[str, Any]:
         "latitude": observed.latitude,
         "height_m": observed.height,
         **weather,
+        "image": _relative(visit.image, folder),
+        "psf_fwhm": visit.psf_fwhm,
     }
+
+
+def _relative(image: str, folder: Path) -> str:
+    """A path as the table has it: relative where the image lies below the table, so that both can be moved."""
+    if not image or "://" in image:
+        return image
+    path, within = Path(image).absolute(), folder.absolute()
+    return str(path.relative_to(within)) if path.is_relative_to(within) else str(path)

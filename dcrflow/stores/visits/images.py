@@ -1,0 +1,336 @@
+"""The pixels of detector-visits: FITS files as LSST and dcrflow write them, and zarr groups.
+
+FITS: extensions ``IMAGE`` (nJy, or BUNIT with a zero point), ``MASK`` (planes as ``MP_*`` cards), ``VARIANCE``, ``PSF``
+([node, y, x]) and ``PSF_NODES`` (x, y: absolute detector pixels). A PSF's sum is the share of a star's light inside
+the stamp. A zarr group has the variables of a template store.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from astropy import units as u
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from dcrflow.base.errors import DcrflowError, VisitImageError, brief
+from dcrflow.base.masks import TEMPLATE_PLANES, planes_from_attributes, short_name
+from dcrflow.geometry.box import Box
+from dcrflow.model.pixels import Pixels
+from dcrflow.model.visit import DetectorVisit
+from dcrflow.model.visit_image import VisitImage, VisitPsf, moffat_psf
+from dcrflow.stores.visits.exposures import origin
+from dcrflow.stores.zarr.access import location, words_of
+
+Float = NDArray[np.float64]
+
+_BETA = 3.0  # of the Moffat that a width in the table stands for
+_MOST_NODES, _LARGEST_PSF = 4096, 513  # kernels, and pixels a side
+_LEAST_LIGHT, _MOST_LIGHT = 0.2, 1.05  # inside a PSF's stamp
+_OFF_CENTRE = 0.7  # pixels by which a PSF's centroid may be off the middle of its stamp
+_NJY_OF_ZERO_MAGNITUDE = 10 ** (31.4 / 2.5)
+_NO_UNIT = ("", "count", "counts", "adu", "electron", "electrons", "dn")
+
+
+def read_visit_image(visit: DetectorVisit, box: Box | None = None) -> VisitImage:
+    """Read a detector-visit's image, mask, variance and PSF, and check them.
+
+    Parameters
+    ----------
+    visit : DetectorVisit
+        With `image`: a FITS file (also .gz and .fz), or a zarr group by path or URL.
+    box : Box, optional
+        The part that is wanted, absolute detector pixels; all of it otherwise. It may reach beyond the detector: what
+        is beyond is left out.
+
+    Raises
+    ------
+    VisitImageError
+        If it cannot be read, is not of that form, or its PSF or variance cannot be used; names visit, detector and
+        file, what was found and what was expected.
+    """
+    return _checked(visit, lambda source: source.image(visit.bbox if box is None else box.intersection(visit.bbox)))
+
+
+def read_visit_psf(visit: DetectorVisit) -> VisitPsf:
+    """Read a detector-visit's PSF alone; raises as `read_visit_image`."""
+    return _checked(visit, lambda source: source.psf())
+
+
+def _checked[T](visit: DetectorVisit, read: Callable[[_FitsSource | _ZarrSource], T]) -> T:
+    where = f"{visit.label} ({visit.image or 'no image'})"
+    if not visit.image:
+        raise VisitImageError(
+            f"{where}: the table names no image; add a column `image` with the path or URL of its pixels"
+        )
+    try:
+        return read(_FitsSource(visit) if _is_fits(visit.image) else _ZarrSource(visit))
+    except VisitImageError as error:
+        raise VisitImageError(f"{where}: {error}") from None
+    except DcrflowError as error:
+        raise VisitImageError(f"{where}: {error}") from error
+    except Exception as error:  # astropy, zarr and file systems have many kinds
+        raise VisitImageError(f"{where}: cannot read it: {words_of(error)}") from error
+
+
+def _is_fits(image: str) -> bool:
+    return re.search(r"\.fits?(\.(gz|fz|bz2))?$", image.lower()) is not None
+
+
+class _FitsSource:
+    """A FITS file."""
+
+    def __init__(self, visit: DetectorVisit) -> None:
+        self.visit = visit
+
+    def _open(self) -> fits.HDUList:
+        image = self.visit.image
+        if "://" not in image:
+            if not Path(image).exists():
+                raise VisitImageError("there is no such file; restore it, or correct the column `image`")
+            return fits.open(image, memmap=False, lazy_load_hdus=True)
+        import fsspec  # type: ignore[import-untyped]
+
+        with fsspec.open(image, "rb", compression="infer") as file:
+            return fits.HDUList.fromstring(file.read())
+
+    def image(self, box: Box) -> VisitImage:
+        """Its pixels in a box, and the PSF."""
+        with self._open() as file:
+            planes = [_plane(file, i, name) for i, name in enumerate(("IMAGE", "MASK", "VARIANCE"), 1)]
+            header = planes[0].header
+            extent = Box(*origin(header), int(header.get("NAXIS1", 0)), int(header.get("NAXIS2", 0)))
+            _check_extent(extent, self.visit)
+            scale = _scale(file, header)
+            where = box.slices(extent)
+            image, mask, variance = (np.asarray(p.section[where] if p.is_image else p.data[where]) for p in planes)
+            return _made(
+                self.visit, box, image * np.float32(scale), variance * np.float32(scale**2), mask,
+                _planes_of(planes[1].header), self._psf(file),
+            )  # fmt: skip
+
+    def psf(self) -> VisitPsf:
+        """The PSF alone."""
+        with self._open() as file:
+            return self._psf(file)
+
+    def _psf(self, file: fits.HDUList) -> VisitPsf:
+        if "PSF" in file and getattr(file["PSF"], "is_image", False):
+            kernels = np.asarray(file["PSF"].data, np.float64)
+            kernels = kernels[None] if kernels.ndim == 2 else kernels
+            if "PSF_NODES" in file:
+                nodes = file["PSF_NODES"].data
+                names = {n.lower(): n for n in nodes.names}
+                if not {"x", "y"} <= set(names):
+                    raise VisitImageError(f"PSF_NODES has columns {brief(nodes.names)}, expected x and y")
+                x, y = (np.asarray(nodes[names[n]], np.float64) for n in ("x", "y"))
+                return _checked_psf(kernels, x, y)
+            if len(kernels) != 1:
+                raise VisitImageError(
+                    f"PSF has {len(kernels)} kernels, and there is no table PSF_NODES of their places"
+                )
+            return _constant_psf(kernels, self.visit)
+        if "KernelPsf" in file and "FixedKernel" in file and len(file["FixedKernel"].data) == 1:  # of afw's archive
+            row = file["FixedKernel"].data[0]
+            kernel = np.asarray(row["image"], np.float64).reshape(int(row["dimensions_y"]), int(row["dimensions_x"]))
+            return _constant_psf(kernel[None], self.visit)
+        return _psf_of_table(self.visit, "it has no extension PSF")
+
+
+def _plane(file: fits.HDUList, index: int, name: str) -> Any:
+    """The HDU of a plane: by name, or by place as the pipelines write them."""
+    if name in file:
+        return _Plane(file[name])
+    if len(file) > index and file[index].header.get("NAXIS", 0) == 2 and not file[index].name:
+        return _Plane(file[index])
+    names = [h.name for h in file if h.name]
+    raise VisitImageError(f"it has no extension {name}; found {', '.join(names[:8]) or 'none with a name'}")
+
+
+class _Plane:
+    """An image extension, compressed or not."""
+
+    def __init__(self, hdu: Any) -> None:
+        self.header: fits.Header = hdu.header
+        self.is_image = hasattr(hdu, "section")
+        self._hdu = hdu
+
+    @property
+    def section(self) -> Any:
+        """Parts of it, read alone."""
+        return self._hdu.section
+
+    @property
+    def data(self) -> Any:
+        """All of it."""
+        return self._hdu.data
+
+
+def _planes_of(header: fits.Header) -> dict[str, int]:
+    """Mask planes of a FITS header: ``MP_`` cards of afw, or ``MSKN`` and ``MSKM`` cards of lsst.images."""
+    found = {short_name(str(k).removeprefix("MP_")): int(v) for k, v in header.items() if str(k).startswith("MP_")}
+    for key, name in header.items():
+        if str(key).startswith("MSKN"):
+            found[short_name(str(name))] = int(header[str(key).replace("MSKN", "MSKM")]).bit_length() - 1
+    return found
+
+
+def _scale(file: fits.HDUList, header: fits.Header) -> float:
+    """nJy of one unit of a file's pixels: from its unit, a zero point, or LSST's calibration."""
+    unit = str(header.get("BUNIT", "")).strip()
+    if unit.lower() not in _NO_UNIT:
+        try:
+            return float(u.Unit(unit).to(u.nJy))
+        except (ValueError, TypeError):
+            raise VisitImageError(f"BUNIT is {brief(unit)}, expected nJy, or counts with MAGZERO") from None
+    for where in (header, file[0].header):
+        if isinstance(where.get("MAGZERO"), int | float):
+            return float(10 ** ((31.4 - float(where["MAGZERO"])) / 2.5))
+        if isinstance(where.get("FLUXMAG0"), int | float) and where["FLUXMAG0"] > 0:
+            return _NJY_OF_ZERO_MAGNITUDE / float(where["FLUXMAG0"])
+    if "PhotoCalib" in file:
+        fields = file["ChebyshevBoundedField"].data if "ChebyshevBoundedField" in file else []
+        if any(np.size(field["coefficients"]) > 1 for field in fields):
+            raise VisitImageError("its calibration varies over the image; calibrate its pixels to nJy")
+        return float(file["PhotoCalib"].data[0]["calibrationMean"])
+    raise VisitImageError(
+        f"its pixels have {'no unit' if not unit else f'the unit {unit}'} and no zero point; expected BUNIT nJy, or "
+        "MAGZERO (AB magnitude of one unit)"
+    )
+
+
+class _ZarrSource:
+    """A zarr group with the variables of a template store."""
+
+    def __init__(self, visit: DetectorVisit) -> None:
+        self.visit = visit
+        self.group = _open_group(visit.image)
+
+    def image(self, box: Box) -> VisitImage:
+        """Its pixels in a box, and the PSF."""
+        group, extent = self.group, self._extent()
+        lacking = [n for n in ("image", "variance", "mask") if n not in group]
+        if lacking:
+            raise VisitImageError(f"the zarr group has no variable {', '.join(lacking)}")
+        units = str(group.attrs.get("units", "nJy"))
+        if units != "nJy":
+            raise VisitImageError(f"attribute 'units' is {brief(units)}, expected 'nJy'")
+        _check_extent(extent, self.visit)
+        where = box.slices(extent)
+        image, variance, mask = (np.asarray(group[n][where]) for n in ("image", "variance", "mask"))
+        planes = {short_name(n): b for n, b in planes_from_attributes(dict(group["mask"].attrs)).items()}
+        return _made(self.visit, box, image, variance, mask, planes, self.psf())
+
+    def _extent(self) -> Box:
+        axes = []
+        for name in ("x", "y"):
+            if name not in self.group:
+                raise VisitImageError(f"the zarr group has no variable {name}")
+            values = np.asarray(self.group[name][...])
+            if values.ndim != 1 or not len(values) or np.any(np.diff(values) != 1):
+                raise VisitImageError(f"{name} must be pixel indices that increase by 1")
+            axes.append((int(values[0]), len(values)))
+        (x0, width), (y0, height) = axes
+        return Box(x0, y0, width, height)
+
+    def psf(self) -> VisitPsf:
+        """The PSF alone."""
+        if "psf" not in self.group:
+            return _psf_of_table(self.visit, "it has no variable psf")
+        kernels = np.asarray(self.group["psf"][...], np.float64)
+        if "psf_node_x" not in self.group or "psf_node_y" not in self.group:
+            raise VisitImageError("it has psf, but not psf_node_x and psf_node_y")
+        x, y = (np.asarray(self.group[f"psf_node_{n}"][...], np.float64) for n in ("x", "y"))
+        return _checked_psf(kernels, x, y)
+
+
+def _open_group(image: str) -> Any:
+    """The group at a path or URL, which may lie inside a store: zarr finds the group by its own metadata."""
+    try:
+        return zarr.open_group(location(image), mode="r", use_consolidated=False)
+    except FileNotFoundError:
+        raise VisitImageError(
+            "there is neither a FITS file (.fits, .fits.gz, .fits.fz) nor a zarr group; correct the column `image`"
+        ) from None
+
+
+def _check_extent(extent: Box, visit: DetectorVisit) -> None:
+    if not extent.contains(visit.bbox):
+        raise VisitImageError(
+            f"it has the pixels {extent.as_list()} (x0, y0, width, height), the table says {visit.bbox.as_list()}: one "
+            "of them is wrong"
+        )
+
+
+def _made(
+    visit: DetectorVisit, box: Box, image: Any, variance: Any, mask: Any, planes: Mapping[str, int], psf: VisitPsf
+) -> VisitImage:
+    if image.shape != box.shape or variance.shape != box.shape or mask.shape != box.shape:
+        raise VisitImageError(f"image, variance and mask have shapes {image.shape}, {variance.shape}, {mask.shape}")
+    image, variance = (np.ascontiguousarray(v, np.float32) for v in (image, variance))
+    good = np.isfinite(image) & np.isfinite(variance) & (variance > 0)
+    if box.area and not good.any():
+        raise VisitImageError("no pixel has a finite value and a positive variance")
+    known = {name: bit for name, bit in planes.items() if name in TEMPLATE_PLANES}
+    moved = np.zeros(box.shape, np.int32)
+    wide = np.asarray(mask).astype(np.int64)
+    for name, bit in known.items():
+        moved |= (((wide >> bit) & 1) << TEMPLATE_PLANES[name]).astype(np.int32)
+    image[~good] = np.nan
+    digest = blake2b(digest_size=8)
+    for array in (image, variance, moved, psf.kernels):
+        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+    return VisitImage(Pixels(box, image, variance, moved), psf, digest.hexdigest())
+
+
+def _constant_psf(kernels: Float, visit: DetectorVisit) -> VisitPsf:
+    box = visit.bbox
+    middle = box.x0 + (box.width - 1) / 2, box.y0 + (box.height - 1) / 2
+    return _checked_psf(kernels, np.array([middle[0]]), np.array([middle[1]]))
+
+
+def _checked_psf(kernels: Float, x: Float, y: Float) -> VisitPsf:
+    """A PSF that can be used: nodes that are no kernel are left out; raises where none is left."""
+    shape = kernels.shape
+    if kernels.ndim != 3 or not (shape[1] % 2 and shape[2] % 2) or shape[0] < 1:
+        raise VisitImageError(f"its PSF has shape {shape}, expected (nodes, odd, odd)")
+    if shape[0] > _MOST_NODES or max(shape[1:]) > _LARGEST_PSF:
+        raise VisitImageError(f"its PSF has shape {shape}, expected at most {_MOST_NODES} kernels of {_LARGEST_PSF} px")
+    if not x.shape == y.shape == shape[:1]:
+        raise VisitImageError(f"its PSF has {shape[0]} kernels at {x.shape} and {y.shape} places")
+    if shape[1] != shape[2]:
+        side = max(shape[1:])
+        kernels = np.pad(kernels, [(0, 0), *(((side - n) // 2,) * 2 for n in shape[1:])])
+    light = kernels.sum(axis=(1, 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        axis = np.arange(kernels.shape[1]) - kernels.shape[1] // 2
+        off = np.hypot(kernels.sum(axis=1) @ axis / light, kernels.sum(axis=2) @ axis / light)
+        good = np.isfinite(light) & np.isfinite(x) & np.isfinite(y) & (off < _OFF_CENTRE)
+        good &= (light > _LEAST_LIGHT) & (light < _MOST_LIGHT)
+    if not good.any():
+        raise VisitImageError(
+            f"its PSF cannot be used: its sum is {light[0]:.3g} and its centroid {off[0]:.2g} px off the middle; "
+            f"expected {_LEAST_LIGHT} to {_MOST_LIGHT} (the share of a star's light inside), and less than "
+            f"{_OFF_CENTRE} px"
+        )
+    return VisitPsf(kernels[good], x[good], y[good])
+
+
+def _psf_of_table(visit: DetectorVisit, lacks: str) -> VisitPsf:
+    """The Moffat that the table's width stands for."""
+    if visit.psf_fwhm is None:
+        raise VisitImageError(
+            f"{lacks}, and the table no psf_fwhm; add the PSF (extensions PSF and PSF_NODES), or a column psf_fwhm "
+            "(arcsec)"
+        )
+    box = visit.bbox
+    middle = box.x0 + (box.width - 1) / 2, box.y0 + (box.height - 1) / 2
+    fwhm = visit.psf_fwhm / visit.wcs.pixel_scale(*middle)
+    size = int(min(2 * np.ceil(6 * fwhm) + 1, _LARGEST_PSF))
+    return VisitPsf(moffat_psf(fwhm, _BETA, size)[None], np.array([middle[0]]), np.array([middle[1]]))

@@ -1,0 +1,63 @@
+"""The seeing of detector-visits, from their PSFs alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from dcrflow.base.errors import VisitImageError
+from dcrflow.model.visit import DetectorVisit
+from dcrflow.model.visit_image import width_of
+from dcrflow.stores.visits.images import read_visit_psf
+
+_MOST = 400  # detector-visits that are looked at
+_THREADS = 4
+
+
+def seeing_of(visit: DetectorVisit) -> float:
+    """FWHM of a detector-visit's PSF, arcsec; `VisitImageError` where it cannot be read."""
+    psf = read_visit_psf(visit)
+    box = visit.bbox
+    scale = visit.wcs.pixel_scale(box.x0 + (box.width - 1) / 2, box.y0 + (box.height - 1) / 2)
+    return scale * float(np.median([width_of(kernel) for kernel in psf.kernels]))
+
+
+def median_seeing(visits: Sequence[DetectorVisit]) -> float:
+    """Median FWHM of the PSFs, arcsec, to 0.01; of some of the visits where there are many.
+
+    Raises
+    ------
+    VisitImageError
+        If no PSF can be read: the error of the first.
+    """
+    chosen = visits[:: -(-len(visits) // _MOST)] if visits else []
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = list(pool.map(_seeing_or_error, chosen))
+    good = [v for v in found if isinstance(v, float)]
+    if not good:
+        errors = [v for v in found if isinstance(v, VisitImageError)]
+        raise errors[0] if errors else VisitImageError("there are no visits")
+    return round(float(np.median(good)), 2)
+
+
+def _seeing_or_error(visit: DetectorVisit) -> float | VisitImageError:
+    try:
+        return seeing_of(visit)
+    except VisitImageError as error:
+        return error
+
+
+def size_and_time(visit: DetectorVisit) -> tuple[int, int]:
+    """Bytes and time of change (ns) of an image's file, of a zarr group those of its metadata; zeros where unknown."""
+    if not visit.image or "://" in visit.image:
+        return 0, 0
+    path = Path(visit.image)
+    try:
+        found = os.stat(path / "zarr.json" if path.is_dir() else path)
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
