@@ -46,6 +46,8 @@ class Psf:
         default is 2e-7 of its peak, and 3e-5 of the flux lies outside.
     precision : float
         GalSim's ``folding_threshold`` and ``maxk_threshold``.
+    shear : (float, float)
+        Reduced shear (g1 along east, g2 along north-east) that makes it elliptical.
     """
 
     fwhm: float = 0.75
@@ -53,6 +55,7 @@ class Psf:
     pixel: bool = True
     radius: float = 10.0
     precision: float = 1e-5
+    shear: tuple[float, float] = (0.0, 0.0)
 
     @property
     def method(self) -> str:
@@ -61,7 +64,8 @@ class Psf:
 
     def profile(self) -> Any:
         """The PSF as a GalSim profile of flux 1."""
-        return galsim().Moffat(beta=self.beta, fwhm=self.fwhm, gsparams=self._parameters())
+        profile = galsim().Moffat(beta=self.beta, fwhm=self.fwhm, gsparams=self._parameters())
+        return profile.shear(g1=self.shear[0], g2=self.shear[1]) if any(self.shear) else profile
 
     def _parameters(self) -> Any:
         return galsim().GSParams(
@@ -151,11 +155,16 @@ def draw_science(
     return image
 
 
-def draw_psf(wcs: SkyWcs, x: float, y: float, psf: Psf, size: int = 41) -> NDArray[np.float32]:
-    """The PSF as the pixels see it at a position, centred on a pixel; odd `size`, sums to 1."""
+def draw_psf(
+    wcs: SkyWcs, x: float, y: float, psf: Psf, size: int = 41, *, normalised: bool = True
+) -> NDArray[np.float32]:
+    """The PSF as the pixels see it at a position, centred on a pixel; odd `size`.
+
+    Sums to 1, or where it is not to be `normalised`, to the share of a star's light inside.
+    """
     place = _Place(0.0, 0.0, local_matrix(wcs, np.array([x]), np.array([y]))[0])
     drawn = _draw(psf.profile(), Box(0, 0, size, size), place, psf)
-    return np.asarray(drawn / np.sum(drawn), np.float32)
+    return np.asarray(drawn / np.sum(drawn) if normalised else drawn, np.float32)
 
 
 def displacements(ra: float, dec: float, observation: Observation, band: Band) -> tuple[Float, float]:

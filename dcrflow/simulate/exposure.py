@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -21,6 +22,8 @@ def write_exposure(
     mask: NDArray[np.int32],
     *,
     longitude: float,
+    psf: NDArray[np.float32] | None = None,
+    psf_nodes: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
 ) -> None:
     """Write a detector-visit's image.
 
@@ -40,9 +43,13 @@ def write_exposure(
         `STANDARD_PLANES`.
     longitude : float
         Of the telescope, degrees, east positive.
+    psf : ndarray of float32, shape (num_nodes, size, size), optional
+        Kernels of the PSF, each of which sums to the share of a star's light inside: HDU ``PSF``.
+    psf_nodes : (ndarray, ndarray) of float64, shape (num_nodes,), optional
+        Absolute detector pixels (x, y) of the kernels: HDU ``PSF_NODES``.
     """
     planes: dict[str, str | int] = {f"MP_{name}": bit for name, bit in STANDARD_PLANES.items()}
-    hdus = [fits.PrimaryHDU(header=observation_header(visit, longitude))]
+    hdus: list[Any] = [fits.PrimaryHDU(header=observation_header(visit, longitude))]
     for name, array, cards in (
         ("IMAGE", image, {"BUNIT": "nJy"}),
         ("MASK", mask, planes),
@@ -51,6 +58,10 @@ def write_exposure(
         header = _array_wcs(visit)
         header.extend(_header(cards).cards)
         hdus.append(fits.ImageHDU(array, header=header, name=name))
+    if psf is not None and psf_nodes is not None:
+        hdus.append(fits.ImageHDU(psf, name="PSF"))
+        columns = [fits.Column(n, "D", array=v, unit="pixel") for n, v in zip("xy", psf_nodes, strict=True)]
+        hdus.append(fits.BinTableHDU.from_columns(columns, name="PSF_NODES"))
     fits.HDUList(hdus).writeto(path, overwrite=True)
 
 

@@ -6,11 +6,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from astropy import units as u
+from astropy.table import QTable
 
 from dcrflow.base.errors import DcrflowError
 from dcrflow.base.masks import STANDARD_PLANES
@@ -23,12 +25,16 @@ from dcrflow.simulate.exposure import write_exposure
 from dcrflow.simulate.noise import coadd_defects, detector_defects, observed
 from dcrflow.simulate.sky import Catalogue
 from dcrflow.simulate.survey import SKYMAP, SurveyConfig, detector_visits_of, sky_of, tracts_of
+from dcrflow.simulate.visits import psf_of_visit, told, told_psf, transients_of, without_data
 from dcrflow.stores.coadds.writer import create_coadds, open_writer
 from dcrflow.stores.visits.tables import write_visits
 
 Progress = Callable[[int, int, str], None]
 
 _COADDS, _VISITS, _SCIENCE, _TRUTH, _CONFIG = "coadds.zarr", "visits.ecsv", "science", "truth.ecsv", "survey.yaml"
+_TRANSMISSION = "transmission.ecsv"
+
+PSF_SIZE = 61  # pixels a side of a science image's PSF
 
 # First part of the keys of random numbers, so that no two purposes share any (1 is the sky).
 _COADD_NOISE, _COADD_DEFECTS, _SCIENCE_NOISE, _SCIENCE_DEFECTS = 2, 3, 4, 5
@@ -70,6 +76,11 @@ class SimulatedSurvey:
         return self.directory / _VISITS
 
     @property
+    def transmission(self) -> Path:
+        """The band's transmission curve."""
+        return self.directory / _TRANSMISSION
+
+    @property
     def truth(self) -> Path:
         """The table of sources."""
         return self.directory / _TRUTH
@@ -97,9 +108,10 @@ def simulate_survey(
     progress: Progress | None = None,
     overwrite: bool = False,
 ) -> SimulatedSurvey:
-    """Simulate a survey and write ``coadds.zarr``, ``visits.ecsv``, ``science/``, ``truth.ecsv`` and ``survey.yaml``.
+    """Simulate a survey and write it as files.
 
-    The result does not depend on the number of workers.
+    ``coadds.zarr``, ``visits.ecsv``, ``science/``, ``truth.ecsv``, ``transmission.ecsv`` (of the band) and
+    ``survey.yaml``. The result does not depend on the number of workers.
 
     Parameters
     ----------
@@ -127,11 +139,12 @@ def simulate_survey(
         raise ValueError(f"workers is {workers}; at least 1 is needed")
     directory = Path(out)
     _make_room(directory, overwrite)
-    tracts, visits = tracts_of(config), detector_visits_of(config)
+    tracts, visits = tracts_of(config), _with_images(config, directory)
     (directory / _SCIENCE).mkdir(parents=True)
     (directory / _CONFIG).write_text(config.as_yaml())
     _sky(config).table().write(directory / _TRUTH, format="ascii.ecsv")
     write_visits(list(visits), directory / _VISITS)
+    _write_transmission(config, directory / _TRANSMISSION)
     writer = create_coadds(str(directory / _COADDS), SKYMAP)
     for tract in tracts:
         writer.write_tract(tract)
@@ -145,6 +158,21 @@ def simulate_survey(
     return SimulatedSurvey(directory, config, tracts, visits)
 
 
+def _with_images(config: SurveyConfig, directory: Path) -> tuple[DetectorVisit, ...]:
+    """Every detector-visit as the table has it: with its image, and whatever error its WCS has."""
+    per_visit = len(_visits(config)) // len(config.visits)
+    return tuple(
+        replace(told(config, number // per_visit, visit), image=str(_science_path(directory.absolute(), visit)))
+        for number, visit in enumerate(_visits(config))
+    )
+
+
+def _write_transmission(config: SurveyConfig, path: Path) -> None:
+    band = config.filters
+    table = QTable({"wavelength": band.curve_wavelength * u.nm, "throughput": band.curve_throughput})
+    table.write(path, format="ascii.ecsv")
+
+
 def _make_room(directory: Path, overwrite: bool) -> None:
     if directory.exists() and not directory.is_dir():
         raise OutputExistsError(f"{directory} is a file; a directory to write to is needed")
@@ -153,7 +181,7 @@ def _make_room(directory: Path, overwrite: bool) -> None:
             raise OutputExistsError(f"{directory} is not empty; choose another directory, or overwrite it")
         for name in (_COADDS, _SCIENCE):
             shutil.rmtree(directory / name, ignore_errors=True)
-        for name in (_VISITS, _TRUTH, _CONFIG):
+        for name in (_VISITS, _TRUTH, _CONFIG, _TRANSMISSION):
             (directory / name).unlink(missing_ok=True)
 
 
@@ -239,16 +267,29 @@ def _simulate_patch(config: SurveyConfig, directory: Path, tract_index: int, pat
 
 def _simulate_visit(config: SurveyConfig, directory: Path, index: int) -> None:
     visit = _visits(config)[index]
-    sky = draw_science(_sky(config), visit, config.filters, config.psf)
+    number = index // (len(_visits(config)) // len(config.visits))
+    sources, (stars, when) = _sky(config), transients_of(config)
+    if len(stars):
+        sources += stars[when == number]
+    sky = draw_science(sources, visit, config.filters, psf_of_visit(config, number))
+    sky *= 1.0 + config.visits[number].flux_error
     key = (config.seed, _SCIENCE_NOISE, visit.visit, visit.detector)
     image, variance, mask = observed(sky, key, visit.bbox, config.science_noise, config.science_gain)
     key = (config.seed, _SCIENCE_DEFECTS, visit.visit, visit.detector)
     defects = detector_defects(key, visit.bbox, config.science_defects)
     image += defects.added.astype(np.float32)
-    image[defects.missing] = np.nan
-    variance[defects.missing] = np.nan
-    mask |= defects.mask
-    write_exposure(_science_path(directory, visit), visit, image, variance, mask, longitude=config.longitude)
+    gone, planes = without_data(config, visit)
+    gone |= defects.missing
+    image[gone] = np.nan
+    variance[gone] = np.nan
+    mask |= defects.mask | planes
+    written = told(config, number, visit)
+    middle = visit.bbox.x0 + (visit.bbox.width - 1) / 2, visit.bbox.y0 + (visit.bbox.height - 1) / 2
+    psf = draw_psf(written.wcs, *middle, told_psf(config, number), PSF_SIZE, normalised=False)
+    write_exposure(
+        _science_path(directory, visit), written, image, variance, mask, longitude=config.longitude,
+        psf=psf[None], psf_nodes=(np.array([middle[0]]), np.array([middle[1]])),
+    )  # fmt: skip
 
 
 def _science_path(directory: Path, visit: DetectorVisit) -> Path:

@@ -47,6 +47,11 @@ class VisitConfig(BaseModel):
     boresight: tuple[float, float] = Field(
         (0.0, 0.0), description="boresight from the middle of the detectors: distance, position angle, degrees"
     )
+    seeing: Positive | None = Field(None, description="FWHM of its PSF, arcsec; psf_fwhm otherwise")
+    ellipticity: tuple[float, float] = Field((0.0, 0.0), description="shear of its PSF, along east and north-east")
+    astrometric_error: tuple[float, float] = Field((0.0, 0.0), description="of the written WCS, east and north, arcsec")
+    flux_error: float = Field(0.0, description="of its zero point: the image is so much brighter, as a fraction")
+    psf_error: float = Field(0.0, description="of the written PSF's width, as a fraction")
     temperature: float = Field(10.0, description="Celsius")
     pressure: Positive = Field(73892.0, description="Pa")
     humidity: Annotated[float, Field(ge=0, le=100)] = Field(20.0, description="percent")
@@ -107,6 +112,10 @@ class SurveyConfig(BaseModel):
     science_gain: Positive = Field(1.8, description="of a visit, photoelectrons per nJy")
     coadd_noise: NotNegative = Field(2.0, description="of the sky in a subfilter, nJy per pixel; 0: no noise at all")
     coadd_gain: Positive = Field(180.0, description="of the coadds, photoelectrons per nJy")
+    bad_pixels: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of a sensor's pixels, in clumps")
+    chip_gap: Annotated[int, Field(ge=0)] = Field(0, description="without data down a sensor's middle, pixels")
+    transients: Annotated[int, Field(ge=0)] = Field(0, description="stars that shine in one visit each")
+    transient_magnitudes: tuple[float, float] = Field((18.0, 23.0), description="AB, brightest and faintest")
     science_defects: NotNegative = Field(12.0, description="per million pixels of a detector")
     coadd_defects: NotNegative = Field(6.0, description="per million pixels of a tract")
 

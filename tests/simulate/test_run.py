@@ -80,7 +80,9 @@ def test_tables_and_science_images_open(survey: SimulatedSurvey) -> None:
     assert visit.observation.zenith == pytest.approx(made.observation.zenith)
     np.testing.assert_allclose(visit.wcs.pixel_to_sky(20, 30), made.wcs.pixel_to_sky(20, 30), rtol=1e-13)
     with fits.open(survey.science(made)) as hdus:
-        assert [hdu.name for hdu in hdus] == ["PRIMARY", "IMAGE", "MASK", "VARIANCE"]
+        assert [hdu.name for hdu in hdus] == ["PRIMARY", "IMAGE", "MASK", "VARIANCE", "PSF", "PSF_NODES"]
+        assert 0.99 < hdus["PSF"].data.sum() < 1.0  # the share of the light inside, not renormalised
+        assert hdus["PSF_NODES"].data["x"].tolist() == [(made.bbox.width - 1) / 2]
         assert hdus["IMAGE"].data.shape == made.bbox.shape
         assert hdus["MASK"].header["MP_CR"] == STANDARD_PLANES["CR"]
         bad = (hdus["MASK"].data & (1 << STANDARD_PLANES["BAD"])) != 0
