@@ -30,15 +30,18 @@ if TYPE_CHECKING:
         NoPsfError,
         ObservationError,
         TemplateStoreError,
+        VisitImageError,
         VisitTableError,
         WcsError,
     )
     from dcrflow.campaign import CampaignResult, run_campaign
+    from dcrflow.campaign.coadds import CoaddResult, build_coadds
     from dcrflow.cluster import connect
     from dcrflow.geometry.box import Box
     from dcrflow.geometry.skymap import Tract
     from dcrflow.geometry.wcs import SkyWcs
     from dcrflow.graph import build_template
+    from dcrflow.model.coadd_config import CoaddConfig
     from dcrflow.model.config import TemplateConfig
     from dcrflow.model.visit import DetectorVisit
     from dcrflow.physics.observation import Observation
@@ -56,14 +59,16 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "dcrflow.campaign": ("CampaignResult", "run_campaign"),
+    "dcrflow.campaign.coadds": ("CoaddResult", "build_coadds"),
     "dcrflow.cluster": ("connect",),
+    "dcrflow.model.coadd_config": ("CoaddConfig",),
     "dcrflow.model.config": ("TemplateConfig",),
     "dcrflow.steps.dataset": ("write_template",),
     "dcrflow.view.diagrams": ("plot_dcr", "plot_footprint"),
     "dcrflow.base.errors": (
         "ClusterError", "CoaddStoreError", "ConfigError", "DcrflowError", "InconsistentCoaddsError",
         "MissingSubfilterError", "NoOverlapError", "NoPsfError", "ObservationError", "TemplateStoreError",
-        "VisitTableError", "WcsError",
+        "VisitImageError", "VisitTableError", "WcsError",
     ),
     "dcrflow.geometry.box": ("Box",),
     "dcrflow.geometry.skymap": ("Tract",),
@@ -86,6 +91,8 @@ __all__ = [
     "Box",
     "CampaignResult",
     "ClusterError",
+    "CoaddConfig",
+    "CoaddResult",
     "CoaddStoreError",
     "CoaddWriter",
     "ConfigError",
@@ -104,10 +111,12 @@ __all__ = [
     "TemplateStore",
     "TemplateStoreError",
     "Tract",
+    "VisitImageError",
     "VisitTableError",
     "WcsError",
     "Weather",
     "__version__",
+    "build_coadds",
     "build_template",
     "coadds_from_arrays",
     "connect",

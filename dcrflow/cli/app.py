@@ -13,6 +13,7 @@ from dcrflow.base.errors import ClusterError, DcrflowError
 from dcrflow.base.version import __version__
 from dcrflow.cli import cluster as cluster_commands
 from dcrflow.cli import files, interrupt, rubin, show, skymap
+from dcrflow.cli.coadd import coadd, show_status
 from dcrflow.cli.inputs import coadds_of, refuse_within, visits_of
 from dcrflow.cli.report import report
 from dcrflow.cli.verify import verify
@@ -21,6 +22,7 @@ from dcrflow.cluster import forkserver
 from dcrflow.model.config import TemplateConfig, parse_settings
 
 _FIRST, _TEMPLATES, _FILES = "To see what it does", "Templates of many detector-visits", "Rubin's pipelines and files"
+_COADDS = "DCR coadds from visits"
 
 app = typer.Typer(
     name="dcrflow",
@@ -113,6 +115,10 @@ def simulate(
     config: Annotated[Path | None, typer.Option("--config", help="YAML file of the survey's keys.")] = None,
     settings: Settings = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    visits: Annotated[
+        int | None,
+        typer.Option(min=1, help="So many visits, of varying seeing, PSF shape, airmass, direction and rotation."),
+    ] = None,
     workers: Workers = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a survey that is there.")] = False,
 ) -> None:
@@ -126,6 +132,10 @@ def simulate(
     values |= parse_settings(settings or [])
     if seed is not None:
         values["seed"] = seed
+    if visits is not None:
+        from dcrflow.simulate.visits import varied_visits
+
+        values["visits"] = varied_visits(visits, values.get("seed", 0))
     chosen = SurveyConfig.full(**values) if size == "full" else SurveyConfig.demo(**values)
     with show.bar("simulating the sky") as update:
         survey = simulate_survey(chosen, out, workers=workers or 2, progress=update, overwrite=overwrite)
@@ -227,7 +237,14 @@ def status(
     in the coadds.
     """
     from dcrflow.campaign.status import campaign_status
+    from dcrflow.stores.coadds.builds import is_coadd_store
 
+    if is_coadd_store(out):
+        from dcrflow.campaign.coadd_status import build_status
+
+        built = build_status(out)
+        show_status(built, as_json=False)
+        raise typer.Exit(built.exit_code)
     found = campaign_status(out, scan)
     show.status(found, failures)
     raise typer.Exit(found.exit_status)
@@ -235,6 +252,7 @@ def status(
 
 app.command(rich_help_panel=_TEMPLATES)(report)
 app.command(rich_help_panel=_TEMPLATES)(verify)
+app.command(rich_help_panel=_COADDS)(coadd)
 app.command("visits", rich_help_panel=_FILES, short_help="Make a detector-visit table of FITS headers.")(visits_command)
 app.command(rich_help_panel=_FILES, short_help="Copy LSST's DCR coadds into a DCR-coadd store.")(files.ingest)
 app.command(rich_help_panel=_FILES, short_help="Write templates as FITS files that LSST's readers know.")(files.export)

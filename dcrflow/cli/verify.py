@@ -12,6 +12,10 @@ from dcrflow.cli import show
 def verify(out: Annotated[str, typer.Argument(help="Template store.", show_default=False)]) -> None:
     """Read every template again and say which are not sound."""
     from dcrflow.campaign.status import campaign_status
+    from dcrflow.stores.coadds.builds import is_coadd_store
+
+    if is_coadd_store(out):
+        raise typer.Exit(_verify_coadds(out))
     from dcrflow.campaign.verify import verify as verdicts
 
     total = campaign_status(out, scan=True).count("complete")
@@ -30,3 +34,18 @@ def verify(out: Annotated[str, typer.Argument(help="Template store.", show_defau
     if bad:
         show.output.print("make them again: dcrflow run with --overwrite and --where", soft_wrap=True)
     raise typer.Exit(1 if bad else 0)
+
+
+def _verify_coadds(out: str) -> int:
+    """The same of a DCR-coadd store; the exit status."""
+    from dcrflow.campaign.coadd_status import verify_coadds
+
+    total = bad = 0
+    for (tract, patch, band), problems in verify_coadds(out):
+        total, bad = total + 1, bad + bool(problems)
+        for problem in problems:
+            show.output.print(f"[red]tract {tract} patch {patch} band {band}[/]: {show.said(problem)}", soft_wrap=True)
+    show.output.print(f"{total - bad} of {total} patches are sound")
+    if bad:
+        show.output.print("make them again: dcrflow coadd with --overwrite", soft_wrap=True)
+    return 1 if bad else 0

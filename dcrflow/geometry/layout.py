@@ -37,7 +37,9 @@ class PatchId(NamedTuple):
 class SkyMap(Protocol):
     """Tracts that cover the sky, or a part of it."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Of the sky map."""
 
     @property
     def tract_ids(self) -> range | tuple[int, ...]:

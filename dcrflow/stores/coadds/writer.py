@@ -136,6 +136,8 @@ class CoaddWriter:
         psf: NDArray[np.float32] | None = None,
         psf_nodes: tuple[ArrayLike, ArrayLike] | None = None,
         precision: float | None = None,
+        count: NDArray[np.int16] | None = None,
+        about: Mapping[str, Any] | None = None,
         overwrite: bool = False,
     ) -> None:
         """Write a patch's subfilter coadds; a patch whose writing was interrupted is written anew.
@@ -171,6 +173,10 @@ class CoaddWriter:
         precision : float, optional
             Steps a sigma of the noise to which image and variance are rounded, so that they compress to a third; every
             bit is kept otherwise. See `dcrflow.kernels.rounding`.
+        count : ndarray of int16, shape (height, width), optional
+            Visits that went into each pixel.
+        about : mapping, optional
+            More attributes of the patch: where it comes from.
         overwrite : bool
             Replace the patch if it is there.
 
@@ -195,10 +201,14 @@ class CoaddWriter:
         if precision is not None:
             image, variance, steps = _rounded(image, variance, precision)
         arrays = _pixel_variables(image, variance, mask, _with_no_data(planes), edges, box)
+        if count is not None:
+            fitting = _fitting("count", count, np.int16, (box.shape,), where)
+            arrays.append(_Variable("count", ("y", "x"), fitting, 0, {"long_name": "visits that went into a pixel"}))
         if psf is not None:
             centre = [box.x0 + (box.width - 1) / 2], [box.y0 + (box.height - 1) / 2]
             arrays += _psf_variables(psf, psf_nodes or centre, where)
         attributes: dict[str, Any] = {
+            **(about or {}),
             "band": band,
             "physical_filter": physical_filter,
             "units": "nJy",

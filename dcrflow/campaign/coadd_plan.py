@@ -1,0 +1,238 @@
+"""What a build of DCR coadds has to do: its inputs read and checked, its plan, and what of it is done already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from dcrflow.base.errors import CoaddStoreError, ConfigError, VisitTableError
+from dcrflow.geometry.layout import ListedSkyMap, SkyMap
+from dcrflow.model.coadd_config import CoaddConfig
+from dcrflow.model.visit import DetectorVisit
+from dcrflow.physics.dcr import formula
+from dcrflow.planning.auto_skymap import auto_skymap
+from dcrflow.planning.coadds import (
+    CoaddBand,
+    CoaddPlan,
+    LeftOut,
+    PatchPlan,
+    choose_band,
+    config_digest,
+    metadata_digest,
+    plan_coadds,
+)
+from dcrflow.steps.coadd import ROTATION
+from dcrflow.stores.coadds.builds import CoaddBuild, Made, Row
+from dcrflow.stores.skymaps.config import AutoConfig
+from dcrflow.stores.skymaps.read import read_skymap, read_skymap_config
+from dcrflow.stores.visits.seeing import median_seeing, size_and_time
+from dcrflow.stores.visits.select import select
+from dcrflow.stores.visits.tables import BadVisit, read_visit_rows
+from dcrflow.stores.zarr.access import is_occupied, location
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A build's inputs and plan.
+
+    Parameters
+    ----------
+    plan : CoaddPlan
+        Of all patches.
+    out : str or zarr store
+        Where to write.
+    add, overwrite : bool
+        Whether visits are added to what is there, or that is made again.
+    """
+
+    plan: CoaddPlan
+    out: Any
+    add: bool
+    overwrite: bool
+
+    @cached_property
+    def build(self) -> CoaddBuild | None:
+        """The store, if it is there."""
+        return CoaddBuild.open(self.out) if is_occupied(location(self.out)) else None
+
+    def begin(self) -> CoaddBuild:
+        """Create the store or open it, and write down how the band is made.
+
+        Raises
+        ------
+        CoaddStoreError
+            If the coadds that are there were made otherwise: another refraction, PSF, configuration or visits.
+        """
+        self.check()
+        build = self.build or CoaddBuild.create_or_open(self.out, self.plan.skymap.name)
+        band = self.plan.band.name
+        build.set_band(
+            band,
+            {"psf_fwhm": self.plan.psf_fwhm, "refraction": formula(ROTATION), "config": self.plan.config.as_json()},
+        )
+        self.__dict__["build"] = build
+        return build
+
+    def check(self) -> None:
+        """Raise `CoaddStoreError` where the coadds that are there do not go with this plan."""
+        if self.build is None:
+            if self.add:
+                raise CoaddStoreError(f"{self.out} does not exist: there is nothing to add visits to; leave out --add")
+            return
+        band = self.plan.band.name
+        there = self.build.bands().get(band)
+        if there is None:
+            if self.add:
+                raise CoaddStoreError(
+                    f"{self.build.url} has no coadds of band {band} that dcrflow built from visits; leave out --add"
+                )
+            return
+        if there.get("refraction") != formula(ROTATION) and not self.overwrite:
+            raise CoaddStoreError(
+                f"{self.build.url}: band {band} was built with the refraction {there.get('refraction')!r}, this "
+                f"dcrflow has {formula(ROTATION)!r}; the two must not be mixed: build it anew (--overwrite)"
+            )
+        if self.overwrite:
+            return
+        for plan in self.plan.patches:
+            self.work(plan)
+
+    def known(self, plan: PatchPlan) -> Made | None:
+        """What a patch was made of, as its coadds or else its sums say."""
+        if self.build is None:
+            return None
+        place = plan.tract.tract, plan.patch.patch, self.plan.band.name
+        return self.build.made(*place) or (self.build.known_by_sums(*place) if self.add else None)
+
+    def work(self, plan: PatchPlan) -> tuple[PatchPlan, Made | None, str] | None:
+        """What is to be done for a patch; None if it is complete.
+
+        Returns
+        -------
+        plan : PatchPlan
+            With the visits that are to be read.
+        before : Made or None
+            What they are added to.
+        kept : str
+            Folder of the sums that they are added to; empty for none.
+
+        Raises
+        ------
+        CoaddStoreError
+            If the patch is there and made otherwise.
+        """
+        made = None if self.overwrite else self.known(plan)
+        if made is None:
+            return plan, None, ""
+        where = f"{self.build.url if self.build else ''}, {plan.label} band {self.plan.band.name}"
+        if made.config_hash != config_digest(self.plan, plan.tract):
+            raise CoaddStoreError(
+                f"{where} was made with another configuration, PSF or sky map; give the same, write to another place, "
+                "or make it again (--overwrite)"
+            )
+        known = {(v, d): digest for v, d, digest in made.rows}
+        used = {(v, d) for v, d, _ in made.visits}
+        rows = {(v, d): digest for v, d, digest in self.rows(plan)}
+        changed = [k for k, digest in rows.items() if k in used and known.get(k) != digest]
+        new = {k for k, digest in rows.items() if k not in used and known.get(k) != digest}
+        complete = self.build is not None and self.build.made(plan.tract.tract, plan.patch.patch, self.plan.band.name)
+        if not changed and not new and complete and (self.add or set(known) <= set(rows)):
+            return None
+        if changed or not self.add:
+            what = f"{len(changed)} of its visits changed since" if changed else "it was made of other visits"
+            raise CoaddStoreError(
+                f"{where}: {what}; add new visits to it (--add), or make it again of those given (--overwrite)"
+            )
+        folder = self.build.sums_folder(*_place(plan, self.plan)) if self.build else None
+        if not made.sums or folder is None or not (folder / made.sums).is_dir():
+            raise CoaddStoreError(
+                f"{where}: the sums over its visits were not kept, so nothing can be added to it; make it again of all "
+                "visits (--overwrite)"
+            )
+        members = tuple(v for v in plan.visits if (v.visit, v.detector) in new)
+        return replace(plan, visits=members), made, str(folder / made.sums)
+
+    def rows(self, plan: PatchPlan) -> tuple[Row, ...]:
+        """Visit, detector and hash of row and file of a patch's visits."""
+        return tuple((v.visit, v.detector, self._digest(v)) for v in plan.visits)
+
+    def _digest(self, visit: DetectorVisit) -> str:
+        digests: dict[tuple[int, int], str] = self.__dict__.setdefault("_digests", {})
+        key = visit.visit, visit.detector
+        if key not in digests:
+            digests[key] = metadata_digest(visit, *size_and_time(visit))
+        return digests[key]
+
+    @staticmethod
+    def token(config_hash: str, rows: Iterable[Row]) -> str:
+        """A name for a patch's inputs: equal inputs, equal name."""
+        return blake2b(f"{config_hash}:{sorted(rows)}".encode(), digest_size=8).hexdigest()
+
+
+def _place(plan: PatchPlan, coadds: CoaddPlan) -> tuple[int, int, str]:
+    return plan.tract.tract, plan.patch.patch, coadds.band.name
+
+
+def prepare(
+    visits: Any, out: Any, skymap: Any, config: CoaddConfig, *, add: bool = False, overwrite: bool = False,
+    where: str | None = None,
+) -> Prepared:  # fmt: skip
+    """Read and check the inputs of a build, and plan it; reads tables and PSFs, no pixels.
+
+    Parameters and errors as `dcrflow.build_coadds`.
+    """
+    if add and overwrite:
+        raise ConfigError("give either --add or --overwrite")
+    if isinstance(visits, Path):
+        visits = str(visits)
+    rows = select(read_visit_rows(visits), where, None)
+    left_out = [LeftOut(r.visit, r.detector, str(r.error)) for r in rows if isinstance(r, BadVisit)]
+    good = _unique([r for r in rows if isinstance(r, DetectorVisit)])
+    if not rows:
+        raise VisitTableError("the table has no detector-visits, or --where leaves none")
+    if not good:
+        raise VisitTableError(f"none of {len(rows)} detector-visits can be used; the first: {left_out[0].reason}")
+    name, mine, others = choose_band(good, config.band)
+    left_out += others
+    band = CoaddBand.of(name, config)
+    there = CoaddBuild.open(out) if is_occupied(location(out)) else None
+    known = there.bands().get(name, {}) if there is not None and not overwrite else {}
+    width = config.psf_fwhm or known.get("psf_fwhm") or median_seeing(mine)
+    tracts = _skymap(skymap, mine, there)
+    plan = plan_coadds(mine, tracts, band, config, float(width), left_out)
+    return Prepared(plan, out, add, overwrite)
+
+
+def _unique(visits: Sequence[DetectorVisit]) -> list[DetectorVisit]:
+    seen: set[tuple[int, int]] = set()
+    for visit in visits:
+        key = visit.visit, visit.detector
+        if key in seen:
+            raise VisitTableError(f"{visit.label} is there twice; keep one of them")
+        seen.add(key)
+    return list(visits)
+
+
+def _skymap(source: Any, visits: Sequence[DetectorVisit], there: CoaddBuild | None) -> SkyMap:
+    """The sky map: of a store that is there, around the visits, or from a file."""
+    if isinstance(source, str) and source == "auto":
+        source = {"kind": "auto"}
+        tracts = there.tracts() if there is not None else {}
+        if tracts:
+            return ListedSkyMap(tuple(tracts.values()), "auto")
+    if isinstance(source, ListedSkyMap) or (not isinstance(source, dict) and not _is_file(source)):
+        return read_skymap(source)
+    config = read_skymap_config(source)
+    if isinstance(config, AutoConfig):
+        return auto_skymap(
+            visits, pixel_scale=config.pixel_scale, patch_inner=config.patch_inner, patch_border=config.patch_border
+        )
+    return read_skymap(source)
+
+
+def _is_file(source: Any) -> bool:
+    return isinstance(source, str | Path) and "://" not in str(source) and Path(source).is_file()

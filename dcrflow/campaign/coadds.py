@@ -1,0 +1,380 @@
+"""build_coadds: DCR coadds from visits, patch after patch over a dask client."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from asyncio import CancelledError
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, Future, as_completed
+
+from dcrflow.base.errors import CoaddStoreError, ConfigError
+from dcrflow.campaign.coadd_plan import Prepared, prepare
+from dcrflow.campaign.failures import VisitFailure, machine_trouble
+from dcrflow.campaign.stopping import Stop
+from dcrflow.coadd_graph import coadd_task
+from dcrflow.model.coadd_config import CoaddConfig
+from dcrflow.planning.coadds import CoaddPlan, LeftOut, PatchPlan, config_digest
+from dcrflow.steps.coadd import PatchOrder, PatchRecord
+from dcrflow.stores.coadds.builds import CoaddBuild, Made, Row
+
+_THREADS_A_PATCH = 8  # a patch in flight for so many threads of workers, and one more
+
+
+@dataclass(frozen=True)
+class PatchFailure:
+    """A patch that was not made, and why."""
+
+    tract: int
+    patch: int
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class CoaddProgress:
+    """How far a build is; given to its progress callback."""
+
+    total: int
+    skipped: int
+    running: int
+    complete: int
+    failed: int
+    lost: int
+    elapsed: float
+
+
+@dataclass(frozen=True)
+class CoaddResult:
+    """How a build ended.
+
+    Parameters
+    ----------
+    url : str
+        The DCR-coadd store.
+    total, skipped, complete : int
+        Patches asked for, made before, made now.
+    failures : tuple of PatchFailure
+        Patches that could not be made.
+    left_out : tuple of LeftOut
+        Detector-visits that did not go in, each once.
+    suspects : tuple of LeftOut
+        Detector-visits that went in and do not fit.
+    notes : mapping of str to tuple of str
+        What the visits of a patch cannot determine.
+    elapsed : float
+        Seconds.
+    stopped : str
+        Why it ended before all was begun; empty otherwise.
+    lost : int
+        Patches begun again because workers died.
+    """
+
+    url: str
+    total: int
+    skipped: int
+    complete: int
+    failures: tuple[PatchFailure, ...]
+    left_out: tuple[LeftOut, ...]
+    suspects: tuple[LeftOut, ...]
+    notes: Mapping[str, tuple[str, ...]]
+    elapsed: float
+    stopped: str = ""
+    lost: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether every patch is made."""
+        return not self.failures and not self.stopped
+
+
+def build_coadds(
+    visits: Any,
+    out: Any,
+    *,
+    skymap: Any = "auto",
+    client: Client | None = None,
+    config: CoaddConfig | None = None,
+    add: bool = False,
+    overwrite: bool = False,
+    keep_sums: bool = True,
+    scratch: str | Path | None = None,
+    where: str | None = None,
+    retries: int = 2,
+    lost_retries: int = 3,
+    progress: Callable[[CoaddProgress], None] | None = None,
+    stop: Stop | None = None,
+    **settings: Any,
+) -> CoaddResult:
+    """Build DCR coadds from visits; what is complete and of the same inputs is not made again.
+
+    Parameters
+    ----------
+    visits : anything that `read_visits` takes
+        With the column `image`. Detector-visits that cannot be used are named in the result, and left out.
+    out : str, path or URL
+        The DCR-coadd store to write.
+    skymap : "auto", or anything that `read_skymap` takes
+        The tracts; "auto" is one tract around the visits, and in a store that is there, its own tracts.
+    client : distributed.Client, optional
+        Whose workers do it; a local cluster for as long as it takes otherwise.
+    config : CoaddConfig, optional
+        How; defaults otherwise.
+    add : bool
+        Add new visits to the coadds that are there; old images are not read.
+    overwrite : bool
+        Make again what is there.
+    keep_sums : bool
+        Keep the sums that visits are added to later; some 60 bytes a pixel.
+    scratch : path, optional
+        A folder that all workers see, for warped visits while a patch is made (6 bytes a pixel and visit); beside the
+        coadds otherwise.
+    where : str, optional
+        Only the detector-visits for which this holds.
+    retries, lost_retries : int
+        How often a task that raises, and a patch whose workers died, is tried again.
+    progress : callable, optional
+        Called with a `CoaddProgress` whenever something ends.
+    stop : Stop, optional
+        Once it has a reason, no further patch is begun.
+    **settings
+        Single keys of the config, over `config`.
+
+    Raises
+    ------
+    VisitTableError, ConfigError, CoaddStoreError, NoOverlapError
+        If nothing can be done at all.
+    """
+    if settings:
+        config = CoaddConfig.make((config or CoaddConfig()).model_dump(exclude_unset=True) | settings)
+    prepared = prepare(visits, out, skymap, config or CoaddConfig(), add=add, overwrite=overwrite, where=where)
+    if client is None:
+        from dcrflow.cluster import connect
+
+        with connect("local") as local:
+            return _run(prepared, local, keep_sums, scratch, retries, lost_retries, progress, stop)
+    return _run(prepared, client, keep_sums, scratch, retries, lost_retries, progress, stop)
+
+
+def _run(
+    prepared: Prepared, client: Client, keep_sums: bool, scratch: str | Path | None, retries: int, lost_retries: int,
+    progress: Callable[[CoaddProgress], None] | None, stop: Stop | None,
+) -> CoaddResult:  # fmt: skip
+    build = prepared.begin()
+    with _scratch(build, client, scratch) as folder:
+        run = _Build(
+            prepared, build, client, folder, keep_sums and build.own is not None, retries, lost_retries,
+            progress or (lambda _: None), stop or Stop(),
+        )  # fmt: skip
+        with build.journal() as journal:
+            journal.add(
+                "requested", band=prepared.plan.band.name, patches=[[p.tract.tract, p.patch.patch] for p in
+                prepared.plan.patches], left_out=[v.as_list() for v in prepared.plan.left_out],
+            )  # fmt: skip
+            run.run(journal.add)
+    return run.result()
+
+
+@contextmanager
+def _scratch(build: CoaddBuild, client: Client, given: str | Path | None) -> Iterator[Path]:
+    """The folder for what tasks leave for each other; removed at the end if it is empty by then."""
+    if given is not None:
+        path = Path(given).absolute() / "dcrflow-warped"
+    elif build.own is not None:
+        path = build.own / "warped"
+    elif len({w["host"] for w in client.scheduler_info(n_workers=-1)["workers"].values()}) <= 1:
+        path = Path(tempfile.gettempdir()).absolute() / "dcrflow-warped"
+    else:
+        raise ConfigError(
+            f"{build.url} is no folder, and the workers are on several machines: give a folder that all of them see "
+            "for the warped visits (--scratch)"
+        )
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CoaddStoreError(f"cannot make the folder {path} for warped visits: {error}") from error
+    try:
+        yield path
+    finally:
+        with suppress(OSError):  # not empty: what a run that was stopped will find again
+            path.rmdir()
+
+
+@dataclass
+class _InFlight:
+    """A patch that the cluster is making."""
+
+    plan: PatchPlan
+    order: PatchOrder
+    rows: tuple[Row, ...]
+    before: tuple[Row, ...]
+    lost: int = 0
+
+
+@dataclass
+class _Build:
+    """The state of one run, all of it on the client."""
+
+    prepared: Prepared
+    build: CoaddBuild
+    client: Client
+    folder: Path
+    keep_sums: bool
+    retries: int
+    lost_retries: int
+    report: Callable[[CoaddProgress], None]
+    stop: Stop
+    began: float = field(default_factory=time.monotonic)
+    done: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
+    stopped: str = ""
+    failures: list[PatchFailure] = field(default_factory=list)
+    left_out: dict[tuple[int, int], LeftOut] = field(default_factory=dict)
+    suspects: dict[tuple[int, int], LeftOut] = field(default_factory=dict)
+    pending: dict[Future[Any], _InFlight] = field(default_factory=dict)
+    note: Callable[..., None] = lambda *_, **__: None
+
+    @property
+    def plan(self) -> CoaddPlan:
+        return self.prepared.plan
+
+    def run(self, note: Callable[..., None]) -> None:
+        """Keep some patches in flight until there are none left, or a reason to stop."""
+        self.note = note
+        for left in self.plan.left_out:
+            self.left_out.setdefault((left.visit, left.detector), left)
+        finished = as_completed(with_results=False)
+        to_do = self.to_do()
+        self.tell()
+        while True:
+            window = 1 + sum(self.client.nthreads().values()) // _THREADS_A_PATCH
+            while len(self.pending) < window:
+                self.stopped = self.stop.reason
+                found = None if self.stopped else next(to_do, None)
+                if found is None:
+                    break
+                finished.add(self.submit(found))
+                self.tell()
+            if not self.pending:
+                break
+            again = self.end(next(finished))
+            if again is not None:
+                finished.add(again)
+            self.tell()
+        if self.stopped and next(to_do, None) is None:
+            self.stopped = ""
+        note("stopped" if self.stopped else "finished", complete=self.done["complete"], failed=len(self.failures))
+
+    def to_do(self) -> Iterator[_InFlight]:
+        """The patches that are still to be made."""
+        for plan in self.plan.patches:
+            work = self.prepared.work(plan)
+            if work is None:
+                self.done["skipped"] += 1
+                continue
+            new, before, kept = work
+            rows = tuple(sorted({*(before.rows if before else ()), *self.prepared.rows(new)}))
+            digest = config_digest(self.plan, plan.tract)
+            token = self.prepared.token(digest, rows)
+            band = self.plan.band.name
+            sums = self.build.sums_folder(plan.tract.tract, plan.patch.patch, band) if self.keep_sums else None
+            place = self.folder / f"{plan.tract.tract}.{plan.patch.patch}.{band}.{token}"
+            order = PatchOrder(
+                plan.tract, plan.patch, plan.frame, self.plan.band, self.plan.config, self.plan.psf_fwhm, str(place),
+                "" if sums is None else str(sums / token), kept,
+            )  # fmt: skip
+            yield _InFlight(new, order, rows, before.visits if before else ())
+
+    def submit(self, work: _InFlight) -> Future[Any]:
+        tract, digest = work.order.tract, config_digest(self.plan, work.order.tract)
+        self.build.require_tract(tract)
+        token = self.prepared.token(digest, work.rows)
+        about = {"config": self.plan.config.as_json(), "config_hash": digest, "rows": [list(r) for r in work.rows],
+                 "sums": token if work.order.sums else ""}  # fmt: skip
+        task = coadd_task(work.plan, work.order, self.build.path, about, f"{token}:{self.build.url}", work.before)
+        future: Future[Any] = self.client.compute(task, retries=self.retries)
+        self.pending[future] = work
+        return future
+
+    def end(self, future: Future[Any]) -> Future[Any] | None:
+        """Write down how one patch ended; gives its new future if it is begun again."""
+        work = self.pending.pop(future)
+        tract, patch = work.order.tract.tract, work.order.patch.patch
+        where: dict[str, Any] = {"tract": tract, "patch": patch, "band": self.plan.band.name}
+        record = _result(future)
+        if record is not None:
+            self.complete(work, record)
+            self.note("ended", status="complete", **where, residual=record.residual, coverage=record.coverage,
+                      visits=len(record.visits), left_out=[v.as_list() for v in record.left_out],
+                      suspects=[v.as_list() for v in record.suspects])  # fmt: skip
+            return None
+        trouble = machine_trouble(self.client, future)
+        if trouble is not None:
+            work.lost += 1
+            self.lost += 1
+            self.note("lost", **where, **trouble.as_attribute())
+            if work.lost <= self.lost_retries:
+                future.release()
+                return self.submit(work)
+        failure = trouble or VisitFailure.of(future.exception() or RuntimeError("it was lost"))
+        self.failures.append(PatchFailure(tract, patch, failure.kind, failure.message))
+        self.note("ended", status="failed", **where, error=failure.as_attribute())
+        return None
+
+    def complete(self, work: _InFlight, record: PatchRecord) -> None:
+        order = work.order
+        self.done["complete"] += 1
+        for found, kept in ((record.left_out, self.left_out), (record.suspects, self.suspects)):
+            for left in found:
+                kept.setdefault((left.visit, left.detector), left)
+        made = Made(
+            config_digest(self.plan, order.tract), work.rows, record.visits, Path(order.sums).name if order.sums else ""
+        )
+        self.build.complete_sums(order.tract.tract, order.patch.patch, self.plan.band.name, made)
+        shutil.rmtree(order.folder, ignore_errors=True)
+
+    def tell(self) -> None:
+        self.report(
+            CoaddProgress(
+                len(self.plan.patches),
+                self.done["skipped"],
+                len(self.pending),
+                self.done["complete"],
+                len(self.failures),
+                self.lost,
+                time.monotonic() - self.began,
+            )
+        )
+
+    def result(self) -> CoaddResult:
+        return CoaddResult(
+            url=self.build.url,
+            total=len(self.plan.patches),
+            skipped=self.done["skipped"],
+            complete=self.done["complete"],
+            failures=tuple(self.failures),
+            left_out=tuple(self.left_out[k] for k in sorted(self.left_out)),
+            suspects=tuple(self.suspects[k] for k in sorted(self.suspects)),
+            notes={p.label: p.notes for p in self.plan.patches if p.notes},
+            elapsed=time.monotonic() - self.began,
+            stopped=self.stopped,
+            lost=self.lost,
+        )
+
+
+def _result(future: Future[Any]) -> PatchRecord | None:
+    """What a task gave; None if it failed, or its worker died with the result."""
+    if future.status != "finished":
+        return None
+    try:
+        record: PatchRecord = future.result()
+    except (Exception, CancelledError):
+        return None
+    return record

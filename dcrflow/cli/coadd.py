@@ -1,0 +1,210 @@
+"""``dcrflow coadd``: DCR coadds from visits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from dcrflow.cli import interrupt, show
+from dcrflow.cli.inputs import visits_of
+from dcrflow.cluster import forkserver
+
+if TYPE_CHECKING:
+    from dcrflow.campaign.coadd_status import BuildStatus
+    from dcrflow.campaign.coadds import CoaddProgress, CoaddResult
+    from dcrflow.planning.coadds import CoaddPlan
+
+_EXIT = {"walltime": 3, "interrupted": interrupt.STATUS}
+_SHOWN = 20
+
+
+def coadd(
+    visits: Annotated[
+        str,
+        typer.Argument(
+            help="Detector-visit table (ECSV or Parquet) with a column image, or a directory of FITS exposures.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[str, typer.Argument(help="DCR-coadd store to write: a directory or URL.", show_default=False)],
+    skymap: Annotated[
+        str, typer.Option(help="Sky map: a file (see dcrflow skymap), or auto: one tract around the visits.")
+    ] = "auto",
+    cluster: Annotated[str, typer.Option(help="As of dcrflow run.")] = "local",
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Of each worker, as 4GiB.", show_default=False)] = None,
+    add: Annotated[bool, typer.Option("--add", help="Add new visits; old images are not read.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Only show what would be read, computed and written.")] = False,
+    config: Annotated[Path | None, typer.Option("--config", help="YAML file of configuration keys.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one configuration key.")
+    ] = None,
+    where: Annotated[str | None, typer.Option(help="Only rows for which this holds.")] = None,
+    scratch: Annotated[
+        Path | None, typer.Option(help="Folder that all workers see, for warped visits.", show_default=False)
+    ] = None,
+    keep_sums: Annotated[
+        bool, typer.Option("--keep-sums/--no-keep-sums", help="Keep what --add adds to: some 60 bytes a pixel.")
+    ] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make again what is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Build DCR coadds from visits; run it again to finish what is missing."""
+    if cluster == "local" and not plan:
+        forkserver.begin()
+    from dcrflow.model.coadd_config import CoaddConfig
+
+    chosen = (CoaddConfig.read(config) if config is not None else CoaddConfig()).updated(settings or [])
+    rows = visits_of(visits)
+    if plan:
+        from dcrflow.campaign.coadd_plan import prepare
+
+        prepared = prepare(rows, out, skymap, chosen, add=add, overwrite=overwrite, where=where)
+        prepared.check()
+        _show_plan(prepared.plan, as_json)
+        return
+    from dcrflow.campaign.coadds import build_coadds
+    from dcrflow.campaign.stopping import Stop
+    from dcrflow.cluster import connect
+
+    stop = Stop()
+    with (
+        connect(cluster, workers=workers, memory=memory) as client,
+        interrupt.interruptible(stop.set),
+        show.bar("patches") as update,
+    ):
+
+        def tell(state: CoaddProgress) -> None:
+            update(state.complete + state.skipped + state.failed, state.total, f"{state.running} running")
+
+        result = build_coadds(
+            rows, out, skymap=skymap, client=client, config=chosen, add=add, overwrite=overwrite, where=where,
+            keep_sums=keep_sums, scratch=scratch, progress=tell, stop=stop,
+        )  # fmt: skip
+    _show_result(result, as_json)
+    damaged = any(v.fault for v in result.left_out)
+    raise typer.Exit(_EXIT.get(result.stopped, 1 if result.failures else 4 if damaged else 0))
+
+
+def _show_plan(plan: CoaddPlan, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(_plan_as_json(plan)))
+        return
+    table = show.new_table("tract", "patch", "visits", "pixels", "reads", "time", left=0)
+    for patch in plan.patches[:_SHOWN]:
+        box = patch.patch.bbox
+        table.add_row(
+            str(patch.tract.tract), str(patch.patch.patch), str(len(patch.visits)), f"{box.width} x {box.height}",
+            f"{patch.bytes_read() / 1e6:.0f} MB", f"{patch.seconds():.0f} s",
+        )  # fmt: skip
+    show.output.print(table)
+    if len(plan.patches) > _SHOWN:
+        show.output.print(f"... and {len(plan.patches) - _SHOWN} more")
+    for patch in plan.patches:
+        for note in patch.notes:
+            show.output.print(f"[yellow]{patch.label}[/]: {escape(note)}", soft_wrap=True)
+    _show_left_out(plan.left_out)
+    show.output.print(
+        f"{len(plan.patches)} patches of band {escape(plan.band.name)} from {plan.num_visits} detector-visits, "
+        f"{plan.config.num_subfilters} subfilters, PSF {plan.psf_fwhm:.2f} arcsec\n"
+        f"{plan.num_tasks()} tasks, reads {plan.bytes_read() / 1e9:.2f} GB, writes {plan.bytes_written() / 1e9:.2f} GB "
+        f"(uncompressed), at most about {plan.hours():.2f} hours of a processor",
+        soft_wrap=True,
+    )
+    if plan.band.is_top_hat:
+        show.output.print(
+            "no transmission curve is given: the band is taken as a top-hat; set transmission (a file or a filter's "
+            "name) for exact colours",
+            soft_wrap=True,
+        )
+
+
+def _plan_as_json(plan: CoaddPlan) -> dict[str, Any]:
+    return {
+        "band": plan.band.name,
+        "psf_fwhm": plan.psf_fwhm,
+        "patches": [
+            {
+                "tract": p.tract.tract, "patch": p.patch.patch, "visits": [[v.visit, v.detector] for v in p.visits],
+                "bytes_read": p.bytes_read(), "seconds": round(p.seconds(), 1), "notes": list(p.notes),
+            }
+            for p in plan.patches
+        ],
+        "left_out": [v.as_list() for v in plan.left_out],
+        "tasks": plan.num_tasks(),
+        "bytes_read": plan.bytes_read(),
+        "bytes_written": plan.bytes_written(),
+        "hours": round(plan.hours(), 4),
+    }  # fmt: skip
+
+
+def _show_left_out(left_out: Any, words: str = "left out", shown: int = _SHOWN) -> None:
+    for left in left_out[:shown]:
+        who = f"visit {left.visit} detector {left.detector}" if left.visit >= 0 else "a row"
+        show.output.print(f"[yellow]{words}[/] {who}: {escape(left.reason)}", soft_wrap=True)
+    if len(left_out) > shown:
+        show.output.print(f"... and {len(left_out) - shown} more")
+
+
+def _show_result(result: CoaddResult, as_json: bool) -> None:
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "url": result.url,
+                    "total": result.total,
+                    "complete": result.complete,
+                    "skipped": result.skipped,
+                    "failed": [[f.tract, f.patch, f.kind, f.message] for f in result.failures],
+                    "left_out": [v.as_list() for v in result.left_out],
+                    "suspects": [v.as_list() for v in result.suspects],
+                    "stopped": result.stopped,
+                    "elapsed": round(result.elapsed, 1),
+                }
+            )
+        )
+        return
+    _show_left_out(result.left_out)
+    _show_left_out(result.suspects, "does not fit")
+    for label, notes in result.notes.items():
+        for note in notes:
+            show.output.print(f"[yellow]{label}[/]: {escape(note)}", soft_wrap=True)
+    for failure in result.failures[:_SHOWN]:
+        show.console.print(
+            f"[red]failed[/] tract {failure.tract} patch {failure.patch}: {failure.kind}: {escape(failure.message)}",
+            soft_wrap=True,
+        )
+    parts = [f"[green]{result.complete} made[/]"]
+    parts += [f"{result.skipped} made before"] if result.skipped else []
+    parts += [f"[red]{len(result.failures)} failed[/]"] if result.failures else []
+    show.output.print(
+        f"{', '.join(parts)} of {result.total} patches in {result.elapsed:.1f} s: {escape(result.url)}", soft_wrap=True
+    )
+    if result.stopped:
+        show.output.print("stopped before the end; the same command again finishes what is missing", soft_wrap=True)
+
+
+def show_status(found: BuildStatus, as_json: bool) -> None:
+    """What became of a build of coadds."""
+    if as_json:
+        typer.echo(json.dumps(found.as_json()))
+        return
+    show.output.print(escape(found.url), soft_wrap=True)
+    table = show.new_table("status", "patches", left=1)
+    for name, number in (
+        ("complete", len(found.complete)),
+        ("failed", len(found.failed)),
+        ("missing", len(found.missing)),
+    ):
+        table.add_row(name, str(number))
+    show.output.print(table)
+    for tract, patch, band, message in found.failed[:_SHOWN]:
+        show.output.print(f"[red]failed[/] tract {tract} patch {patch} band {band}: {escape(message)}", soft_wrap=True)
+    for tract, patch, band in found.missing[:_SHOWN]:
+        show.output.print(f"[magenta]missing[/] tract {tract} patch {patch} band {band}: asked for, not there yet")
+    _show_left_out(found.left_out)
+    _show_left_out(found.suspects, "does not fit")

@@ -1,0 +1,138 @@
+"""What the steps of a coadd leave for each other: arrays in a folder that all workers see.
+
+A warped visit is larger than what workers should hold or send: it is written once, and mapped into memory cell by cell.
+Whatever is here is complete under its name: it is written beside it, and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcrflow.coadding.cell import CellSolution
+from dcrflow.coadding.cells import Cell
+from dcrflow.coadding.sums import CellSums
+from dcrflow.coadding.visits import VisitOnFrame
+
+Float = NDArray[np.float64]
+
+_SUMS = ("normal", "right", "weight", "count")
+_SOLUTION = ("image", "variance", "mask")
+
+
+@dataclass(frozen=True)
+class StoredVisit:
+    """A warped detector-visit in a folder.
+
+    Parameters
+    ----------
+    folder : str
+        Where.
+    visit, detector : int
+        The data ID.
+    sigma, gain : float
+        As of `dcrflow.coadding.visits.VisitOnFrame`.
+    digest : str
+        Of the pixels and the PSF that were read.
+    pixels : int
+        That are valid.
+    """
+
+    folder: str
+    visit: int
+    detector: int
+    sigma: float
+    gain: float
+    digest: str
+    pixels: int
+
+    def on_frame(self) -> VisitOnFrame:
+        """As the solver takes it; the pixels stay on disk until they are looked at."""
+        at = Path(self.folder)
+        image, valid, edges = (np.load(at / f"{n}.npy", mmap_mode="r") for n in ("image", "valid", "edges"))
+        psf, displacement = (np.load(at / f"{n}.npy") for n in ("psf", "displacement"))
+        return VisitOnFrame((self.visit, self.detector), image, valid, self.sigma, self.gain, psf, displacement, edges)
+
+
+def stored_visit(folder: Path) -> StoredVisit | None:
+    """The warped detector-visit in a folder; None if none was completed there."""
+    try:
+        return StoredVisit(**json.loads((folder / "about.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def store_visit(about: StoredVisit, arrays: Mapping[str, NDArray[np.generic]]) -> StoredVisit:
+    """Write a warped detector-visit to its folder."""
+    with _whole(Path(about.folder)) as place:
+        for name, array in arrays.items():
+            np.save(place / f"{name}.npy", array)
+        (place / "about.json").write_text(json.dumps(asdict(about)))
+    return about
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder to write to that takes its name when it is complete; one that is there already stays."""
+    place = folder.parent / f".{uuid4().hex}.part"
+    place.mkdir(parents=True)
+    try:
+        yield place
+        try:
+            place.rename(folder)
+        except OSError:  # another worker was as fast
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def store_cell(path: Path, solution: CellSolution) -> None:
+    """Write the pixels of a cell's solution; its reports travel otherwise."""
+    arrays = {n: getattr(solution, n) for n in _SOLUTION}
+    _save(path, left=np.array(solution.left), count=solution.sums.count, weight=solution.sums.weight, **arrays)
+
+
+def load_cell(path: Path, cell: Cell) -> CellSolution:
+    """Read what `store_cell` wrote; of the sums count and weight alone, and no reports."""
+    with np.load(path, allow_pickle=False) as found:
+        arrays = {n: found[n] for n in _SOLUTION}
+        sums = replace(CellSums.empty(1, 1), count=found["count"], weight=found["weight"])
+        left = float(found["left"])
+    return CellSolution(cell=cell, sums=sums, left=left, rounds=0, reports={}, calibration={}, **arrays)
+
+
+def store_sums(path: Path, sums: CellSums) -> None:
+    """Write a cell's sums over visits."""
+    arrays = {n: getattr(sums, n) for n in _SUMS}
+    _save(path, total=np.array(sums.total), num_visits=np.array(sums.num_visits), **arrays)
+
+
+def load_sums(path: Path) -> CellSums | None:
+    """Read a cell's sums; None where there are none."""
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            arrays = {n: found[n] for n in _SUMS}
+            return CellSums(total=float(found["total"]), num_visits=int(found["num_visits"]), **arrays)
+    except FileNotFoundError:
+        return None
+
+
+def _save(path: Path, **arrays: NDArray[np.generic]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{uuid4().hex}.part")
+    try:
+        with part.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

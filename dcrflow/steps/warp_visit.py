@@ -1,0 +1,233 @@
+"""warp_visit: from a detector-visit's pixels to a patch's frame, as the solver of DCR coadds takes it.
+
+The image is resampled by a quintic spline, flux conserved; its variance is not: what the solver needs is the noise of
+the sky as white noise, and the photons a nJy. Pixels without data are continued smoothly before the spline's filter
+runs over them, and so many pixels around them are given up that what they were filled with leaves less than a fifth of
+the noise: none beside an empty sky's bad pixel, up to six beside a saturated star.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter, minimum_filter
+
+from dcrflow.base.errors import VisitImageError
+from dcrflow.base.masks import TEMPLATE_PLANES
+from dcrflow.geometry.box import Box
+from dcrflow.geometry.mapping import PixelMap, map_pixels
+from dcrflow.kernels.arrays import CoordinateGrid, MaskedImage
+from dcrflow.kernels.convolve import convolve
+from dcrflow.kernels.fill import fill_missing, mark_near_missing
+from dcrflow.kernels.interpolation import INTERPOLATIONS, filter_radius
+from dcrflow.kernels.psf import warp_psf_kernel
+from dcrflow.kernels.spline import coefficient_filter
+from dcrflow.kernels.warp import warp_kernel, weight_table
+from dcrflow.model.visit_image import VisitImage, VisitPsf
+
+Float = NDArray[np.float64]
+
+WARP = INTERPOLATIONS["spline5"]
+_DEGREES = (5,)
+MARGIN = filter_radius(_DEGREES) + 4  # detector pixels around a frame's footprint that its warp reads
+
+#: Planes whose pixels are no measurement of the sky.
+BAD_PLANES = (
+    "BAD", "SAT", "INTRP", "CR", "SUSPECT", "NO_DATA", "CROSSTALK", "STREAK", "UNMASKEDNAN", "VIGNETTED",
+)  # fmt: skip
+
+#: What an error of a pixel leaves farther away than so many pixels and one: of the quintic spline's response.
+_RESPONSE = {0: 0.176, 1: 0.071, 2: 0.030, 3: 0.0131, 4: 0.0056, 5: 0.0024, 6: 0.0010}
+_LEFT = 0.2  # of the sky's noise, of what a filled pixel may leave
+_FILL_REACH = 24  # pixels into a hole
+_EDGE = 8  # pixels from a sensor's edge that the plane SENSOR_EDGE marks
+_MOST_SHIFT = 0.05  # pixels of `warp_psf_kernel`'s matrix over a cell
+_BRIGHT = 20.0  # sigma of the sky, above which pixels tell the photons a nJy
+_FEWEST = 100  # pixels, to tell anything from
+
+
+@dataclass(frozen=True, eq=False)
+class WarpedVisit:
+    """A detector-visit on a frame; see `dcrflow.coadding.visits.VisitOnFrame` for its fields.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (height, width)
+    valid, edges : ndarray of bool, shape (height, width)
+    sigma, gain : float
+    psf : ndarray of float32, shape (num_cells, n, n)
+    """
+
+    image: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    edges: NDArray[np.bool_]
+    sigma: float
+    gain: float
+    psf: NDArray[np.float32]
+
+
+def footprint(pixel_map: PixelMap, detector: Box) -> Box:
+    """The detector pixels that the warp to a frame needs, margin included; empty where the frame is off the detector.
+
+    Parameters
+    ----------
+    pixel_map : PixelMap
+        From the frame (absolute tract pixels) to the detector's.
+    detector : Box
+        All pixels of the detector.
+    """
+    x, y = map_pixels(pixel_map.source, pixel_map.target, *pixel_map.bbox.outline(16))
+    return Box.around(x, y).grown(MARGIN).intersection(detector)
+
+
+def warp_visit(image: VisitImage, detector: Box, pixel_map: PixelMap, centres: tuple[Float, Float]) -> WarpedVisit:
+    """Warp a detector-visit to a frame.
+
+    Parameters
+    ----------
+    image : VisitImage
+        Its pixels, at least on `footprint`.
+    detector : Box
+        All pixels of the detector.
+    pixel_map : PixelMap
+        From the frame (absolute tract pixels, its bbox) to the detector's pixels.
+    centres : (ndarray, ndarray) of float64, shape (num_cells,)
+        (x, y) of the cells' centres, absolute tract pixels: where the PSF is wanted.
+
+    Raises
+    ------
+    VisitImageError
+        If too few pixels tell the noise of the sky.
+    """
+    pixels, frame = image.pixels, pixel_map.bbox
+    bad = sum(1 << TEMPLATE_PLANES[name] for name in BAD_PLANES)
+    with np.errstate(invalid="ignore"):
+        good = ((pixels.mask & bad) == 0) & np.isfinite(pixels.image) & (pixels.variance > 0)
+    sky, gain = noise_model(image, good)
+    padded = pixels.box.grown(filter_radius(_DEGREES) + 4)
+    where = pixels.box.slices(padded)
+    known = np.zeros(padded.shape, np.bool_)
+    known[where] = good
+    values = np.zeros(padded.shape, np.float64)
+    values[where] = np.where(good, pixels.image, 0.0)
+    mask = _spoilt(values, known, float(np.sqrt(sky)))
+    mask |= np.where(_near_edge(padded, detector), np.int32(2), np.int32(0))
+    coefficients = _coefficients(values)
+    out, spread = np.zeros(frame.shape, np.float32), np.zeros(frame.shape, np.float32)
+    out_mask = np.zeros(frame.shape, np.int32)
+    y, x, y0, x0 = pixel_map.nodes(frame)
+    warp_kernel(WARP)(
+        MaskedImage(coefficients, coefficients, mask), padded.y0, padded.x0,
+        CoordinateGrid(y, x, pixel_map.step, y0, x0), weight_table(WARP), 1, MaskedImage(out, spread, out_mask),
+    )  # fmt: skip
+    valid = (out_mask & 1) == 0
+    area = _area(pixel_map)
+    return WarpedVisit(
+        image=out,
+        valid=valid,
+        edges=(out_mask & 2) != 0,
+        sigma=float(np.sqrt(sky * area)),
+        gain=gain * area,
+        psf=warped_psf(image.psf, pixel_map, centres),
+    )
+
+
+def noise_model(image: VisitImage, good: NDArray[np.bool_]) -> tuple[float, float]:
+    """Variance of the sky, nJy^2 a pixel, and variance for each nJy of light, nJy, of a detector's pixels.
+
+    The variance planes of some pipelines do not hold the sources' photons: then the latter is 0.
+    """
+    pixels = image.pixels
+    light, variance = pixels.image[good].astype(np.float64), pixels.variance[good].astype(np.float64)
+    if len(light) < _FEWEST:
+        raise VisitImageError(f"only {len(light)} pixels without a defect, expected {_FEWEST} or more")
+    sky = float(np.median(variance))
+    faint = np.abs(light - np.median(light)) < 3 * np.sqrt(sky)
+    if np.count_nonzero(faint) >= _FEWEST:
+        sky = float(np.median(variance[faint]))
+    bright = light > _BRIGHT * np.sqrt(sky)
+    if np.count_nonzero(bright) < _FEWEST:
+        return sky, 0.0
+    slope = float(np.sum((variance[bright] - sky) * light[bright]) / np.sum(light[bright] ** 2))
+    return sky, max(slope, 0.0)
+
+
+def _spoilt(values: Float, known: NDArray[np.bool_], noise: float) -> NDArray[np.int32]:
+    """Fill holes in place; a mask with bit 0 on every pixel that what they were filled with reaches."""
+    mask = np.zeros(known.shape, np.int32)
+    if known.all():
+        return mask
+    low, high = (
+        f(np.where(known, values, fill), 5) for f, fill in ((minimum_filter, np.inf), (maximum_filter, -np.inf))
+    )
+    fill_missing(values, known.view(np.uint8), _FILL_REACH)
+    with np.errstate(invalid="ignore"):
+        error = np.where(np.isfinite(high - low), np.maximum(high - low - 5 * noise, 0.0) + noise, 0.0)
+    mask[~known] = 1
+    done = known.copy()  # True: nothing (more) to do about this pixel
+    for reach, response in sorted(_RESPONSE.items()):
+        last = reach == max(_RESPONSE)
+        here = ~done & ((error * response < _LEFT * noise) | last)
+        if here.any():
+            mark_near_missing((~here).view(np.uint8), reach, 1, mask)
+            done |= here
+    return mask
+
+
+def _near_edge(box: Box, detector: Box) -> NDArray[np.bool_]:
+    """Which pixels of a box are near the edge of the detector, or beyond it."""
+    near = np.ones(box.shape, np.bool_)
+    inner = detector.grown(-_EDGE).intersection(box)
+    if not inner.is_empty:
+        near[inner.slices(box)] = False
+    return near
+
+
+def _coefficients(values: Float) -> NDArray[np.float32]:
+    """B-spline coefficients of an image; the outermost pixels, which the filter cannot reach, are 0."""
+    radius, taps = filter_radius(_DEGREES), coefficient_filter(_DEGREES)
+    height, width = values.shape
+    rows, out = np.zeros(values.shape, np.float64), np.zeros(values.shape, np.float32)
+    convolve(values, taps[None], 0, 2 * radius, rows[:, radius : width - radius])
+    convolve(rows, taps[:, None], 2 * radius, 0, out[radius : height - radius, :])
+    return out
+
+
+def _area(pixel_map: PixelMap) -> float:
+    """Area of a frame's pixel in detector pixels, in the middle."""
+    box = pixel_map.bbox
+    matrix = _jacobian(pixel_map, box.x0 + (box.width - 1) / 2, box.y0 + (box.height - 1) / 2)
+    return float(abs(np.linalg.det(matrix)))
+
+
+def _jacobian(pixel_map: PixelMap, x: float, y: float) -> Float:
+    """d(x, y) of the detector by d(x, y) of the tract at a tract position."""
+    half = np.array([0.5, -0.5, 0.0, 0.0])
+    u, v = map_pixels(pixel_map.source, pixel_map.target, x + half, y + np.roll(half, 2))
+    return np.array([[u[0] - u[1], u[2] - u[3]], [v[0] - v[1], v[2] - v[3]]])
+
+
+def warped_psf(psf: VisitPsf, pixel_map: PixelMap, centres: tuple[Float, Float]) -> NDArray[np.float32]:
+    """The PSF of the warped image at some places of the frame.
+
+    Returns
+    -------
+    ndarray of float32, shape (num_places or 1, n, n)
+        One where the PSF has one node, and the map hardly turns or stretches over the frame. Each sums to the share of
+        a star's light inside.
+    """
+    x, y = centres
+    matrices = np.array([_jacobian(pixel_map, float(a), float(b)) for a, b in zip(x, y, strict=True)])
+    half = psf.kernels.shape[1] // 2
+    if len(psf.x) == 1 and half * float(np.max(np.abs(matrices - matrices.mean(axis=0)))) < _MOST_SHIFT:
+        x, y, matrices = x.mean(keepdims=True), y.mean(keepdims=True), matrices.mean(axis=0, keepdims=True)
+    stretch = float(np.sqrt(np.abs(np.linalg.det(matrices)).mean()))
+    size = 2 * int(np.ceil(half / stretch)) + 1
+    u, v = map_pixels(pixel_map.source, pixel_map.target, x, y)
+    found = []
+    for a, b, matrix in zip(u, v, matrices, strict=True):
+        kernel = psf.at(float(a), float(b))
+        found.append(kernel.sum() * warp_psf_kernel(kernel, (float(a), float(b)), matrix, size, WARP))
+    return np.array(found, np.float32)

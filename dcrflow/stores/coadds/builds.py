@@ -1,0 +1,220 @@
+"""What a DCR-coadd store that dcrflow builds says of its making: how each band is made, and of which visits a patch.
+
+Beside the coadds a store in a directory has ``.dcrflow/``: the journals of its runs, the sums over visits that new
+visits are added to, and what a run leaves for its own tasks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import zarr
+
+from dcrflow.base.errors import CoaddStoreError
+from dcrflow.geometry.skymap import Tract
+from dcrflow.stores.coadds.patch_info import read_tract
+from dcrflow.stores.coadds.store import KIND, VERSION
+from dcrflow.stores.coadds.writer import CoaddWriter, create_coadds, open_writer
+from dcrflow.stores.journal import Journal, entries
+from dcrflow.stores.zarr.access import group_attributes, is_occupied, is_path, list_names, location, open_root, url_of
+from dcrflow.stores.zarr.arrays import header_cards
+
+Row = tuple[int, int, str]
+
+_OWN = ".dcrflow"
+_BUILDS = "builds"  # attribute of the root group
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a patch was made of.
+
+    Parameters
+    ----------
+    config_hash : str
+        Of `dcrflow.planning.coadds.config_digest`.
+    rows : tuple of (int, int, str)
+        Visit, detector, hash of row and file: all that were planned.
+    visits : tuple of (int, int, str)
+        Visit, detector, digest of the pixels: those that went in.
+    sums : str
+        Name of the folder with its sums; empty where none were kept.
+    """
+
+    config_hash: str
+    rows: tuple[Row, ...]
+    visits: tuple[Row, ...]
+    sums: str
+
+
+class CoaddBuild:
+    """A DCR-coadd store that is being built; make one with `create_or_open`."""
+
+    def __init__(self, place: Any) -> None:
+        self._place = place
+        self._root = open_root(place, KIND, VERSION, CoaddStoreError, mode="r+")
+        self._writer = open_writer(place)
+
+    @classmethod
+    def create_or_open(cls, out: Any, skymap: str) -> CoaddBuild:
+        """Open a store, or create it where nothing is."""
+        place = location(out)
+        if not is_occupied(place):
+            create_coadds(place, skymap)
+        return cls(place)
+
+    @classmethod
+    def open(cls, out: Any) -> CoaddBuild:
+        """Open a store that is there; `CoaddStoreError` otherwise."""
+        return cls(location(out))
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return url_of(self._place)
+
+    @property
+    def path(self) -> str:
+        """As tasks open it."""
+        if not isinstance(self._place, str):
+            raise CoaddStoreError(f"{self.url}: workers cannot open it by name; give a path or a URL")
+        return self._place
+
+    @property
+    def own(self) -> Path | None:
+        """The folder of its own files; None where the store is no directory."""
+        return Path(self._place) / _OWN if is_path(self._place) else None
+
+    @property
+    def writer(self) -> CoaddWriter:
+        """For writing tracts and patches."""
+        return self._writer
+
+    def tracts(self) -> dict[int, Tract]:
+        """The tracts that are there."""
+        names = [n for n in list_names(self._root, [""])[0] if n.isdecimal()]
+        return {int(n): read_tract(self._root, int(n), self.url) for n in names}
+
+    def require_tract(self, tract: Tract) -> None:
+        """Write a tract's geometry; one that is there must be the same.
+
+        Raises
+        ------
+        CoaddStoreError
+            If it is another.
+        """
+        about = group_attributes(self._root, [str(tract.tract)])[0]
+        if not about:
+            self._writer.write_tract(tract)
+            return
+        there = read_tract(self._root, tract.tract, self.url)
+        same = header_cards(there.wcs.header) == header_cards(tract.wcs.header)
+        if not same or (there.bbox, there.patch_inner, there.patch_border) != (
+            tract.bbox, tract.patch_inner, tract.patch_border,
+        ):  # fmt: skip
+            raise CoaddStoreError(
+                f"{self.url}: its tract {tract.tract} is another than the sky map's; use the sky map that it was made "
+                "with (or the store itself as the sky map), or write to another place"
+            )
+
+    def bands(self) -> dict[str, dict[str, Any]]:
+        """How each band is made: ``psf_fwhm``, ``refraction`` and ``config``."""
+        found: Any = self._root.attrs.asdict().get(_BUILDS, {})
+        return {str(k): dict(v) for k, v in found.items()} if isinstance(found, Mapping) else {}
+
+    def set_band(self, band: str, about: Mapping[str, Any]) -> None:
+        """Write down how a band is made."""
+        if self.bands().get(band) != dict(about):
+            self._root.update_attributes({_BUILDS: self.bands() | {band: dict(about)}})
+
+    def made(self, tract: int, patch: int, band: str) -> Made | None:
+        """What a patch was made of; None if it is not there.
+
+        Where its writing was cut off, its sums still know: nothing that went in is forgotten.
+        """
+        about = group_attributes(self._root, [f"{tract}/{patch}/{band}"])[0] or {}
+        return _made(about) if "band" in about else None
+
+    def sums_folder(self, tract: int, patch: int, band: str) -> Path | None:
+        """Where the sums of a patch are kept, a folder for each set of visits; None where they cannot be."""
+        return None if self.own is None else self.own / "sums" / band / f"{tract}.{patch}"
+
+    def known_by_sums(self, tract: int, patch: int, band: str) -> Made | None:
+        """What the newest complete sums of a patch were made of; None if there are none."""
+        folder = self.sums_folder(tract, patch, band)
+        if folder is None or not folder.is_dir():
+            return None
+        complete = [p for p in folder.iterdir() if (p / "about.json").is_file()]
+        for place in sorted(complete, key=lambda p: (p / "about.json").stat().st_mtime_ns, reverse=True):
+            try:
+                return _made(json.loads((place / "about.json").read_text()))
+            except (OSError, ValueError):
+                continue
+        return None
+
+    def complete_sums(self, tract: int, patch: int, band: str, made: Made) -> None:
+        """Write down what a patch's new sums were made of, and remove the older ones."""
+        folder = self.sums_folder(tract, patch, band)
+        if folder is None or not made.sums or not (folder / made.sums).is_dir():
+            return
+        about = {"config_hash": made.config_hash, "rows": made.rows, "visits": made.visits, "sums": made.sums}
+        part = folder / made.sums / ".about.part"
+        part.write_text(json.dumps(about))
+        os.replace(part, folder / made.sums / "about.json")
+        for other in folder.iterdir():
+            if other.name != made.sums:
+                shutil.rmtree(other, ignore_errors=True)
+
+    def patches(self) -> Iterator[tuple[int, int, str, dict[str, Any]]]:
+        """All complete patches: tract, patch, band and their attributes."""
+        tracts = sorted(self.tracts())
+        for tract, patches in zip(tracts, list_names(self._root, map(str, tracts)), strict=True):
+            numbers = sorted(int(p) for p in patches if p.isdecimal())
+            bands = list_names(self._root, [f"{tract}/{p}" for p in numbers])
+            pairs = [(p, b) for p, several in zip(numbers, bands, strict=True) for b in several if b != "zarr.json"]
+            found = group_attributes(self._root, [f"{tract}/{p}/{b}" for p, b in pairs])
+            for (patch, band), about in zip(pairs, found, strict=True):
+                if about and "band" in about:
+                    yield tract, patch, band, about
+
+    def journal(self) -> Journal:
+        """Begin the journal of a run."""
+        return Journal(self._root)
+
+    def journalled(self) -> Iterable[Mapping[str, Any]]:
+        """The entries of all runs."""
+        return entries(self._root)
+
+
+def _made(about: Mapping[str, Any]) -> Made:
+    return Made(
+        str(about.get("config_hash", "")),
+        _rows(about.get("rows")),
+        _rows(about.get("visits")),
+        str(about.get("sums", "")),
+    )
+
+
+def _rows(values: Any) -> tuple[Row, ...]:
+    """Rows of an attribute; what of it is damaged is left out."""
+    listed = values if isinstance(values, Sequence) and not isinstance(values, str) else ()
+    return tuple(
+        (v[0], v[1], str(v[2]))
+        for v in listed
+        if isinstance(v, Sequence) and len(v) == 3 and isinstance(v[0], int) and isinstance(v[1], int)
+    )
+
+
+def is_coadd_store(store: Any) -> bool:
+    """Whether a path or URL is a DCR-coadd store, and not one of templates."""
+    try:
+        root: zarr.Group = open_root(location(store), KIND, VERSION, CoaddStoreError)
+    except CoaddStoreError:
+        return False
+    return root is not None
