@@ -15,6 +15,7 @@ from dcrflow.cli import cluster as cluster_commands
 from dcrflow.cli import files, interrupt, rubin, show, skymap
 from dcrflow.cli.coadd import coadd, show_status
 from dcrflow.cli.inputs import coadds_of, refuse_within, visits_of
+from dcrflow.cli.need import need
 from dcrflow.cli.report import report
 from dcrflow.cli.verify import verify
 from dcrflow.cli.visits import visits as visits_command
@@ -253,6 +254,7 @@ def status(
 app.command(rich_help_panel=_TEMPLATES)(report)
 app.command(rich_help_panel=_TEMPLATES)(verify)
 app.command(rich_help_panel=_COADDS)(coadd)
+app.command(rich_help_panel=_COADDS)(need)
 app.command("visits", rich_help_panel=_FILES, short_help="Make a detector-visit table of FITS headers.")(visits_command)
 app.command(rich_help_panel=_FILES, short_help="Copy LSST's DCR coadds into a DCR-coadd store.")(files.ingest)
 app.command(rich_help_panel=_FILES, short_help="Write templates as FITS files that LSST's readers know.")(files.export)

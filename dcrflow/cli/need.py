@@ -1,0 +1,67 @@
+"""``dcrflow need``: would anybody see DCR in these visits?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from dcrflow.base.errors import ConfigError, VisitTableError
+from dcrflow.cli import show
+from dcrflow.cli.inputs import visits_of
+
+_SHOWN = 20
+
+
+def need(
+    visits: Annotated[
+        str, typer.Argument(help="Detector-visit table, or a directory of FITS exposures.", show_default=False)
+    ],
+    fwhm: Annotated[float, typer.Option(min=0.01, help="PSF, arcsec, of visits whose table has no psf_fwhm.")] = 0.8,
+    transmission: Annotated[
+        str | None, typer.Option(help="Of the band: a file or a filter's name; LSST's limits otherwise.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say how large DCR's residuals would be without matching, by band and visit."""
+    from dcrflow.model.coadd_config import CoaddConfig
+    from dcrflow.model.visit import DetectorVisit
+    from dcrflow.planning.coadds import CoaddBand
+    from dcrflow.planning.need import needs
+
+    rows = [v for v in visits_of(visits) if isinstance(v, DetectorVisit)]
+    if not rows:
+        raise VisitTableError(f"{visits} has no detector-visit that can be used")
+    bands, unknown = {}, []
+    for name in sorted({v.band for v in rows}):
+        try:
+            bands[name] = CoaddBand.of(name, CoaddConfig(transmission=transmission))
+        except ConfigError as error:
+            unknown.append(str(error))
+    if not bands:
+        raise ConfigError(unknown[0])
+    found = needs(rows, bands, fwhm)
+    if as_json:
+        typer.echo(json.dumps([asdict(n) | {"worth_it": n.is_worth_it} for n in found]))
+        return
+    table = show.new_table("visit", "detector", "band", "z", "blue to red", "spread", "residual", left=0)
+    for n in found[:_SHOWN]:
+        table.add_row(
+            str(n.visit), str(n.detector), n.band, f"{n.zenith_angle:.1f}°", f"{1000 * n.shift:.0f} mas",
+            f"{1000 * n.width:.0f} mas", f"{100 * n.residual:.1f} %",
+        )  # fmt: skip
+    show.output.print(table)
+    if len(found) > _SHOWN:
+        show.output.print(f"... and {len(found) - _SHOWN} less")
+    for line in unknown:
+        show.output.print(f"[yellow]passed over[/]: {escape(line)}", soft_wrap=True)
+    worth = sum(n.is_worth_it for n in found)
+    show.output.print(
+        "residual: largest, of a star of 3000 K or 15000 K subtracted with a template of mean colour at the zenith, "
+        "over its peak",
+        soft_wrap=True,
+    )
+    show.output.print(f"{worth} of {len(found)} detector-visits leave more than 1 %: there matching is worth it")
