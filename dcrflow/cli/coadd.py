@@ -67,13 +67,26 @@ def coadd(
         prepared.check()
         _show_plan(prepared.plan, as_json)
         return
+    result = _build(
+        rows, out, {"cluster": cluster, "workers": workers, "memory": memory},
+        {"skymap": skymap, "config": chosen, "add": add, "overwrite": overwrite, "where": where,
+         "keep_sums": keep_sums, "scratch": scratch},
+    )  # fmt: skip
+    _show_result(result, as_json)
+    damaged = any(v.fault for v in result.left_out)
+    raise typer.Exit(_EXIT.get(result.stopped, 1 if result.failures else 4 if damaged else 0))
+
+
+def _build(rows: Any, out: str, where: dict[str, Any], how: dict[str, Any]) -> CoaddResult:
+    """Build coadds on a cluster, with a bar of patches."""
     from dcrflow.campaign.coadds import build_coadds
     from dcrflow.campaign.stopping import Stop
     from dcrflow.cluster import connect
 
     stop = Stop()
+    cluster = where.pop("cluster")
     with (
-        connect(cluster, workers=workers, memory=memory) as client,
+        connect(cluster, **where) as client,
         interrupt.interruptible(stop.set),
         show.bar("patches") as update,
     ):
@@ -81,13 +94,7 @@ def coadd(
         def tell(state: CoaddProgress) -> None:
             update(state.complete + state.skipped + state.failed, state.total, f"{state.running} running")
 
-        result = build_coadds(
-            rows, out, skymap=skymap, client=client, config=chosen, add=add, overwrite=overwrite, where=where,
-            keep_sums=keep_sums, scratch=scratch, progress=tell, stop=stop,
-        )  # fmt: skip
-    _show_result(result, as_json)
-    damaged = any(v.fault for v in result.left_out)
-    raise typer.Exit(_EXIT.get(result.stopped, 1 if result.failures else 4 if damaged else 0))
+        return build_coadds(rows, out, client=client, progress=tell, stop=stop, **how)
 
 
 def _show_plan(plan: CoaddPlan, as_json: bool) -> None:

@@ -201,12 +201,7 @@ class CoaddWriter:
         if precision is not None:
             image, variance, steps = _rounded(image, variance, precision)
         arrays = _pixel_variables(image, variance, mask, _with_no_data(planes), edges, box)
-        if count is not None:
-            fitting = _fitting("count", count, np.int16, (box.shape,), where)
-            arrays.append(_Variable("count", ("y", "x"), fitting, 0, {"long_name": "visits that went into a pixel"}))
-        if psf is not None:
-            centre = [box.x0 + (box.width - 1) / 2], [box.y0 + (box.height - 1) / 2]
-            arrays += _psf_variables(psf, psf_nodes or centre, where)
+        arrays += _optional_variables(psf, psf_nodes, count, box, where)
         attributes: dict[str, Any] = {
             **(about or {}),
             "band": band,
@@ -284,6 +279,24 @@ def _pixel_variables(
         _Variable("subfilter", ("subfilter",), edges.mean(axis=1), np.nan, {"units": "nm"}),
         _Variable("subfilter_edges", ("subfilter", "edge"), edges, np.nan, {"units": "nm"}),
     ]
+
+
+def _optional_variables(
+    psf: NDArray[np.float32] | None,
+    nodes: tuple[ArrayLike, ArrayLike] | None,
+    count: NDArray[np.int16] | None,
+    box: Box,
+    where: str,
+) -> list[_Variable]:
+    """Visits a pixel and the PSF, of those that are given."""
+    found = []
+    if count is not None:
+        fitting = _fitting("count", count, np.int16, (box.shape,), where)
+        found.append(_Variable("count", ("y", "x"), fitting, 0, {"long_name": "visits that went into a pixel"}))
+    if psf is not None:
+        centre = [box.x0 + (box.width - 1) / 2], [box.y0 + (box.height - 1) / 2]
+        found += _psf_variables(psf, nodes or centre, where)
+    return found
 
 
 def _psf_variables(psf: NDArray[np.float32], nodes: Any, where: str) -> list[_Variable]:

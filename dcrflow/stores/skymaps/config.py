@@ -193,6 +193,9 @@ def _explain(error: Any) -> str:
 def made(config: RingsConfig | DiscreteConfig | TractsConfig, where: str) -> ComputedSkyMap | ListedSkyMap:
     """The sky map of a configuration; `ConfigError` where none can be made of it."""
     try:
-        return config.skymap()
+        skymap = config.skymap()
+        if isinstance(skymap, ComputedSkyMap):  # a projection that cannot hold the largest tract is said at once
+            skymap.tract(int(np.argmax(skymap.radius)))
+        return skymap
     except (WcsError, ConfigError) as error:
         raise ConfigError(f"{where}: {error}") from None
