@@ -32,7 +32,6 @@ LONG_FUNCTIONS: dict[str, str] = {
     "kernels/warp.py:sums": "part of _weighted_sums",
     "kernels/warp.py:generate": "part of _weighted_sums",
     "kernels/warp.py:_warp": "a kernel: one pass over the pixels, whose sums stay in registers",
-    "stores/coadds/from_arrays.py:coadds_from_arrays": "its checks of arguments are to be functions of their own",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import shift
 
 from dcrflow.geometry.box import Box
+from dcrflow.geometry.node_patches import NodePatches
 from dcrflow.kernels.nodes import node_weights
 from dcrflow.lsst.convert import box_of, lsst_box
 from dcrflow.stores.coadds.patch_psf import PatchPsf
@@ -37,16 +39,21 @@ class NodePsf(PointSpreadFunction):
         and y in the pixels of the image.
     bbox : Box
         The pixels for which it holds.
+    owners : NodePatches, optional
+        The patches of a template that the nodes belong to: the PSF at a position is the mean of those of the patches
+        that contain it. Without it, all nodes are one grid.
     """
 
-    def __init__(self, nodes: PatchPsf, bbox: Box) -> None:
-        self.nodes, self._bbox = nodes, bbox
+    def __init__(self, nodes: PatchPsf, bbox: Box, owners: NodePatches | None = None) -> None:
+        self.nodes, self._bbox, self._owners = nodes, bbox, owners
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, NodePsf):
             return NotImplemented
         mine, theirs = ((p.nodes.kernels, p.nodes.x, p.nodes.y) for p in (self, other))
-        return self._bbox == other._bbox and all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
+        owners = [None if p._owners is None else p._owners.as_json() for p in (self, other)]
+        same = all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
+        return same and self._bbox == other._bbox and owners[0] == owners[1]
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -78,7 +85,11 @@ class NodePsf(PointSpreadFunction):
         return lsst_box(Box(x0, y0, width, height))
 
     def _kernel(self, x: float, y: float) -> Float:
-        kernel: Float = np.tensordot(node_weights(x, y, self.nodes.x, self.nodes.y), self.nodes.kernels, 1)
+        everything = np.ones(len(self.nodes.x), np.bool_)
+        kernel: Float = np.zeros(self.nodes.kernels.shape[1:])
+        for own in [everything] if self._owners is None else self._owners.at(x, y):
+            kernels = self.nodes.kernels[own]
+            kernel += np.tensordot(node_weights(x, y, self.nodes.x[own], self.nodes.y[own]), kernels, 1)
         return kernel / kernel.sum()
 
     def to_legacy(self) -> Any:
@@ -94,6 +105,7 @@ class NodePsf(PointSpreadFunction):
             x=self.nodes.x.tolist(),
             y=self.nodes.y.tolist(),
             bbox=(self._bbox.x0, self._bbox.y0, self._bbox.width, self._bbox.height),
+            owners=None if self._owners is None else self._owners.as_json(),
         )
 
     @staticmethod
@@ -115,16 +127,22 @@ class NodePsfModel(ArchiveTree):
     x: list[float] = pydantic.Field(description="Pixel x of each node.")
     y: list[float] = pydantic.Field(description="Pixel y of each node.")
     bbox: tuple[int, int, int, int] = pydantic.Field(description="x0, y0, width, height of where it holds.")
+    owners: dict[str, Any] | None = pydantic.Field(
+        None, description="Patches that the nodes belong to: wcs, node_patch, and bbox and wcs of each patch."
+    )
 
     def deserialize(self, archive: InputArchive[Any], **kwargs: Any) -> NodePsf:
         """Read it from an archive."""
         if kwargs:
             raise InvalidParameterError(f"a NodePsf takes no parameters, found {', '.join(map(str, kwargs))}")
         kernels = np.asarray(archive.get_array(self.kernels), np.float64)
-        return NodePsf(PatchPsf(kernels, np.asarray(self.x, float), np.asarray(self.y, float)), Box(*self.bbox))
+        nodes = PatchPsf(kernels, np.asarray(self.x, float), np.asarray(self.y, float))
+        return NodePsf(nodes, Box(*self.bbox), None if self.owners is None else NodePatches.of(**self.owners))
 
 
-def node_psf(kernels: NDArray[Any], x: NDArray[Any], y: NDArray[Any], bbox: Any) -> NodePsf | None:
+def node_psf(
+    kernels: NDArray[Any], x: NDArray[Any], y: NDArray[Any], bbox: Any, owners: NodePatches | None = None
+) -> NodePsf | None:
     """A `NodePsf` of the nodes whose kernel is finite; None if there is none.
 
     Parameters
@@ -135,6 +153,8 @@ def node_psf(kernels: NDArray[Any], x: NDArray[Any], y: NDArray[Any], bbox: Any)
         Pixel position of each node.
     bbox : Box or lsst.images.Box
         The pixels for which it holds.
+    owners : NodePatches, optional
+        The patches that the nodes belong to.
     """
     kernels = np.asarray(kernels, np.float64)
     good = np.isfinite(kernels).all(axis=(1, 2))
@@ -142,4 +162,6 @@ def node_psf(kernels: NDArray[Any], x: NDArray[Any], y: NDArray[Any], bbox: Any)
     if not good.any():
         return None
     x, y = (np.asarray(v, np.float64)[good] for v in (x, y))
-    return NodePsf(PatchPsf(kernels[good], x, y), box_of(bbox))
+    if owners is not None:
+        owners = replace(owners, node_patch=owners.node_patch[good])
+    return NodePsf(PatchPsf(kernels[good], x, y), box_of(bbox), owners)

@@ -12,6 +12,7 @@ import xarray as xr
 
 from dcrflow.base.masks import planes_from_attributes
 from dcrflow.geometry.box import Box
+from dcrflow.geometry.node_patches import NodePatches
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.convert import lsst_box, masked_image, projection_of
 from dcrflow.planning.template import TemplatePlan
@@ -82,7 +83,10 @@ def described_template(masked: Any, template: xr.Dataset, described: Described) 
     psf = None
     if "psf" in template:
         kernels, x, y = (template[name].values for name in ("psf", "psf_node_x", "psf_node_y"))
-        psf = node_psf(kernels, x, y, masked.bbox)
+        owners = None
+        if "psf_node_patch" in template.variables and about.get("psf_patches") and about.get("wcs"):
+            owners = NodePatches.of(about["wcs"], template["psf_node_patch"].values, about["psf_patches"])
+        psf = node_psf(kernels, x, y, masked.bbox, owners)
     return DcrTemplate.of(made, psf)
 
 

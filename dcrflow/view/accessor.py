@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dcrflow.base.errors import NoPsfError
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
-from dcrflow.geometry.wcs import SkyWcs
+from dcrflow.geometry.node_patches import NodePatches
 from dcrflow.kernels.nodes import node_weights
 
 Float = NDArray[np.float64]
@@ -57,21 +57,10 @@ class TemplateAccessor:
 
         All nodes together where no patch contains it, and where the template does not say whose its nodes are.
         """
-        everything = np.ones(len(self._psf[1]), np.bool_)
         patches, wcs = (_object(self._template.attrs.get(name)) for name in ("psf_patches", "wcs"))
         if "psf_node_patch" not in self._template.variables or not patches or not wcs:
-            return [everything]
-        of_patch = self._template["psf_node_patch"].values[self._good]
-        sky = SkyWcs.from_header(wcs).pixel_to_sky(np.array([x]), np.array([y]))
-        chosen = []
-        for index, patch in enumerate(patches):
-            if not patch["wcs"] or not (of_patch == index).any():
-                continue
-            u, v = (float(p[0]) for p in SkyWcs.from_header(patch["wcs"]).sky_to_pixel(*sky))
-            x0, y0, width, height = patch["bbox"]
-            if x0 - 0.5 <= u <= x0 + width - 0.5 and y0 - 0.5 <= v <= y0 + height - 0.5:
-                chosen.append(of_patch == index)
-        return chosen or [everything]
+            return [np.ones(len(self._psf[1]), np.bool_)]
+        return NodePatches.of(wcs, self._template["psf_node_patch"].values[self._good], patches).at(x, y)
 
     def _weights_of(self, chosen: NDArray[np.bool_], x: float, y: float) -> Float:
         """Weights of all nodes at a position, of which the chosen ones count."""

@@ -20,7 +20,7 @@ from dcrflow.geometry.skymap import Tract
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.physics.bandpass import Bandpass, equal_subfilters
 from dcrflow.stores.coadds.store import DcrCoadds, open_coadds
-from dcrflow.stores.coadds.writer import create_coadds
+from dcrflow.stores.coadds.writer import CoaddWriter, create_coadds
 
 _ZERO_POINT = 31.4  # AB magnitude of 1 nJy
 
@@ -132,7 +132,7 @@ def coadds_from_arrays(
     ('r',)
     """
     many = isinstance(image, list | tuple) and np.ndim(image[0]) == 3
-    images = [np.asarray(i, np.float64) for i in (image if many else [image])]
+    images = list(image) if many else [image]
 
     def each(name: str, values: Any) -> list[Any]:
         found = list(values) if many and values is not None else [values] * len(images)
@@ -141,40 +141,79 @@ def coadds_from_arrays(
         return found
 
     origins = each("origins", origin) if many and np.ndim(origin) == 2 else [origin] * len(images)
-    for values in images:
-        if values.ndim != 3:
-            raise ValueError(f"image has shape {values.shape}, expected (num_subfilters, height, width)")
+    columns = (each("wcs", wcs), each("variances", variance), each("masks", mask), each("PSFs", psf), origins)
     factor = _to_nanojansky(unit, zero_point)
-    chosen = _filter(len(images[0]), subfilter_edges, transmission)
+    tracts = [
+        _tract_arrays(number, *values, planes=planes, patch_inner=patch_inner, border=patch_border)
+        for number, values in enumerate(zip(images, *columns, strict=True))
+    ]
+    chosen = _filter(len(tracts[0].image), subfilter_edges, transmission)
     where = MemoryStore() if store is None else store
-    writer = create_coadds(where, skymap, overwrite=overwrite)
-    parts = zip(
-        images, each("wcs", wcs), each("variances", variance), each("masks", mask), each("PSFs", psf), origins,
-        strict=True,
-    )  # fmt: skip
-    for number, (pixels, frame, noise, flags, kernel, (x0, y0)) in enumerate(parts):
-        box = Box(x0, y0, pixels.shape[2], pixels.shape[1])
-        tract = _tract(number, _absolute(SkyWcs.from_any(frame), x0, y0), box, patch_inner, patch_border)
-        bits, named = _mask(flags, planes, pixels)
-        if noise is None:
-            noise = _estimated_variance(pixels, f"image {number}" if many else "the image")
-        writer.write_tract(tract)
-        for patch in tract.patches:
-            at = patch.bbox.slices(box)
-            writer.write_patch(
-                number, patch.patch, band,
-                image=(pixels[:, *at] * factor).astype(np.float32),
-                variance=(np.asarray(noise, np.float64)[..., *at] * factor**2).astype(np.float32),
-                mask=bits[..., *at],
-                planes=named,
-                subfilter_edges=chosen.edges,
-                effective_wavelength=chosen.effective_wavelength,
-                bandwidth=chosen.bandwidth,
-                physical_filter=physical_filter,
-                transmission=chosen.transmission,
-                psf=None if kernel is None else _normalised(kernel)[None],
-            )  # fmt: skip
+    writer = create_coadds(where, skymap, overwrite=overwrite)  # all arguments have been checked by now
+    for one in tracts:
+        _write(writer, one, band, factor, chosen, physical_filter)
     return open_coadds(where)
+
+
+@dataclass(frozen=True)
+class _TractArrays:
+    """An image as a tract: image and variance in the image's own unit."""
+
+    tract: Tract
+    image: NDArray[Any]
+    variance: NDArray[Any]
+    mask: NDArray[np.int32]
+    planes: dict[str, int]
+    psf: NDArray[np.float32] | None
+
+
+def _tract_arrays(
+    number: int,
+    image: ArrayLike,
+    wcs: Any,
+    variance: ArrayLike | None,
+    mask: ArrayLike | None,
+    psf: ArrayLike | None,
+    origin: tuple[int, int],
+    *,
+    planes: Mapping[str, int] | None,
+    patch_inner: int | tuple[int, int] | None,
+    border: int,
+) -> _TractArrays:
+    """Check one image and what belongs to it."""
+    pixels = np.asarray(image)
+    if pixels.ndim != 3:
+        raise ValueError(f"image {number} has shape {pixels.shape}, expected (num_subfilters, height, width)")
+    x0, y0 = origin
+    box = Box(x0, y0, pixels.shape[2], pixels.shape[1])
+    tract = _tract(number, _absolute(SkyWcs.from_any(wcs), x0, y0), box, patch_inner, border)
+    bits, named = _mask(mask, planes, pixels)
+    noise = _estimated_variance(pixels, number) if variance is None else np.asarray(variance)
+    for name, array in (("variance", noise), ("mask", bits)):
+        if array.shape not in (pixels.shape, box.shape):
+            raise ValueError(f"{name} {number} has shape {array.shape}, expected {box.shape} or {pixels.shape}")
+    return _TractArrays(tract, pixels, noise, bits, named, None if psf is None else _normalised(psf)[None])
+
+
+def _write(
+    writer: CoaddWriter, one: _TractArrays, band: str, factor: float, chosen: _Filter, physical_filter: str
+) -> None:
+    writer.write_tract(one.tract)
+    for patch in one.tract.patches:
+        at = patch.bbox.slices(one.tract.bbox)
+        writer.write_patch(
+            one.tract.tract, patch.patch, band,
+            image=(one.image[:, *at] * np.float64(factor)).astype(np.float32),
+            variance=(one.variance[..., *at] * np.float64(factor**2)).astype(np.float32),
+            mask=one.mask[..., *at],
+            planes=one.planes,
+            subfilter_edges=chosen.edges,
+            effective_wavelength=chosen.effective_wavelength,
+            bandwidth=chosen.bandwidth,
+            physical_filter=physical_filter,
+            transmission=chosen.transmission,
+            psf=one.psf,
+        )  # fmt: skip
 
 
 def _absolute(wcs: SkyWcs, x0: int, y0: int) -> SkyWcs:
@@ -235,9 +274,7 @@ def _filter(
     return _Filter(edges, curve.effective_wavelength, {"wavelength": curve.wavelength, "throughput": curve.throughput})
 
 
-def _mask(
-    mask: Any, planes: Mapping[str, int] | None, image: NDArray[np.float64]
-) -> tuple[NDArray[np.int32], dict[str, int]]:
+def _mask(mask: Any, planes: Mapping[str, int] | None, image: NDArray[Any]) -> tuple[NDArray[np.int32], dict[str, int]]:
     """The mask as int32 with the names of its planes, NO_DATA set where the image is not finite."""
     if mask is None:
         bits, named = np.zeros(image.shape[1:], np.int32), {}
@@ -258,13 +295,13 @@ def _mask(
     return bits, named
 
 
-def _estimated_variance(image: NDArray[np.float64], which: str) -> NDArray[np.float64]:
+def _estimated_variance(image: NDArray[Any], number: int) -> NDArray[np.float64]:
     """The variance of each subfilter's sky: the scatter of its pixels without sources, by sigma clipping."""
     scatter = [sigma_clipped_stats(i[np.isfinite(i)], sigma=3, maxiters=20)[2] for i in image]
     warnings.warn(
-        f"no variance was given for {which}: estimated from the scatter of the sky, standard deviation "
+        f"no variance was given for image {number}: estimated from the scatter of the sky, standard deviation "
         f"{', '.join(f'{s:.3g}' for s in scatter)} of each subfilter in the image's unit",
-        stacklevel=3,
+        stacklevel=4,
     )
     return np.broadcast_to(np.square(scatter)[:, None, None], image.shape)
 
