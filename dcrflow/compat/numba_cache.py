@@ -20,7 +20,10 @@ import shutil
 import tempfile
 
 import numba
+from numba import njit
 from numba.core.caching import CompileResultCacheImpl
+
+__all__ = ["ensure_cache", "njit"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,3 +53,6 @@ def ensure_cache() -> None:
 def _remove(folder: str, owner: int) -> None:
     if os.getpid() == owner:  # and not a process that was forked off
         shutil.rmtree(folder, ignore_errors=True)
+
+
+ensure_cache()  # before any function is compiled: kernels take `njit` from here

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from dcrflow.coadding.basis import SpectralBasis, spectral_basis
 from dcrflow.coadding.visits import VisitOnFrame
+from dcrflow.compat.numba_cache import njit
 from dcrflow.physics.bandpass import Bandpass
 from dcrflow.physics.dcr import dcr_model
 from dcrflow.physics.observation import Observation

@@ -8,7 +8,8 @@ as a rule, without a branch for each pixel; selecting by comparison takes many t
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from dcrflow.compat.numba_cache import njit
 
 _SIGN, _EXPONENT, _ALL = np.uint32(1 << 31), np.uint32(0xFF << 23), np.uint32(0xFFFFFFFF)
 _BUCKETS = 512

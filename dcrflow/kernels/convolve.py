@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from dcrflow.compat.numba_cache import njit
 
 _LANES = 16 if binding.get_host_cpu_features().get("avx512f") else 8  # of float32 in a vector register
 

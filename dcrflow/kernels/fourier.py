@@ -7,7 +7,8 @@ Hermitian matrix of n terms is kept as its upper triangle, row by row: 00, 01, .
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from dcrflow.compat.numba_cache import njit
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)

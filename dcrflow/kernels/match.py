@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from dcrflow.compat.numba_cache import njit
 from dcrflow.kernels.arrays import LightRange, MaskedImage
 from dcrflow.kernels.convolve import convolve_sum, or_shifted
 from dcrflow.kernels.merge import is_positive, merge_into

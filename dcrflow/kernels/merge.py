@@ -8,7 +8,8 @@ whole arrays and offsets, not views.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from dcrflow.compat.numba_cache import njit
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import spline_filter
 
+from dcrflow.compat.numba_cache import njit
 from dcrflow.kernels.interpolation import INTERPOLATIONS, Interpolation
 from dcrflow.kernels.warp import tap_weights
 

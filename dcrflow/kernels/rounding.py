@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from dcrflow.compat.numba_cache import njit
 
 #: Side of the blocks in which one step is used, pixels.
 BLOCK = 32

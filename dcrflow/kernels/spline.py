@@ -10,9 +10,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from dcrflow.compat.numba_cache import njit
 from dcrflow.kernels.interpolation import bspline, filter_radius
 
 Float = NDArray[np.float64]

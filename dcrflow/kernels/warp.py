@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from dcrflow.compat.numba_cache import njit
 from dcrflow.kernels.interpolation import Interpolation
 from dcrflow.kernels.noise import VarianceFactor
 

@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from dcrflow.base.errors import NoPsfError
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
-from dcrflow.geometry.node_patches import NodePatches
 from dcrflow.kernels.nodes import node_weights
 
 Float = NDArray[np.float64]
@@ -60,6 +59,8 @@ class TemplateAccessor:
         patches, wcs = (_object(self._template.attrs.get(name)) for name in ("psf_patches", "wcs"))
         if "psf_node_patch" not in self._template.variables or not patches or not wcs:
             return [np.ones(len(self._psf[1]), np.bool_)]
+        from dcrflow.geometry.node_patches import NodePatches
+
         return NodePatches.of(wcs, self._template["psf_node_patch"].values[self._good], patches).at(x, y)
 
     def _weights_of(self, chosen: NDArray[np.bool_], x: float, y: float) -> Float:
