@@ -1,1 +1,1 @@
-"""Detector-visits: tables, FITS exposures, and the choice of rows among them."""
+"""Detector-visits: reading tables and FITS exposures, and selecting rows."""

@@ -1,4 +1,4 @@
-"""The boresight's altitude as a row states it, compared with that of the row's time and place."""
+"""Compare the boresight altitude that a row gives with the one computed from its time and site."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from dcrflow.physics.observation import (
 from dcrflow.physics.refraction import Weather
 
 _LOG = logging.getLogger(__name__)
-_CLOSE = 0.1  # degrees between altitudes within which the quick one needs no second look
+_CLOSE = 0.1  # degrees; if the fast altitude is this close to the stated one, the exact one is not computed
 
 
 def stated_altitude(numbers: Mapping[str, float | None], weather: Weather, latitude: float, visit: int) -> float | None:
-    """The altitude of a row, without refraction; None if it states none.
+    """The altitude that a row gives, without refraction; None if it gives none.
 
-    One that is more than 0.3 degrees off that of time and place is logged, once a visit.
+    If it differs by more than 0.3 degrees from the altitude computed from time and site, that is logged once per visit.
 
     Parameters
     ----------
     numbers : mapping of str to float or None
-        The row's; ``altitude`` has no refraction, ``header_altitude`` may have.
+        Numbers of the row. ``altitude`` is without refraction; ``header_altitude`` may include it.
     weather : Weather
         The air at the telescope.
     latitude : float
-        Of the telescope, degrees, or what is taken for it.
+        Latitude of the telescope, known or assumed, degrees.
     visit : int
-        To name in what is logged.
+        Visit to name in the log.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def stated_altitude(numbers: Mapping[str, float | None], weather: Weather, latit
 
 
 def _computed(numbers: Mapping[str, float | None], stated: float, exact: bool) -> float | None:
-    """The altitude from time and place, if they are there; to 0.1 degrees where that is enough, unless `exact`."""
+    """The altitude from time and site, if they are known; only to 0.1 degrees if that is enough and not `exact`."""
     place = [numbers[name] for name in ("ra", "dec", "mjd", "longitude", "latitude")]
     known = [value for value in place if value is not None]
     if len(known) < len(place) or abs(known[1]) > 90 or abs(known[4]) > 90:
@@ -60,11 +60,11 @@ def _computed(numbers: Mapping[str, float | None], stated: float, exact: bool) -
     where = (*known, numbers["height_m"] or 0.0)
     quick = quick_altitude(*where)
     if exact or abs(quick - stated) > _CLOSE:
-        with contextlib.suppress(Exception):  # of many kinds, from dates that no table of the Earth's rotation covers
+        with contextlib.suppress(Exception):  # dates outside the Earth rotation tables raise errors of many classes
             return altitude_and_parallactic_angle(*where)[0]
     return quick
 
 
-@lru_cache(maxsize=4096)  # what there is to say of a visit is said once, and not by each of its detectors
+@lru_cache(maxsize=4096)  # log a message once per visit, not once per detector
 def _say(words: str) -> None:
     _LOG.warning(words)

@@ -1,4 +1,4 @@
-"""Tables of any kind, in memory or in a file, as an astropy table; integers as exact as they are kept."""
+"""Read any kind of table, from memory or a file, as an astropy table; integers stay exact."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from dcrflow.base.errors import VisitTableError
 
 
 def any_table(source: Any, wanted: Container[str]) -> tuple[str, Table]:
-    """A table, and what to call it.
+    """Read a table; returns its name, for messages, and the table.
 
     Parameters
     ----------
     source : str, path, astropy Table, pandas DataFrame or pyarrow Table
-        A path is of an ECSV or Parquet file.
+        A str or path names an ECSV or Parquet file.
     wanted : container of str
-        Columns that are needed; others, whatever is in them, may be left out.
+        Columns that are needed. Other columns may be skipped, whatever they contain.
 
     Raises
     ------
     VisitTableError
-        If it cannot be read.
+        If the table cannot be read.
     """
     if isinstance(source, Table):
         return "the table", source
@@ -36,7 +36,7 @@ def any_table(source: Any, wanted: Container[str]) -> tuple[str, Table]:
             return "the data frame", _of_pandas(source, wanted)
         if hasattr(source, "to_pylist") and hasattr(source, "column_names"):  # pyarrow's
             return "the table", _of_arrow(source, wanted)
-    except Exception as error:  # of many kinds
+    except Exception as error:  # the libraries raise many classes
         raise VisitTableError(f"cannot read the table: {_said(error)}") from error
     if not isinstance(source, str | os.PathLike):
         raise VisitTableError(
@@ -61,7 +61,7 @@ def _said(error: Exception) -> str:
 
 
 def _of_pandas(frame: pd.DataFrame, wanted: Container[str]) -> Table:
-    """Columns one by one: of a nullable column pandas and numpy would make floating-point numbers."""
+    """Convert column by column: pandas and numpy would convert nullable integers to floating point."""
     table = Table()
     for name in frame.columns:
         if name not in wanted:
@@ -80,7 +80,7 @@ def _of_arrow(found: Any, wanted: Container[str]) -> Table:
 
 
 def _of_objects(values: list[Any]) -> MaskedColumn:
-    """A column of Python's own values, None for those that are missing."""
+    """A masked column from Python values; None marks a missing value."""
     made = np.empty(len(values), object)
     made[:] = values
     return MaskedColumn(made, mask=[v is None for v in values])
@@ -92,7 +92,7 @@ def _read_parquet(path: Path, wanted: Container[str]) -> Table:
 
     about = parquet.read_metadata(path)
     rows, size = about.num_rows, path.stat().st_size
-    if rows > size:  # run lengths make 10^11 equal rows of a kilobyte; detector-visits are all different
+    if rows > size:  # run-length encoding can hide 10^11 equal rows in a kilobyte; detector-visits all differ
         raise ValueError(f"it says that it has {rows} rows, in {size} bytes")
     names = [field.name for field in parquet.read_schema(path) if field.name in wanted]
     try:

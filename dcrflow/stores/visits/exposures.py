@@ -1,4 +1,4 @@
-"""Detector-visits from the headers of LSST-style FITS exposures; no pixels are read."""
+"""Read detector-visits from the headers of LSST-style FITS exposures; no pixels are read."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _FROM_NAME = re.compile(r"_(\d+)_(\d+)\.fit")
 
 
 def exposure_files(source: Any) -> list[Path] | None:
-    """The FITS files that a source of detector-visits stands for; None if it stands for something else.
+    """The FITS files that a source of detector-visits names; None if it is another kind of source.
 
     Raises
     ------
     VisitTableError
-        If it is a directory without FITS files.
+        If the source is a directory without FITS files.
     """
     if isinstance(source, str | Path):
         path = Path(source)
@@ -45,7 +45,7 @@ def exposure_files(source: Any) -> list[Path] | None:
 
 
 def read_exposure_row(path: Path) -> dict[str, Any]:
-    """`read_exposure_rows` of a file of one detector."""
+    """Read the one row of a file with one detector; see `read_exposure_rows`."""
     rows = read_exposure_rows(path)
     if len(rows) > 1:
         raise VisitTableError(f"it has {len(rows)} detectors, expected one")
@@ -53,7 +53,7 @@ def read_exposure_row(path: Path) -> dict[str, Any]:
 
 
 def read_exposure_rows(path: Path) -> list[dict[str, Any]]:
-    """Read what a detector-visit table would say of the detectors of one exposure.
+    """Read the rows of a detector-visit table for the detectors of one exposure.
 
     Parameters
     ----------
@@ -63,8 +63,8 @@ def read_exposure_rows(path: Path) -> list[dict[str, Any]]:
     Raises
     ------
     VisitTableError
-        If a header cannot be read or says too little, or images are there that no keyword tells apart; names the file
-        and what is missing.
+        If a header cannot be read or lacks a value, or if no keyword distinguishes the images; names the file and what
+        is missing.
     """
     try:
         with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
@@ -78,7 +78,7 @@ def read_exposure_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _detectors(hdus: fits.HDUList) -> list[Any]:
-    """The images that are each a detector's: those of other places on the sky, not masks and variances of the same."""
+    """The detector images: one HDU per position on the sky, without masks and variances of the same detector."""
     images: list[Any] = []
     seen: set[tuple[Any, ...]] = set()
     for hdu in hdus:
@@ -146,13 +146,13 @@ def _row_of(path: Path, hdus: fits.HDUList, image: Any, alone: bool) -> dict[str
 
 
 def origin(header: fits.Header) -> tuple[int, int]:
-    """Absolute index (x0, y0) of an array's first pixel, as LSST's files say it."""
+    """Absolute index (x0, y0) of an array's first pixel, as given in LSST files."""
     x0, y0 = (round(float(header.get(f"CRVAL{i}A", -header.get(f"LTV{i}", 0)))) for i in (1, 2))
     return x0, y0
 
 
 def id_in_name(path: Path) -> dict[str, int]:
-    """Visit and detector from a file name ``..._<visit>_<detector>.fits``; empty if it is not of that form."""
+    """Visit and detector from a file name ``..._<visit>_<detector>.fits``; empty for any other name."""
     match = _FROM_NAME.search(path.name)
     return {"visit": int(match[1]), "detector": int(match[2])} if match else {}
 
@@ -175,7 +175,7 @@ def _keyword(primary: fits.Header, header: fits.Header, *keys: str) -> Any:
 
 
 def _filter_label(hdus: fits.HDUList) -> dict[str, Any]:
-    """Band and physical filter from LSST's archive table of them."""
+    """Band and physical filter from the filter label in LSST's archive."""
     if "FilterLabel" not in hdus:
         return {}
     row = hdus["FilterLabel"].data[0]
@@ -188,11 +188,11 @@ def _filter_label(hdus: fits.HDUList) -> dict[str, Any]:
 
 
 def absolute_cards(header: fits.Header, x0: int, y0: int) -> str:
-    """The WCS cards for absolute pixels: the header's are relative to the array's first pixel.
+    """The WCS cards in absolute pixels; those of the header are relative to the array's first pixel.
 
     Raises
     ------
     WcsError
-        If they name lookup tables, which cards cannot carry.
+        If the WCS uses lookup tables, which cards cannot hold.
     """
     return SkyWcs.from_image(header, None, x0, y0).cards

@@ -1,8 +1,8 @@
-"""A small language of conditions on columns: parsed here, never executed as Python.
+"""A small language for conditions on columns; expressions are parsed and never executed as Python.
 
-What it knows: names of columns, numbers and texts, comparisons (chained, ``in``, ``not in``), ``and``, ``or``, ``not``,
-``+ - * /``, ``abs`` and ``isnan``. Python's own parser makes the tree, which is only looked at; whatever else is in it
-is refused by name.
+It has column names, numbers, strings, comparisons (chained, ``in``, ``not in``), ``and``, ``or``, ``not``,
+``+ - * /``, ``abs`` and ``isnan``. Python's parser makes the syntax tree, and this module evaluates it. Any other node
+is an error that names it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-_LONGEST = 1 << 16  # letters; a list of some thousand visits is good input
-_DEEPEST = 100  # operators within operators
+_LONGEST = 1 << 16  # characters; a list of several thousand visits must fit
+_DEEPEST = 100  # levels of nesting
 
 Kind = Literal["number", "text", "truth"]
 
@@ -28,7 +28,7 @@ _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 _ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
 }  # fmt: skip
-_INSTEAD = {  # what people write who know pandas or numpy
+_INSTEAD = {  # what users of pandas or numpy write
     "BitAnd": "'&' is not understood, write and", "BitOr": "'|' is not understood, write or",
     "Invert": "'~' is not understood, write not", "Is": "'is' is not understood, write ==",
     "IsNot": "'is not' is not understood, write !=", "Pow": "'**' is not understood", "Mod": "'%' is not understood",
@@ -40,30 +40,30 @@ _INSTEAD = {  # what people write who know pandas or numpy
 
 
 def holds(condition: str, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
-    """Where a condition is true.
+    """Evaluate a condition for each row.
 
     Parameters
     ----------
     condition : str
-        In the language of this module. A name stands for a column, and nothing else.
+        A condition in the language of this module. Every name is that of a column.
     columns : mapping of str to ndarray
-        All of one length: numbers, texts or booleans. Comparisons and sums are numpy's.
+        Columns of equal length: numbers, strings or booleans. Comparison and arithmetic follow numpy.
 
     Returns
     -------
     ndarray of bool
-        As long as the columns.
+        Whether the condition is true; one element per row.
 
     Raises
     ------
     ValueError
-        If the condition is not understood; names what in it is not.
+        If the condition is not understood; names the part that is not.
     """
     if len(condition) > _LONGEST:
         raise ValueError(f"it has {len(condition)} letters, expected {_LONGEST} at most")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a text with a backslash in it
+            warnings.simplefilter("ignore")  # Python warns of a string with an invalid backslash escape
             tree = ast.parse(condition.strip(), mode="eval").body
     except SyntaxError as error:
         what = "'@' is not understood" if "@" in condition else error.msg
@@ -79,7 +79,7 @@ def holds(condition: str, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.boo
 
 
 class _Conditions:
-    """Values of expressions, each with its kind; one method a kind of node."""
+    """Evaluates expressions to a value and its kind; one method per kind of node."""
 
     def __init__(self, columns: Mapping[str, NDArray[Any]]) -> None:
         self._columns = columns
@@ -169,7 +169,7 @@ class _Conditions:
             else:
                 literals.append(one)
         of_one_type = {type(one) for one in literals}
-        for each in of_one_type:  # integers and others apart: together numpy makes floats of all
+        for each in of_one_type:  # integers apart from other numbers: numpy would convert a mixed list to floats
             found = np.logical_or(found, np.isin(value, [one for one in literals if type(one) is each]))
         return found
 
@@ -199,7 +199,7 @@ def _literal(value: object) -> tuple[Kind, Any]:
 
 
 def _arithmetic(operation: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
-    """Numpy's sum; an error where its integers would wrap around."""
+    """Arithmetic as in numpy; raises if integers would overflow."""
     integers = all(np.asarray(v).dtype.kind in "iu" for v in (left, right))
     if not integers or operation is operator.truediv:
         return operation(np.asarray(left, np.float64), np.asarray(right, np.float64))
@@ -218,7 +218,7 @@ def _not_understood(node: ast.AST) -> ValueError:
 
 
 def _name_of(node: ast.AST) -> str:
-    """What a message calls a part of an expression."""
+    """The name of a part of an expression, for messages."""
     try:
         words = ast.unparse(node)
     except (ValueError, RecursionError):

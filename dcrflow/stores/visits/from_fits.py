@@ -1,4 +1,4 @@
-"""Detector-visits from the headers of any FITS images, by a mapping of keywords to columns. No pixels are read."""
+"""Read detector-visits from headers of any FITS images, with a mapping from keywords to columns; no pixels are read."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from dcrflow.stores.visits.exposures import _filter_label, absolute_cards, expos
 from dcrflow.stores.visits.mapping import COLUMNS, HeaderMapping, Look, built_in_mappings, header_look, read_mapping
 from dcrflow.stores.visits.tables import BadVisit, _checked, _unique
 
-#: Extensions that hold something else than a detector's pixels.
+#: Extensions that hold something other than a detector's pixels.
 _NOT_PIXELS = {
     "MASK", "VARIANCE", "VAR", "IVAR", "INVVAR", "WEIGHT", "WGT", "WHT", "DQ", "DQM", "FLAGS", "FLAG", "BACKGROUND",
     "BKG", "ERR", "ERROR", "SIGMA", "UNCERT", "PSF", "PSF_NODES", "NOISE", "CONTEXT", "EXPMAP",
 }  # fmt: skip
 
-#: What keywords and comments of a column are usually about, for candidates.
+#: Words usual in the keyword and comment of each column; used to suggest candidates.
 _WORDS = {
     "visit": ("EXPNUM", "VISIT", "EXPID", "OBSID", "OBSNUM", "RUN"),
     "detector": ("CCDNUM", "DETECTOR", "CHIP", "CCD", "EXTNAME", "DETID"),
@@ -47,7 +47,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Found:
-    """What a mapping makes of one column of one image: the value, where it is from, or what else might be meant."""
+    """How one column of one image was read: the value and its source, or keywords that might be meant."""
 
     column: str
     value: Any
@@ -71,8 +71,8 @@ def visits_from_fits(
 ) -> list[DetectorVisit]:
     """Read detector-visits from the headers of FITS images of any camera.
 
-    Every extension with a two-dimensional image and a celestial WCS is one detector; masks, weights and the like are
-    left out by their names. Files may be compressed (``.fz``, ``.gz``, ``.bz2``).
+    Every extension with a two-dimensional image and a celestial WCS is one detector. Masks, weights and similar
+    extensions are recognised by name and skipped. Files may be compressed (``.fz``, ``.gz``, ``.bz2``).
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def visits_from_fits(
         A file, a directory of files, or several files.
     mapping : HeaderMapping, path or str, optional
         Which keyword each column comes from: a YAML file, or the name of a built-in mapping (``decam``, ``hsc``,
-        ``ztf``, ...). Without it, each header is recognised by its INSTRUME or TELESCOP.
+        ``ztf``, ...). If not given, the built-in mapping is chosen by INSTRUME or TELESCOP of each header.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def visits_from_fits(
 def visit_rows_from_fits(
     files: str | Path | Iterable[str | Path], mapping: HeaderMapping | str | Path | None = None
 ) -> list[DetectorVisit | BadVisit]:
-    """Read detector-visits as `visits_from_fits` does; an image that cannot be used stands for itself."""
+    """Read detector-visits as `visits_from_fits` does, but return a `BadVisit` for an image that cannot be used."""
     paths = _paths(files)
     chosen = named_mapping(mapping)
     rows: list[DetectorVisit | BadVisit] = []
@@ -117,12 +117,12 @@ def visit_rows_from_fits(
 
 
 def named_mapping(mapping: HeaderMapping | str | Path | None) -> HeaderMapping | None:
-    """A mapping by the name of a built-in one or from a YAML file; None stays None.
+    """Get a built-in mapping by name, or read one from a YAML file; None stays None.
 
     Raises
     ------
     VisitTableError
-        If there is no such name and no such file.
+        If it is neither a built-in name nor an existing file.
     """
     if mapping is None or isinstance(mapping, HeaderMapping):
         return mapping
@@ -135,14 +135,14 @@ def named_mapping(mapping: HeaderMapping | str | Path | None) -> HeaderMapping |
 
 
 def explain_fits(path: str | Path, mapping: HeaderMapping | str | Path | None = None) -> list[Explanation]:
-    """Say for each image of a file which keyword each column comes from, what is missing, and what might be meant."""
+    """For each image of a file: the source of each column, what is missing, and which keywords might be meant."""
     chosen = named_mapping(mapping)
     return [_explained(image, chosen) for image in _images(Path(path))]
 
 
 @dataclass(frozen=True)
 class _Image:
-    """One detector's image in a file, by its headers."""
+    """The headers of one detector's image in a file."""
 
     path: Path
     label: str
@@ -165,7 +165,7 @@ def _images(path: Path) -> Iterator[_Image]:
     Raises
     ------
     VisitTableError
-        If the file cannot be read, or has none.
+        If the file cannot be read, or has no detector.
     """
     found = []
     try:
@@ -182,7 +182,7 @@ def _images(path: Path) -> Iterator[_Image]:
                     found.append(_Image(path, label, own, (*own, *primary), header_look(own, primary, known)))
     except VisitTableError:
         raise
-    except Exception as error:  # astropy raises many kinds for damaged headers
+    except Exception as error:  # astropy raises many classes for damaged headers
         raise VisitTableError(
             f"cannot read its headers: {' '.join(str(error).split()) or type(error).__name__}"
         ) from error
@@ -249,7 +249,7 @@ def _explained(image: _Image, chosen: HeaderMapping | None) -> Explanation:
 
 
 def _candidates(column: str, image: _Image, most: int = 4) -> tuple[str, ...]:
-    """Keywords of the header whose names are nearest to what the column is usually called."""
+    """Keywords of the header that best match the usual names of the column."""
     keywords = [k for k in dict.fromkeys(image.keywords) if k and k not in ("COMMENT", "HISTORY")]
     near = []
     for word in _WORDS[column]:

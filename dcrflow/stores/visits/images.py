@@ -1,8 +1,8 @@
 """The pixels of detector-visits: FITS files as LSST and dcrflow write them, and zarr groups.
 
 FITS: extensions ``IMAGE`` (nJy, or BUNIT with a zero point), ``MASK`` (planes as ``MP_*`` cards), ``VARIANCE``, ``PSF``
-([node, y, x]) and ``PSF_NODES`` (x, y: absolute detector pixels). A PSF's sum is the share of a star's light inside
-the stamp. A zarr group has the variables of a template store.
+([node, y, x]) and ``PSF_NODES`` (x, y: absolute detector pixels). The sum of a PSF is the fraction of a star's light
+inside the stamp. A zarr group has the variables of a template store.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from dcrflow.stores.zarr.access import location, words_of
 
 Float = NDArray[np.float64]
 
-_BETA = 3.0  # of the Moffat that a width in the table stands for
-_MOST_NODES, _LARGEST_PSF = 4096, 513  # kernels, and pixels a side
-_LEAST_LIGHT, _MOST_LIGHT = 0.2, 1.05  # inside a PSF's stamp
-_OFF_CENTRE = 0.7  # pixels by which a PSF's centroid may be off the middle of its stamp
+_BETA = 3.0  # of the Moffat profile that is used if the table has only a width
+_MOST_NODES, _LARGEST_PSF = 4096, 513  # number of kernels, and side of a kernel in pixels
+_LEAST_LIGHT, _MOST_LIGHT = 0.2, 1.05  # fraction of a star's light inside a PSF's stamp
+_OFF_CENTRE = 0.7  # pixels; largest distance of a PSF's centroid from the centre of its stamp
 _NJY_OF_ZERO_MAGNITUDE = 10 ** (31.4 / 2.5)
 _NO_UNIT = ("", "count", "counts", "adu", "electron", "electrons", "dn")
 
@@ -44,22 +44,22 @@ def read_visit_image(visit: DetectorVisit, box: Box | None = None) -> VisitImage
     Parameters
     ----------
     visit : DetectorVisit
-        With `image`: a FITS file (also .gz and .fz), or a zarr group by path or URL.
+        Its `image` must be set: a FITS file (also .gz and .fz), or the path or URL of a zarr group.
     box : Box, optional
-        The part that is wanted, absolute detector pixels; all of it otherwise. It may reach beyond the detector: what
-        is beyond is left out.
+        The part to read, absolute detector pixels; the whole detector if not given. A box that extends beyond the
+        detector is clipped.
 
     Raises
     ------
     VisitImageError
-        If it cannot be read, is not of that form, or its PSF or variance cannot be used; names visit, detector and
-        file, what was found and what was expected.
+        If the image cannot be read, has another layout, or has a PSF or variance that cannot be used; names visit,
+        detector and file, what was found and what was expected.
     """
     return _checked(visit, lambda source: source.image(visit.bbox if box is None else box.intersection(visit.bbox)))
 
 
 def read_visit_psf(visit: DetectorVisit) -> VisitPsf:
-    """Read a detector-visit's PSF alone; raises as `read_visit_image`."""
+    """Read only the PSF of a detector-visit; raises as `read_visit_image`."""
     return _checked(visit, lambda source: source.psf())
 
 
@@ -75,7 +75,7 @@ def _checked[T](visit: DetectorVisit, read: Callable[[_FitsSource | _ZarrSource]
         raise VisitImageError(f"{where}: {error}") from None
     except DcrflowError as error:
         raise VisitImageError(f"{where}: {error}") from error
-    except Exception as error:  # astropy, zarr and file systems have many kinds
+    except Exception as error:  # astropy, zarr and file systems raise many classes
         raise VisitImageError(f"{where}: cannot read it: {words_of(error)}") from error
 
 
@@ -136,7 +136,7 @@ class _FitsSource:
                     f"PSF has {len(kernels)} kernels, and there is no table PSF_NODES of their places"
                 )
             return _constant_psf(kernels, self.visit)
-        if "KernelPsf" in file and "FixedKernel" in file and len(file["FixedKernel"].data) == 1:  # of afw's archive
+        if "KernelPsf" in file and "FixedKernel" in file and len(file["FixedKernel"].data) == 1:  # in afw's archive
             row = file["FixedKernel"].data[0]
             kernel = np.asarray(row["image"], np.float64).reshape(int(row["dimensions_y"]), int(row["dimensions_x"]))
             return _constant_psf(kernel[None], self.visit)
@@ -144,7 +144,7 @@ class _FitsSource:
 
 
 def _plane(file: fits.HDUList, index: int, name: str) -> Any:
-    """The HDU of a plane: by name, or by place as the pipelines write them."""
+    """The HDU of a plane, found by name, or else by its position in files of the pipelines."""
     if name in file:
         return _Plane(file[name])
     if len(file) > index and file[index].header.get("NAXIS", 0) == 2 and not file[index].name:
@@ -163,12 +163,12 @@ class _Plane:
 
     @property
     def section(self) -> Any:
-        """Parts of it, read alone."""
+        """Access to parts of the image, without reading the rest."""
         return self._hdu.section
 
     @property
     def data(self) -> Any:
-        """All of it."""
+        """The whole image."""
         return self._hdu.data
 
 
@@ -182,7 +182,7 @@ def _planes_of(header: fits.Header) -> dict[str, int]:
 
 
 def _scale(file: fits.HDUList, header: fits.Header) -> float:
-    """nJy of one unit of a file's pixels: from its unit, a zero point, or LSST's calibration."""
+    """nJy per unit of a file's pixel values, from its unit, a zero point, or LSST's calibration."""
     unit = str(header.get("BUNIT", "")).strip()
     if unit.lower() not in _NO_UNIT:
         try:
@@ -251,7 +251,7 @@ class _ZarrSource:
 
 
 def _open_group(image: str) -> Any:
-    """The group at a path or URL, which may lie inside a store: zarr finds the group by its own metadata."""
+    """Open the group at a path or URL. It may lie inside a store; zarr finds it by its own metadata."""
     try:
         return zarr.open_group(location(image), mode="r", use_consolidated=False)
     except FileNotFoundError:
@@ -296,7 +296,7 @@ def _constant_psf(kernels: Float, visit: DetectorVisit) -> VisitPsf:
 
 
 def _checked_psf(kernels: Float, x: Float, y: Float) -> VisitPsf:
-    """A PSF that can be used: nodes that are no kernel are left out; raises where none is left."""
+    """Check a PSF and drop nodes whose kernel cannot be used; raises if no node is left."""
     shape = kernels.shape
     if kernels.ndim != 3 or not (shape[1] % 2 and shape[2] % 2) or shape[0] < 1:
         raise VisitImageError(f"its PSF has shape {shape}, expected (nodes, odd, odd)")
@@ -323,7 +323,7 @@ def _checked_psf(kernels: Float, x: Float, y: Float) -> VisitPsf:
 
 
 def _psf_of_table(visit: DetectorVisit, lacks: str) -> VisitPsf:
-    """The Moffat that the table's width stands for."""
+    """A Moffat PSF with the width that the table gives."""
     if visit.psf_fwhm is None:
         raise VisitImageError(
             f"{lacks}, and the table no psf_fwhm; add the PSF (extensions PSF and PSF_NODES), or a column psf_fwhm "

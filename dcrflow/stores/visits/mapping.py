@@ -1,13 +1,13 @@
-"""Which column of a detector-visit table comes from which keywords of a FITS header.
+"""Mappings from the keywords of FITS headers to the columns of a detector-visit table.
 
 A mapping is a YAML file::
 
-    instrument: MyCam                # what the column `instrument` says
-    match: {INSTRUME: "^MyCam"}      # headers that it is for; only needed to be guessed
+    instrument: MyCam                # value of the column `instrument`
+    match: {INSTRUME: "^MyCam"}      # headers to use it for, if no mapping is named
     site: la palma                   # or the columns longitude, latitude and height_m
     columns:
       visit: EXPNUM                  # a keyword
-      detector: [CCDNUM, CCD_ID]     # the first of these that is there
+      detector: [CCDNUM, CCD_ID]     # the first of these that the header has
       band: {keyword: FILTER, pattern: "^([ugriz])"}
       ra: {keyword: RA, unit: hourangle}
       mjd: {keyword: MJD-OBS, scale: utc, exposure: EXPTIME}
@@ -15,7 +15,8 @@ A mapping is a YAML file::
       temperature: {expression: "{OUTTEMP} - 273.15"}
       humidity: {value: 30}
 
-`read_mapping` reads one, `built_in_mappings` has those of known cameras. Nothing in a mapping is executed.
+`read_mapping` reads a mapping, and `built_in_mappings` returns those of known cameras. Nothing in a mapping is
+executed.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from dcrflow.base.errors import VisitTableError, brief
 from dcrflow.base.yamltext import read_yaml
 from dcrflow.stores.visits.sites import site
 
-#: The columns that a mapping can fill, with the unit that the table wants; the pixels and the WCS are read as they are.
+#: The columns that a mapping can fill, with the unit of the table. Image size and WCS are read without a mapping.
 COLUMNS: Mapping[str, u.UnitBase | None] = {
     "visit": None, "detector": None, "band": None, "physical_filter": None, "ra": u.deg, "dec": u.deg, "mjd": None,
     "altitude": u.deg, "parallactic_angle": u.deg, "rotation_angle": u.deg, "longitude": u.deg, "latitude": u.deg,
@@ -49,7 +50,7 @@ COLUMNS: Mapping[str, u.UnitBase | None] = {
 }  # fmt: skip
 _TEXT = {"band", "physical_filter"}
 _INTEGER = {"visit", "detector"}
-_LONGEST = 500  # letters of an expression
+_LONGEST = 500  # characters of an expression
 _KEYWORD = re.compile(r"\{([^{}]+)\}")
 
 Look = Callable[[str], Any]
@@ -96,12 +97,12 @@ class Source(BaseModel):
 
     @property
     def keywords(self) -> tuple[str, ...]:
-        """Every keyword that this looks at."""
+        """Every keyword that this source uses."""
         of_time = (self.exposure,) if self.exposure else ()
         return (*self.keyword, *_KEYWORD.findall(self.expression), *of_time)
 
     def found(self, look: Look) -> Any:
-        """The header's value before any conversion; None if it has none."""
+        """The header's value before any conversion; None if the header has none."""
         if self.value is not None:
             return self.value
         if self.expression:
@@ -110,7 +111,7 @@ class Source(BaseModel):
 
 
 class HeaderMapping(BaseModel):
-    """How the headers of one camera become rows of a detector-visit table."""
+    """How to convert the headers of one camera to rows of a detector-visit table."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -138,18 +139,18 @@ class HeaderMapping(BaseModel):
         return columns
 
     def matches(self, look: Look) -> bool:
-        """Whether a header is of this camera."""
+        """Whether a header comes from this camera."""
         return bool(self.match) and all(
             (value := look(key)) is not None and re.search(pattern, str(value)) for key, pattern in self.match.items()
         )
 
     def row(self, look: Look) -> dict[str, Any]:
-        """The columns of one header, in the table's units.
+        """The row of one header, in the table's units.
 
         Raises
         ------
         ValueError
-            If a value is not what its column holds; names the column and the keywords.
+            If a value does not suit its column; names the column and the keywords.
         """
         found: dict[str, Any] = {"instrument": self.instrument or look("INSTRUME") or "unknown"}
         if self.site:
@@ -161,7 +162,7 @@ class HeaderMapping(BaseModel):
         return found
 
     def value(self, column: str, look: Look) -> Any:
-        """One column of one header, in the table's unit; None where the header does not have it.
+        """One column of one header, in the table's unit; None if the header does not have it.
 
         Raises
         ------
@@ -176,7 +177,7 @@ class HeaderMapping(BaseModel):
 
 
 def header_look(*headers: fits.Header | Mapping[str, Any]) -> Look:
-    """A function that gives the value of a keyword from the first of several headers that has it; None otherwise."""
+    """A function that looks a keyword up in several headers: the first value found, or None."""
 
     def look(keyword: str) -> Any:
         for header in headers:
@@ -194,7 +195,7 @@ def read_mapping(path: str | Path) -> HeaderMapping:
     Raises
     ------
     VisitTableError
-        If the file cannot be read, or says something that a mapping does not have.
+        If the file cannot be read, or has an unknown key or an unusable value.
     """
     try:
         return HeaderMapping.model_validate(read_yaml(path))
@@ -237,7 +238,7 @@ def _converted(column: str, source: Source, value: Any, look: Look) -> Any:
 
 
 def _integer(value: Any) -> int:
-    """A whole number; of a text that is a date and time, its digits: 2026-01-02T03:04:05 is 20260102030405."""
+    """A whole number. A date and time becomes the number of its digits: 2026-01-02T03:04:05 is 20260102030405."""
     if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
         raise ValueError(f"{brief(value)} is no whole number")
     if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\dT", value):
@@ -246,7 +247,7 @@ def _integer(value: Any) -> int:
 
 
 def _in_unit(value: Any, unit: str, wanted: u.UnitBase | None) -> float:
-    """A number in the wanted unit; angles may be sexagesimal text."""
+    """A number in the wanted unit; an angle may be a sexagesimal string."""
     if isinstance(value, bool):
         raise ValueError(f"{value} is no number")
     if wanted == u.deg and isinstance(value, str):
@@ -258,7 +259,7 @@ def _in_unit(value: Any, unit: str, wanted: u.UnitBase | None) -> float:
 
 
 def _mjd(source: Source, value: Any, look: Look) -> float:
-    """Mid-exposure, TAI."""
+    """MJD (TAI) of the middle of the exposure."""
     form = source.format or ("mjd" if isinstance(value, int | float) else None)
     time = Time(value, format=form, scale=source.scale)
     if source.exposure:
@@ -276,7 +277,7 @@ _OPERATORS: dict[type[ast.AST], Callable[..., float]] = {
 
 
 def _parsed(text: str) -> tuple[ast.expr, list[str]]:
-    """The tree of an expression, and the keywords that stand at the names _0, _1, ... in it."""
+    """The syntax tree of an expression, and the keywords that the names _0, _1, ... in it stand for."""
     if len(text) > _LONGEST:
         raise ValueError(f"the expression is longer than {_LONGEST} letters")
     keywords: list[str] = []

@@ -1,4 +1,4 @@
-"""One row of a detector-visit table, checked, as a `DetectorVisit`."""
+"""Check one row of a detector-visit table and convert it to a `DetectorVisit`."""
 
 from __future__ import annotations
 
@@ -25,21 +25,22 @@ UNITS = {
     "humidity": u.percent, "psf_fwhm": u.arcsec, "x0": u.pix, "y0": u.pix, "width": u.pix, "height": u.pix,
 }  # fmt: skip
 
-#: Assumed where altitude and parallactic angle are given and the site is not: it changes the refraction by 0.3 %.
+#: Assumed if altitude and parallactic angle are given but no site; it changes the refraction by 0.3 %.
 _SITE = {"latitude": 45.0, "height_m": 0.0}
 
-_LONGEST_NAME = 200  # letters
-_LARGEST_ID = (1 << 63) - 1  # that tables can have
-_EXACT = 1 << 53  # what floating-point numbers count to
+_LONGEST_NAME = 200  # characters
+_LARGEST_ID = (1 << 63) - 1  # largest integer in a table
+_EXACT = 1 << 53  # largest integer up to which floating-point numbers are exact
 _MOST_PIXELS = 1 << 28  # of a detector
-_FARTHEST = 1 << 31  # pixel from the origin
+_FARTHEST = 1 << 31  # pixels from the origin
 
 
 def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
-    """Make a detector-visit of one row: column to value, in the contract's units, None or absent where missing.
+    """Convert one row to a detector-visit.
 
-    Beside the table's columns a row may have ``header_altitude`` (deg) in place of ``altitude``: what a header says,
-    with refraction or without. An altitude that is more than 0.3 deg off that of time and site is logged, once a visit.
+    The row maps columns to values in the units of the table; a missing value is None or absent. Instead of ``altitude``
+    a row may have ``header_altitude`` (deg): the altitude in a header, with or without refraction. If it differs by
+    more than 0.3 deg from the altitude computed from time and site, that is logged once per visit.
 
     Raises
     ------
@@ -73,7 +74,7 @@ def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
 
 
 def _integers(row: Mapping[str, Any]) -> dict[str, int]:
-    """The data ID and the box of a row, each within its limits."""
+    """The data ID and the bounding box of a row, checked against their limits."""
     integers = {name: _integer(name, row[name]) for name in ("visit", "detector", "x0", "y0", "width", "height")}
     for name in ("width", "height"):
         if integers[name] < 1:
@@ -93,7 +94,7 @@ def _integers(row: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _check_names(row: Mapping[str, Any]) -> None:
-    """Check the texts of a row."""
+    """Check the strings of a row."""
     band = str(row["band"])
     if not band or "/" in band:
         raise ValueError(f"band is {brief(band)}, expected a name without '/'")
@@ -104,7 +105,7 @@ def _check_names(row: Mapping[str, Any]) -> None:
 
 
 def _observation(numbers: Mapping[str, float | None], visit: int) -> Observation:
-    """The observation of a row; what it lacks is computed from time and site, or assumed."""
+    """The observation of a row; missing values are computed from time and site, or assumed."""
     mjd = numbers["mjd"]
     site = {name: numbers[name] for name in ("longitude", "latitude", "height_m")}
     height = site["height_m"] if site["height_m"] is not None else _SITE["height_m"]
@@ -121,7 +122,7 @@ def _observation(numbers: Mapping[str, float | None], visit: int) -> Observation
             raise ValueError("neither altitude and parallactic_angle nor mjd, longitude and latitude are there")
         try:
             found = altitude_and_parallactic_angle(ra, dec, mjd, site["longitude"], site["latitude"], height)
-        except Exception as error:  # of many kinds, from dates that no table of the Earth's rotation covers
+        except Exception as error:  # dates outside the Earth rotation tables raise errors of many classes
             raise ValueError(
                 f"no altitude and parallactic_angle can be found for mjd {mjd:g} and this site "
                 f"({type(error).__name__}: {error}); give both"
@@ -141,7 +142,7 @@ def _observation(numbers: Mapping[str, float | None], visit: int) -> Observation
 
 
 def integer_or(value: Any, default: int) -> int:
-    """The value as an integer, or a default where it is not one."""
+    """The value as an integer, or the default if it is not one."""
     try:
         return _integer("", value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The seeing of detector-visits, from their PSFs alone."""
+"""The seeing of detector-visits, measured from their PSFs; no pixels are read."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from dcrflow.model.visit import DetectorVisit
 from dcrflow.model.visit_image import width_of
 from dcrflow.stores.visits.images import read_visit_psf
 
-_MOST = 400  # detector-visits that are looked at
+_MOST = 400  # detector-visits whose PSFs are read
 _THREADS = 4
 
 
 def seeing_of(visit: DetectorVisit) -> float:
-    """FWHM of a detector-visit's PSF, arcsec; `VisitImageError` where it cannot be read."""
+    """FWHM of a detector-visit's PSF, arcsec; raises `VisitImageError` if it cannot be read."""
     psf = read_visit_psf(visit)
     box = visit.bbox
     scale = visit.wcs.pixel_scale(box.x0 + (box.width - 1) / 2, box.y0 + (box.height - 1) / 2)
@@ -27,12 +27,12 @@ def seeing_of(visit: DetectorVisit) -> float:
 
 
 def median_seeing(visits: Sequence[DetectorVisit]) -> float:
-    """Median FWHM of the PSFs, arcsec, to 0.01; of some of the visits where there are many.
+    """Median FWHM of the PSFs, arcsec, rounded to 0.01; if there are many visits, a sample is used.
 
     Raises
     ------
     VisitImageError
-        If no PSF can be read: the error of the first.
+        If no PSF can be read; this is the error of the first.
     """
     chosen = visits[:: -(-len(visits) // _MOST)] if visits else []
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -52,7 +52,7 @@ def _seeing_or_error(visit: DetectorVisit) -> float | VisitImageError:
 
 
 def size_and_time(visit: DetectorVisit) -> tuple[int, int]:
-    """Bytes and time of change (ns) of an image's file, of a zarr group those of its metadata; zeros where unknown."""
+    """Size (bytes) and modification time (ns) of an image's file, or a zarr group's metadata; zeros if unknown."""
     if not visit.image or "://" in visit.image:
         return 0, 0
     path = Path(visit.image)

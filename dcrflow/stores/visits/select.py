@@ -1,4 +1,4 @@
-"""Some of many detector-visits, by a condition on what is known of them."""
+"""Select detector-visits by a condition on their metadata."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OF_VISITS, _OF_TEMPLATES = (*_NAMES, "mjd", *_OBSERVED), (*_NAMES, "coverage")
 
 
 def select[Row](rows: Sequence[Row], where: str | None, limit: int | None = None) -> list[Row]:
-    """The rows for which a condition holds, at most `limit` of them.
+    """The rows for which a condition is true, at most `limit` of them.
 
     Parameters
     ----------
@@ -27,15 +27,15 @@ def select[Row](rows: Sequence[Row], where: str | None, limit: int | None = None
     where : str, optional
         A condition in the language of `dcrflow.stores.visits.expression`, such as ``visit == 12 and detector < 4`` or
         ``band in ["g", "r"]``, on instrument, visit, detector, band and physical_filter; of detector-visits also on
-        mjd, ra, dec, altitude, parallactic_angle and rotation_angle (days, degrees), of templates on coverage. Numbers
-        that are not known are NaN: no comparison with them is true. Of a bad row only visit and detector are known.
+        mjd, ra, dec, altitude, parallactic_angle and rotation_angle (days, degrees), of templates also on coverage.
+        Unknown numbers are NaN, so no comparison with them is true. A bad row has only visit and detector.
     limit : int, optional
-        How many at most.
+        Largest number of rows to return.
 
     Raises
     ------
     VisitTableError
-        If the condition cannot be understood; says what in it is not.
+        If the condition is not understood; names the part that is not.
     """
     if where is None:
         return list(rows[:limit])

@@ -1,7 +1,7 @@
-"""Where telescopes are: named sites, without a download.
+"""Positions of telescopes, by the name of the site, without a download.
 
 astropy's `EarthLocation.of_site` fetches its list over the network, so the sites of the built-in instruments are listed
-here. Other names are looked up in the list that astropy may have fetched before.
+here. Other names are looked up in astropy's cached list, if there is one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Site(NamedTuple):
     height_m: float
 
 
-#: To about 100 m, which moves the zenith by 3 arcsec.
+#: Accurate to about 100 m, which moves the zenith by 3 arcsec.
 SITES = {
     "rubin": Site(-70.74942, -30.24464, 2663.0),
     "ctio": Site(-70.80653, -30.16966, 2214.0),
@@ -46,12 +46,12 @@ SITES = {
 
 
 def site(name: str) -> Site:
-    """Look a site up by name, upper and lower case alike.
+    """Look a site up by name; case does not matter.
 
     Raises
     ------
     VisitTableError
-        If neither this module nor astropy's list, where it was fetched before, has it.
+        If the site is neither in this module nor in astropy's cached list.
     """
     known = SITES.get(name.strip().lower())
     if known is not None:

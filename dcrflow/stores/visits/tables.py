@@ -1,4 +1,4 @@
-"""Detector-visit tables: ECSV, Parquet, tables in memory, or the headers of FITS exposures."""
+"""Read and write detector-visit tables: ECSV, Parquet, tables in memory, and headers of FITS exposures."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from dcrflow.stores.visits.any_table import any_table
 from dcrflow.stores.visits.exposures import exposure_files, id_in_name, read_exposure_rows
 from dcrflow.stores.visits.rows import REQUIRED, UNITS, detector_visit, integer_or
 
-#: Columns that are read; whatever else a table has is left alone.
+#: Columns that are read; other columns are ignored.
 KNOWN = frozenset((*REQUIRED, *UNITS, "physical_filter", "header_altitude", "image", "psf_fwhm"))
-_WIDEST = 30.0  # degrees from the boresight to any detector's middle
+_WIDEST = 30.0  # degrees; largest distance of a detector's centre from the boresight
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class BadVisit:
     Parameters
     ----------
     visit, detector : int
-        The data ID; -1 where that is what cannot be read.
+        The data ID; -1 if it cannot be read.
     error : VisitTableError
-        Why.
+        Why the row cannot be used.
     """
 
     visit: int
@@ -51,14 +51,14 @@ def read_visits(source: Any) -> list[DetectorVisit]:
     ----------
     source : str, path, astropy Table, pandas DataFrame, or sequence
         An ECSV or Parquet file with the columns of the interfaces page (units in the file are honoured); a table in
-        memory; a directory or list of LSST-style FITS exposures, whose headers alone are read; or a list of
-        `DetectorVisit`, returned as it is.
+        memory; a directory or list of LSST-style FITS exposures, of which only the headers are read; or a list of
+        `DetectorVisit`, returned unchanged.
 
     Raises
     ------
     VisitTableError
-        If the source cannot be read, lacks a column, or has a row that cannot be used; names the table, row, visit,
-        detector and column, and what was expected.
+        If the source cannot be read, lacks a column, or has an unusable row; names the table, row, visit, detector and
+        column, and what was expected.
 
     Examples
     --------
@@ -75,7 +75,7 @@ def read_visits(source: Any) -> list[DetectorVisit]:
 
 
 def read_visit_rows(source: Any) -> list[DetectorVisit | BadVisit]:
-    """Read detector-visits as `read_visits` does, but let a bad row stand for itself.
+    """Read detector-visits as `read_visits` does, but return a `BadVisit` for a row that cannot be used.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def read_visit_rows(source: Any) -> list[DetectorVisit | BadVisit]:
 
 
 def _of_exposure(path: Path) -> list[tuple[str, DetectorVisit | BadVisit]]:
-    """The detector-visits of one file; what cannot be read of it stands for itself."""
+    """The detector-visits of one file; a `BadVisit` for what cannot be read."""
     try:
         rows = read_exposure_rows(path)
     except VisitTableError as error:
@@ -130,13 +130,13 @@ def _of_exposure(path: Path) -> list[tuple[str, DetectorVisit | BadVisit]]:
 
 
 def _place(folder: Path, image: object) -> str:
-    """Where an image is: paths in a table are relative to it."""
+    """The full path or URL of an image; paths in a table are relative to the table's folder."""
     text = "" if image is None else str(image)
     return text if not text or "://" in text else str((folder / text).absolute())
 
 
 def _checked(where: str, read: Callable[[], Mapping[str, Any]], named: Mapping[str, Any]) -> DetectorVisit | BadVisit:
-    """Make a detector-visit of one row; `named` gives its data ID where the row is beyond reading."""
+    """Convert one row to a detector-visit; `named` gives the data ID if the row cannot be read."""
     row: Mapping[str, Any] = named
     try:
         row = read()
@@ -149,11 +149,11 @@ def _checked(where: str, read: Callable[[], Mapping[str, Any]], named: Mapping[s
 
 
 def _pointed(visit: DetectorVisit) -> DetectorVisit:
-    """The detector-visit, if its WCS has it where the telescope looked."""
+    """Return the detector-visit after a check that its WCS is near the boresight."""
     box, seen = visit.bbox, visit.observation
     middle = visit.wcs.pixel_to_sky(box.x0 + box.width / 2, box.y0 + box.height / 2)
     off = float(sphere.separation(seen.ra, seen.dec, *middle))
-    if off > _WIDEST:  # NaN where the projection ends: the plan says so
+    if off > _WIDEST:  # NaN outside the projection; planning reports that
         raise ValueError(
             f"the wcs has the detector {off:.1f} deg from ra, dec, expected {_WIDEST} at most: one is wrong"
         )
@@ -173,7 +173,7 @@ def _unique(name: str, rows: list[DetectorVisit | BadVisit], labels: Sequence[st
 
 
 def _values(name: str, column: str, values: Any) -> list[Any]:
-    """A column's values in the contract's unit; None where masked or not a number."""
+    """A column's values in the unit of the table format; None for masked values and NaN."""
     if column == "mjd" and isinstance(values, Time):
         values = values.tai.mjd
     if getattr(values, "ndim", 1) != 1:
@@ -186,7 +186,7 @@ def _values(name: str, column: str, values: Any) -> list[Any]:
     if wanted is not None and unit not in (None, wanted, u.dimensionless_unscaled):
         try:
             values = u.Quantity(values).to_value(wanted, equivalencies=u.temperature())
-        except (TypeError, ValueError) as error:  # of another kind, or nobody knows it
+        except (TypeError, ValueError) as error:  # a unit of another dimension, or an unknown unit
             raise VisitTableError(f"{name}: column {column} has unit {unit}, expected {wanted}") from error
     data = [_plain(v) for v in getattr(values, "value", values)]
     return [
@@ -196,18 +196,18 @@ def _values(name: str, column: str, values: Any) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A table's element as Python has it."""
+    """An element of a table as a plain Python value."""
     value = value.item() if hasattr(value, "item") else value
     return value.decode() if isinstance(value, bytes) else value
 
 
 def write_visits(visits: Iterable[DetectorVisit], path: str | Path) -> None:
-    """Write detector-visits as a table, ECSV or Parquet by the path's suffix.
+    """Write detector-visits as a table; the path's suffix selects ECSV or Parquet.
 
     Raises
     ------
     VisitTableError
-        If the suffix is neither, the path cannot be written, or a WCS has no FITS cards.
+        If the suffix is another, the path cannot be written, or a WCS has no FITS cards.
 
     Examples
     --------
@@ -289,7 +289,7 @@ def _row(visit: DetectorVisit, folder: Path) -> dict[str, Any]:
 
 
 def _relative(image: str, folder: Path) -> str:
-    """A path as the table has it: relative where the image lies below the table, so that both can be moved."""
+    """A path to write in the table: relative if the image is below the table's folder, so both can be moved."""
     if not image or "://" in image:
         return image
     path, within = Path(image).absolute(), folder.absolute()
