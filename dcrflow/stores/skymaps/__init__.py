@@ -1,1 +1,1 @@
-"""Sky maps from configuration files: dcrflow's YAML, and the configurations that the Rubin pipelines export."""
+"""Sky maps from configuration files: dcrflow's YAML, and configurations exported by the Rubin pipelines."""

@@ -1,4 +1,4 @@
-"""The configuration of a sky map, checked, and the sky map that it makes."""
+"""The configuration of a sky map: its keys, checks, and how a sky map is made from it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Config(BaseModel):
 
 
 class _Layout(_Config):
-    """What every computed sky map has; the defaults are lsst.skymap's, but for the projection."""
+    """Keys of every computed sky map; the defaults are those of lsst.skymap, except for the projection."""
 
     pixel_scale: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = Field(
         0.333, description="at a tract's middle, arcsec"
@@ -59,7 +59,7 @@ class _Layout(_Config):
         return self
 
     def patch_layout(self) -> PatchLayout:
-        """How tracts are cut; patches of cells follow from the cells, and reach over the tract's edge."""
+        """How tracts are divided; patches of cells are computed from the cells, and extend over the tract's edge."""
         inner, border = self.patch_inner, self.patch_border
         if self.layout == "cells":
             side = self.cell_inner[0]
@@ -77,7 +77,7 @@ class _Layout(_Config):
 
 
 class RingsConfig(_Layout):
-    """``kind: rings``, as lsst.skymap's RingsSkyMap."""
+    """``kind: rings``, equivalent to RingsSkyMap of lsst.skymap."""
 
     kind: Literal["rings"]
     num_rings: Annotated[int, Field(ge=1, le=10_000)] = Field(description="without the polar caps")
@@ -92,7 +92,7 @@ class RingsConfig(_Layout):
 
 
 class DiscreteConfig(_Layout):
-    """``kind: discrete``, as lsst.skymap's DiscreteSkyMap: a square tract about each of some points."""
+    """``kind: discrete``, equivalent to DiscreteSkyMap of lsst.skymap: a square tract around each given position."""
 
     kind: Literal["discrete"]
     ra: List = Field(description="of the tracts' middles, ICRS degrees")
@@ -131,7 +131,7 @@ class TractConfig(BaseModel):
 
 
 class TractsConfig(_Config):
-    """``kind: tracts``: tracts written out one by one."""
+    """``kind: tracts``: tracts listed one by one."""
 
     kind: Literal["tracts"]
     tracts: Annotated[tuple[TractConfig, ...], Field(min_length=1)]
@@ -149,7 +149,7 @@ class TractsConfig(_Config):
 
 
 class AutoConfig(_Config):
-    """``kind: auto``: one tract around the visits that are given."""
+    """``kind: auto``: one tract around the given visits."""
 
     kind: Literal["auto"]
     pixel_scale: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | None = Field(
@@ -164,12 +164,12 @@ _ANY: TypeAdapter[SkyMapConfig] = TypeAdapter(Annotated[SkyMapConfig, Field(disc
 
 
 def skymap_config(values: Mapping[str, Any], where: str) -> SkyMapConfig:
-    """A checked configuration from keys and values.
+    """Check keys and values and return a configuration.
 
     Raises
     ------
     ConfigError
-        For an unknown kind or key, or an unusable value; names each, and where it was found.
+        For an unknown kind or key, or an unusable value; names each of them and the place where it was found.
     """
     try:
         return _ANY.validate_python(dict(values))
@@ -191,10 +191,10 @@ def _explain(error: Any) -> str:
 
 
 def made(config: RingsConfig | DiscreteConfig | TractsConfig, where: str) -> ComputedSkyMap | ListedSkyMap:
-    """The sky map of a configuration; `ConfigError` where none can be made of it."""
+    """Make the sky map of a configuration; raises `ConfigError` if that is impossible."""
     try:
         skymap = config.skymap()
-        if isinstance(skymap, ComputedSkyMap):  # a projection that cannot hold the largest tract is said at once
+        if isinstance(skymap, ComputedSkyMap):  # raise here if the projection cannot hold the largest tract
             skymap.tract(int(np.argmax(skymap.radius)))
         return skymap
     except (WcsError, ConfigError) as error:

@@ -1,7 +1,7 @@
-"""Sky-map configurations of the Rubin pipelines: Python text, which is parsed and never run, or JSON.
+"""Read sky-map configurations of the Rubin pipelines: Python text, which is parsed and never run, or JSON.
 
-What ``pex_config`` writes is a list of assignments (``config.skyMap['rings'].numRings=120``); what people write has
-sums and quotients of numbers besides. Everything else in such a file is refused.
+``pex_config`` writes a list of assignments (``config.skyMap['rings'].numRings=120``). Files written by hand may also
+contain arithmetic on numbers. Anything else in such a file is an error.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _ROOTS = ("config", "root")
 _OPERATORS: dict[type[ast.operator], Any] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
 }  # fmt: skip
-_LARGEST = 1e15  # of a number, so that no product takes long
+_LARGEST = 1e15  # largest number, so that no product takes long
 
-#: lsst.skymap's keys, and ours.
+#: Keys of lsst.skymap, and the corresponding keys of dcrflow.
 _KEYS = {
     "numRings": "num_rings", "raStart": "ra_start", "raList": "ra", "decList": "dec", "radiusList": "radius",
     "tractOverlap": "tract_overlap", "pixelScale": "pixel_scale", "projection": "projection", "rotation": "rotation",
@@ -36,18 +36,18 @@ _KINDS = ("rings", "discrete")
 
 
 def is_python_config(text: str) -> bool:
-    """Whether a text looks like Python that sets a ``config``."""
+    """Whether a text looks like Python that assigns to ``config``."""
     lines = (line.strip() for line in text.splitlines())
     return any(line.startswith(tuple(f"{root}{mark}" for root in _ROOTS for mark in ".[")) for line in lines)
 
 
 def parse_python_config(text: str, where: str) -> dict[Path, Any]:
-    """Settings of a configuration in Python text, by path; the last of each counts.
+    """Settings of a configuration in Python text, by path; of several assignments to one path the last is used.
 
     Raises
     ------
     ConfigError
-        If it is no Python, or holds anything but imports, assertions and assignments of plain values.
+        If the text is not Python, or has anything but imports, assertions and assignments of plain values.
     """
     try:
         tree = ast.parse(text)
@@ -57,7 +57,7 @@ def parse_python_config(text: str, where: str) -> dict[Path, Any]:
     for statement in tree.body:
         line = f"{where}, line {statement.lineno}"
         if isinstance(statement, ast.Import | ast.ImportFrom | ast.Assert):
-            continue  # pex_config names the class of the configuration so
+            continue  # pex_config states the class of the configuration in this way
         if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
             continue
         if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
@@ -92,7 +92,7 @@ def _target(node: ast.expr) -> Path:
 
 
 def _value(node: ast.expr) -> Any:
-    """A plain value: numbers, texts, lists of such, and sums, differences, products and quotients of numbers."""
+    """A plain value: a number, a string, a list of these, or arithmetic (+ - * /) on numbers."""
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str | None):
         return node.value
     if isinstance(node, ast.List | ast.Tuple):
@@ -103,7 +103,7 @@ def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
         return _OPERATORS[type(node.op)](_number(node.left), _number(node.right))
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "float" and len(node.args) == 1:
-        return float(_value(node.args[0]))  # float('nan') is how pex_config writes it
+        return float(_value(node.args[0]))  # pex_config writes NaN as float('nan')
     raise ValueError(f"{ast.unparse(node)[:80]} is no plain value; a configuration is read, not run")
 
 
@@ -115,7 +115,7 @@ def _number(node: ast.expr) -> float:
 
 
 def flattened(values: Mapping[str, Any]) -> dict[Path, Any]:
-    """Nested mappings as settings by path; the ``values`` of a choice (pex_config's ``toDict``) are looked through."""
+    """Nested mappings as settings by path, without the level ``values`` of a choice (pex_config's ``toDict``)."""
     found: dict[Path, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
@@ -127,12 +127,12 @@ def flattened(values: Mapping[str, Any]) -> dict[Path, Any]:
 
 
 def from_lsst(settings: Mapping[Path, Any], where: str) -> dict[str, Any]:
-    """Keys and values of dcrflow's configuration of a sky map, from those of lsst.skymap.
+    """Translate settings of lsst.skymap to keys and values of dcrflow's configuration of a sky map.
 
     Raises
     ------
     ConfigError
-        If it is of a kind that is not known here, or has a key that is not.
+        If the kind of sky map or a key is unknown.
     """
     kind, prefix = _chosen(settings, where)
     found: dict[str, Any] = {"kind": kind, "projection": "STG"}
@@ -149,13 +149,13 @@ def from_lsst(settings: Mapping[Path, Any], where: str) -> dict[str, Any]:
 
 
 def _chosen(settings: Mapping[Path, Any], where: str) -> tuple[str, Path]:
-    """The kind of sky map, and the path that its settings begin with."""
+    """The kind of sky map, and the common path of its settings."""
     named = settings.get(("skyMap", "name"), settings.get(("skyMap",)))
     if named is not None:
         if named not in _KINDS:
             raise ConfigError(f"{where}: sky maps of kind {brief(named)} are not known, expected rings or discrete")
         return named, ("skyMap", named)
-    alone = settings.get(("name",))  # a registry's field alone, with its choices
+    alone = settings.get(("name",))  # the registry field alone, exported with its choices
     if alone in _KINDS and any(path[0] == alone for path in settings):
         return alone, (alone,)
     for kind, key in (("rings", "numRings"), ("discrete", "raList")):
@@ -170,7 +170,7 @@ def _chosen(settings: Mapping[Path, Any], where: str) -> tuple[str, Path]:
 
 
 def _translated(key: Path, value: Any, where: str, *, strict: bool) -> dict[str, Any]:
-    """One setting of lsst.skymap in dcrflow's words."""
+    """One setting of lsst.skymap as keys and values of dcrflow."""
     if len(key) == 1 and key[0] in _KEYS:
         return {_KEYS[key[0]]: value}
     if key in {("tractBuilder",), ("tractBuilder", "name")}:

@@ -1,4 +1,4 @@
-"""Reading sky maps: a YAML, JSON or Python configuration file, or the tracts of a DCR-coadd store."""
+"""Read sky maps from a YAML, JSON or Python configuration file, or from the tracts of a DCR-coadd store."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from dcrflow.stores.zarr.arrays import header_cards
 
 
 def read_skymap(source: Any) -> ComputedSkyMap | ListedSkyMap:
-    """Read a sky map: tracts and patches of the sky from a configuration alone.
+    """Read a sky map: the geometry of tracts and patches.
 
     Parameters
     ----------
     source : str, path or mapping
-        A YAML file with ``kind: rings``, ``discrete`` or ``tracts``; a configuration of lsst.skymap as the Rubin
-        pipelines export it, in Python (parsed, never run) or JSON; a DCR-coadd store, whose tracts are taken; or the
-        keys and values themselves.
+        A YAML file with ``kind: rings``, ``discrete`` or ``tracts``; a configuration of lsst.skymap exported by the
+        Rubin pipelines, in Python (parsed, never run) or JSON; a DCR-coadd store, for its tracts; or a mapping of keys
+        and values.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def read_skymap(source: Any) -> ComputedSkyMap | ListedSkyMap:
     Raises
     ------
     ConfigError
-        If it cannot be read, has an unknown key or an unusable value, or is of kind ``auto``, which needs visits.
+        If the source cannot be read, has an unknown key or an unusable value, or has kind ``auto``, which needs visits.
     """
     if isinstance(source, ComputedSkyMap | ListedSkyMap):
         return source
@@ -48,7 +48,7 @@ def read_skymap(source: Any) -> ComputedSkyMap | ListedSkyMap:
 
 
 def read_skymap_config(source: Any) -> SkyMapConfig:
-    """Read the configuration of a sky map and check it; raises as `read_skymap`."""
+    """Read and check the configuration of a sky map; raises as `read_skymap`."""
     where = _label(source)
     if isinstance(source, Mapping):
         return _config(source, where)
@@ -59,7 +59,7 @@ def read_skymap_config(source: Any) -> SkyMapConfig:
     if Path(source).suffix == ".py" or is_python_config(text):
         return skymap_config(from_lsst(parse_python_config(text, where), where), where)
     try:
-        values = parse_yaml(text)  # JSON is YAML, too
+        values = parse_yaml(text)  # JSON is also YAML
     except ValueError as error:
         raise ConfigError(f"{where} is no YAML or JSON: {error}") from None
     if values == "auto":

@@ -1,4 +1,4 @@
-"""The geometry of a sky map's tracts and patches as a file for other programs."""
+"""Write the geometry of tracts and patches to a file for other programs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SUFFIXES = (".json", ".yaml", ".yml", ".ecsv")
 def write_geometry(
     skymap: SkyMap, tracts: Iterable[int], path: str | Path, *, progress: Callable[..., None] = lambda *_: None
 ) -> int:
-    """Write tracts and patches: JSON (as `described`), YAML (as `read_skymap` takes it) or ECSV (a row a patch).
+    """Write tracts and patches as JSON (`described`), YAML (for `read_skymap`) or ECSV (one row per patch).
 
     Returns
     -------
@@ -34,9 +34,9 @@ def write_geometry(
     Raises
     ------
     ConfigError
-        If the suffix is another, or the file cannot be written.
+        If the suffix is unknown, or the file cannot be written.
     NoOverlapError
-        If the sky map has no such tract.
+        If the sky map does not have one of the tracts.
     """
     path = Path(path)
     if path.suffix not in _SUFFIXES:
@@ -59,7 +59,7 @@ def write_geometry(
 
 
 def _table(tracts: Iterable[Tract]) -> QTable:
-    """A row a patch: its boxes in tract pixels, and the sky positions of its inner part's corners."""
+    """One row per patch: its boxes in tract pixels, and the sky positions of the corners of its inner part."""
     rows: list[dict[str, Any]] = []
     for tract in tracts:
         for patch in tract.patches:
