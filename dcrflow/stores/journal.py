@@ -1,7 +1,8 @@
 """The journal of an output store: one JSON line per event, in the order of a run.
 
-It is a log to read and search, and the summary that a status is made from without opening every template. A local store
-keeps one growing file a run, ``.dcrflow/<run>.jsonl``; an object store, where nothing grows, one object for each batch.
+It is a log to read and search. It also lets `dcrflow status` report without opening every template. A local store has
+one file per run, ``.dcrflow/<run>.jsonl``, that grows. Objects cannot grow, so an object store has one object per batch
+of lines.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from dcrflow.compat.zarr_sync import sync
 from dcrflow.stores.zarr.access import url_of, words_of
 
 FOLDER = ".dcrflow"
-_BATCH, _SECONDS = 500, 5.0  # an object store gets an object after so many lines, or so many seconds
+_BATCH, _SECONDS = 500, 5.0  # lines, and seconds, after which an object store gets an object
 
 
 class Journal:
-    """The lines of one run. Use it as a context, so that all lines are written at the end.
+    """The lines of one run. Use it as a context manager, so that all lines are written at the end.
 
     Parameters
     ----------
     root : zarr.Group
-        Of the store, writable.
+        Root group of the store; writable.
     """
 
     def __init__(self, root: zarr.Group) -> None:
@@ -44,7 +45,7 @@ class Journal:
         self._waiting: list[str] = []
         self._flushed = time.monotonic()
         self._batches = 0
-        self.write_error: OSError | None = None  #: why lines could not be written so far
+        self.write_error: OSError | None = None  #: why the last write failed; None if it did not
 
     def __enter__(self) -> Journal:
         return self
@@ -59,7 +60,7 @@ class Journal:
             )
 
     def add(self, event: str, **entry: Any) -> None:
-        """Add a line: the event, its time (UTC), and further entries."""
+        """Add a line with the event, its time (UTC) and further entries."""
         line = {
             "time": datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds"),
             "event": event,
@@ -71,7 +72,7 @@ class Journal:
             self.flush()
 
     def flush(self) -> None:
-        """Write the waiting lines. If that fails (a full disk), they are kept for the next time: the run goes on."""
+        """Write the waiting lines. If that fails (a full disk), they wait for the next call, and the run goes on."""
         if not self._waiting:
             return
         self._flushed = time.monotonic()
@@ -99,14 +100,14 @@ class Journal:
                 if written < len(text):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
             except OSError:
-                file.truncate(before)  # all lines are written again, so no part of them may stay
+                file.truncate(before)  # all these lines will be written again, so remove what was written of them
                 raise
 
 
 def entries(root: zarr.Group) -> Iterator[Mapping[str, Any]]:
-    """All lines, each with its ``run``, in order; one cut short by a crash is passed over.
+    """All lines in order, each with its ``run``; a line cut short by a crash is skipped.
 
-    Runs are not in the order of time, since clocks of different machines may differ.
+    Runs are not sorted by time, since clocks of different machines may differ.
     """
 
     async def texts() -> list[tuple[str, bytes]]:

@@ -1,16 +1,20 @@
 """One writer at a time for each template: locks kept in the output store itself.
 
-A lock saves work: two writers do not make the same template at once. That a template is never a mixture of two does not
-depend on it, but on how templates are switched in (`dcrflow.stores.templates.places`).
+A lock saves work: it keeps two writers from making the same template at once. It is not what prevents a mixture of two
+templates. That is ensured by the way a finished template is moved into place (`dcrflow.stores.templates.places`).
 
-In a directory a lock is a folder, ``.dcrflow/locks/NAME``, with one folder in it, called by the owner's token. It is
-taken by renaming a folder that is ready, which the system refuses while the lock is not empty, and a lock that was left
-behind is taken away by renaming the owner's folder, which succeeds for one only, once, and takes along whatever the old
-owner was writing there. In other stores a lock is an object that is created if it is not there.
+In a directory, a lock is a folder ``.dcrflow/locks/NAME`` that contains one folder, named after the owner's token.
 
-A writer that died leaves its lock behind: on this machine its process is looked for; elsewhere a lock whose owner has
-not renewed it while somebody watched for `LEASE` seconds counts as left behind. Nobody's clock is compared with anybody
-else's.
+- To take the lock, a writer prepares such a folder and renames it to the lock's path. The system refuses the rename
+  while the lock is not empty.
+- To take over a stale lock, a writer renames the owner's folder. Only one of several writers can succeed, and whatever
+  the old owner was writing there moves with the folder.
+
+In other stores a lock is an object that is created only if it does not exist.
+
+A writer that died leaves a stale lock. If the writer ran on this machine, the lock is stale when its process is gone.
+Otherwise it is stale when a waiting writer sees no renewal for `LEASE` seconds. Clocks of different machines are never
+compared.
 """
 
 from __future__ import annotations
@@ -37,36 +41,36 @@ from dcrflow.base.errors import TemplateStoreError
 from dcrflow.compat.zarr_sync import sync
 from dcrflow.stores.files import is_absent, remove_if_empty, remove_tree, write_new_file
 
-LEASE = 60.0  # seconds; a writer renews its lock before each variable, which takes seconds at most
+LEASE = 60.0  # seconds; a writer renews its lock before it writes each variable, which takes a few seconds at most
 FOLDER = ".dcrflow"
-_FIRST, _POLL = 0.005, 0.2  # seconds between two looks at somebody else's lock: the first ones, and later
+_FIRST, _POLL = 0.005, 0.2  # shortest (first) and longest interval between checks of another writer's lock, seconds
 
-_TORN = 2.0  # seconds; an owner writes who it is before it has the lock: where that is empty, the power went
+_TORN = 2.0  # seconds to wait for an empty owner file: owners write it before they take the lock, so power was lost
 
 _HELD: set[str] = set()  # tokens of the locks that this process holds
-_HERE = threading.RLock()  # taken while a lock that is an object is looked at and changed
+_HERE = threading.RLock()  # held while this process reads and changes an object lock
 
 
 class Held(Protocol):
-    """A lock that one holds."""
+    """A lock that this process holds."""
 
-    #: The owner's own folder, which goes with the lock if that is taken away; None if the store is no directory.
+    #: The owner's own folder, which is moved if the lock is taken over; None if the store is not a directory.
     place: Path | None
-    #: Folders of owners that this lock was taken from, to be looked into and removed.
+    #: Folders of earlier owners that this lock was taken over from; to be inspected and removed.
     taken: list[Path]
 
     def __call__(self) -> None:
-        """Renew it; raises TemplateStoreError if it was taken away."""
+        """Renew the lock; raises TemplateStoreError if another writer took it over."""
 
 
 @contextmanager
 def locked(root: zarr.Group, name: str, lease: float = LEASE) -> Iterator[Held]:
-    """Hold the lock `name` of a store; wait while somebody else does.
+    """Hold the lock `name` of a store; wait while another writer holds it.
 
     Yields
     ------
     Held
-        Called, it renews the lock; raises TemplateStoreError if it was taken away.
+        Call it to renew the lock; the call raises TemplateStoreError if another writer took the lock over.
     """
     lock: _FolderLock | _ObjectLock
     if isinstance(root.store, LocalStore):
@@ -128,7 +132,7 @@ class _FolderLock:
                 wait = min(1.5 * wait, _POLL)
 
     def _entered(self) -> bool:
-        """Try to rename a folder that is ready to the lock's place, which must be free."""
+        """Try to take the lock: rename the prepared folder to the lock's path, which must be free."""
         if not self._spare.is_dir():
             self._trash.mkdir(parents=True, exist_ok=True)
             (self._spare / self.token).mkdir(parents=True)
@@ -142,7 +146,7 @@ class _FolderLock:
         return True
 
     def _look(self) -> tuple[str, bytes] | None:
-        """Whose it is: token, and what its owner says; None if it has become free. An older version's is a file."""
+        """Token and signature of the owner; None if the lock is free. In older versions a lock is a file (no token)."""
         try:
             names = os.listdir(self._path)
         except NotADirectoryError:
@@ -159,13 +163,13 @@ class _FolderLock:
             return names[0], b""
 
     def _take_away(self, token: str) -> None:
-        """Take the lock away from an owner; of several who try, one does."""
+        """Take the lock over from an owner; if several writers try, one succeeds."""
         there = self._trash / (token or self.token)
         try:
             if token:
                 os.rename(self._path / token, there)
                 self.taken.append(there)
-            else:  # a file; onto a file no folder can be renamed, which would be somebody else's new lock
+            else:  # a file; a new lock is a folder and cannot be renamed onto a file, so this moves the old file only
                 there.touch()
                 os.rename(self._path, there)
                 there.unlink(missing_ok=True)
@@ -176,7 +180,7 @@ class _FolderLock:
                 raise
 
     def give_back(self) -> None:
-        """Leave it, if it is still ours, with all that is in our folder."""
+        """Release the lock if it is still ours, and remove our folder with its content."""
         there = self._trash / self.token
         try:
             os.rename(self._own, there)
@@ -189,7 +193,7 @@ class _FolderLock:
 
 
 class _ObjectLock:
-    """A lock in a store that is no directory."""
+    """A lock in a store that is not a directory."""
 
     def __init__(self, root: zarr.Group, name: str, lease: float) -> None:
         self.token = uuid4().hex
@@ -235,19 +239,19 @@ class _ObjectLock:
             wait = min(1.5 * wait, _POLL)
 
     def give_back(self) -> None:
-        """Leave it, if it is still ours."""
+        """Release the lock if it is still ours."""
         with _HERE:
             if self._mine(self._read()):
                 sync(self._store.delete(self._key))
 
 
 def displaced(what: str) -> TemplateStoreError:
-    """The error of a writer whose lock was taken away."""
+    """The error of a writer whose lock was taken over."""
     return TemplateStoreError(f"the lock {what} was taken over by another writer; this one stops")
 
 
 def is_left_behind(owner: Path) -> bool:
-    """Whether a lock's file of a directory names a process of this machine that is gone."""
+    """Whether the owner file of a lock in a directory names a process of this machine that is gone."""
     try:
         return _is_dead(owner.read_bytes())
     except OSError:
@@ -255,14 +259,14 @@ def is_left_behind(owner: Path) -> bool:
 
 
 def _signature(token: str, count: int) -> bytes:
-    """Who holds a lock; always of the same length for one owner, for it is written over."""
+    """Who holds a lock; the length is the same at each renewal, because the text is overwritten in place."""
     owner = {"token": token, "host": socket.gethostname(), "boot": _boot(), "pid": os.getpid(), "renewed": count}
     return json.dumps(owner).encode().ljust(256)
 
 
 @lru_cache(maxsize=1)
 def _boot() -> str:
-    """Which start of this machine, and which of its namespaces of processes; empty where that cannot be told."""
+    """Boot id and process namespace of this machine; empty if they cannot be read."""
     try:
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
@@ -277,9 +281,9 @@ def _is_dead(content: bytes) -> bool:
             return False
         boot, mine = str(owner.get("boot", "")).split(" "), _boot().split(" ")
         if boot[0] and mine[0] and boot[0] != mine[0]:
-            return True  # the machine was started anew since
+            return True  # the machine was restarted since
         if boot[1:] and mine[1:] and boot[1:] != mine[1:]:
-            return False  # of another container, whose processes cannot be seen
+            return False  # another container, whose processes are not visible here
         if owner["pid"] == os.getpid():
             return owner["token"] not in _HELD
         os.kill(int(owner["pid"]), 0)
