@@ -1,7 +1,7 @@
 """The lazy template: a plan's steps as a dask graph, and its pixels as an xarray.Dataset.
 
-Here is only wiring; each task calls one function of `dcrflow.steps`. Keys are made from the inputs, so that the same
-template has the same keys in every process, and a task's name on the dashboard is the name of its step.
+This module only connects tasks; each task calls one function of `dcrflow.steps`. Keys are hashes of the inputs, so the
+same template has the same keys in every process. A task's name on the dashboard is the name of its step.
 """
 
 from __future__ import annotations
@@ -49,29 +49,29 @@ _DTYPES = {"image": np.float32, "variance": np.float32, "mask": np.int32}
 def build_template(
     coadds: CoaddSource | Any, visit: DetectorVisit, config: TemplateConfig | None = None, **settings: Any
 ) -> xr.Dataset:
-    """Plan a template and return it as a lazy dataset; reads metadata, no pixels.
+    """Plan a template and return it as a lazy dataset; reads metadata but no pixels.
 
     Parameters
     ----------
     coadds : CoaddSource, or anything that `open_coadds` takes
         The subfilter coadds.
     visit : DetectorVisit
-        What to make the template for.
+        The detector-visit to make the template for.
     config : TemplateConfig, optional
-        How; defaults otherwise.
+        How to make it; defaults if not given.
     **settings
-        Single keys of the config, over `config`.
+        Single keys of the configuration; they override `config`.
 
     Returns
     -------
     xarray.Dataset
         Dask-backed variables image, variance (float32, nJy and nJy^2) and mask (int32, CF flags), dims (y, x), over the
-        detector's bounding box and border in absolute detector pixels. Where the coadds have a PSF also psf (float32,
+        detector's bounding box and border in absolute detector pixels. If the coadds have a PSF, also psf (float32,
         dims psf_node, psf_y, psf_x), which ``template.dcrflow.psf_at`` interpolates.
 
-        Slicing a variable along x and y leaves only what the slice needs to be read and computed, to the pixel. Any
-        part of the mask needs the whole detector, with which HIGH_VARIANCE compares; with
-        ``high_variance_threshold=None`` it does not.
+        A slice of a variable along x and y reads and computes only the pixels that it needs. The mask is an exception:
+        HIGH_VARIANCE is relative to the median variance of the whole detector, so any part of the mask needs all of it,
+        unless ``high_variance_threshold=None``.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def write_task(coadds: CoaddSource, plan: TemplatePlan, store: TemplateStore) ->
 
 @dataclass(frozen=True, repr=False)
 class _ForVisit:
-    """A step's function; an error in it carries the data ID, even from a worker."""
+    """A step's function; errors that it raises carry the data ID, also when they come from a worker."""
 
     function: Callable[..., object]
     label: str
@@ -141,7 +141,7 @@ class TemplateGraph:
         return UnfusedTask(key, _ForVisit(function, self.plan.visit.label), *arguments)
 
     def steps(self, box: Box) -> tuple[dict[str, dict[Any, Task]], list[list[str]]]:
-        """The steps' tasks for a region, by step, and the keys of its tiles, row by row."""
+        """The tasks for a region, grouped by step, and the keys of its tiles, row by row."""
         if self.plan.config.granularity == "detector":
             key = self._key("make_region", box)
             return {"make_region": {key: self._step(key, make_region, self.coadds, self.plan, box)}}, [[key]]
@@ -176,7 +176,7 @@ class TemplateGraph:
         return box.cuts(self.plan.config.tile)
 
     def array(self, name: str, box: Box) -> TemplateArray:
-        """One variable on a region, as a dask array with a tile a chunk."""
+        """One variable on a region, as a dask array with one chunk per tile."""
         layers, rows = self.steps(box)
         output = self._key(name, box)
         pick: tuple[Any, ...] = (_pick, name)
@@ -194,7 +194,7 @@ class TemplateGraph:
         return array
 
     def _add_variance_map(self, layers: dict[str, dict[Any, Task]]) -> TaskRef:
-        """Add the tasks that map the whole template's variance; a reference to the map."""
+        """Add the tasks that map the variance of the whole template; returns a reference to the map."""
         whole, rows = self.steps(self.plan.bbox)
         for step, tasks in whole.items():
             layers[step].update(tasks)
@@ -211,7 +211,7 @@ class TemplateGraph:
         return nodes, {key: self._step(key, warp_psf, self.coadds, self.plan, nodes)}
 
     def psf(self) -> tuple[PsfPlan, da.Array] | None:
-        """The PSF's nodes, and its kernels as a dask array of one chunk; None if the coadds have no PSF."""
+        """The nodes of the PSF, and its kernels as a dask array of one chunk; None if the coadds have no PSF."""
         found = self._psf_layer()
         if found is None:
             return None
@@ -221,7 +221,7 @@ class TemplateGraph:
         return nodes, da.Array(layer, name, chunks, dtype=np.float32)
 
     def written(self, store: TemplateStore) -> Delayed:
-        """The whole template, written to a store."""
+        """A Delayed that makes the whole template and writes it to a store."""
         if self.plan.config.granularity == "detector":
             key = self._key("make_template", store.url)
             nodes = plan_psf(self.coadds, self.plan)
@@ -238,7 +238,7 @@ class TemplateGraph:
 
 
 def _graph(layers: dict[str, dict[Any, Task]], last: str, tasks: dict[Any, Task]) -> HighLevelGraph:
-    """A graph of one layer a step, each depending on the one before, and `tasks` on top."""
+    """A graph with one layer per step, each of which depends on the one before, and `tasks` as the last layer."""
     named = {f"{step}-{last}": tasks_of_step for step, tasks_of_step in layers.items()}
     order = [*named, last]
     dependencies = {name: {before} if before else set() for name, before in zip(order, [None, *order], strict=False)}
@@ -254,12 +254,12 @@ def _flagged(tile: StepResult[Pixels], plan: TemplatePlan, variance: Any) -> Any
 
 
 class TemplateArray(ReplannedArray):
-    """A variable of a template, whose slices are planned and made without the rest."""
+    """A variable of a template; a slice of it is planned anew, so that only the slice is computed."""
 
     template: tuple[TemplateGraph, str, Box] | None = None
 
     def plan_slice(self, index: Any) -> da.Array | None:
-        """The variable on the part of its box that an index picks; None where `_sliced` gives none."""
+        """The variable on the part of its box that `index` selects; None if `_sliced` returns None."""
         if self.template is None:
             return None
         graph, name, box = self.template
@@ -270,7 +270,7 @@ class TemplateArray(ReplannedArray):
 
 
 def _sliced(box: Box, index: Any) -> Box | None:
-    """The part of `box` that an index of plain slices picks; None for any other index, or if it picks nothing."""
+    """The part of `box` that an index of plain slices selects; None for any other index, or an empty selection."""
     index = index if isinstance(index, tuple) else (index,)
     if len(index) > 2 or not all(isinstance(i, slice) and i.step in (None, 1) for i in index):
         return None

@@ -1,4 +1,4 @@
-"""A template as an xarray.Dataset: the layout of the template store, whether its arrays are in memory or lazy."""
+"""A template as an xarray.Dataset in the layout of the template store; its arrays are in memory or lazy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dcrflow.view.thumbnails import preview
 
 @lru_cache(maxsize=1)
 def software() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
+    """Versions of the packages that the pixel values depend on."""
     return {name: version(name) for name in ("dcrflow", "numpy", "numba", "astropy", "dask", "xarray", "zarr")}
 
 
@@ -34,19 +34,19 @@ def template_dataset(
     Parameters
     ----------
     plan : TemplatePlan
-        What was, or will be, made.
+        The plan of the template.
     image, variance : array of float32, shape (y, x) of ``plan.bbox``
         nJy and nJy^2; numpy or dask.
     mask : array of int32, same shape
         Mask planes.
     psf : (PsfPlan, array of float32, shape (psf_node, psf_y, psf_x)), optional
-        The PSF's nodes, and its kernel at each.
+        The nodes of the PSF, and the kernel at each node.
 
     Returns
     -------
     xarray.Dataset
-        Variables image, variance, mask over y and x (absolute detector pixels, border included), attributes as the
-        template store keeps them, but for ``coverage`` and ``status``, which want the pixels.
+        Variables image, variance and mask over y and x (absolute detector pixels, border included). The attributes are
+        those of the template store, except for ``coverage`` and ``status``, which need the pixels.
     """
     box, visit = plan.bbox, plan.visit
     attributes = {
@@ -101,28 +101,28 @@ def template_dataset(
 
 
 def _cards(wcs: SkyWcs) -> dict[str, Any]:
-    """A WCS as attributes keep it; empty for one that FITS cannot say."""
+    """The FITS cards of a WCS, to keep as an attribute; empty for a WCS that has none."""
     return {c.keyword: c.value for c in wcs.header.cards if c.keyword} if wcs.cards else {}
 
 
 def write_template(template: xr.Dataset, store: TemplateStore | Any, *, in_place: bool = False) -> TemplateRecord:
-    """Compute a template, if it is lazy, and write it to a store; its status last.
+    """Compute a template, if it is lazy, and write it to a store; the status is written last.
 
-    Image and variance are rounded below the noise as the template's configuration says (key `precision`).
+    Image and variance are rounded, by less than the noise, as the template's configuration says (key `precision`).
 
     Parameters
     ----------
     template : xarray.Dataset
-        Whole, as `dcrflow.build_template` makes it; not a slice of one.
+        A whole template, as `dcrflow.build_template` makes it; not a slice.
     store : TemplateStore, or anything that `TemplateStore.create_or_open` takes
-        Where to.
+        Where to write.
     in_place : bool
-        Round the template's own arrays and not copies of them, where they are in memory.
+        If the arrays are in memory, round them in place instead of copying them.
 
     Raises
     ------
     ValueError
-        If the dataset does not cover the detector that its attributes name.
+        If the dataset does not cover the whole detector.
     """
     x0, y0, width, height = template.attrs["bbox"]
     x, y = template["x"].values, template["y"].values
@@ -139,10 +139,11 @@ def write_template(template: xr.Dataset, store: TemplateStore | Any, *, in_place
 
 
 def rounded(template: xr.Dataset, *, in_place: bool = False) -> xr.Dataset:
-    """A template in memory with image and variance rounded below the noise, and an attribute that says so.
+    """A template in memory with image and variance rounded by less than the noise, as its attribute `precision` says.
 
-    The attribute `precision` has `steps_per_sigma` (at least so many), `block` (pixels, in which one step is used),
-    `step` (the smallest and the largest, nJy) and `variance_bits` (of the mantissa); see `dcrflow.kernels.rounding`.
+    The attribute `precision` has the keys `steps_per_sigma` (at least this many), `block` (side in pixels of the blocks
+    that share one step), `step` (smallest and largest, nJy) and `variance_bits` (bits of the mantissa that are kept);
+    see `dcrflow.kernels.rounding`.
     """
     precision = template.attrs["config"].get("precision")
     if precision is None:
@@ -158,7 +159,7 @@ def rounded(template: xr.Dataset, *, in_place: bool = False) -> xr.Dataset:
 
 
 def coverage(template: xr.Dataset) -> float:
-    """Fraction of the detector's own pixels (without border) that have data; computes the mask."""
+    """Fraction of the detector's pixels (without border) that have data; computes the mask."""
     x0, y0, width, height = template.attrs["bbox"]
     own = template["mask"].sel(x=slice(x0, x0 + width - 1), y=slice(y0, y0 + height - 1))
     names = str(own.attrs["flag_meanings"]).split()
