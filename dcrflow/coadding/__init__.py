@@ -1,1 +1,1 @@
-"""DCR coadds from visits: the arithmetic, on arrays alone. DESIGN.md says what each function promises."""
+"""DCR coadds from visits: the arithmetic, on arrays only. DESIGN.md describes the contract of each function."""

@@ -1,8 +1,8 @@
-"""Spectra inside a band as few coefficients: flux, slope, curvature.
+"""Spectra inside a band, described by a few coefficients: flux, slope, curvature.
 
-The image of subfilter k is s_k = sum_j B_kj c_j with B_kj = share_k p_j(w_k): share_k is the part of a flat spectrum's
-light in subfilter k, and the p_j are polynomials in wavelength, orthonormal under these shares. So c_0 is the flux in
-the whole band whatever the spectrum, and c_1, c_2 are its slope and curvature in units of the flux.
+The image of subfilter k is s_k = sum_j B_kj c_j with B_kj = share_k p_j(w_k). share_k is the fraction of a flat
+spectrum's light in subfilter k. The p_j are polynomials in wavelength, orthonormal with the shares as weights.
+Therefore c_0 is the flux in the whole band for any spectrum; c_1 and c_2 are slope and curvature in units of flux.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class SpectralBasis:
-    """How coefficients, subfilters and wavelengths go together.
+    """The relation between coefficients, subfilters and wavelengths.
 
     Parameters
     ----------
     wavelength : ndarray of float64, shape (num_nodes,)
-        nm; where a visit's displacement is to be known (`VisitOnFrame.displacement`).
+        The nodes, nm: wavelengths at which the displacement of a visit is needed (`VisitOnFrame.displacement`).
     weights : ndarray of float64, shape (num_nodes, num_subfilters)
-        Share of a subfilter's flux that lands at a node; columns sum to 1. As of `dcrflow.physics.dcr.DcrModel`.
+        Fraction of a subfilter's flux at each node; columns sum to 1. As in `dcrflow.physics.dcr.DcrModel`.
     shares : ndarray of float64, shape (num_subfilters,)
-        Part of a flat spectrum's light in each subfilter; they sum to 1.
+        Fraction of a flat spectrum's light in each subfilter; they sum to 1.
     subfilters : ndarray of float64, shape (num_subfilters, num_terms)
-        B.
+        The matrix B.
     """
 
     wavelength: Float
@@ -46,7 +46,7 @@ class SpectralBasis:
 
     @property
     def nodes(self) -> Float:
-        """Light at each node for each coefficient of 1, shape (num_nodes, num_terms)."""
+        """Light at each node if one coefficient is 1 and the others 0, shape (num_nodes, num_terms)."""
         return np.asarray(self.weights @ self.subfilters)
 
 
@@ -60,7 +60,7 @@ def spectral_basis(bandpass: Bandpass, edges: Edges, bins: int = BINS) -> Spectr
     edges : tuple of (float, float)
         Lower and upper wavelength of each subfilter, nm.
     bins : int
-        Nodes a subfilter.
+        Nodes per subfilter.
     """
     wavelength, weights = spectral_weights(bandpass, edges, bins)
     number = len(edges)

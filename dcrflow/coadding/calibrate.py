@@ -1,8 +1,9 @@
-"""Self-calibration: flux scale and shift of every visit, fitted against the model of all.
+"""Self-calibration: flux scale and shift of every visit, fitted to the model that all visits share.
 
-A visit's residual is fitted with a m - dy dm/dy - dx dm/dx + c, m its model; the 4 x 5 normal equations add up over
-cells and patches. What no data can tell is taken out of the answers: the weighted means over the visits, and the
-pattern of shifts that a change of all sources' colours would make, which is the visits' DCR.
+The residual of a visit is fitted with a m - dy dm/dy - dx dm/dx + c, where m is the model of the visit. The 4 x 5
+normal equations are summed over cells and patches. Two things cannot be determined from the data and are removed from
+the result: the weighted means over the visits, and the pattern of shifts that a change of the colours of all sources
+would cause. This pattern is the DCR of the visits.
 """
 
 from __future__ import annotations
@@ -19,22 +20,24 @@ Float = NDArray[np.float64]
 Image = NDArray[np.float32]
 Name = tuple[int, int]
 
-_MODEL_ERROR = 0.01  # of the model's light: no pixel of a bright star's core weighs more than this allows
-_SIGNIFICANT = 4.0  # errors, of the typical visit, from which auto takes corrections
-_LEAST_SHIFT, _LEAST_SCALE = 0.004, 5e-4  # pixels, and of the flux: of the typical visit, below it nothing is gained
+_MODEL_ERROR = 0.01  # error of the model as a fraction of its light; it limits the weight of pixels in bright stars
+_SIGNIFICANT = 4.0  # standard errors; with `auto`, corrections of a typical visit must exceed this to be applied
+_LEAST_SHIFT, _LEAST_SCALE = 0.004, 5e-4  # pixels and relative flux: smaller typical corrections bring no gain
 
 
 def normal_equations(residual: Image, model: Image, use: Image, sigma: float) -> Float:
-    """Normal equations of (scale, dy, dx, background) of one visit on one cell, shape (4, 5), right side last.
+    """Normal equations for (scale, dy, dx, background) of one visit on one cell, shape (4, 5).
+
+    The last column is the right-hand side.
 
     Parameters
     ----------
     residual, model : ndarray of float32, shape (height, width)
-        Data less model, and the model.
+        Data minus model, and the model.
     use : ndarray of float32, shape (height, width)
         Weight of each pixel, 0 where there are no data.
     sigma : float
-        Noise of the sky.
+        Noise of the sky, in the unit of the image.
     """
     weight = use / (sigma**2 + (_MODEL_ERROR * model) ** 2)
     columns = np.stack([model, -_slope(model, 0), -_slope(model, 1), np.ones_like(model), residual])
@@ -43,7 +46,7 @@ def normal_equations(residual: Image, model: Image, use: Image, sigma: float) ->
 
 
 def _slope(image: Image, axis: int) -> Image:
-    """Derivative by differences of 8th order; periodic, so rims are wrong."""
+    """Derivative by 8th-order differences; periodic, so it is wrong near the edges."""
     out = np.zeros_like(image)
     for k, c in enumerate((4 / 5, -1 / 5, 4 / 105, -1 / 280), start=1):
         out += np.float32(c) * (np.roll(image, -k, axis) - np.roll(image, k, axis))
@@ -54,18 +57,18 @@ def fit_corrections(
     equations: Iterable[Mapping[Name, Float]], visits: Sequence[VisitOnFrame], basis: SpectralBasis,
     before: Mapping[Name, Correction] | None = None,
 ) -> dict[Name, Correction]:  # fmt: skip
-    """Scale and shift of every visit.
+    """Fit scale and shift of every visit.
 
     Parameters
     ----------
     equations : iterable of mappings
-        `CellSolution.calibration` of all cells, of one patch or of many.
+        `CellSolution.calibration` of all cells, of one or more patches.
     visits : sequence of VisitOnFrame
-        Of them, for their DCR and weights.
+        The visits, which give DCR and weights.
     basis : SpectralBasis
-        Of the band.
+        Basis of the band.
     before : mapping, optional
-        What was applied when the equations were made; the result includes it.
+        Corrections that were applied when the equations were computed; the result includes them.
     """
     total: dict[Name, Float] = {}
     for cell in equations:
@@ -92,7 +95,7 @@ def fit_corrections(
 
 
 def _without_colours(shift: Float, visits: Sequence[VisitOnFrame], basis: SpectralBasis, weight: Float) -> Float:
-    """Shifts less what a common shift and a common change of colour would make, shape (num_visits, 2)."""
+    """Shifts without the part caused by a common shift or a common change of colour, shape (num_visits, 2)."""
     num = len(visits)
     patterns = [np.tile([1.0, 0.0], num), np.tile([0.0, 1.0], num)]
     moments = [basis.nodes[:, 1:].T @ v.displacement.mean(axis=0) for v in visits]
@@ -104,7 +107,7 @@ def _without_colours(shift: Float, visits: Sequence[VisitOnFrame], basis: Spectr
 
 
 def worth_it(corrections: Mapping[Name, Correction]) -> bool:
-    """Whether corrections are larger than their errors, and large enough to matter."""
+    """Whether corrections are significant, and large enough to matter."""
     if len(corrections) < 3:
         return False
     found = np.array([(c.scale - 1, c.dy, c.dx) for c in corrections.values()])

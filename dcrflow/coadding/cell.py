@@ -1,4 +1,4 @@
-"""One cell: start, fill what is missing, reject, solve in two steps."""
+"""Solve one cell: make first sums, fill pixels without data, reject outliers, and solve in two steps."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from dcrflow.model.coadd_config import CoaddConfig
 
 Name = tuple[int, int]
 
-_REJECTING = 4  # times at most that outliers are looked for
-_FIRST_ROUNDS = 3  # before each look but the last: what is filled must not look like an outlier
-_SMOOTH_PRIOR, _SMOOTH_RUNG, _SMOOTH_ROUNDS = 1e-5, 4, 3  # of the first rounds
+_REJECTING = 4  # largest number of searches for outliers
+_FIRST_ROUNDS = 3  # rounds before each search but the last, so that filled pixels do not look like outliers
+_SMOOTH_PRIOR, _SMOOTH_RUNG, _SMOOTH_ROUNDS = 1e-5, 4, 3  # flux prior, rung and number of the first rounds
 
 
 @dataclass(frozen=True, eq=False)
 class VisitReport:
-    """What became of a visit.
+    """How a visit was used.
 
     Parameters
     ----------
     pixels : int
-        Valid pixels in the cores of the cells.
+        Number of valid pixels in the cores of the cells.
     rejected : int
-        Of these, rejected as outliers.
+        How many of these were rejected as outliers.
     residual : float
-        Rms of (visit - model) / sigma over its accepted pixels; about 1 where model and noise are right.
+        RMS of (visit - model) / sigma over the accepted pixels; about 1 if model and noise are right.
     correction : Correction
-        That was applied.
+        The correction that was applied.
     """
 
     pixels: int
@@ -56,24 +56,25 @@ class CellSolution:
     Parameters
     ----------
     cell : Cell
-        Whose box the arrays cover.
+        The cell; the arrays cover its box.
     image : ndarray of float32, shape (num_subfilters, side, side)
-        nJy, at the output PSF.
+        nJy, with the output PSF.
     variance : ndarray of float32, shape (num_subfilters, side, side)
-        nJy^2: the subfilters' shares of the variance of their sum.
+        nJy^2; the share of each subfilter in the variance of their sum.
     mask : ndarray of int32, shape (side, side)
-        Bits of `dcrflow.base.masks.TEMPLATE_PLANES`. NO_DATA: no visit has data; `stitch` adds where too few have.
+        Bits of `dcrflow.base.masks.TEMPLATE_PLANES`. NO_DATA is set where no visit has data; `stitch` also sets it
+        where too few visits have.
     sums : CellSums
-        Of all visits, pixels without data filled with the model's prediction: what an incremental build keeps; with the
-        weight and the number of visits of each pixel.
+        Sums over all visits, with pixels without data filled with the model's prediction, and the weight and number of
+        visits of each pixel. An incremental build keeps them.
     left : float
-        What was left of the equations' residual in the core when iteration stopped, over the noise.
+        Remaining residual of the equations in the core when the iteration stopped, in units of the noise.
     rounds : int
-        Rounds over the visits.
+        Number of rounds over the visits.
     reports : mapping
-        Of each visit that has data here.
+        A report for each visit that has data here.
     calibration : mapping
-        For each of them, normal equations of (scale, dy, dx): `dcrflow.coadding.calibrate`.
+        For each of these visits, normal equations of (scale, dy, dx); see `dcrflow.coadding.calibrate`.
     """
 
     cell: Cell
@@ -91,24 +92,24 @@ def solve_cell(
     cell: Cell, grid: CellGrid, visits: Sequence[VisitOnFrame], basis: SpectralBasis, psf: NDArray[np.float32],
     config: CoaddConfig, corrections: Mapping[Name, Correction] | None = None, kept: CellSums | None = None,
 ) -> CellSolution:  # fmt: skip
-    """Solve one cell: all rounds, without its neighbours.
+    """Solve one cell, independently of its neighbours.
 
     Parameters
     ----------
     cell, grid
-        Of which frame.
+        The cell, and the grid that it belongs to.
     visits : sequence of VisitOnFrame
-        Read one at a time, once a round, except for what fits into a fixed budget of memory.
+        Read one at a time, once per round, except those that fit into a fixed memory budget.
     basis : SpectralBasis
-        Of the band's subfilters.
+        Basis of the band.
     psf : ndarray of float32, shape (n, n)
         The output PSF.
     config : CoaddConfig
-        How.
+        How to solve.
     corrections : mapping, optional
-        Of visits, from `dcrflow.coadding.calibrate.fit_corrections`.
+        Corrections of visits, from `dcrflow.coadding.calibrate.fit_corrections`.
     kept : CellSums, optional
-        Of visits that are not among `visits`: they count, and are not read.
+        Sums over earlier visits, which are not in `visits`; they are included but not read again.
     """
     members = CellVisits(cell, grid.window(), visits, basis, corrections or {})
     sums = first_sums(members, kept)
@@ -130,11 +131,11 @@ def solve_cell(
 def _fill(
     members: CellVisits, system: System, sums: CellSums, kept: CellSums | None, config: CoaddConfig
 ) -> tuple[float, Iterate]:
-    """q of the prior, and where iteration ended: sky and residual that are right for pixels without data, too.
+    """Solve the exact equations, including pixels without data; returns q of the prior and the last iterate.
 
-    The first rounds have a prior that lets no high frequencies through. Pixels without data are first filled with the
-    mean of the visits, which leaves steps at their edges; without that prior the steps would be sharpened into
-    ripples that take dozens of rounds to go away.
+    The first rounds use a prior that suppresses high frequencies. Pixels without data are first filled with the mean of
+    the visits, which leaves steps at their edges. Without this prior the steps would turn into ripples that take dozens
+    of rounds to disappear.
     """
     rung = _brightest(system, sums.right, members)
     smooth = replace(system, flux_prior=_SMOOTH_PRIOR)
@@ -158,7 +159,7 @@ def _look(
     members: CellVisits, system: System, q: float, kept: CellSums | None, config: CoaddConfig, now: Iterate,
     free: list[tuple[float, float]] | None,
 ) -> tuple[Iterate, int]:  # fmt: skip
-    """Start anew from the sky that was found: its residual, from the data; and how many pixels were rejected."""
+    """Reject outliers and compute the residual of the current sky from the data; returns also the pixels rejected."""
     residual, rejected = residual_round(members, now.sky, free, config)
     residual += system.apply(now.sky) - system.apply(now.sky, q)
     if kept is not None:
@@ -167,14 +168,14 @@ def _look(
 
 
 def _brightest(system: System, right: Transform, members: CellVisits) -> int:
-    """The rung that suits the brightest source of the cell."""
+    """The rung for the brightest source of the cell."""
     flux = backward(system.psf * system.solve(right, system.lowest)[0])
     rung = rung_of(system, flux, float(system.noise(system.lowest)[0]), 1.0)
     return int(np.clip(np.ceil(rung.max()), 1, RUNGS - 1))
 
 
 def _counted(members: CellVisits, sums: CellSums, right: Transform, kept: CellSums | None) -> CellSums:
-    """The sums with what was rejected taken out of weight and count."""
+    """The sums, with rejected pixels removed from weight and count."""
     weight, count = sums.weight.copy(), sums.count.copy()
     for member in members.members:
         pixels = members.rejected.get(member.place)
@@ -190,7 +191,7 @@ def _subfilters(basis: SpectralBasis, solution: Solution) -> NDArray[np.float32]
 
 
 def _variance(system: System, basis: SpectralBasis, solution: Solution, sums: CellSums) -> NDArray[np.float32]:
-    """share_k times the variance of the sum of the subfilters, where each pixel stands on the ladder."""
+    """share_k times the variance of the sum of the subfilters, at each pixel's rung of the ladder."""
     if system.num_terms == 1:
         total = np.full(solution.rung.shape, system.noise(system.lowest)[0], np.float32)
     else:
@@ -216,7 +217,7 @@ def _mask(members: CellVisits, sums: CellSums, now: Iterate, config: CoaddConfig
 
 
 def _inspected(members: CellVisits, now: Iterate) -> tuple[dict[Name, VisitReport], dict[Name, NDArray[np.float64]]]:
-    """What became of each visit, and the equations of its calibration: one more round."""
+    """The report and the calibration equations of each visit; takes one more round over the visits."""
     reports, equations = {}, {}
     core = members.cell.core.slices(members.cell.box)
     for seen in members:

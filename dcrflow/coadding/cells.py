@@ -1,8 +1,8 @@
 """The cells of a patch: overlapping squares, small enough that PSF and DCR are constant inside one.
 
 A *frame* is the pixel grid that visits are warped to: the patch's outer bounding box, grown by a margin of real data.
-Its top left pixel is (0, 0) here. A cell's *core* is the part of the frame that it alone answers for (cores tile the
-frame); its *box* is the core grown by the halo on every side, and may reach beyond the frame.
+Its first pixel is (0, 0) here. The *core* of a cell is the part of the frame that the cell provides; cores tile the
+frame. The *box* of a cell is the core grown by the halo on every side; it may extend beyond the frame.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy.special import erf
 
 from dcrflow.geometry.box import Box
 
-_STEEP = 7.0  # of the error function: 1e-6 is left where the taper ends
+_STEEP = 7.0  # steepness of the error function: the weight at the end of the taper is 1e-6
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Cell:
     Parameters
     ----------
     index : int
-        Its place in `CellGrid.cells`, and in arrays with an axis of cells.
+        Its index in `CellGrid.cells`, and in arrays with an axis of cells.
     core : Box
-        The pixels that it answers for, frame pixels.
+        The pixels that the cell provides, frame pixels.
     box : Box
-        The pixels that it is solved on: always `CellGrid.side` pixels a side.
+        The pixels on which the cell is solved; the side is always `CellGrid.side` pixels.
     """
 
     index: int
@@ -40,7 +40,7 @@ class Cell:
 
     @property
     def centre(self) -> tuple[float, float]:
-        """(y, x) of the middle of the core, frame pixels: where PSF and DCR are to be evaluated."""
+        """(y, x) of the centre of the core, frame pixels, at which PSF and DCR are evaluated."""
         return self.core.y0 + (self.core.height - 1) / 2, self.core.x0 + (self.core.width - 1) / 2
 
 
@@ -55,9 +55,9 @@ class CellGrid:
     cell : int
         Largest side of a core, pixels.
     halo : int
-        Pixels by which a cell's box exceeds its core on each side.
+        Width by which a box exceeds its core on each side, pixels.
     taper : int
-        The outermost pixels of a box, over which weights fall to zero; less than `halo`.
+        Width of the outer rim of a box in which weights fall to zero, pixels; less than `halo`.
     """
 
     shape: tuple[int, int]
@@ -78,7 +78,7 @@ class CellGrid:
 
     @property
     def side(self) -> int:
-        """Side of every cell's box, pixels: of the Fourier transforms."""
+        """Side of every cell's box and of its Fourier transforms, pixels."""
         ny, nx = self.numbers
         least = max(-(-self.shape[0] // ny), -(-self.shape[1] // nx)) + 2 * self.halo
         return next(n for n in count(least + least % 2, 2) if _is_smooth(n))
@@ -102,10 +102,10 @@ class CellGrid:
             yield Cell(index, Box.from_bounds(x0, y0, x1, y1), box)
 
     def window(self) -> NDArray[np.float32]:
-        """Weights of a cell's pixels, shape (side, side): 1, and falling to 0 over the taper.
+        """Weights of a cell's pixels, shape (side, side): 1 inside, falling to 0 in the taper.
 
-        It falls as an error function does: hardly any other fall of a given width has so little power at the
-        highest frequencies, and these a solution at a common PSF amplifies ten thousandfold.
+        The taper has the shape of an error function, because that has very little power at high frequencies for its
+        width. A solution with a common PSF amplifies these frequencies by a factor of 10,000.
         """
         ramp = np.ones(self.side)
         at = (np.arange(self.taper) + 0.5) / self.taper - 0.5
@@ -124,7 +124,7 @@ def _is_smooth(number: int) -> bool:
 
 
 def cut(image: NDArray[np.generic], box: Box, fill: float) -> NDArray[np.generic]:
-    """The part of a frame's image inside a box, as a copy; `fill` where the box leaves the frame."""
+    """A copy of the part of a frame's image inside a box; `fill` where the box extends beyond the frame."""
     inside = box.intersection(Box(0, 0, image.shape[1], image.shape[0]))
     if inside == box:
         return np.array(image[box.y0 : box.y1, box.x0 : box.x1])

@@ -1,11 +1,13 @@
-"""The equations of a cell with pixels without data: an exact operator, and conjugate gradients to solve it.
+"""The exact equations of a cell, including pixels without data, and conjugate gradients to solve them.
 
     (sum_v w_v T_v^H F M_v F^-1 T_v + L) s = sum_v w_v T_v^H F M_v d_v
 
-M_v is 0 where visit v has no data, and falls to 0 towards the edges of the cell's box; F is the Fourier transform. The
-same without M_v is block diagonal in frequency, and is the preconditioner. Where iteration has led to s with residual
-r, b = (A + L) s + r are the sums of visits whose pixels without data hold the model's own prediction: from there on
-the cell is solved as if nothing were missing (`dcrflow.coadding.ladder`).
+M_v is 0 where visit v has no data, and falls to 0 towards the edges of the cell's box; F is the Fourier transform.
+Without M_v the operator is block diagonal in frequency. In this form, A + L, it is the preconditioner.
+
+When the iteration stops at a sky s with residual r, b = (A + L) s + r are the sums over visits whose pixels without
+data are filled with the model's prediction. From then on, the cell is solved as if every pixel had data
+(`dcrflow.coadding.ladder`).
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from dcrflow.kernels.fourier import add_adjoint, predict
 
 Name = tuple[int, int]
 
-CACHE = 192 << 20  # bytes of visits and transfer functions that a cell keeps between rounds; the rest is made again
+CACHE = 192 << 20  # bytes of visits and transfer functions that a cell keeps between rounds; others are recomputed
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +38,13 @@ class Member:
     Parameters
     ----------
     visit : VisitOnFrame
-        It.
+        The visit.
     place : int
-        Among the visits of the cell.
+        Its index among the visits of the cell.
     weight : float
-        w: sigma^-2.
+        Its weight w = sigma^-2.
     share : float
-        Part of the cell, weighted by the window, on which it has data.
+        Fraction of the cell, weighted by the window, where it has data.
     """
 
     visit: VisitOnFrame
@@ -53,18 +55,18 @@ class Member:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A member as it is read for a round.
+    """The data of a member, read for one round.
 
     Parameters
     ----------
     member : Member
-        Of whom.
+        The member.
     image : ndarray of float32, shape (side, side)
-        Data; 0 where none.
+        Image d; 0 where there are no data.
     use : ndarray of float32, shape (side, side)
-        M.
+        Weights M of the pixels.
     transfer : ndarray of complex64, shape (num_terms, side, side // 2 + 1)
-        T.
+        Transfer functions T.
     """
 
     member: Member
@@ -75,20 +77,20 @@ class Seen:
 
 @dataclass(eq=False)
 class CellVisits:
-    """The visits of a cell: read one at a time, kept between rounds as far as `CACHE` allows.
+    """The visits of a cell, read one at a time and kept between rounds as far as `CACHE` allows.
 
     Parameters
     ----------
     cell : Cell
-        Which.
+        The cell.
     window : ndarray of float32, shape (side, side)
-        Of the cell's grid.
+        The window of the cell's grid.
     visits : sequence of VisitOnFrame
-        Of the frame; those without data here are passed over.
+        The visits of the frame; those without data here are skipped.
     basis : SpectralBasis
-        Of the band.
+        Basis of the band.
     corrections : mapping
-        Of self-calibration.
+        Corrections from self-calibration.
     """
 
     cell: Cell
@@ -110,7 +112,7 @@ class CellVisits:
                 self.members.append(Member(visit, len(self.members), visit.sigma**-2, share))
 
     def read(self, member: Member) -> Seen:
-        """One visit, with its rejected pixels left out."""
+        """Read one visit, without its rejected pixels."""
         if member.place in self._kept:
             return self._kept[member.place]
         on = member.visit.on(self.cell)
@@ -127,7 +129,7 @@ class CellVisits:
         return seen
 
     def most_refracted(self) -> Transform:
-        """Transfer functions of the member whose light is spread most; of none, where there are no members."""
+        """Transfer functions of the member with the most DCR; zero if there are no members."""
         if not self.members:
             return np.zeros((self.basis.num_terms, len(self.window), len(self.window) // 2 + 1), np.complex64)
         return self.read(max(self.members, key=lambda m: float(np.ptp(m.visit.displacement, axis=1).max()))).transfer
@@ -142,7 +144,7 @@ class CellVisits:
         return None if edges is None else np.asarray(cut(edges, self.cell.box, False), np.bool_)
 
     def reject(self, member: Member, pixels: NDArray[np.bool_]) -> None:
-        """Leave pixels of a visit out from now on."""
+        """Exclude pixels of a visit from now on."""
         before = self.rejected.get(member.place)
         self.rejected[member.place] = pixels if before is None else before | pixels
         if member.place in self._kept:
@@ -153,7 +155,7 @@ class CellVisits:
 
 
 def first_sums(visits: CellVisits, kept: CellSums | None) -> CellSums:
-    """Sums with pixels without data filled by the mean of the visits that have data there: to start from."""
+    """First sums: pixels without data are filled with the mean of the visits that have data there."""
     side = len(visits.window)
     sums = CellSums.empty(visits.basis.num_terms, side)
     light, weight = np.zeros((side, side), np.float32), np.zeros((side, side), np.float32)
@@ -169,7 +171,7 @@ def first_sums(visits: CellVisits, kept: CellSums | None) -> CellSums:
 
 
 def masked_product(visits: CellVisits, sky: Transform) -> Transform:
-    """sum_v w_v T_v^H F M_v F^-1 T_v applied to a sky."""
+    """Apply sum_v w_v T_v^H F M_v F^-1 T_v to a sky."""
     out = np.zeros_like(sky)
     seen_as = np.empty(sky.shape[1:], np.complex64)
     for seen in visits:
@@ -190,19 +192,19 @@ def residual_of(seen: Seen, sky: Transform) -> tuple[Image, Image]:
 
 @dataclass(eq=False)
 class Iterate:
-    """Where conjugate gradients stand.
+    """State of the conjugate gradients.
 
     Parameters
     ----------
     sky : ndarray of complex64, shape (num_terms, side, side // 2 + 1)
-        s.
+        Current solution s.
     residual : ndarray of complex64
-        Right side less left side at s.
+        Right-hand side minus left-hand side at s.
     left : float
-        Largest change that the residual still asks for in the core, in the image of the visit with the most refraction,
-        over the noise of a pixel of an ordinary coadd.
+        Largest remaining change in the core: the correction that the residual implies for the image of the visit with
+        the most DCR, in units of a pixel's noise in an ordinary coadd.
     where : ndarray of float32, shape (side, side)
-        That change over the noise, everywhere.
+        This change, in the same units, at every pixel.
     rounds : int
         Rounds over the visits so far.
     """
@@ -222,19 +224,19 @@ def iterate(
     Parameters
     ----------
     visits : CellVisits
-        Of the cell.
+        The visits of the cell.
     system : System
-        A of all visits, masked or not, and of those kept.
+        The system whose A is the sum over all visits, masked or not, including those in `kept`.
     q : float
-        Of the prior.
+        Local power q in the prior L(q).
     kept : CellSums, optional
-        Of visits that are not read again.
+        Sums over visits that are not read again.
     start : Iterate
-        Sky and residual to go on from.
+        Sky and residual to start from.
     tolerance : float
-        Of `Iterate.left`.
+        The iteration stops when `Iterate.left` is below this.
     rounds : int
-        At most.
+        Largest number of rounds.
     """
     noise = np.float32(np.sqrt(system.noise(system.lowest)[0]))
     probe, image = visits.most_refracted(), np.empty(start.sky.shape[1:], np.complex64)

@@ -1,10 +1,12 @@
-"""From sums to the DCR coadd where every pixel has data: two steps, with a prior that follows the local light.
+"""Solve the equations of a cell without missing pixels, in two steps, with a prior that depends on the local light.
 
 The solution at the output PSF G is c = G (A + L(q))^-1 b. L_j = 1 / (tau_j^2 q) is the prior of the spectral slope,
-curvature and so on of a sky whose local power is q (flux^2 a pixel); the flux c_0 has none. One q for all is a bad
-compromise: stars want less regularisation than the sky. So the solution is made for a ladder of q and blended,
-pixel by pixel, by the local power. The first step has the prior around a flat spectrum. The second has it around the
-local colours that the first step found, and is as much tighter as the sky resembles those.
+curvature and so on, for a sky with local power q (flux^2 per pixel). The flux c_0 has no such prior.
+
+One q for all pixels would be a poor compromise, since stars need less regularisation than the sky. Therefore the
+equations are solved for several values of q (the rungs of a ladder), and the solutions are blended, pixel by pixel,
+according to the local power. In the first step the prior is centred on a flat spectrum. In the second step it is
+centred on the local colours found in the first step, and it is tighter because the sky should be close to them.
 """
 
 from __future__ import annotations
@@ -21,28 +23,28 @@ from dcrflow.kernels.fourier import multiply, noise_power, solve_many, solve_thr
 Image = NDArray[np.float32]
 Float = NDArray[np.float64]
 
-RUNGS = 9  # of the ladder, decades of q
-FLUX_PRIOR = 1e-7  # of the largest A_00: the flux is all but free; smaller amplifies what is not of a PSF's shape
-_POWER_WIDTH = 5.0  # pixels, sigma of the Gaussian over which the local power is taken
-_COLOUR_WIDTH = 2.0  # pixels, sigma of the Gaussian over which colours are taken
-_EVERY = 5  # frequencies of which the noise is evaluated, along each axis
-_DARK = 1e-4  # of the transform of G at the origin, below which frequencies are not divided by it
+RUNGS = 9  # number of rungs, one per decade of q
+FLUX_PRIOR = 1e-7  # relative to the largest A_00: nearly no prior; a smaller one amplifies signal without PSF shape
+_POWER_WIDTH = 5.0  # pixels; sigma of the Gaussian window for the local power
+_COLOUR_WIDTH = 2.0  # pixels; sigma of the Gaussian window for the colours
+_EVERY = 5  # the noise is evaluated at every 5th frequency along each axis
+_DARK = 1e-4  # relative to G at frequency 0; frequencies where G is smaller are not divided by it
 
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """The equations of a cell, and what their solution is made for.
+    """The equations of a cell, the output PSF and the prior.
 
     Parameters
     ----------
     normal : ndarray of complex64
-        A, upper triangle.
+        Upper triangle of A.
     psf : ndarray of complex64, shape (side, side // 2 + 1)
-        Transform G of the output PSF.
+        Fourier transform G of the output PSF.
     prior : tuple of float
         tau_1, tau_2, ...
     flux_prior : float
-        Precision of the flux's own prior, over the largest A_00: below it frequencies fade out.
+        Precision of a weak prior on the flux, relative to the largest A_00; frequencies with a smaller A_00 are damped.
     """
 
     normal: Transform
@@ -57,7 +59,7 @@ class System:
 
     @property
     def lowest(self) -> float:
-        """q of the first rung: the variance of a point source's flux in the coadd."""
+        """The q of the first rung: the variance of a point source's flux in the coadd."""
         side = self.normal.shape[1]
         flux = self.normal[0].real
         mean = (2 * flux.sum(dtype=np.float64) - flux[:, 0].sum(dtype=np.float64)) / side**2
@@ -65,7 +67,7 @@ class System:
 
     @property
     def area(self) -> float:
-        """Of the output PSF, pixels: 1 / sum G^2."""
+        """Effective area of the output PSF, 1 / sum G^2, pixels."""
         power = np.abs(self.psf) ** 2
         return float(self.psf.shape[0] ** 2 / (2 * power.sum(dtype=np.float64) - power[:, 0].sum(dtype=np.float64)))
 
@@ -82,7 +84,7 @@ class System:
         return out
 
     def apply(self, sky: Transform, q: float | None = None) -> Transform:
-        """(A + L(q)) sky; A sky where q is None."""
+        """(A + L(q)) sky, or A sky if q is None."""
         out = np.empty_like(sky)
         multiply(self.normal, np.zeros(self.num_terms) if q is None else self.precision(q), sky, out)
         return out
@@ -94,33 +96,33 @@ class System:
 
 
 def smooth(image: Image, sigma: float) -> Image:
-    """Convolve with a Gaussian; no light beyond the edges.
+    """Convolve with a Gaussian; pixels beyond the edges count as 0.
 
-    Not by Fourier transforms: these spread the rounding error of a bright star's power over the whole cell.
+    Fourier transforms are not used: they would spread the rounding error of a bright star over the whole cell.
     """
     return np.asarray(gaussian_filter(image, sigma, mode="constant", truncate=4.0), np.float32)
 
 
 def rung_of(system: System, flux: Image, noise: float, scale: float) -> Image:
-    """The place of each pixel on the ladder, 0 to RUNGS - 1: log10 of the local power over the lowest q.
+    """The rung of each pixel, 0 to RUNGS - 1: log10 of the ratio of the local power to the lowest q.
 
     Parameters
     ----------
     system : System
-        Of the cell.
+        The equations of the cell.
     flux : ndarray of float32, shape (side, side)
-        c_0.
+        The flux c_0.
     noise : float
-        Variance of a pixel of it.
+        Variance of a pixel of `flux`.
     scale : float
-        Rms of what is sought, over the flux.
+        RMS of the coefficients to solve for, relative to the flux.
     """
     power = scale**2 * system.area * (smooth(flux * flux, _POWER_WIDTH) - noise)
     return np.asarray(np.log10(np.clip(power / system.lowest, 1.0, 10.0 ** (RUNGS - 1))), np.float32)
 
 
 def blended(system: System, right: Transform, rung: Image) -> Image:
-    """G (A + L(q))^-1 right with q of each pixel, shape (num_terms, side, side)."""
+    """G (A + L(q))^-1 right, with the q of each pixel, shape (num_terms, side, side)."""
     out = np.zeros((system.num_terms, *rung.shape), np.float32)
     for step in range(int(np.floor(rung.min())), int(np.ceil(rung.max())) + 1):
         share = np.maximum(1 - np.abs(rung - step), 0)
@@ -129,17 +131,17 @@ def blended(system: System, right: Transform, rung: Image) -> Image:
 
 
 def along_ladder(values: Float, rung: Image) -> Image:
-    """A quantity known at each rung, shape (RUNGS,), at each pixel, linear in log q."""
+    """Interpolate values given at the rungs, shape (RUNGS,), to the rung of each pixel, linearly in log q."""
     return np.interp(rung, np.arange(len(values)), values).astype(np.float32)
 
 
 def colours(system: System, terms: Image, noise: Image) -> Image:
-    """Local colours r_j = c_j / c_0, j > 0: regression in a Gaussian window, shrunk to 0 where there is no light.
+    """Local colours r_j = c_j / c_0, j > 0, by regression in a Gaussian window; they tend to 0 where there is no light.
 
     Parameters
     ----------
     terms : ndarray of float32, shape (num_terms, side, side)
-        c.
+        Coefficients c.
     noise : ndarray of float32, shape (num_terms, side, side)
         Variance of c.
     """
@@ -159,11 +161,11 @@ class Solution:
     Parameters
     ----------
     terms : ndarray of float32, shape (num_terms, side, side)
-        c.
+        Coefficients c.
     rung : ndarray of float32, shape (side, side)
-        Where on the ladder each pixel was solved.
+        Rung of the ladder at each pixel.
     colours : ndarray of float32, shape (num_terms - 1, side, side)
-        Local colours around which the prior stands.
+        Local colours on which the prior is centred.
     """
 
     terms: Image
@@ -177,13 +179,13 @@ def two_steps(system: System, right: Transform, deviation: float, repeats: int =
     Parameters
     ----------
     system : System
-        Of the cell.
+        The equations of the cell.
     right : ndarray of complex64, shape (num_terms, side, side // 2 + 1)
-        b, of visits whose pixels without data are filled.
+        Right-hand side b, from visits whose pixels without data are filled.
     deviation : float
-        Rms of what coefficients may deviate from the local colours, over the prior's.
+        Expected RMS deviation of the coefficients from the local colours, relative to the first step's prior.
     repeats : int
-        Of the second step.
+        How often the second step is repeated.
     """
     if system.num_terms == 1:
         terms = backward(system.psf * system.solve(right, system.lowest))

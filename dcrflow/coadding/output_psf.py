@@ -1,4 +1,4 @@
-"""The PSF that every subfilter of a coadd has: one Moffat for all patches."""
+"""The output PSF of every subfilter of a coadd: one Moffat profile for all patches."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from numpy.typing import NDArray
 
 
 def moffat_stamp(fwhm: float, beta: float = 3.0, size: int = 41) -> NDArray[np.float32]:
-    """A round Moffat, sampled at the middle of pixels.
+    """A round Moffat profile, sampled at the centres of pixels.
 
     Parameters
     ----------
     fwhm : float
-        Pixels.
+        Full width at half maximum, pixels.
     beta : float
-        Moffat's; more than 1.
+        Exponent of the Moffat profile; more than 1.
     size : int
-        Side of the stamp, odd.
+        Side of the stamp, pixels; odd.
 
     Returns
     -------
     ndarray of float32, shape (size, size)
-        Sums to the share of the light inside the stamp.
+        The sum is the fraction of the light inside the stamp.
     """
     if not (np.isfinite(fwhm) and fwhm > 0 and beta > 1 and size % 2 == 1):
         raise ValueError(f"a Moffat needs fwhm > 0, beta > 1 and an odd size, found {fwhm}, {beta}, {size}")

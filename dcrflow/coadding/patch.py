@@ -1,4 +1,4 @@
-"""From the visits on a frame to the DCR coadd of its patch: all cells, on one processor."""
+"""Make the DCR coadd of a patch from the visits on its frame: all cells, on one processor."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from dcrflow.model.coadd_config import CoaddConfig
 Name = tuple[int, int]
 Equations = Mapping[Name, NDArray[np.float64]]
 
-_BLEND = 12  # pixels on either side of the line between two cores, over which cells are blended
-_CALIBRATIONS = 2  # times that visits are calibrated
+_BLEND = 12  # pixels on either side of the line between two cores where cells are blended
+_CALIBRATIONS = 2  # passes of self-calibration
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,17 +32,17 @@ class PatchSolution:
     Parameters
     ----------
     image, variance : ndarray of float32, shape (num_subfilters, height, width)
-        nJy, nJy^2; NaN where NO_DATA.
+        nJy and nJy^2; NaN where NO_DATA is set.
     mask : ndarray of int32, shape (height, width)
         Bits of `dcrflow.base.masks.TEMPLATE_PLANES`.
     count : ndarray of int16, shape (height, width)
-        Visits that contributed.
+        Number of visits that contributed.
     psf : ndarray of float32, shape (n, n)
-        The output PSF: of every subfilter, everywhere.
+        The output PSF, the same for all subfilters and positions.
     left : float
-        The largest of the cells'.
+        The largest `CellSolution.left` of the cells.
     reports : mapping
-        For each visit, of all cells.
+        A report for each visit, over all cells.
     """
 
     image: NDArray[np.float32]
@@ -58,16 +58,16 @@ def solve_patch(
     grid: CellGrid, visits: Sequence[VisitOnFrame], basis: SpectralBasis, psf: NDArray[np.float32],
     config: CoaddConfig, kept: Mapping[int, CellSums] | None = None,
 ) -> PatchSolution:  # fmt: skip
-    """`solve_cell` for every cell, self-calibration where it is asked for, and `stitch`.
+    """Solve every cell with `solve_cell`, self-calibrate the visits if configured, and combine the cells with `stitch`.
 
     Parameters
     ----------
     grid : CellGrid
-        Of the frame.
+        The cells of the frame.
     visits, basis, psf, config
-        As of `solve_cell`.
+        As for `solve_cell`.
     kept : mapping, optional
-        `CellSolution.sums` of earlier visits, by the cell's index.
+        `CellSolution.sums` of earlier visits, by index of the cell.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def solve_patch(
 def stitch(
     grid: CellGrid, cells: Iterable[CellSolution], psf: NDArray[np.float32], config: CoaddConfig
 ) -> PatchSolution:  # fmt: skip
-    """One patch from its cells, blended over a few pixels where cores meet; an iterator is consumed one at a time."""
+    """Combine cells to a patch, blended over a few pixels where cores meet; an iterator is read one cell at a time."""
     height, width = grid.shape
     image = variance = np.zeros((0, 0, 0), np.float32)
     share, weight = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
@@ -141,7 +141,7 @@ def stitch(
 
 
 def _ramp(core0: int, core1: int, first: int, last: int) -> NDArray[np.float32]:
-    """Share of a cell along one axis: 1 inside, falling linearly from `_BLEND` pixels inside to as many outside."""
+    """Weight of a cell along one axis: 1 inside, falling linearly to 0 within `_BLEND` pixels of the core's edge."""
     at = np.arange(first, last) + 0.5
     up = (at - (core0 - _BLEND)) / (2 * _BLEND) if first < core0 else np.ones(len(at))
     down = ((core1 + _BLEND) - at) / (2 * _BLEND) if last > core1 else np.ones(len(at))

@@ -1,13 +1,13 @@
-"""Outliers: light that one visit shows and no other, as transients, satellites and cosmic rays do.
+"""Reject outliers: light that only one visit shows, such as transients, satellites and cosmic rays.
 
-Each visit's residual is matched with its own PSF. Its significance is that of a *leave-one-out* prediction, without
-solving anything again: a visit pulls the model towards itself by its leverage h(f), so a flux F that it alone has
-leaves F P (1 - h) in its residual. The flux and its error are
+The residual of each visit is matched with its own PSF. Its significance is that of a *leave-one-out* prediction, which
+needs no second solution: a visit pulls the model towards itself by its leverage h(f), so a source of flux F that only
+this visit has leaves F P (1 - h) in its residual. The flux and its error are
 
     F = (P * r) / sum |P|^2 (1 - h),      var F = sigma^2 / sum |P|^2 (1 - h)
 
-and the other visits show much less, with the other sign. At each place the visit with the largest deviation, and no
-other, is rejected; the rest is judged in the next round by a model that has not seen it.
+and the residuals of the other visits are much smaller, with opposite sign. At each position only the visit with the
+largest deviation is rejected. The other visits are tested in the next round, with a model without the rejected pixels.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from dcrflow.coadding.transfer import Transform, backward, forward
 from dcrflow.kernels.fourier import add_adjoint, free_power
 from dcrflow.model.coadd_config import CoaddConfig
 
-_NEIGHBOURS = 25  # pixels: side of the square in which one visit at a time is rejected
-_REACH = 40  # pixels around a rejected peak in which the same visit's significant pixels go with it
-_LEAST_FREE = 0.05  # of a visit's own information: below it cannot be told from the model
-_SAMPLE = 3  # pixels, of which the scatter is taken, along each axis
-_MEDIAN = 0.6745  # of the modulus of a normal deviate
-_EVERY = 4  # frequencies of which leverage is evaluated
+_NEIGHBOURS = 25  # pixels; side of the square in which only one visit is rejected per round
+_REACH = 40  # pixels; significant pixels of the same visit this near to a rejected peak are rejected too
+_LEAST_FREE = 0.05  # fraction of a visit's information not absorbed by the model; below it, no outlier can be found
+_SAMPLE = 3  # the scatter is estimated from every 3rd pixel along each axis
+_MEDIAN = 0.6745  # median of the absolute value of a standard normal deviate
+_EVERY = 4  # the leverage is evaluated at every 4th frequency
 
 
 def free_shares(visits: CellVisits, system: System, q: float) -> list[tuple[float, float]]:
-    """sum |P|^2 (1 - h) and sum |P|^2 of each member; they depend on no pixels."""
+    """sum |P|^2 (1 - h) and sum |P|^2 of each member; these do not depend on pixel values."""
     return [_free(seen, system, q) for seen in visits]
 
 
@@ -44,7 +44,7 @@ def _free(seen: Seen, system: System, q: float) -> tuple[float, float]:
 
 
 def significance(seen: Seen, residual: Image, model: Image, free: tuple[float, float], config: CoaddConfig) -> Image:
-    """Deviation of a visit at each place, in standard errors of a point source's flux; zeros where it cannot tell."""
+    """Deviation of a visit at each pixel, in standard errors of a point source's flux; 0 if it cannot be measured."""
     if free[0] < _LEAST_FREE * free[1]:
         return np.zeros_like(residual)
     matched = np.conj(seen.transfer[0])
@@ -61,18 +61,18 @@ def significance(seen: Seen, residual: Image, model: Image, free: tuple[float, f
 def residual_round(
     visits: CellVisits, sky: Transform, free: list[tuple[float, float]] | None, config: CoaddConfig
 ) -> tuple[Transform, int]:
-    """sum_v w_v T_v^H F M_v (d_v - model), after outliers are rejected, and how many pixels were.
+    """Reject outliers; returns the residual sum_v w_v T_v^H F M_v (d_v - model) and the number of pixels rejected.
 
     Parameters
     ----------
     visits : CellVisits
-        Their rejected pixels grow.
+        The visits; outliers are added to their rejected pixels.
     sky : ndarray of complex64, shape (num_terms, side, side // 2 + 1)
-        s.
+        The sky s.
     free : list, optional
-        From `free_shares`; None: reject nothing.
+        From `free_shares`; None to reject nothing.
     config : CoaddConfig
-        Threshold and so on.
+        Threshold and other settings.
     """
     out = np.zeros_like(sky)
     largest = np.zeros_like(visits.window)
@@ -106,7 +106,7 @@ def residual_round(
 def _peaks(
     visits: CellVisits, largest: Image, whose: NDArray[np.int32], threshold: float
 ) -> Iterator[tuple[Member, list[tuple[int, int]]]]:
-    """For each visit that deviates most somewhere, where."""
+    """For each visit, the peaks at which it deviates more than all others; visits without such peaks are omitted."""
     if not np.any(largest > threshold):
         return
     peak = (largest > threshold) & (largest == maximum_filter(largest, _NEIGHBOURS))

@@ -1,9 +1,9 @@
-"""Sums over visits: all that the solution of a cell needs, whatever the number of visits.
+"""Sums over visits. They are all that the solution of a cell needs, and their size does not depend on the visits.
 
     A_ij(f) = sum_v w_v |P_v|^2 conj(k_vi) k_vj,      b_i(f) = sum_v w_v conj(P_v k_vi) D_v
 
-with D_v the Fourier transform of a visit, its pixels without data filled with a prediction. They add up in any order:
-over visits, over workers in a tree, and over nights.
+where D_v is the Fourier transform of a visit whose pixels without data are filled with a prediction. Sums can be added
+in any order: over visits, over workers in a tree, and over nights.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class CellSums:
     right : ndarray of complex64, shape (num_terms, side, side // 2 + 1)
         b_i.
     weight : ndarray of float32, shape (side, side)
-        Sum of the visits' weights, nJy^-2, over pixels with data.
+        Sum of the weights of the visits that have data at a pixel, nJy^-2.
     total : float
-        Sum of the visits' weights, masked or not.
+        Sum of the weights of all visits, masked or not, nJy^-2.
     count : ndarray of int16, shape (side, side)
-        Visits with data.
+        Number of visits that have data at a pixel.
     num_visits : int
-        How many were added.
+        Number of visits that were added.
     """
 
     normal: NDArray[np.complex64]
@@ -46,7 +46,7 @@ class CellSums:
 
     @classmethod
     def empty(cls, num_terms: int, side: int) -> CellSums:
-        """Of no visits."""
+        """The sums over no visits: zeros."""
         half = (side, side // 2 + 1)
         return cls(
             np.zeros((num_terms * (num_terms + 1) // 2, *half), np.complex64),
@@ -58,20 +58,20 @@ class CellSums:
         self, image: NDArray[np.float32], has_data: NDArray[np.bool_], transfer: NDArray[np.complex64], weight: float,
         share: float,
     ) -> CellSums:  # fmt: skip
-        """The sums with one more visit; the arrays are added to in place.
+        """Add one more visit; the arrays are changed in place.
 
         Parameters
         ----------
         image : ndarray of float32, shape (side, side)
-            Pixels without data filled.
+            The visit's image, with pixels without data filled.
         has_data : ndarray of bool, shape (side, side)
-            Which are not filled.
+            Pixels that have data, and were not filled.
         transfer : ndarray of complex64, shape (num_terms, side, side // 2 + 1)
-            T.
+            Transfer functions T.
         weight : float
-            sigma^-2.
+            Weight of the visit, sigma^-2.
         share : float
-            By which the weight is lowered where pixels are filled: about the part of the cell that has data.
+            Factor on the weight if pixels are filled: about the fraction of the cell that has data.
         """
         add_normal(transfer, weight * share, self.normal)
         add_adjoint(transfer, forward(image), weight * share, self.right)

@@ -1,4 +1,4 @@
-"""A visit's transfer functions on a cell: what its image shows of each spectral coefficient, by spatial frequency."""
+"""Transfer functions of a visit on a cell: its response to each spectral coefficient, by spatial frequency."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from dcrflow.kernels.fourier import spread_transfer
 Transform = NDArray[np.complex64]
 
 _TABLE = 4096  # entries between frequency 0 and the highest; linear between them, error 2e-7 for 2 px of displacement
-_HIGHEST = 0.75  # cycles a pixel along any direction: sqrt(1/2), and some
+_HIGHEST = 0.75  # cycles per pixel along any direction: sqrt(1/2), and a margin
 
 
 def forward(image: NDArray[np.float32]) -> Transform:
-    """Real image to transform, single precision, on one processor."""
+    """Fourier transform of a real image, in single precision, on one processor."""
     return np.asarray(scipy.fft.rfft2(image, workers=1), np.complex64)
 
 
 def backward(transform: Transform) -> NDArray[np.float32]:
-    """Transform of a square image back to the image; leading axes are kept."""
+    """Inverse Fourier transform to a square image; leading axes are kept."""
     side = transform.shape[-2]
     return np.asarray(scipy.fft.irfft2(transform, s=(side, side), workers=1), np.float32)
 
 
 def stamp_transform(stamp: NDArray[np.floating], side: int) -> Transform:
-    """Transform of a stamp whose middle pixel is the origin; what does not fit into `side` pixels is cut off."""
+    """Transform of a stamp whose middle pixel is the origin; the stamp is cropped to `side` pixels."""
     half = min(stamp.shape[0] // 2, (side - 1) // 2)
     middle = stamp.shape[0] // 2
     part = stamp[middle - half : middle + half + 1, middle - half : middle + half + 1]
@@ -45,7 +45,7 @@ def shift_transform(side: int, dy: float, dx: float) -> Transform:
 
 
 def line_of(displacement: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, float]:
-    """Displacements (dy, dx) that lie on a line through the origin: how far along it, and its direction (ey, ex)."""
+    """Displacements (dy, dx) on a line through the origin, as distances along it and its direction (ey, ex)."""
     furthest = displacement[np.argmax(np.sum(displacement**2, axis=1))]
     length = float(np.hypot(*furthest))
     if length == 0.0:
@@ -59,8 +59,8 @@ def transfer_functions(
 ) -> Transform:
     """T_j = P k_j of a visit, shape (num_terms, side, side // 2 + 1).
 
-    k_j(f) = sum_l (W B)_lj exp(-2 pi i f . d_l). All d_l point to the zenith, so k_j depends on the frequency along
-    that direction alone, and is read off a table.
+    k_j(f) = sum_l (W B)_lj exp(-2 pi i f . d_l). All d_l lie along the direction to the zenith, so k_j depends only on
+    the frequency along this direction, and is interpolated from a table.
     """
     psf = stamp_transform(visit.psf, side)
     if correction is not None:

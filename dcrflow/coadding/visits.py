@@ -1,4 +1,4 @@
-"""What one visit contributes to a patch, and to one cell of it."""
+"""One visit on a patch, and on one cell of the patch."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ Float = NDArray[np.float64]
 class VisitOnFrame:
     """One visit (or one detector-visit), warped to the pixel grid of a patch's frame.
 
-    Image and `valid` may be memory-mapped files or anything else that numpy slices: a cell at a time is read, so a
-    worker's memory does not grow with the number of visits.
+    `image` and `valid` may be memory-mapped files or other objects that slice like numpy arrays. They are read one cell
+    at a time, so a worker's memory does not grow with the number of visits.
 
     Parameters
     ----------
     name : tuple of (int, int)
         Visit and detector; detector -1 where several detectors of a visit are on one frame.
     image : array of float32, shape (height, width)
-        nJy a pixel of the patch, background subtracted. Any value, NaN too, where not valid.
+        nJy per pixel of the patch, background subtracted. Pixels that are not valid may have any value, also NaN.
     valid : array of bool, shape (height, width)
-        Pixels with data that nothing spoils: no bad, saturated or cosmic-ray pixel within reach of the warp.
+        Pixels with good data: no bad, saturated or cosmic-ray pixel within reach of the warping kernel.
     sigma : float
-        Noise of the sky, nJy a pixel, before the warp correlated it: sqrt of the median variance of sky pixels, times
-        the ratio of pixel areas. Weights are sigma^-2: of the sky alone, or the fluxes of bright stars are biased.
+        Noise of the sky, nJy per pixel, before the warp correlated it: sqrt of the median variance of sky pixels, times
+        the ratio of pixel areas. Weights are sigma^-2. The photon noise of sources must not be included, because it
+        would bias the fluxes of bright stars.
     gain : float
-        Photon noise: variance in nJy^2 for each nJy of a pixel's light; 0 where unknown.
+        Photon noise: variance (nJy^2) per nJy of a pixel's light; 0 if unknown.
     psf : ndarray of float32, shape (1 or num_cells, n, n)
-        The PSF on the frame's pixels, of the warped image, at each cell's `centre`; n odd, centred on the middle
-        pixel. Its sum is the share of a star's light inside the stamp: not renormalised.
+        PSF of the warped image on the frame's pixels, at each cell's `centre`; n is odd, and the PSF is centred on the
+        middle pixel. Its sum is the fraction of a star's light inside the stamp; do not renormalise it.
     displacement : ndarray of float64, shape (1 or num_cells, num_nodes, 2)
-        (dy, dx), frame pixels, by which refraction moves light of each wavelength of `SpectralBasis.wavelength` at each
-        cell's centre, relative to the band's effective wavelength.
+        Displacement (dy, dx) by DCR at each cell's centre, frame pixels, for each wavelength of
+        `SpectralBasis.wavelength`, relative to the band's effective wavelength.
     edges : array of bool, shape (height, width), optional
-        Pixels near the edge of a sensor; only for the plane SENSOR_EDGE.
+        Pixels near the edge of a sensor; only used for the plane SENSOR_EDGE.
     """
 
     name: tuple[int, int]
@@ -52,7 +53,7 @@ class VisitOnFrame:
     edges: NDArray[np.bool_] | None = None
 
     def check(self, grid: CellGrid, num_nodes: int) -> None:
-        """Raise ValueError, naming the visit, where shapes or numbers cannot be used."""
+        """Raise ValueError, with the name of the visit, if shapes or values cannot be used."""
         who = f"visit {self.name[0]} detector {self.name[1]}"
         if self.image.shape != grid.shape or self.valid.shape != grid.shape:
             raise ValueError(f"{who}: image {self.image.shape} and valid {self.valid.shape} do not fit {grid.shape}")
@@ -70,7 +71,7 @@ class VisitOnFrame:
             raise ValueError(f"{who}: the displacement is not finite")
 
     def on(self, cell: Cell) -> VisitOnCell | None:
-        """What it contributes to a cell; None where it has no valid pixel there."""
+        """The part of the visit on a cell; None if it has no valid pixel there."""
         valid = cut(self.valid, cell.box, False).astype(np.bool_, copy=False)
         if not valid.any():
             return None
@@ -84,7 +85,7 @@ class VisitOnFrame:
 
 @dataclass(frozen=True, eq=False)
 class VisitOnCell:
-    """One visit on the pixels of one cell: fields as of `VisitOnFrame`, shapes (side, side), (n, n), (num_nodes, 2).
+    """One visit on one cell; fields as in `VisitOnFrame`, with shapes (side, side), (n, n) and (num_nodes, 2).
 
     The image is 0 where it is not valid.
     """
@@ -100,14 +101,14 @@ class VisitOnCell:
 
 @dataclass(frozen=True)
 class Correction:
-    """What self-calibration found for a visit: the sky, scaled and moved, is what the visit shows.
+    """Flux scale and shift of a visit relative to the model, from self-calibration.
 
     Parameters
     ----------
     scale : float
-        Flux of the visit over that of the model.
+        Ratio of the visit's flux to the model's.
     dy, dx : float
-        By how much the visit's stars lie further along y and x than the model's, pixels.
+        Position of the visit's stars minus that of the model's, pixels.
     error : (float, float, float)
         Standard errors of the three.
     """
