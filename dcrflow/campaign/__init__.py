@@ -1,4 +1,4 @@
-"""Campaigns: many templates on a dask client, a limited number at a time, each written when it is finished."""
+"""Campaigns: many templates made with a dask client, a limited number at a time, each written when it is finished."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many failures in few lines: what happened, and how often."""
+"""Summarise many failures in a few lines: each cause, and how often it occurred."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 @dataclass(frozen=True)
 class Cause:
-    """What happened to some detector-visits.
+    """A cause of failure that several detector-visits share.
 
     Parameters
     ----------
     number : int
-        Of detector-visits.
+        Number of detector-visits.
     kind, message : str
-        Of the error of the first of them.
+        Class and message of the first error.
     """
 
     number: int
@@ -29,12 +29,12 @@ class Cause:
 
 
 def causes(errors: Iterable[tuple[str, str]]) -> list[Cause]:
-    """Group errors that differ in nothing but IDs and other numbers, the most frequent first.
+    """Group errors that differ only in IDs and other numbers; the most frequent comes first.
 
     Parameters
     ----------
     errors : iterable of (str, str)
-        Kind and message of each.
+        Class and message of each error.
     """
     numbers: Counter[tuple[str, str]] = Counter()
     first: dict[tuple[str, str], str] = {}

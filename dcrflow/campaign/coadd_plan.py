@@ -1,4 +1,4 @@
-"""What a build of DCR coadds has to do: its inputs read and checked, its plan, and what of it is done already."""
+"""Prepare a build of DCR coadds: read and check its inputs, plan it, and find what is already complete."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Prepared:
     Parameters
     ----------
     plan : CoaddPlan
-        Of all patches.
+        The plan of all patches.
     out : str or zarr store
         Where to write.
     add, overwrite : bool
-        Whether visits are added to what is there, or that is made again.
+        Whether to add visits to existing coadds, or to make existing coadds again.
     """
 
     plan: CoaddPlan
@@ -56,16 +56,16 @@ class Prepared:
 
     @cached_property
     def build(self) -> CoaddBuild | None:
-        """The store, if it is there."""
+        """The store; None if it does not exist."""
         return CoaddBuild.open(self.out) if is_occupied(location(self.out)) else None
 
     def begin(self) -> CoaddBuild:
-        """Create the store or open it, and write down how the band is made.
+        """Create or open the store, and record how the band is made.
 
         Raises
         ------
         CoaddStoreError
-            If the coadds that are there were made otherwise: another refraction, PSF, configuration or visits.
+            If existing coadds were made with another refraction, PSF, configuration or other visits.
         """
         self.check()
         build = self.build or CoaddBuild.create_or_open(self.out, self.plan.skymap.name)
@@ -78,7 +78,7 @@ class Prepared:
         return build
 
     def check(self) -> None:
-        """Raise `CoaddStoreError` where the coadds that are there do not go with this plan."""
+        """Raise `CoaddStoreError` if existing coadds are not compatible with this plan."""
         if self.build is None:
             if self.add:
                 raise CoaddStoreError(f"{self.out} does not exist: there is nothing to add visits to; leave out --add")
@@ -102,28 +102,28 @@ class Prepared:
             self.work(plan)
 
     def known(self, plan: PatchPlan) -> Made | None:
-        """What a patch was made of, as its coadds or else its sums say."""
+        """The inputs that a patch was made from, according to its coadds or, if there are none, its sums."""
         if self.build is None:
             return None
         place = plan.tract.tract, plan.patch.patch, self.plan.band.name
         return self.build.made(*place) or (self.build.known_by_sums(*place) if self.add else None)
 
     def work(self, plan: PatchPlan) -> tuple[PatchPlan, Made | None, str] | None:
-        """What is to be done for a patch; None if it is complete.
+        """The work that remains for a patch; None if it is complete.
 
         Returns
         -------
         plan : PatchPlan
-            With the visits that are to be read.
+            The plan, with the visits that must be read.
         before : Made or None
-            What they are added to.
+            What the existing patch was made from, if visits are added to it.
         kept : str
-            Folder of the sums that they are added to; empty for none.
+            Folder of the sums to which visits are added; empty if there are none.
 
         Raises
         ------
         CoaddStoreError
-            If the patch is there and made otherwise.
+            If the patch exists and was made in another way.
         """
         made = None if self.overwrite else self.known(plan)
         if made is None:
@@ -157,7 +157,7 @@ class Prepared:
         return replace(plan, visits=members), made, str(folder / made.sums)
 
     def rows(self, plan: PatchPlan) -> tuple[Row, ...]:
-        """Visit, detector and hash of row and file of a patch's visits."""
+        """For each visit of a patch: visit, detector, and a hash of its row and file."""
         return tuple((v.visit, v.detector, self._digest(v)) for v in plan.visits)
 
     def _digest(self, visit: DetectorVisit) -> str:
@@ -169,7 +169,7 @@ class Prepared:
 
     @staticmethod
     def token(config_hash: str, rows: Iterable[Row]) -> str:
-        """A name for a patch's inputs: equal inputs, equal name."""
+        """A name for the inputs of a patch; equal inputs have equal names."""
         return blake2b(f"{config_hash}:{sorted(rows)}".encode(), digest_size=8).hexdigest()
 
 
@@ -181,7 +181,7 @@ def prepare(
     visits: Any, out: Any, skymap: Any, config: CoaddConfig, *, add: bool = False, overwrite: bool = False,
     where: str | None = None,
 ) -> Prepared:  # fmt: skip
-    """Read and check the inputs of a build, and plan it; reads tables and PSFs, no pixels.
+    """Read and check the inputs of a build, and plan it; reads tables and PSFs but no pixels.
 
     Parameters and errors as `dcrflow.build_coadds`.
     """
@@ -218,7 +218,7 @@ def _unique(visits: Sequence[DetectorVisit]) -> list[DetectorVisit]:
 
 
 def _skymap(source: Any, visits: Sequence[DetectorVisit], there: CoaddBuild | None) -> SkyMap:
-    """The sky map: of a store that is there, around the visits, or from a file."""
+    """The sky map: from an existing store, around the visits, or from a file."""
     if isinstance(source, str) and source == "auto":
         source = {"kind": "auto"}
         tracts = there.tracts() if there is not None else {}

@@ -1,4 +1,4 @@
-"""What became of a build of DCR coadds, and whether its patches are sound."""
+"""Report the status of a build of DCR coadds, and verify its patches."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Place = tuple[int, int, str]
 
 @dataclass(frozen=True)
 class BuildStatus:
-    """What became of a build.
+    """Status of a build.
 
     Parameters
     ----------
     url : str
         The DCR-coadd store.
     complete : tuple of (tract, patch, band)
-        Patches that are there.
+        Patches that exist.
     failed : tuple of (tract, patch, band, message)
-        That failed, and are not there.
+        Patches that failed and do not exist.
     missing : tuple of (tract, patch, band)
-        That some run was asked for and that are not there, nor failed.
+        Patches that were requested in some run and that neither exist nor failed.
     left_out, suspects : tuple of LeftOut
-        Detector-visits that did not go into some patch, and those that went in and do not fit; each once.
+        Detector-visits that were left out of a patch, and those that were used but do not fit; each listed once.
     """
 
     url: str
@@ -42,13 +42,13 @@ class BuildStatus:
 
     @property
     def exit_code(self) -> int:
-        """0: all there; 1: some failed; 3: some missing; 4: all there, but detector-visits at fault were left out."""
+        """0: all complete; 1: some failed; 3: some missing; 4: all complete, faulty detector-visits left out."""
         if self.failed:
             return 1
         return 3 if self.missing else 4 if any(v.fault for v in self.left_out) else 0
 
     def as_json(self) -> dict[str, Any]:
-        """In plain values."""
+        """The status as values that JSON can hold."""
         return {
             "url": self.url,
             "complete": [list(p) for p in self.complete],
@@ -60,12 +60,12 @@ class BuildStatus:
 
 
 def build_status(out: Any) -> BuildStatus:
-    """Look at a DCR-coadd store and the journals of its runs.
+    """Read the status of a build from its DCR-coadd store and the journals of its runs.
 
     Raises
     ------
     CoaddStoreError
-        If it is none.
+        If `out` is not a DCR-coadd store.
     """
     build = CoaddBuild.open(out)
     complete: list[Place] = []
@@ -100,7 +100,7 @@ def build_status(out: Any) -> BuildStatus:
 
 
 def _left_out(values: Any) -> Iterator[LeftOut]:
-    """Of an attribute or a journal's line; what of it is damaged is passed over."""
+    """The entries in an attribute or a line of the journal; damaged entries are skipped."""
     for value in values if isinstance(values, Sequence) and not isinstance(values, str) else ():
         if isinstance(value, Sequence) and len(value) >= 3 and isinstance(value[0], int) and isinstance(value[1], int):
             yield LeftOut(value[0], value[1], str(value[2]), value[3] is not False if len(value) > 3 else True)
@@ -124,7 +124,7 @@ def _place(entry: Mapping[str, Any]) -> Place | None:
 
 
 def verify_coadds(out: Any) -> Iterator[tuple[Place, tuple[str, ...]]]:
-    """Read every patch of a DCR-coadd store again: each with what is wrong with it."""
+    """Read every patch of a DCR-coadd store; yields each patch with the problems found."""
     coadds = open_coadds(out)
     for number, tract in sorted(coadds.tracts.items()):
         for band in coadds.bands:

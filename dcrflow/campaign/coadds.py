@@ -1,4 +1,4 @@
-"""build_coadds: DCR coadds from visits, patch after patch over a dask client."""
+"""build_coadds: make DCR coadds from visits with a dask client, one task per patch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dcrflow.planning.coadds import CoaddPlan, LeftOut, PatchPlan, config_digest
 from dcrflow.steps.coadd import PatchOrder, PatchRecord
 from dcrflow.stores.coadds.builds import CoaddBuild, Made, Row
 
-_THREADS_A_PATCH = 8  # a patch in flight for so many threads of workers, and one more
+_THREADS_A_PATCH = 8  # worker threads per patch in flight; one more patch is always in flight
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class PatchFailure:
 
 @dataclass(frozen=True)
 class CoaddProgress:
-    """How far a build is; given to its progress callback."""
+    """Progress of a build, passed to its progress callback."""
 
     total: int
     skipped: int
@@ -53,28 +53,28 @@ class CoaddProgress:
 
 @dataclass(frozen=True)
 class CoaddResult:
-    """How a build ended.
+    """Result of a build.
 
     Parameters
     ----------
     url : str
         The DCR-coadd store.
     total, skipped, complete : int
-        Patches asked for, made before, made now.
+        Numbers of patches: requested, complete before this run, made in this run.
     failures : tuple of PatchFailure
         Patches that could not be made.
     left_out : tuple of LeftOut
-        Detector-visits that did not go in, each once.
+        Detector-visits that were not used, each listed once.
     suspects : tuple of LeftOut
-        Detector-visits that went in and do not fit.
+        Detector-visits that were used but do not fit.
     notes : mapping of str to tuple of str
-        What the visits of a patch cannot determine.
+        For each patch, what its visits cannot determine.
     elapsed : float
-        Seconds.
+        Run time, seconds.
     stopped : str
-        Why it ended before all was begun; empty otherwise.
+        Why the run stopped before all patches were started; empty otherwise.
     lost : int
-        Patches begun again because workers died.
+        Number of patches restarted because workers died.
     """
 
     url: str
@@ -91,7 +91,7 @@ class CoaddResult:
 
     @property
     def ok(self) -> bool:
-        """Whether every patch is made."""
+        """Whether every patch is complete."""
         return not self.failures and not self.stopped
 
 
@@ -113,44 +113,44 @@ def build_coadds(
     stop: Stop | None = None,
     **settings: Any,
 ) -> CoaddResult:
-    """Build DCR coadds from visits; what is complete and of the same inputs is not made again.
+    """Build DCR coadds from visits; patches that are complete and have the same inputs are skipped.
 
     Parameters
     ----------
     visits : anything that `read_visits` takes
-        With the column `image`. Detector-visits that cannot be used are named in the result, and left out.
+        Must have the column `image`. Detector-visits that cannot be used are left out and listed in the result.
     out : str, path or URL
         The DCR-coadd store to write.
     skymap : "auto", or anything that `read_skymap` takes
-        The tracts; "auto" is one tract around the visits, and in a store that is there, its own tracts.
+        The tracts. "auto" uses the tracts of an existing store, or else makes one tract around the visits.
     client : distributed.Client, optional
-        Whose workers do it; a local cluster for as long as it takes otherwise.
+        Client whose workers do the work; a temporary local cluster if not given.
     config : CoaddConfig, optional
-        How; defaults otherwise.
+        How to build the coadds; defaults if not given.
     add : bool
-        Add new visits to the coadds that are there; old images are not read.
+        Add new visits to existing coadds, without reading old images.
     overwrite : bool
-        Make again what is there.
+        Make existing coadds again.
     keep_sums : bool
-        Keep the sums that visits are added to later; some 60 bytes a pixel.
+        Keep the sums over visits, so that visits can be added later; about 60 bytes per pixel.
     scratch : path, optional
-        A folder that all workers see, for warped visits while a patch is made (6 bytes a pixel and visit); beside the
-        coadds otherwise.
+        A folder that all workers can access, for warped visits while a patch is made (6 bytes per pixel and visit);
+        by default it is next to the coadds.
     where : str, optional
-        Only the detector-visits for which this holds.
+        Use only the detector-visits for which this condition is true.
     retries, lost_retries : int
-        How often a task that raises, and a patch whose workers died, is tried again.
+        How often to retry a task that raises, and a patch whose workers died.
     progress : callable, optional
-        Called with a `CoaddProgress` whenever something ends.
+        Called with a `CoaddProgress` whenever a patch ends.
     stop : Stop, optional
-        Once it has a reason, no further patch is begun.
+        Once it has a reason, no further patch is started.
     **settings
-        Single keys of the config, over `config`.
+        Single keys of the configuration; they override `config`.
 
     Raises
     ------
     VisitTableError, ConfigError, CoaddStoreError, NoOverlapError
-        If nothing can be done at all.
+        If no patch can be built at all.
     """
     if settings:
         config = CoaddConfig.make((config or CoaddConfig()).model_dump(exclude_unset=True) | settings)
@@ -184,7 +184,7 @@ def _run(
 
 @contextmanager
 def _scratch(build: CoaddBuild, client: Client, given: str | Path | None) -> Iterator[Path]:
-    """The folder for what tasks leave for each other; removed at the end if it is empty by then."""
+    """The folder for files that tasks share; removed at the end if it is empty."""
     if given is not None:
         path = Path(given).absolute() / "dcrflow-warped"
     elif build.own is not None:
@@ -203,7 +203,7 @@ def _scratch(build: CoaddBuild, client: Client, given: str | Path | None) -> Ite
     try:
         yield path
     finally:
-        with suppress(OSError):  # not empty: what a run that was stopped will find again
+        with suppress(OSError):  # not empty: a later run can use the files of a stopped one
             path.rmdir()
 
 
@@ -246,7 +246,7 @@ class _Build:
         return self.prepared.plan
 
     def run(self, note: Callable[..., None]) -> None:
-        """Keep some patches in flight until there are none left, or a reason to stop."""
+        """Keep some patches in flight until none is left or there is a reason to stop."""
         self.note = note
         for left in self.plan.left_out:
             self.left_out.setdefault((left.visit, left.detector), left)
@@ -304,7 +304,7 @@ class _Build:
         return future
 
     def end(self, future: Future[Any]) -> Future[Any] | None:
-        """Write down how one patch ended; gives its new future if it is begun again."""
+        """Record how one patch ended; returns its new future if it is restarted."""
         work = self.pending.pop(future)
         tract, patch = work.order.tract.tract, work.order.patch.patch
         where: dict[str, Any] = {"tract": tract, "patch": patch, "band": self.plan.band.name}
@@ -370,7 +370,7 @@ class _Build:
 
 
 def _result(future: Future[Any]) -> PatchRecord | None:
-    """What a task gave; None if it failed, or its worker died with the result."""
+    """The result of a task; None if it failed, or if the result was lost with its worker."""
     if future.status != "finished":
         return None
     try:

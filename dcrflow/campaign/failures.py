@@ -1,4 +1,4 @@
-"""Causes of failures: the code and its inputs, or the machines."""
+"""Distinguish failures of the code or its inputs from failures of workers and machines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class VisitFailure:
         return cls(type(error).__name__, shortened(redacted_text(" ".join(" | ".join(words).split()))))
 
     def as_attribute(self) -> dict[str, str]:
-        """As the template store keeps it."""
+        """The failure as an attribute of the template store."""
         return {"type": self.kind, "message": self.message}
 
 

@@ -1,4 +1,4 @@
-"""What is there already of a detector-visit, and why it must be made again all the same."""
+"""Find the existing template of a detector-visit, and decide whether it must be made again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dcrflow.stores.coadds.source import CoaddSource
 from dcrflow.stores.templates.records import TemplateRecord
 from dcrflow.stores.templates.store import TemplateStore
 
-#: Why a detector-visit is made again although the store has something of it.
+#: Reasons to make a detector-visit again although the store has an entry for it.
 OVERWRITE, RETRY = "asked for with --overwrite", "failed before"
 CONFIG, INPUTS, CONTENTS = "another configuration", "other coadds", "the coadds have changed"
 UNKNOWN, FILES = "what the coadds contained was not written down", "files of the template are damaged"
@@ -26,13 +26,13 @@ class Lookup:
     Parameters
     ----------
     store : TemplateStore
-        Where.
+        The store.
     coadds : CoaddSource
-        That templates are made from now.
+        The coadds from which templates are made in this run.
     config : TemplateConfig
-        How they are made now.
+        The configuration of this run.
     overwrite, retry_failed : bool
-        Whether what is complete, or failed, is made again.
+        Whether to make complete, or failed, templates again.
     """
 
     store: TemplateStore
@@ -42,7 +42,7 @@ class Lookup:
     retry_failed: bool = False
 
     def of(self, visit: DetectorVisit) -> tuple[TemplateRecord | None, str]:
-        """What the store has, and the reason to make it again; an empty one if there is none, or nothing is there."""
+        """The entry in the store, if any, and the reason to make it again; empty if there is no reason or no entry."""
         found = self.store.status(visit.visit, visit.detector)
         if found is None:
             return None, ""
@@ -65,10 +65,10 @@ class Lookup:
         return self._changed(visit, found)
 
     def _changed(self, visit: DetectorVisit, found: TemplateRecord) -> str:
-        """Whether the coadds contain something else by now.
+        """The reason to make a template again if its coadds have changed since; empty if they have not.
 
-        Of a template without gaps the patches are looked at that it was made from. Where there are gaps, or no overlap,
-        patches may have been added: it is planned.
+        For a template without gaps, only the patches that it was made from are checked. If there are gaps, or no
+        overlap, patches may have been added, so the template is planned again.
         """
         whole = found.status == "complete" and found.coverage == 1
         try:
@@ -78,7 +78,7 @@ class Lookup:
                 now = plan_template(self.coadds, visit, self.config).inputs_digest
         except NoOverlapError:
             return "" if found.status == "no-overlap" else CONTENTS
-        except DcrflowError:  # to be said by who makes it
+        except DcrflowError:  # making the template will report it
             return CONTENTS
         if found.status == "no-overlap":
             return CONTENTS

@@ -13,7 +13,7 @@ class Failure:
     Parameters
     ----------
     visit, detector : int
-        The data ID; -1 where the table's row was unreadable.
+        The data ID; -1 if the table's row could not be read.
     kind : str
         Name of the error's class.
     message : str
@@ -39,11 +39,11 @@ class Progress:
     elapsed : float
         Seconds.
     lost : int
-        Templates begun again because their workers died.
+        Number of templates restarted because their workers died.
     workers : int
-        Workers of the cluster, at most a second ago.
+        Number of workers of the cluster, at most a second ago.
     damaged : int
-        Complete templates, of this run or done before, that lack what is damaged in the coadds.
+        Number of complete templates, from this run or earlier, that lack data because chunks of the coadds are damaged.
     """
 
     total: int
@@ -69,15 +69,15 @@ class CampaignResult:
     elapsed : float
         Seconds.
     stopped : str
-        Why it stopped before all were begun; empty if it did not stop.
+        Why the run stopped before all templates were started; empty if it did not stop.
     lost : int
-        Templates begun again because their workers died.
+        Number of templates restarted because their workers died.
     damaged : int
-        Complete templates, of this run or done before, that lack what is damaged in the coadds.
+        Number of complete templates, from this run or earlier, that lack data because chunks of the coadds are damaged.
     damage : mapping of str to int
-        What is damaged, a line for each chunk, and how many of these templates lack it.
+        A description of each damaged chunk, and how many of these templates lack it.
     again : mapping of str to int
-        How many were made again although something was there, by the reason.
+        Number of templates that were made again, by reason.
     """
 
     total: int

@@ -1,4 +1,4 @@
-"""run_campaign: the graphs of many detector-visits over a dask client."""
+"""run_campaign: make the templates of many detector-visits with a dask client."""
 
 from __future__ import annotations
 
@@ -60,35 +60,35 @@ def run_campaign(
     out : TemplateStore, or anything that `TemplateStore.create_or_open` takes
         Where to write. Several campaigns may write to one store at the same time.
     config : TemplateConfig, optional
-        How; defaults otherwise.
+        How to make templates; defaults if not given.
     client : distributed.Client, optional
-        Whose workers do it; dask's current client otherwise, the one that was opened last.
+        Client whose workers do the work; by default dask's current client, the one that was opened last.
     window : int, optional
-        Templates in flight at once; 3 a worker thread otherwise.
+        Number of templates in flight at once; by default 3 per worker thread.
     overwrite : bool
-        Make again what is complete.
+        Make complete templates again.
     retry_failed : bool
-        Make again what failed in an earlier run.
+        Retry templates that failed in an earlier run.
     retries : int
-        How often a task that raises is tried again before its template counts as failed.
+        How often to retry a task that raises before its template counts as failed.
     lost_retries : int
-        How often a template whose workers died is begun again before it counts as failed.
+        How often to restart a template whose workers died before it counts as failed.
     progress : callable, optional
-        Called with a `Progress` whenever something ends.
+        Called with a `Progress` whenever a template ends.
     stop : Stop, optional
-        Once it has a reason, nothing more is begun; what is in flight is finished.
+        Once it has a reason, no further template is started; those in flight are finished.
     report : Path, optional
         Where to write dask's performance report.
 
     Returns
     -------
     CampaignResult
-        A detector-visit that fails is written down, with the error, and does not stop the others.
+        A detector-visit that fails is recorded with its error and does not stop the others.
 
     Raises
     ------
     CoaddStoreError, TemplateStoreError, ConfigError
-        If nothing can be done at all: an unusable store, a band that the coadds do not have.
+        If no template can be made at all: an unusable store, or a band that the coadds do not have.
     ClusterError
         If no client is given and none is open.
 
@@ -343,7 +343,7 @@ class _Campaign:
 
 
 def _result(future: Future[Any]) -> TemplateRecord | None:
-    """What a task gave; None if it failed, or its worker died with the result and those that made it again."""
+    """The result of a task; None if it failed, or if the result was lost repeatedly with its workers."""
     if future.status != "finished":
         return None
     try:

@@ -55,9 +55,9 @@ class CampaignStatus:
     url : str
         The template store.
     records : tuple of TemplateRecord
-        All that has a status.
+        Records of all detector-visits that have a status.
     missing : tuple of (int, int)
-        Visit and detector of what was asked for and has none.
+        Visit and detector of those that were requested and have none.
     """
 
     url: str
@@ -70,7 +70,7 @@ class CampaignStatus:
 
     @property
     def damaged(self) -> int:
-        """How many are complete but for what is damaged in the coadds."""
+        """Number of complete templates that lack data because the coadds are damaged."""
         return sum(bool(r.damage) for r in self.records)
 
     @property
@@ -89,8 +89,8 @@ def campaign_status(out: TemplateStore | Any, scan: bool = False) -> CampaignSta
     out : TemplateStore, or anything that `TemplateStore.open` takes
         The store.
     scan : bool
-        Look at every template instead of reading the journals of the runs. Without, only those are looked up that were
-        asked for and whose end is in no journal: finished after their run had died, or missing.
+        Look up every template instead of reading the journals of the runs. If False, only requested templates that no
+        journal reports as ended are looked up: they are missing, or were finished after their run had died.
 
     Raises
     ------

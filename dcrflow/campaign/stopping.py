@@ -1,4 +1,4 @@
-"""When a campaign stops beginning templates: on request, or before its walltime ends."""
+"""Stop a campaign from starting more templates: on request, or before its walltime ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _FIRST = 60.0  # seconds; assumed for a first template, compilation included
 
 
 class Deadline:
-    """A walltime: no template is begun that would not be finished in time.
+    """A walltime; templates that might not be finished in time are not started.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Deadline:
 
 
 class Stop:
-    """Asks a campaign to begin no more templates and to finish those in flight; any thread may set it.
+    """Asks a campaign to start no more templates and to finish those in flight; any thread may set it.
 
     Parameters
     ----------

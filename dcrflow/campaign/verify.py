@@ -25,14 +25,14 @@ ATTRIBUTES = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found of one template.
+    """Result of the verification of one template.
 
     Parameters
     ----------
     visit, detector : int
         The data ID.
     problems : tuple of str
-        In words; empty if it is sound.
+        Descriptions of the problems; empty if there are none.
     """
 
     visit: int
@@ -41,17 +41,17 @@ class Verdict:
 
 
 def verify(store: TemplateStore | Any) -> Iterator[Verdict]:
-    """Read every complete template again, pixel by pixel, and say what is wrong with it.
+    """Read all pixels of every complete template and report problems.
 
     Parameters
     ----------
     store : TemplateStore, or anything that `TemplateStore.open` takes
-        Nothing is changed in it.
+        The store; it is not changed.
 
     Yields
     ------
     Verdict
-        Of one template after the other; one that cannot be read is a verdict too.
+        One per template; a template that cannot be read also gets one.
 
     Raises
     ------
