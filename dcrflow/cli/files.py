@@ -31,8 +31,8 @@ def ingest(
 ) -> None:
     """Copy LSST's DCR coadds into a DCR-coadd store: pixels, mask planes, PSF and WCS as they are."""
     from dcrflow.lsst.fits_coadds import open_fits_coadds
-    from dcrflow.lsst.handles import Subfilters
     from dcrflow.lsst.ingest import ingest as copy
+    from dcrflow.lsst.subfilter_coadd import Subfilters
     from dcrflow.lsst.subfilters import subfilters_of_band
 
     if (effective_wavelength is None) != (bandwidth is None):

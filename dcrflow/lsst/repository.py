@@ -24,7 +24,7 @@ from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.convert import lsst_box, masked_image, projection_of
-from dcrflow.lsst.handles import Subfilters
+from dcrflow.lsst.subfilter_coadd import Subfilters
 from dcrflow.lsst.subfilters import register_subfilters, subfilters_to_metadata
 from dcrflow.model.visit import DetectorVisit
 from dcrflow.stores.coadds.store import DcrCoadds, open_coadds

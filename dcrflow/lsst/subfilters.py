@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from dcrflow.base.errors import ConfigError
-from dcrflow.lsst.handles import SubfilterCoadd, Subfilters
+from dcrflow.lsst.subfilter_coadd import SubfilterCoadd, Subfilters
 from dcrflow.physics.bands import BANDS
 
 _KEY = "dcrflow subfilters"  # of the metadata of a coadd that dcrflow wrote
