@@ -91,6 +91,11 @@ def recorded(visit: int, detector: int, attributes: Mapping[str, Any]) -> Templa
     return record
 
 
+def label_of(attributes: Mapping[Any, Any]) -> str:
+    """The data ID among some attributes, in words."""
+    return f"visit {attributes.get('visit', '?')} detector {attributes.get('detector', '?')}"
+
+
 def data_id(entry: Mapping[str, Any]) -> tuple[int, int] | None:
     """Visit and detector of a journal's line; None if it is damaged."""
     try:

@@ -7,37 +7,33 @@ crash anywhere in between. Writers of the same template take turns (`dcrflow.sto
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import batched, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 import zarr
 
 from dcrflow.base.errors import TemplateStoreError
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
-from dcrflow.geometry.box import Box
-from dcrflow.geometry.skymap import sketched
-from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.stores.journal import Journal, entries
 from dcrflow.stores.locks import Held, locked
 from dcrflow.stores.templates import failures
-from dcrflow.stores.templates.encoding import EncodedTemplate, digest, digest_of_words, encoded_status
+from dcrflow.stores.templates.damage import damaged_variables
+from dcrflow.stores.templates.encoding import EncodedTemplate, encoded_status
+from dcrflow.stores.templates.listing import all_entries, entries_of
 from dcrflow.stores.templates.places import create_directory, place_for, restore
 from dcrflow.stores.templates.reading import is_intact, open_template
-from dcrflow.stores.templates.records import STATUSES, data_id, last_records, record_of, recorded
+from dcrflow.stores.templates.records import STATUSES, data_id, label_of, last_records, record_of, recorded
 from dcrflow.stores.templates.records import TemplateRecord as TemplateRecord
+from dcrflow.stores.templates.sketch import sketch
 from dcrflow.stores.templates.temporary_files import remove_leftovers
 from dcrflow.stores.zarr.access import (
     group_attributes,
     is_occupied,
     is_path,
-    list_names,
     location,
     open_root,
     refuse_zip,
@@ -47,7 +43,6 @@ from dcrflow.stores.zarr.access import (
 )
 from dcrflow.stores.zarr.remote import dependable
 from dcrflow.view import accessor as accessor  # what is read has `template.dcrflow`
-from dcrflow.view.cards import Shape, card
 
 KIND, VERSION = "templates", 1
 
@@ -142,14 +137,7 @@ class TemplateStore:
         return f"<TemplateStore {self.url}>"
 
     def _repr_html_(self) -> str:
-        entries = list(islice(self.entries(), _SKETCHED))
-        counts = Counter(str(e["status"]) for e in entries)
-        first = f" among the first {_SKETCHED}" if len(entries) == _SKETCHED else ""
-        rows = {
-            "asked for": f"{len(self.requested())} detector-visits",
-            "status": ", ".join(f"{n} {status}" for status, n in sorted(counts.items())) + first,
-        }
-        return card(f"templates {self.url}", rows, (s for e in entries if (s := _shape(e)) is not None))
+        return sketch(self.url, len(self.requested()), self.entries())
 
     @property
     def url(self) -> str:
@@ -169,7 +157,7 @@ class TemplateStore:
         TemplateStoreError
             If the dataset lacks what makes a template, or the store cannot be written.
         """
-        where = f"{self.url}: cannot write the template of {_label(template.attrs)}"
+        where = f"{self.url}: cannot write the template of {label_of(template.attrs)}"
         lacking = [n for n in ("visit", "detector") if n not in template.attrs]
         lacking += [n for n in ("image", "variance", "mask", "x", "y") if n not in template.variables]
         if lacking:
@@ -250,7 +238,7 @@ class TemplateStore:
                 return recorded(visit, detector, attributes)
         except OSError as error:
             raise TemplateStoreError(
-                f"{self.url}: cannot write the status of {_label(attributes)}: {words_of(error)}{remedy(error)}"
+                f"{self.url}: cannot write the status of {label_of(attributes)}: {words_of(error)}{remedy(error)}"
             ) from error
 
     @contextmanager
@@ -335,17 +323,11 @@ class TemplateStore:
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """The attributes of all detector-visits that have a status, in the order of `records`, and as cheaply."""
-        visits = _numbers(list_names(self._root, [""])[0])
-        for some in batched(visits, _BATCH):
-            found = list_names(self._root, map(str, some))
-            yield from self.entries_of((v, d) for v, names in zip(some, found, strict=True) for d in _numbers(names))
+        yield from all_entries(self._root)
 
     def entries_of(self, data_ids: Iterable[tuple[int, int]]) -> Iterator[dict[str, Any]]:
         """The same of some (visit, detector) only."""
-        for few in batched(data_ids, _BATCH):
-            for (v, d), attributes in zip(few, group_attributes(self._root, _paths(few)), strict=True):
-                if attributes is not None and attributes.get("status") in STATUSES:
-                    yield {**attributes, "visit": v, "detector": d}
+        yield from entries_of(self._root, data_ids)
 
     def read(self, visit: int, detector: int) -> xr.Dataset:
         """Open a template, lazily.
@@ -380,48 +362,7 @@ class TemplateStore:
     def _damaged(self, visit: int, detector: int, raised: tuple[type[Exception], ...]) -> tuple[str, ...]:
         """The same; some errors are raised, where others make a damaged variable."""
         digests = self.read(visit, detector).attrs.get("crc32", {})
-        found = tuple(n for n, written in digests.items() if self._digest_of(visit, detector, n, raised) != written)
-        group = self._root[f"{visit}/{detector}"]
-        assert isinstance(group, zarr.Group)  # or it could not be read
-        about = group.attrs.asdict()
-        said = {name: array.attrs.asdict() for name, array in group.members()}
-        written = about.get("attributes_crc32")
-        return found if written in (None, digest_of_words(about, said)) else (*found, "attributes")
-
-    def _digest_of(self, visit: int, detector: int, name: str, raised: tuple[type[Exception], ...]) -> int | None:
-        """The digest of what is in the store; None if it cannot be read."""
-        try:
-            array = self._root[f"{visit}/{detector}/{name}"]
-            return digest(np.asarray(array[...])) if isinstance(array, zarr.Array) else None
-        except raised:
-            raise
-        except Exception:
-            return None
-
-
-_SKETCHED = 500  # detector-visits that a sketch shows
-_BATCH = 1024  # groups looked up at a time
-
-
-def _shape(entry: Mapping[str, Any]) -> Shape | None:
-    """A template's detector on the sky; None where its attributes do not tell."""
-    try:
-        wcs = SkyWcs.from_header(dict(entry["wcs"]))
-        return sketched("complete", wcs, Box(*entry["bbox"]), _label(entry))
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def _paths(pairs: Iterable[tuple[int, int]]) -> list[str]:
-    return [f"{visit}/{detector}" for visit, detector in pairs]
-
-
-def _numbers(names: Iterable[str]) -> list[int]:
-    return sorted(int(n) for n in names if n.isdecimal())
-
-
-def _label(attributes: Mapping[Any, Any]) -> str:
-    return f"visit {attributes.get('visit', '?')} detector {attributes.get('detector', '?')}"
+        return damaged_variables(self._root, f"{visit}/{detector}", digests, raised)
 
 
 def _of_entry(entry: Mapping[str, Any]) -> TemplateRecord:

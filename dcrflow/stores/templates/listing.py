@@ -1,0 +1,35 @@
+"""The detector-visits of a template store: the attributes of their groups, many read at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import batched
+from typing import Any
+
+import zarr
+
+from dcrflow.stores.templates.records import STATUSES
+from dcrflow.stores.zarr.access import group_attributes, list_names
+
+_BATCH = 1024  # groups looked up at a time
+
+
+def all_entries(root: zarr.Group) -> Iterator[dict[str, Any]]:
+    """The attributes of all detector-visits that have a status, by visit and detector; one metadata read each."""
+    visits = _numbers(list_names(root, [""])[0])
+    for some in batched(visits, _BATCH):
+        found = list_names(root, map(str, some))
+        yield from entries_of(root, ((v, d) for v, names in zip(some, found, strict=True) for d in _numbers(names)))
+
+
+def entries_of(root: zarr.Group, data_ids: Iterable[tuple[int, int]]) -> Iterator[dict[str, Any]]:
+    """The attributes of those of some (visit, detector) that have a status, in their order; one metadata read each."""
+    for few in batched(data_ids, _BATCH):
+        paths = [f"{visit}/{detector}" for visit, detector in few]
+        for (v, d), attributes in zip(few, group_attributes(root, paths), strict=True):
+            if attributes is not None and attributes.get("status") in STATUSES:
+                yield {**attributes, "visit": v, "detector": d}
+
+
+def _numbers(names: Iterable[str]) -> list[int]:
+    return sorted(int(n) for n in names if n.isdecimal())
