@@ -93,7 +93,7 @@ class Run:
     seen: list[tuple[float, int, dict[str, float]]] = field(default_factory=list)  # seconds, done, MiB by process
     kills: int = 0
     errors: int = 0
-    lost: int = 0
+    worker_losses: int = 0
     done: int = 0
     done_at_kill: int = 0
 
@@ -174,10 +174,10 @@ def run(
         killer = threading.Thread(target=kill, daemon=True)
         if kill_every:
             killer.start()
-        result = run_campaign(store, rows, out, config, client=client, retries=5, lost_retries=20, progress=look)
+        result = run_campaign(store, rows, out, config, client=client, retries=5, worker_retries=20, progress=look)
         over.set()
     assert result.ok, result.failures[:3]
-    found.errors, found.lost = log.stat().st_size, result.lost
+    found.errors, found.worker_losses = log.stat().st_size, result.worker_losses
     return found
 
 
@@ -241,7 +241,7 @@ def main() -> int:
     hostile = runs["hostile"]
     print(
         f"\n{hostile.kills} workers killed, {hostile.errors} reads and writes failed, "
-        f"{hostile.lost} templates begun again"
+        f"{hostile.worker_losses} times a template lost its workers"
     )
     print("\n".join(wrong) or "the outputs are the same, byte for byte; verify finds nothing wrong; memory is flat")
     return bool(wrong)

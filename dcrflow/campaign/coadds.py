@@ -47,7 +47,7 @@ class CoaddProgress:
     running: int
     complete: int
     failed: int
-    lost: int
+    worker_losses: int
     elapsed: float
 
 
@@ -73,8 +73,8 @@ class CoaddResult:
         Run time, seconds.
     stopped : str
         Why the run stopped before all patches were started; empty otherwise.
-    lost : int
-        Number of patches restarted because workers died.
+    worker_losses : int
+        How often the workers of a patch died; it is then restarted, at most `worker_retries` times.
     """
 
     url: str
@@ -87,7 +87,7 @@ class CoaddResult:
     notes: Mapping[str, tuple[str, ...]]
     elapsed: float
     stopped: str = ""
-    lost: int = 0
+    worker_losses: int = 0
 
     @property
     def ok(self) -> bool:
@@ -108,7 +108,7 @@ def build_coadds(
     scratch: str | Path | None = None,
     where: str | None = None,
     retries: int = 2,
-    lost_retries: int = 3,
+    worker_retries: int = 3,
     progress: Callable[[CoaddProgress], None] | None = None,
     stop: Stop | None = None,
     **settings: Any,
@@ -138,7 +138,7 @@ def build_coadds(
         by default it is next to the coadds.
     where : str, optional
         Use only the detector-visits for which this condition is true.
-    retries, lost_retries : int
+    retries, worker_retries : int
         How often to retry a task that raises, and a patch whose workers died.
     progress : callable, optional
         Called with a `CoaddProgress` whenever a patch ends.
@@ -159,18 +159,18 @@ def build_coadds(
         from dcrflow.cluster import connect
 
         with connect("local") as local:
-            return _run(prepared, local, keep_sums, scratch, retries, lost_retries, progress, stop)
-    return _run(prepared, client, keep_sums, scratch, retries, lost_retries, progress, stop)
+            return _run(prepared, local, keep_sums, scratch, retries, worker_retries, progress, stop)
+    return _run(prepared, client, keep_sums, scratch, retries, worker_retries, progress, stop)
 
 
 def _run(
-    prepared: Prepared, client: Client, keep_sums: bool, scratch: str | Path | None, retries: int, lost_retries: int,
+    prepared: Prepared, client: Client, keep_sums: bool, scratch: str | Path | None, retries: int, worker_retries: int,
     progress: Callable[[CoaddProgress], None] | None, stop: Stop | None,
 ) -> CoaddResult:  # fmt: skip
     build = prepared.begin()
     with _scratch(build, client, scratch) as folder:
         run = _Build(
-            prepared, build, client, folder, keep_sums and build.own is not None, retries, lost_retries,
+            prepared, build, client, folder, keep_sums and build.own is not None, retries, worker_retries,
             progress or (lambda _: None), stop or Stop(),
         )  # fmt: skip
         with build.journal() as journal:
@@ -215,7 +215,7 @@ class _InFlight:
     order: PatchOrder
     rows: tuple[Row, ...]
     before: tuple[Row, ...]
-    lost: int = 0
+    worker_losses: int = 0
 
 
 @dataclass
@@ -228,12 +228,12 @@ class _Build:
     folder: Path
     keep_sums: bool
     retries: int
-    lost_retries: int
-    report: Callable[[CoaddProgress], None]
+    worker_retries: int
+    on_progress: Callable[[CoaddProgress], None]
     stop: Stop
     began: float = field(default_factory=time.monotonic)
     done: Counter[str] = field(default_factory=Counter)
-    lost: int = 0
+    worker_losses: int = 0
     stopped: str = ""
     failures: list[PatchFailure] = field(default_factory=list)
     left_out: dict[tuple[int, int], LeftOut] = field(default_factory=dict)
@@ -317,10 +317,10 @@ class _Build:
             return None
         trouble = machine_trouble(self.client, future)
         if trouble is not None:
-            work.lost += 1
-            self.lost += 1
+            work.worker_losses += 1
+            self.worker_losses += 1
             self.note("lost", **where, **trouble.as_attribute())
-            if work.lost <= self.lost_retries:
+            if work.worker_losses <= self.worker_retries:
                 future.release()
                 return self.submit(work)
         failure = trouble or VisitFailure.of(future.exception() or RuntimeError("it was lost"))
@@ -341,14 +341,14 @@ class _Build:
         shutil.rmtree(order.folder, ignore_errors=True)
 
     def tell(self) -> None:
-        self.report(
+        self.on_progress(
             CoaddProgress(
                 len(self.plan.patches),
                 self.done["skipped"],
                 len(self.pending),
                 self.done["complete"],
                 len(self.failures),
-                self.lost,
+                self.worker_losses,
                 time.monotonic() - self.began,
             )
         )
@@ -365,7 +365,7 @@ class _Build:
             notes={p.label: p.notes for p in self.plan.patches if p.notes},
             elapsed=time.monotonic() - self.began,
             stopped=self.stopped,
-            lost=self.lost,
+            worker_losses=self.worker_losses,
         )
 
 

@@ -38,8 +38,8 @@ class Progress:
         Numbers of detector-visits that ended in this run, by status.
     elapsed : float
         Seconds.
-    lost : int
-        Number of templates restarted because their workers died.
+    worker_losses : int
+        How often the workers of a template died; it is then restarted, at most `worker_retries` times.
     workers : int
         Number of workers of the cluster, at most a second ago.
     damaged : int
@@ -51,7 +51,7 @@ class Progress:
     running: int
     done: Mapping[str, int]
     elapsed: float
-    lost: int
+    worker_losses: int
     workers: int
     damaged: int = 0
 
@@ -70,8 +70,8 @@ class CampaignResult:
         Seconds.
     stopped : str
         Why the run stopped before all templates were started; empty if it did not stop.
-    lost : int
-        Number of templates restarted because their workers died.
+    worker_losses : int
+        How often the workers of a template died; it is then restarted, at most `worker_retries` times.
     damaged : int
         Number of complete templates, from this run or earlier, that lack data because chunks of the coadds are damaged.
     damage : mapping of str to int
@@ -87,7 +87,7 @@ class CampaignResult:
     failures: tuple[Failure, ...]
     elapsed: float
     stopped: str = ""
-    lost: int = 0
+    worker_losses: int = 0
     damaged: int = 0
     damage: Mapping[str, int] = field(default_factory=dict)
     again: Mapping[str, int] = field(default_factory=dict)

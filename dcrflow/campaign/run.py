@@ -44,7 +44,7 @@ def run_campaign(
     overwrite: bool = False,
     retry_failed: bool = False,
     retries: int = 2,
-    lost_retries: int = 3,
+    worker_retries: int = 3,
     progress: Callable[[Progress], None] | None = None,
     stop: Stop | None = None,
     report: Path | None = None,
@@ -71,7 +71,7 @@ def run_campaign(
         Retry templates that failed in an earlier run.
     retries : int
         How often to retry a task that raises before its template counts as failed.
-    lost_retries : int
+    worker_retries : int
         How often to restart a template whose workers died before it counts as failed.
     progress : callable, optional
         Called with a `Progress` whenever a template ends.
@@ -115,7 +115,7 @@ def run_campaign(
             inputs=coadds.url,
         )  # fmt: skip
         campaign = _Campaign(
-            coadds, store, config, client, journal, reports, retries, lost_retries, len(rows),
+            coadds, store, config, client, journal, reports, retries, worker_retries, len(rows),
             progress or (lambda _: None), stop or Stop(),
         )  # fmt: skip
         campaign.run(campaign.to_do(rows, overwrite, retry_failed), window)
@@ -146,7 +146,7 @@ class _InFlight:
     visit: DetectorVisit
     plan: TemplatePlan
     since: float
-    lost: int = 0
+    worker_losses: int = 0
 
 
 @dataclass
@@ -160,13 +160,13 @@ class _Campaign:
     journal: Journal
     reports: PerformanceReports
     retries: int
-    lost_retries: int
+    worker_retries: int
     total: int
-    report: Callable[[Progress], None]
+    on_progress: Callable[[Progress], None]
     stop: Stop
     began: float = field(default_factory=time.monotonic)
     skipped: int = 0
-    lost: int = 0
+    worker_losses: int = 0
     stopped: str = ""
     done: Counter[str] = field(default_factory=Counter)
     damaged: int = 0
@@ -269,11 +269,11 @@ class _Campaign:
         if trouble is None:
             self.fail(template.visit, VisitFailure.of(future.exception()))
             return None
-        template.lost += 1
-        self.lost += 1
+        template.worker_losses += 1
+        self.worker_losses += 1
         self.journal.add("lost", visit=template.visit.visit, detector=template.visit.detector, **trouble.as_attribute())
-        if template.lost > self.lost_retries:
-            message = f"{trouble.message} (begun {template.lost} times)"
+        if template.worker_losses > self.worker_retries:
+            message = f"{trouble.message} (begun {template.worker_losses} times)"
             self.fail(template.visit, VisitFailure(trouble.kind, message))
             return None
         future.release()
@@ -322,8 +322,10 @@ class _Campaign:
     def tell(self) -> None:
         elapsed = time.monotonic() - self.began
         running, workers = len(self.pending), len(self.threads())
-        self.report(
-            Progress(self.total, self.skipped, running, dict(self.done), elapsed, self.lost, workers, self.damaged)
+        self.on_progress(
+            Progress(
+                self.total, self.skipped, running, dict(self.done), elapsed, self.worker_losses, workers, self.damaged
+            )
         )
 
     def result(self) -> CampaignResult:
@@ -335,7 +337,7 @@ class _Campaign:
             failures=tuple(self.failures),
             elapsed=time.monotonic() - self.began,
             stopped=self.stopped,
-            lost=self.lost,
+            worker_losses=self.worker_losses,
             damaged=self.damaged,
             damage=dict(self.damage),
             again=dict(self.again),

@@ -156,8 +156,8 @@ class CampaignDisplay:
         parts.append(f"[red]{state.done['failed']} failed[/]" if state.done.get("failed") else "0 failed")
         if state.damaged:
             parts.append(f"[yellow]{state.damaged} damaged[/]")
-        if state.lost:
-            parts.append(f"[yellow]{state.lost} lost[/]")
+        if state.worker_losses:
+            parts.append(f"[yellow]{state.worker_losses} lost[/]")
         parts.append(f"{rate:.0f}/min" if state.workers else "[yellow]waiting for workers[/]")
         self._progress.update(self._task, total=state.total, completed=ended + state.skipped, detail=" ".join(parts))
 
@@ -178,8 +178,8 @@ def result(ended: campaign.CampaignResult, url: str) -> None:
         parts.append(f"[yellow]{ended.no_overlap} without overlap[/]")
     if ended.failures:
         parts.append(f"[red]{len(ended.failures)} failed[/]")
-    if ended.lost:
-        parts.append(f"[yellow]{ended.lost} begun again after their workers died[/]")
+    if ended.worker_losses:
+        parts.append(f"[yellow]{ended.worker_losses} begun again after their workers died[/]")
     output.print(
         f"{', '.join(parts)} of {ended.total} detector-visits in {ended.elapsed:.1f} s: {said(url)}", soft_wrap=True
     )

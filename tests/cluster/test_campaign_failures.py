@@ -55,16 +55,16 @@ def test_what_killed_the_workers_is_named(
     with dcrflow.connect("local", workers=2, memory="700MiB", dashboard=0) as client:
         client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
         rows = [visit(visit=v) for v in (1, 2, 3)]
-        result = run_campaign(on_disk, rows, tmp_path / "out.zarr", client=client, lost_retries=1, window=1)
+        result = run_campaign(on_disk, rows, tmp_path / "out.zarr", client=client, worker_retries=1, window=1)
     assert result.complete == 2
-    assert result.lost == 2
+    assert result.worker_losses == 2
     (failure,) = result.failures
     assert (failure.visit, failure.kind) == (2, kind)
     assert "(begun 2 times)" in failure.message
     assert "KilledWorker" not in failure.message
     (journal,) = (tmp_path / "out.zarr" / ".dcrflow").glob("*.jsonl")
     events = [json.loads(line)["event"] for line in journal.read_text().splitlines()]
-    assert events.count("lost") == result.lost
+    assert events.count("lost") == result.worker_losses
     assert sorted(set(events)) == ["ended", "finished", "lost", "requested"]
 
 
