@@ -1,7 +1,7 @@
-"""The front door for Rubin users: the pipeline task, the Butler, LSST's files, quantum graphs on dask.
+"""Interfaces for Rubin users: the pipeline task, the Butler, LSST's files, and quantum graphs on dask.
 
-Wants the extra ``lsst``, but for `dcrflow.lsst.fits_coadds` and `dcrflow.lsst.fits_templates`, which read and write
-LSST's FITS files with astropy alone. Nothing outside this package imports LSST's.
+This package needs the extra ``lsst``, except for `dcrflow.lsst.fits_coadds` and `dcrflow.lsst.fits_templates`, which
+read and write LSST's FITS files with astropy only. Nothing outside this package imports LSST packages.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A template as an `lsst.afw.image.ExposureF`; wants the LSST stack.
+"""A template as an `lsst.afw.image.ExposureF`; needs the LSST stack.
 
 Nothing here has been run with the real stack, which is not on PyPI: see ``docs/rubin.md`` for what was checked how.
 """
@@ -26,13 +26,13 @@ def exposure_of_template(plan: TemplatePlan, template: xr.Dataset, wcs: Any, coa
     Parameters
     ----------
     plan : TemplatePlan
-        What was made.
+        The plan of the template.
     template : xarray.Dataset
         Its pixels, in memory.
     wcs : lsst.afw.geom.SkyWcs
-        Of the detector.
+        WCS of the detector.
     coadds : HandleCoadds
-        Whose PSFs it has.
+        The coadds, which give the PSFs.
     config : GetDcrTemplateConfig
         Gives ``coaddPsf``.
     """
@@ -43,7 +43,7 @@ def exposure_of_template(plan: TemplatePlan, template: xr.Dataset, wcs: Any, coa
     exposure.image.array[:, :], exposure.variance.array[:, :] = template["image"].values, template["variance"].values
     mask = template["mask"].values
     for plane, bit in planes_from_attributes(template["mask"].attrs).items():
-        here = np.int32(exposure.mask.addMaskPlane(plane))  # its bit is afw's to say, and stays if it is there
+        here = np.int32(exposure.mask.addMaskPlane(plane))  # afw chooses the bit, or keeps that of an existing plane
         exposure.mask.array[:, :] |= ((mask >> np.int32(bit)) & np.int32(1)) << here
     exposure.setWcs(wcs)
     exposure.setPhotoCalib(PhotoCalib(1.0))
@@ -71,7 +71,7 @@ def _records(plan: TemplatePlan, coadds: HandleCoadds) -> list[CoaddRecord]:
 
 
 def _psf(plan: TemplatePlan, template: xr.Dataset, wcs: Any, records: list[CoaddRecord], config: Any) -> Any:
-    """A CoaddPsf of the coadds' own PSFs; where those are not afw's, the one kernel of the template's middle."""
+    """A CoaddPsf made from the coadds' PSFs; if these are not afw PSFs, the kernel at the template's centre."""
     if "psf" not in template:
         return None
     x, y = template.dcrflow.middle

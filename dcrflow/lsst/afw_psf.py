@@ -1,4 +1,4 @@
-"""PSFs for afw: a `CoaddPsf`, which knows which coadd covers which pixels; wants the LSST stack.
+"""PSFs for afw: a `CoaddPsf`, which knows which coadd covers which pixels; needs the LSST stack.
 
 Nothing here has been run with the real stack, which is not on PyPI: see ``docs/rubin.md`` for what was checked how.
 """
@@ -26,7 +26,7 @@ class CoaddRecord(NamedTuple):
     bbox : Box
         Its pixels.
     wcs : lsst.afw.geom.SkyWcs
-        Of its pixels; None: those of the image that the PSF is for.
+        Its WCS; None if its pixels are those of the image that the PSF is for.
     psf : lsst.afw.detection.Psf
         Its PSF.
     photo_calib : lsst.afw.image.PhotoCalib, optional
@@ -42,7 +42,7 @@ class CoaddRecord(NamedTuple):
 
 
 def catalog_of(records: list[CoaddRecord]) -> tuple[Any, Any]:
-    """An `lsst.afw.table.ExposureCatalog` of coadds, with the columns that CoaddPsf wants; and its schema."""
+    """An `lsst.afw.table.ExposureCatalog` of coadds, with the columns that CoaddPsf needs, and its schema."""
     from lsst.afw.geom import Polygon
     from lsst.afw.table import ExposureCatalog, ExposureTable
     from lsst.geom import Box2D
@@ -69,16 +69,16 @@ def catalog_of(records: list[CoaddRecord]) -> tuple[Any, Any]:
 
 
 def coadd_psf(records: list[CoaddRecord], wcs: Any, middle: tuple[float, float], kernel: str, cache: int) -> Any:
-    """A `lsst.meas.algorithms.CoaddPsf`: at each position the PSFs of the coadds there, warped and averaged.
+    """A `lsst.meas.algorithms.CoaddPsf`: at each position, the mean of the warped PSFs of the coadds there.
 
     Parameters
     ----------
     records : list of CoaddRecord
         The coadds that have a PSF.
     wcs : lsst.afw.geom.SkyWcs
-        Of the image that it is for.
+        WCS of the image that the PSF is for.
     middle : (float, float)
-        Its average position (x, y): somewhere with data.
+        Average position (x, y) of the PSF; a position with data.
     kernel : str
         Interpolation, as afw names it.
     cache : int
@@ -101,9 +101,9 @@ def kernel_psf(kernel: NDArray[np.float64], x: float, y: float) -> Any:
 
 
 def coadd_psf_of_nodes(nodes: PatchPsf, bbox: Box) -> Any:
-    """A CoaddPsf whose coadds are the surroundings of nodes, each with the kernel of its node.
+    """A CoaddPsf with one coadd for the area around each node, which has the kernel of that node.
 
-    Between nodes it steps where a `NodePsf` is smooth; a template's nodes are at most 256 pixels apart.
+    Unlike a `NodePsf`, it changes in steps between nodes. The nodes of a template are at most 256 pixels apart.
     """
     from lsst.afw.geom import makeCdMatrix, makeSkyWcs
     from lsst.geom import Point2D, SpherePoint, degrees

@@ -1,13 +1,16 @@
-"""A workflow management system for ``bps``: a run's quantum graph on a dask cluster.
+"""A workflow management system for ``bps`` that runs quantum graphs on a dask cluster.
 
     wmsServiceClass: dcrflow.lsst.bps.DaskService
     dask: {cluster: slurm, workers: 40, retries: 2}
 
-``bps submit`` starts a controller, ``dcrflow lsst run-graph`` on the graph that bps made, which goes on after bps has
-ended; a run's id is its submit directory. For ``bps report``, ``status``, ``cancel`` and ``restart``, on the machine
-that it was submitted on, set BPS_WMS_SERVICE_CLASS to the class's name. The clusters of quanta that bps makes are not
-used, nor its first and last jobs: dask runs quanta one by one, as they become ready, and the controller does what
-precedes and follows them.
+``bps submit`` starts a controller: ``dcrflow lsst run-graph`` with the graph that bps made. It continues to run after
+bps has ended. The id of a run is its submit directory.
+
+To use ``bps report``, ``status``, ``cancel`` and ``restart``, set BPS_WMS_SERVICE_CLASS to the name of the class, and
+call them on the machine from which the run was submitted.
+
+The quantum clusters and the first and last jobs of bps are not used. dask runs each quantum when it is ready, and the
+controller does the work before and after the quanta.
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ class DaskWorkflow(BaseWmsWorkflow):
         return found
 
     def write(self, out_prefix: Any) -> None:
-        """Write down what the controller will be."""
+        """Write the controller's command to the submit directory."""
         about = {"name": self.name, "command": list(self.command), "in": str(Path.cwd()), "about": dict(self.about)}
         Path(str(out_prefix), COMMAND).write_text(json.dumps(about, indent=1))
 
@@ -64,21 +67,21 @@ class DaskService(BaseWmsService):
     """Submits runs to a dask cluster, reports on them, cancels and restarts them."""
 
     def prepare(self, config: Any, generic_workflow: Any, out_prefix: Any = None) -> DaskWorkflow:
-        """Make a run ready, in its submit directory."""
+        """Prepare a run in its submit directory."""
         name = f"{type(self).__module__}.{type(self).__name__}"
         workflow = DaskWorkflow.from_generic_workflow(config, generic_workflow, out_prefix, name)
         workflow.write(out_prefix)
         return workflow
 
     def submit(self, workflow: Any, **kwargs: Any) -> DaskWorkflow:
-        """Start the controller; it does not end with this process."""
+        """Start the controller; it continues after this process has ended."""
         _start(Path(workflow.submit_path))
         workflow.run_id = workflow.submit_path
         found: DaskWorkflow = workflow
         return found
 
     def restart(self, wms_workflow_id: Any) -> tuple[str | None, str | None, str]:
-        """Start a run's controller again: it skips what is done."""
+        """Restart the controller of a run; it skips quanta that are done."""
         directory = _directory(wms_workflow_id)
         if not (directory / COMMAND).exists():
             return None, None, f"{directory} is no submit directory of this service"
@@ -98,7 +101,7 @@ class DaskService(BaseWmsService):
         self, wms_workflow_id: Any = None, user: Any = None, hist: float = 0, pass_thru: Any = None,
         is_global: bool = False, return_exit_codes: bool = False,
     ) -> tuple[list[WmsRunReport], str]:  # fmt: skip
-        """What has become of a run's quanta."""
+        """Report the states of the quanta of a run."""
         directory = _directory(wms_workflow_id)
         if wms_workflow_id is None or not (directory / COMMAND).exists():
             return [], f"give a submit directory of this service as --id; {wms_workflow_id} is none"
@@ -130,7 +133,7 @@ class DaskService(BaseWmsService):
         return WmsStates.FAILED, f"its controller came to an end before the run did: see {directory / LOG}"
 
     def cancel(self, wms_id: Any, pass_thru: Any = None) -> tuple[bool, str]:
-        """Ask a run to begin no more and finish what is in flight."""
+        """Ask a run to start no more quanta and to finish those in flight."""
         directory = _directory(wms_id)
         if not _is_alive(directory):
             return False, f"no run is going on in {directory}"
@@ -147,7 +150,7 @@ class DaskService(BaseWmsService):
 
 
 def _directory(run: Any) -> Path:
-    """The submit directory that a run's id is; relative ones are for people."""
+    """The submit directory that a run's id names; it may be a relative path."""
     return Path(str(run)).absolute()
 
 
@@ -179,7 +182,7 @@ def _pid(directory: Path) -> int:
 
 
 def _is_alive(directory: Path) -> bool:
-    """Whether the controller that was started here goes on, and is not some other process with its number."""
+    """Whether the controller of a submit directory still runs; another process with the same PID does not count."""
     pid = _pid(directory)
     if not pid:
         return False

@@ -1,7 +1,7 @@
-"""Coadds and detector-visits of a Butler repository: read lazily, by region, from any process and thread.
+"""Coadds and detector-visits in a Butler repository, read lazily, by region, from any process and thread.
 
-A place in a repository is written ``butler:REPO?collections=A,B``, and takes ``dataset=`` (``dcrCoadd`` or ``calexp``
-otherwise), ``skymap=`` and ``where=`` (a Butler query expression).
+A place in a repository is written ``butler:REPO?collections=A,B``. Optional keys are ``dataset=`` (default ``dcrCoadd``
+or ``calexp``), ``skymap=`` and ``where=`` (a Butler query expression).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _THREAD = threading.local()
 
 
 def is_butler(source: object) -> bool:
-    """Whether a source of coadds or detector-visits is a place in a Butler repository."""
+    """Whether a source of coadds or detector-visits names a place in a Butler repository."""
     return isinstance(source, str) and source.startswith(SCHEME)
 
 
@@ -44,13 +44,13 @@ class Place:
     repo : str
         The repository: a directory, a URL or an alias.
     collections : tuple of str
-        To search, in this order.
+        Collections to search, in this order.
     dataset : str
         Name of the dataset type.
     where : str
         A Butler query expression; may be empty.
     skymap : str
-        Name of the skymap; may be empty if there is one only.
+        Name of the skymap; may be empty if there is only one.
     """
 
     repo: str
@@ -66,7 +66,7 @@ class Place:
         Raises
         ------
         DcrflowError
-            Of the type given, if no collections are named or a key is unknown.
+            If no collections are named or a key is unknown; of the class `error`.
         """
         repo, _, query = text.removeprefix(SCHEME).partition("?")
         values = dict(parse_qsl(query))
@@ -81,16 +81,16 @@ class Place:
 
     @property
     def url(self) -> str:
-        """What to call it."""
+        """The place as a string, for messages and provenance."""
         return redacted(f"{SCHEME}{self.repo}?collections={','.join(self.collections)}&dataset={self.dataset}")
 
     def refs(self, error: type[DcrflowError]) -> list[Any]:
-        """References of all datasets there.
+        """References of all datasets in this place.
 
         Raises
         ------
         DcrflowError
-            Of the type given, if there are none, or the repository cannot be queried.
+            If there are none, or the repository cannot be queried; of the class `error`.
         """
         where = " AND ".join(f"({w})" for w in (self.where, self.skymap and f"skymap = '{self.skymap}'") if w)
         try:
@@ -105,7 +105,7 @@ class Place:
 
 
 def butler_of(repo: str) -> Any:
-    """This thread's own Butler of a repository: they are not to be shared."""
+    """This thread's own Butler of a repository; Butlers must not be shared between threads."""
     from lsst.daf.butler import Butler
 
     kept: dict[str, Any] = _THREAD.__dict__.setdefault("butlers", {})
@@ -132,7 +132,7 @@ def writeable_butler(repo: str) -> Any:
 
 @dataclass(frozen=True)
 class Handle:
-    """A deferred dataset that may be read by any thread or process."""
+    """A deferred dataset that any thread or process can read."""
 
     repo: str
     ref: Any
@@ -167,9 +167,9 @@ def _open(place: Place) -> ButlerCoadds:
 class ButlerCoadds(HandleCoadds):
     """Subfilter coadds of a Butler repository, as a `dcrflow.stores.coadds.source.CoaddSource`.
 
-    Opening it asks the registry what there is. A tract's WCS comes from the first of its coadds, its patches' bounding
-    boxes from their regions in the registry (or, where those do not fit, from the coadds), so that a plan opens only
-    the coadds that it needs.
+    Opening queries the registry for the datasets. The WCS of a tract is read from its first coadd. The bounding boxes
+    of patches are computed from their regions in the registry or, if those do not agree, read from the coadds. In this
+    way a plan opens only the coadds that it needs.
     """
 
     def __init__(self, place: Place) -> None:
@@ -189,7 +189,7 @@ class ButlerCoadds(HandleCoadds):
         return _Unopened, (self.place,)
 
     def boxes(self, tract: int) -> dict[int, Box]:
-        """Bounding boxes of a tract's patches, by id; those in the registry, with coadds or without."""
+        """Bounding boxes of a tract's patches, by id; all patches in the registry, with or without coadds."""
         return super().boxes(tract) | self._patch_boxes.get(tract, {})
 
     def _band(self, coadd: SubfilterCoadd) -> Subfilters:
@@ -201,7 +201,7 @@ class ButlerCoadds(HandleCoadds):
         return self._patch_boxes[tract].get(patch) or self._box(tract, patch)
 
     def _boxes_of(self, tract: int) -> dict[int, Box]:
-        """Bounding boxes of a tract's patches from their regions; none if those of a known patch do not agree."""
+        """Bounding boxes of a tract's patches from their regions; empty if a known patch does not agree."""
         first = next(c[0] for (t, _, _), c in self._coadds.items() if t == tract)
         known = first.bbox()
         wcs = wcs_of(first.component("sky_projection", "wcs"), known)
@@ -222,9 +222,9 @@ class ButlerCoadds(HandleCoadds):
 
 
 class _Unopened(ButlerCoadds):
-    """What `ButlerCoadds` unpickle as: the registry is asked when something is asked of them.
+    """Unpickled `ButlerCoadds`, which query the registry only when they are first used.
 
-    That may fail, and dask gives a worker up that cannot unpickle.
+    The query may fail, and dask closes a worker on which unpickling fails.
     """
 
     def __init__(self, place: Place) -> None:
@@ -246,7 +246,7 @@ def _coadd(repo: str, ref: Any) -> SubfilterCoadd:
 def read_butler_visits(source: str) -> list[DetectorVisit | BadVisit]:
     """The detector-visits at a place in a Butler repository, by visit and detector; no pixels are read.
 
-    One whose components cannot be used becomes a `BadVisit`.
+    A detector-visit whose components cannot be used becomes a `BadVisit`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a FITS file's pixels are in nJy: afw's PhotoCalib in the file's archive, a zero point, or the unit itself."""
+"""The flux calibration of a FITS file: from afw's PhotoCalib in its archive, a zero point, or the unit itself."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _ZERO_POINTS = ("MAGZERO", "MAGZP", "ZEROPT", "PHOTZP", "MAGZPT", "ZP")
 
 
 def nanojansky(file: fits.HDUList, header: fits.Header) -> float:
-    """nJy of one unit of an image's pixels.
+    """nJy per unit of an image's pixel values.
 
     Parameters
     ----------
     file : astropy.io.fits.HDUList
         The file, with its archive.
     header : astropy.io.fits.Header
-        Of the image.
+        Header of the image.
 
     Raises
     ------
     InconsistentCoaddsError
-        If the calibration varies over the image, or nothing in the file says what its counts are.
+        If the calibration varies over the image, or the file has none.
     """
     tables = [hdu for hdu in file if "PhotoCalib" in (str(hdu.header.get("AR_NAME", "")).strip(), str(hdu.name).strip())
               or str(hdu.name).strip() == "PHOTOCALIB"]  # fmt: skip
@@ -69,7 +69,7 @@ def _number(key: str, *headers: fits.Header) -> float | None:
 
 
 def _of_photo_calib(file: fits.HDUList, tables: list[Any]) -> float:
-    """Follow the archive's index, as afw does; without one, take the only table."""
+    """Find the PhotoCalib by the archive's index, as afw does; if there is no index, use the only table."""
     table, row = tables[0], 0
     wanted = file[0].header.get("PHOTOCALIB_ID")
     index = next((h for h in file if str(h.header.get("EXTTYPE", "")).strip() == "ARCHIVE_INDEX"), None)
@@ -92,7 +92,7 @@ def _of_photo_calib(file: fits.HDUList, tables: list[Any]) -> float:
 
 
 def _is_constant(table: Any, record: Any, names: list[str]) -> bool:
-    """The flag ``isConstant``; without it, whether it names no field."""
+    """The flag ``isConstant``; if it is absent, whether the record refers to no field."""
     flags = [table.header.get(f"TFLAG{i}") for i in range(1, 9)]
     if "flags" in names and "isConstant" in flags:
         return bool(record["flags"][flags.index("isConstant")])

@@ -1,7 +1,7 @@
-"""How `GetDcrTemplateTask` is configured: the reference's fields, of both its generations, and dcrflow's own.
+"""Configuration of `GetDcrTemplateTask`: the fields of both generations of the reference, and dcrflow's own fields.
 
-A field of the reference that dcrflow cannot honour is there, so that configuration files load, and is refused by name
-when it is set to anything but what dcrflow does; the message says what to use.
+Fields of the reference that dcrflow cannot support exist too, so that configuration files load. Validation fails if
+such a field asks for anything but what dcrflow does; the message names the field and says what to use instead.
 """
 
 from __future__ import annotations

@@ -58,14 +58,15 @@ class GetDcrTemplateConnections(  # type: ignore[call-arg]
     dimensions=_DETECTOR,
     defaultTemplates={"coaddName": "dcr", "warpTypeSuffix": "", "fakesType": ""},
 ):
-    """Storage classes that want no afw; those of afw with ``config.storage = "afw"``.
+    """Connections with storage classes that do not need afw, or with those of afw if ``config.storage = "afw"``.
 
-    The geometry of tracts and patches comes from the coadds themselves, so that no skymap has to be read. With afw's it
-    comes from the skymap, which wants `lsst.skymap`.
+    The geometry of tracts and patches is read from the coadds, so no skymap is needed. With the storage classes of afw
+    it is read from the skymap, which needs `lsst.skymap`.
 
-    Of the detector's image, whatever is not configured is taken from the dataset that is: ``connections.wcs:
-    visit_image.wcs`` is enough for bbox, detector and visitInfo. ``coaddExposures`` and ``coaddExposureRefs`` are other
-    names of ``dcrCoadds``, ``obs_info`` of ``visitInfo``: one of them may be set.
+    If only some components of the detector's image are configured, the others are read from the same dataset:
+    ``connections.wcs: visit_image.wcs`` is enough for bbox, detector and visitInfo. ``coaddExposures`` and
+    ``coaddExposureRefs`` are other names of ``dcrCoadds``, and ``obs_info`` is another name of ``visitInfo``. Only one
+    name of a connection may be set.
     """
 
     bbox = cT.Input(
@@ -145,7 +146,7 @@ class GetDcrTemplateConnections(  # type: ignore[call-arg]
         setattr(self, connection, dataclasses.replace(getattr(self, connection), name=name, **changes))
 
     def _take_from_one_image(self, config: GetDcrTemplateConfig) -> None:
-        """Name the components of the family, of the image that was configured where only some of them were."""
+        """Set the dataset names and storage classes of all components, from the image that was configured."""
         roles = _IMAGE[config.storage]
         known = {component for family in _IMAGE.values() for component, _ in family.values()}
         given = {r for r in roles if any(_is_set(config, n) for n in (r, *_ALIASES.get(r, ())))}

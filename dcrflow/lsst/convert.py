@@ -1,8 +1,8 @@
-"""LSST's objects and dcrflow's: boxes, projections, observations, masked images.
+"""Convert between objects of LSST and dcrflow: boxes, projections, observations, masked images.
 
-The one place that knows both families of LSST classes, those of lsst.images and, where the LSST stack is installed,
-those of lsst.afw and lsst.geom. They are told apart by what they can do, so that neither family is imported to look at
-an object of the other.
+This module handles both families of LSST classes: those of lsst.images and, if the LSST stack is installed, those of
+lsst.afw and lsst.geom. It distinguishes them by their methods, so neither family must be imported to handle an object
+of the other.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ def box_in_skymap(skymap: Any, tract: int, patch: int) -> Box:
 def wcs_of(wcs: Any, bbox: Box) -> SkyWcs:
     """A `SkyWcs` of a `lsst.images.SkyProjection`, a `lsst.afw.geom.SkyWcs`, or anything `SkyWcs.from_any` takes.
 
-    A projection that FITS can express becomes FITS cards, after a look at the outline of `bbox`: some distortions do
-    not survive the conversion. Otherwise the projection itself is kept and does the work.
+    A projection that FITS can express is converted to FITS cards. The result is checked on the outline of `bbox`,
+    because some distortions are lost in the conversion. Otherwise the projection itself is kept and used.
 
     Raises
     ------
     WcsError
-        If it maps the outline of `bbox` to no sky, or not back to where it came from.
+        If it does not map the outline of `bbox` to the sky, or does not map it back to the same pixels.
     """
     if isinstance(wcs, SkyWcs):
         return wcs
@@ -112,7 +112,7 @@ class _Ape14:
 
 @dataclass
 class ProjectionWcs(_Ape14):
-    """A `lsst.images.SkyProjection` in degrees, that pickles."""
+    """A `lsst.images.SkyProjection` in degrees that can be pickled."""
 
     text: bytes
     _view: Any = field(default=None, repr=False, compare=False)
@@ -189,7 +189,7 @@ def projection_of(wcs: SkyWcs, frame: Any, bbox: Box) -> Any:
 
 
 def observation_row(info: Any) -> dict[str, Any]:
-    """What a detector-visit table would say of an observation; what is not known is None.
+    """The columns of a detector-visit table for an observation; unknown values are None.
 
     Parameters
     ----------
@@ -277,7 +277,7 @@ class ExposureArrays:
 
 
 def arrays_of(exposure: Any) -> ExposureArrays:
-    """The pixels of a `lsst.images.MaskedImage`, or a MaskedImage or Exposure of afw; views where they can be.
+    """The pixels of a `lsst.images.MaskedImage`, or a MaskedImage or Exposure of afw; views if possible.
 
     Raises
     ------

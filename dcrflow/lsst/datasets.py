@@ -1,9 +1,9 @@
 """dcrflow's own dataset classes for the Butler: a template and a subfilter coadd, each with its PSF.
 
-They are classes of `lsst.images` with what those cannot write: `DcrTemplate` is a `DifferenceImage`, the class that
-LSST means for a stitched template, and `DcrCoadd` a `MaskedImage`; both with a `NodePsf`. They are read and written by
-lsst.images' own formatter. Components have the names of lsst.images and, beside them, those that pipelines have used
-until now: ``wcs``, ``filter``, ``photoCalib``, ``visitInfo``, ``coaddInputs``.
+They extend classes of `lsst.images`, which cannot write such a PSF. `DcrTemplate` is a `DifferenceImage`, LSST's class
+for stitched templates, and `DcrCoadd` is a `MaskedImage`. Both have a `NodePsf`. The formatter of lsst.images reads and
+writes them. Components have the names of lsst.images, and also the older names that pipelines use: ``wcs``, ``filter``,
+``photoCalib``, ``visitInfo``, ``coaddInputs``.
 
 Private names of lsst.images are used, because it has no public way to add a field to a class of its own:
 ``_serialize_impl``, ``_get_archive_tree_type``, ``_from_visit_image``, ``_psf``, ``_finish_deserialize``. Tried with

@@ -1,10 +1,11 @@
-"""A template as a `lsst.images.DifferenceImage`, the class that LSST means for a stitched template with its provenance.
+"""A template as a `lsst.images.DifferenceImage`, LSST's class for a stitched template with its provenance.
 
-What it says more than a MaskedImage: detector and observation, the coadds that it is made of (`templates`: where on the
-detector each is, its dataset, its PSF's second moments there), and a PSF. lsst.images can write no PSF that varies or
-is tabulated without afw or piff; that one is therefore a round Gaussian of the template PSF's determinant radius at the
-detector's middle (NaN where the coadds have no PSF). The PSF itself, with its nodes, stays in the template store and in
-``--format fits``.
+In addition to a MaskedImage it has the detector, the observation, a PSF, and the coadds that the template is made from
+(`templates`: the position of each on the detector, its dataset, and the second moments of its PSF there).
+
+Without afw or piff, lsst.images cannot write a PSF that varies or is tabulated. The PSF is therefore a round Gaussian
+with the determinant radius of the template's PSF at the centre of the detector (NaN if the coadds have no PSF). The
+full PSF with its nodes is in the template store, and in files written with ``--format fits``.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class TemplateInput:
 def inputs_of_plan(
     plan: TemplatePlan, skymap: str, datasets: Mapping[tuple[int, int], Sequence[Dataset]]
 ) -> list[TemplateInput]:
-    """The coadds that a plan takes; `datasets` by tract and patch, made up by `made_up_dataset` where there is none."""
+    """The coadds that a plan uses; a tract and patch that `datasets` lacks gets an id from `made_up_dataset`."""
     found = []
     for tract in plan.tracts:
         for patch in tract.patches:
@@ -69,7 +70,7 @@ def inputs_of_plan(
 
 
 def made_up_dataset(url: str, tract: int, patch: int) -> Dataset:
-    """For coadds that are in no Butler: an identifier made of where they are, the same every time, and that place."""
+    """An identifier and a name for coadds that are not in a Butler, computed from their URL; always the same."""
     return uuid5(NAMESPACE_URL, f"{url}#{tract}/{patch}"), url
 
 

@@ -1,4 +1,4 @@
-"""Templates out of a template store, into files that others read."""
+"""Export templates from a template store to files for other programs."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def export(
 
 
 def _exported(store: TemplateStore, entry: Mapping[str, Any], path: Path, kind: Format) -> list[str]:
-    """Export one template; what is wrong with it, if it cannot be."""
+    """Export one template; returns the problems if that is impossible."""
     named = f"visit {entry['visit']} detector {entry['detector']}"
     try:
         template = store.read(entry["visit"], entry["detector"])

@@ -1,4 +1,4 @@
-"""DCR coadds in LSST's FITS files, read with astropy alone: no pixels but those of the region asked for are kept."""
+"""Read DCR coadds from LSST's FITS files with astropy only; only the pixels of the requested region are kept."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def open_fits_coadds(
     Raises
     ------
     CoaddStoreError
-        If there are none, or one of them cannot be read or told which coadd it is.
+        If there are no files, a file cannot be read, or its tract, patch, band and subfilter are unknown.
     """
     paths: list[Path] = []
     for file in map(Path, files):
@@ -113,7 +113,7 @@ class FitsCoadd(SubfilterCoadd):
 
     @contextmanager
     def _named(self, what: str) -> Iterator[None]:
-        """Whatever goes wrong names the file; astropy has errors of many kinds for cards that are none."""
+        """Name the file in every error; astropy raises many classes for invalid cards."""
         try:
             yield
         except DcrflowError:
@@ -177,7 +177,7 @@ class FitsCoadd(SubfilterCoadd):
 
     @cached_property
     def _psf(self) -> Any:
-        """A kernel in the file's own tables, or what lsst.images or the LSST stack makes of it where they are there."""
+        """The PSF: a kernel in the file's own tables, or read by lsst.images or the LSST stack if installed."""
         with self._named("its PSF"), fits.open(self.data, memmap=False) as file:
             if "KernelPsf" in file and "FixedKernel" in file and len(file["FixedKernel"].data) == 1:
                 row = file["FixedKernel"].data[0]
@@ -194,7 +194,7 @@ class FitsCoadd(SubfilterCoadd):
         return ExposureF(str(self.data)).getPsf()
 
     def _psf_by_images(self) -> Any:
-        """The PSF of a file of lsst.images; None if it has none, or one that is not to be had here."""
+        """The PSF of a file of lsst.images; None if it has none, or one that cannot be read here."""
         try:
             from lsst.images.serialization import ArchiveReadError, open_archive
         except ImportError:

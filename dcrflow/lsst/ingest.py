@@ -1,4 +1,4 @@
-"""DCR coadds, of FITS files or a Butler, into a DCR-coadd store: a patch at a time, pixels and bits as they are."""
+"""Copy DCR coadds from FITS files or a Butler to a DCR-coadd store, patch by patch, with pixels and bits unchanged."""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ def ingest(
 ) -> int:
     """Copy coadds into a new DCR-coadd store.
 
-    Variance and mask are kept once for all subfilters where they are the same for all. The PSF is kept where there is
-    one that can be read.
+    Variance and mask are stored once if they are the same for all subfilters. The PSF is stored if it can be read.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""From coadds and a detector to a template as LSST's object: what `GetDcrTemplateTask.run` does, step by step."""
+"""Make a template as an LSST object from coadds and a detector: the steps of `GetDcrTemplateTask.run`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DCR-matched coadds as the task hands them on: made when they are looked at."""
+"""DCR-matched coadds, as the task passes them on; their pixels are computed on access."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def observation_of(visit_info: Any) -> Observation:
 class MatchedCoadd:
     """The coadd of a patch as one observation would have seen it, on the patch's own pixels.
 
-    A promise: its pixels are computed when they are asked for. A template is not made from those pixels but, better,
-    from the subfilters behind them: spread, added up, merged and resampled with a single interpolation.
+    Its pixels are computed on access. A template is not made from these pixels but from the subfilters themselves,
+    which are shifted, summed and resampled with a single interpolation.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def as_observed(matched: Sequence[MatchedCoadd], url: str) -> tuple[HandleCoadds
 def already_matched(
     coadds: Sequence[Any], data_ids: Sequence[Any], config: TemplateConfig
 ) -> tuple[HandleCoadds, Observation, TemplateConfig]:
-    """Coadds that have been matched elsewhere, as a source of one subfilter that the air leaves in place."""
+    """Coadds that are already matched, as a source with one subfilter that DCR does not shift."""
     wavelength = 500.0  # of no effect: at the zenith nothing moves
     source = HandleCoadds(
         [

@@ -1,4 +1,4 @@
-"""A PSF that varies over an image, as kernels at nodes; `lsst.images` has no such class that does without afw."""
+"""A PSF that varies over an image, given by kernels at nodes; `lsst.images` has no such class without afw."""
 
 from __future__ import annotations
 

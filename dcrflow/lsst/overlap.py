@@ -1,4 +1,4 @@
-"""Which coadds a template is made of, and whether they go together: what the task does before it touches a pixel."""
+"""Select the coadds for a template and check that they are consistent, before any pixel is read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MixedCoaddsError(InconsistentCoaddsError, RuntimeError):
 
 
 def subfilter_coadd(handle: Any) -> SubfilterCoadd:
-    """Of a handle; one that has been made of it already is kept, with what has been read of it."""
+    """The `SubfilterCoadd` of a handle; an existing one is reused, with what it has already read."""
     if isinstance(handle, SubfilterCoadd):
         return handle
     d = handle.dataId

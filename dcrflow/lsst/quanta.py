@@ -1,8 +1,8 @@
-"""Quantum graphs on dask: the quanta of any tasks' saved graph, on any dask cluster.
+"""Execute saved quantum graphs, of any tasks, on any dask cluster.
 
-The client keeps the order: a quantum is begun when all that it depends on are done. The workers execute it, each by a
-`lsst.daf.butler.QuantumBackedButler` that needs no database; at the end the outputs are brought home into the
-repository, as ``butler aggregate-graph`` does.
+The client starts a quantum when all quanta that it depends on are done. Workers execute quanta with a
+`lsst.daf.butler.QuantumBackedButler`, which needs no database. At the end the outputs are registered in the repository,
+as ``butler aggregate-graph`` does.
 """
 
 from __future__ import annotations
@@ -53,20 +53,20 @@ class QuantumFailure:
 
 @dataclass
 class GraphProgress:
-    """Where a run stands.
+    """Progress of a run.
 
     Parameters
     ----------
     total, running : int
         Quanta of the graph; in flight.
     done : mapping of str to int
-        Ended, by how: ``complete``, ``failed``, ``blocked`` (by a failure before them).
+        Quanta that ended, by status: ``complete``, ``failed``, ``blocked`` (by the failure of an earlier quantum).
     skipped : int
         Done by an earlier run.
     elapsed : float
         Seconds.
     ended : str
-        Empty while it goes on; then how it ended: ``complete``, ``failed`` or ``stopped``.
+        Empty while the run goes on; then ``complete``, ``failed`` or ``stopped``.
     """
 
     total: int
@@ -86,7 +86,7 @@ def write_state(state: GraphProgress, path: Path) -> None:
 
 @dataclass(frozen=True)
 class GraphResult:
-    """How a run ended.
+    """Result of a run.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ class _Order:
         self.ready = [q for q in graph if not self._before[q]]
 
     def succeed(self, quantum: UUID) -> None:
-        """Those that waited for this one alone become ready; before others, so that what is begun is finished."""
+        """Make quanta ready that waited only for this one; they go first, so that work in progress is finished."""
         for child in self._after[quantum]:
             self._before[child].discard(quantum)
             if not self._before[child] and child not in self._blocked:

@@ -1,10 +1,10 @@
-"""A Butler repository of coadds and detector-visits that are there as dcrflow keeps them; to try, teach and test with.
+"""Make a Butler repository from dcrflow's coadds and detector-visits, for trials, teaching and tests.
 
     dcrflow lsst make-repository COADDS VISITS REPO
 
-makes one with a sqlite registry: instrument, skymap, visits and subfilters, a dataset ``dcrCoadd`` (DcrCoadd, with the
-PSF) a subfilter and a ``calexp`` (VisitImage) a detector-visit, the latter without pixels worth looking at. Its
-``butler.yaml`` knows dcrflow's storage classes.
+makes one with a sqlite registry. It has the instrument, skymap, visits and subfilters, one dataset ``dcrCoadd``
+(DcrCoadd, with the PSF) per subfilter, and one ``calexp`` (VisitImage, with pixels of 0) per detector-visit. Its
+``butler.yaml`` configures dcrflow's storage classes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How a Butler comes to know dcrflow's dataset classes.
+"""Register dcrflow's dataset classes with a Butler.
 
-In a process that has imported the task, `register` has made them known, and no repository needs a change. A process
-that has not, such as ``butler`` or a notebook, learns of them from the repository's ``butler.yaml`` once `prepare` has
-written them there. Where that file may not be changed, set ``DAF_BUTLER_CONFIG_PATH`` to `CONFIG_PATH`.
+Importing the task calls `register`, so such a process needs no change of the repository. Other processes, such as
+``butler`` or a notebook, read the classes from the repository's ``butler.yaml`` after `prepare` has written them there.
+If that file must not be changed, set ``DAF_BUTLER_CONFIG_PATH`` to `CONFIG_PATH`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FORMATTER = "lsst.images.formatters.GenericFormatter"
 
 
 class _LikeImages(StorageClass):
-    """A storage class whose datasets are written as those of a stock class are, where nothing else is said.
+    """A storage class whose datasets are, by default, written like those of a stock class.
 
     A datastore finds the formatter of a dataset by the storage class's name in its configuration. This one gives the
     stock class's name as well, so that a repository that has never heard of dcrflow can keep its datasets. That is a

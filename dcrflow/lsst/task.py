@@ -1,7 +1,7 @@
 """`GetDcrTemplateTask`: the LSST pipeline task that makes a DCR-matched template, on dcrflow.
 
-It stands where ``lsst.ip.diffim.GetDcrTemplateTask`` stands, with its methods and configuration fields, and is called
-as either generation of that one is: with lists and positional arguments, or with dicts by tract and keywords.
+It replaces ``lsst.ip.diffim.GetDcrTemplateTask`` and has the same methods and configuration fields. It accepts the
+calls of both generations of that task: lists and positional arguments, or dicts by tract and keyword arguments.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ class GetDcrTemplateTask(PipelineTask):
     ) -> Struct:
         """Return the DCR-matched coadds that overlap the detector, and their data IDs, by tract.
 
-        The registry's spatial index is generous. What overlaps is decided in the tract's pixels, by the detector's
-        outline and the border; no pixels are read.
+        The registry's spatial index also returns coadds that do not overlap. The overlap is computed in tract pixels
+        from the outline of the detector with its border; no pixels are read.
 
         Parameters
         ----------
@@ -285,7 +285,7 @@ class GetDcrTemplateTask(PipelineTask):
             return self._make(order)
 
     def _make(self, order: making.Order) -> Struct:
-        """Make what was ordered, hand it to the hooks, and write down what was done."""
+        """Make the template, call the hooks, and record what was done in the metadata."""
         own_flags = type(self).checkHighVariance is not GetDcrTemplateTask.checkHighVariance
         plan = making.plan_of(order, self._wcs(order.wcs, order.box), flag=not own_flags)
         with self.timer("tiles"):
@@ -367,7 +367,7 @@ class GetDcrTemplateTask(PipelineTask):
         return Outline.of(self._wcs(wcs, bbox), bbox.grown(self.config.templateBorderSize))
 
     def _note(self, plan: Any, covered: float) -> None:
-        """Write down what was done where `getFullMetadata` finds it."""
+        """Record what was done in the task's metadata, for `getFullMetadata`."""
         self.metadata["coverage"] = covered
         for name, value in making.notes(plan).items():
             self.metadata[name] = value
@@ -376,7 +376,7 @@ class GetDcrTemplateTask(PipelineTask):
 
 @contextmanager
 def _naming(data_id: Any) -> Iterator[None]:
-    """Name the detector-visit in whatever goes wrong."""
+    """Name the detector-visit in every error."""
     try:
         yield
     except NoWorkFound:
