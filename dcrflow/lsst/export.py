@@ -116,7 +116,7 @@ def _write_archive(template: Any, path: Path, kind: Format) -> None:
 
     wcs = template.attrs.get("wcs")
     if wcs is None:
-        raise TemplateStoreError(f"{path.stem}: its WCS is no FITS WCS; lsst.images cannot be given it")
+        raise TemplateStoreError(f"{path.stem}: its WCS is not a FITS WCS and cannot be converted for lsst.images")
     made, about = masked_image_of(template, SkyWcs.from_header(wcs)), template.attrs
     if kind == "lsst-difference":
         url = str(about["inputs"])

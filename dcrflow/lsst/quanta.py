@@ -317,6 +317,6 @@ def _bring_home(graph: str, repo: str, *, incomplete: bool) -> None:
         aggregate_graph(graph, repo, AggregatorConfig(incomplete=incomplete))
     except FatalWorkerError as error:
         raise QuantumGraphError(
-            f"the quanta are done, but their outputs cannot be brought into {repo}: {error}; try again with "
+            f"the quanta are done, but their outputs cannot be registered in {repo}: {error}; try again with "
             f"`butler aggregate-graph {graph} {repo}`"
         ) from error

@@ -85,7 +85,7 @@ def _target(node: ast.expr) -> Path:
             path.append(node.slice.value)
             node = node.value
         else:
-            raise ValueError(f"{ast.unparse(node)[:80]} is no key of a configuration")
+            raise ValueError(f"{ast.unparse(node)[:80]} is not a key of a configuration")
     if node.id not in _ROOTS or not path:
         raise ValueError(f"expected a key of `config`, found {node.id!r}")
     return tuple(reversed(path))

@@ -61,7 +61,7 @@ def read_skymap_config(source: Any) -> SkyMapConfig:
     try:
         values = parse_yaml(text)  # JSON is also YAML
     except ValueError as error:
-        raise ConfigError(f"{where} is no YAML or JSON: {error}") from None
+        raise ConfigError(f"{where} is neither YAML nor JSON: {error}") from None
     if values == "auto":
         values = {"kind": "auto"}
     if not isinstance(values, Mapping):

@@ -176,7 +176,7 @@ class _Conditions:
     def _call(self, node: ast.Call, depth: int) -> tuple[Kind, Any]:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if name not in ("abs", "isnan"):
-            raise ValueError(f"a call of {_name_of(node.func)} is not understood, only of abs and isnan")
+            raise ValueError(f"a call of {_name_of(node.func)} is not understood, only calls of abs and isnan are")
         if len(node.args) != 1 or node.keywords or isinstance(node.args[0], ast.Starred):
             raise ValueError(f"{name} takes one number")
         value = self._number(node.args[0], depth)
@@ -195,7 +195,7 @@ def _literal(value: object) -> tuple[Kind, Any]:
             return "number", value if abs(value) < 1 << 63 else float(value)
         except OverflowError:
             return "number", float("inf")
-    raise ValueError(f"{value!r} is not understood, only numbers and texts")
+    raise ValueError(f"{value!r} is not understood, only numbers and strings are")
 
 
 def _arithmetic(operation: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:

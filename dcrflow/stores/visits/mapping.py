@@ -240,7 +240,7 @@ def _converted(column: str, source: Source, value: Any, look: Look) -> Any:
 def _integer(value: Any) -> int:
     """A whole number. A date and time becomes the number of its digits: 2026-01-02T03:04:05 is 20260102030405."""
     if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
-        raise ValueError(f"{brief(value)} is no whole number")
+        raise ValueError(f"{brief(value)} is not a whole number")
     if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\dT", value):
         value = re.sub(r"\D", "", value)
     return int(value)
