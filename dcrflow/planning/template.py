@@ -288,6 +288,12 @@ def _check(coadds: CoaddSource, visit: DetectorVisit, infos: list[PatchInfo], co
                 f"{visit.label}: tract {odd.tract} patch {odd.patch} band {odd.band} of {coadds.url} has {name} "
                 f"{getattr(odd, name)!r}, the other patches {usual!r}; patches of one template must agree"
             )
+    other = next((i for i in infos if i.refraction not in (None, config.refraction)), None)
+    if other is not None:
+        raise InconsistentCoaddsError(
+            f"{visit.label}: tract {other.tract} patch {other.patch} band {other.band} of {coadds.url} was built with "
+            f"the refraction {other.refraction!r}, templates are made with {config.refraction!r}; build the coadds again"
+        )
 
 
 def _bandpass(config: TemplateConfig, info: PatchInfo) -> Bandpass:

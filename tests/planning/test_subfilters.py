@@ -1,9 +1,10 @@
-"""How many subfilters a template takes: as many as the coadds have, or as many as were asked for."""
+"""Which coadds a template takes: how many subfilters, and of which refraction."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import zarr
 from scenes import EDGES, IMAGE, TRACT, coadds, visit
 
 import dcrflow
@@ -34,4 +35,14 @@ def test_a_patch_with_fewer_than_the_others_is_named() -> None:
         bandwidth=150.0, overwrite=True,
     )  # fmt: skip
     with pytest.raises(dcrflow.MissingSubfilterError, match=r"tract 7 patch 1 .* has 2 subfilters, expected 3"):
+        dcrflow.plan_template(dcrflow.open_coadds(store), visit())
+
+
+def test_coadds_of_another_refraction_are_refused() -> None:
+    store = coadds(IMAGE)
+    config = dcrflow.TemplateConfig()
+    zarr.open_group(store, path="7/0/g").attrs["refraction"] = config.refraction
+    dcrflow.plan_template(dcrflow.open_coadds(store), visit())
+    zarr.open_group(store, path="7/0/g").attrs["refraction"] = "tan z"
+    with pytest.raises(dcrflow.InconsistentCoaddsError, match=r"patch 0 .* built with the refraction 'tan z'"):
         dcrflow.plan_template(dcrflow.open_coadds(store), visit())

@@ -78,6 +78,8 @@ class PatchInfo:
         Inner chunks of the image.
     psf_shape : tuple of 3 int, or None
         Nodes, height and width of the PSF kernels, if the store has any.
+    refraction : str or None
+        The formula of the refraction that the coadds were built with, where the store says it.
     """
 
     tract: int
@@ -96,6 +98,7 @@ class PatchInfo:
     mask_per_subfilter: bool
     chunks: tuple[int, ...]
     psf_shape: tuple[int, ...] | None = None
+    refraction: str | None = None
 
     @property
     def num_subfilters(self) -> int:
@@ -191,6 +194,7 @@ def read_patch_info(root: zarr.Group, url: str, tract: Tract, patch: int, band: 
         mask_per_subfilter=arrays["mask"].ndim == 3,
         chunks=tuple(arrays["image"].chunks),
         psf_shape=arrays["psf"].shape if "psf" in arrays else None,
+        refraction=said if isinstance(said := group.attrs.get("refraction"), str) else None,
         photometric_zero_point=numbers["photometric_zero_point"],
         effective_wavelength=numbers["effective_wavelength"],
         bandwidth=numbers["bandwidth"],
