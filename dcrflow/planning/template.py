@@ -292,7 +292,7 @@ def _check(coadds: CoaddSource, visit: DetectorVisit, infos: list[PatchInfo], co
     if other is not None:
         raise InconsistentCoaddsError(
             f"{visit.label}: tract {other.tract} patch {other.patch} band {other.band} of {coadds.url} was built with "
-            f"the refraction {other.refraction!r}, templates are made with {config.refraction!r}; build the coadds again"
+            f"the refraction {other.refraction!r}, templates use {config.refraction!r}; build the coadds again"
         )
 
 
