@@ -81,7 +81,11 @@ def group_contents(root: zarr.Group, path: str) -> str:
 def _of_files(folder: Path) -> Iterator[tuple[Any, ...]]:
     """Name, size and time of last change of all files with pixels."""
     for path in folder.rglob("c/**/*"):
-        about = path.stat()
+        try:
+            about = path.stat()
+        except OSError as error:  # what reads it says what is wrong
+            yield path.relative_to(folder).as_posix(), -1, error.errno or 0
+            continue
         if path.is_file():
             yield path.relative_to(folder).as_posix(), about.st_size, about.st_mtime_ns
 
