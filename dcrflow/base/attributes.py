@@ -24,6 +24,32 @@ def decoded(value: Any) -> Any:
     return value
 
 
+def encoded(attributes: Mapping[Any, Any]) -> dict[str, Any]:
+    """Attributes that netCDF can hold: an object, or a list that is not one of numbers, becomes JSON text."""
+    return {str(name): _text_of(value) if _needs_text(value) else value for name, value in attributes.items()}
+
+
+def objects(attributes: Mapping[Any, Any]) -> dict[str, Any]:
+    """Attributes as JSON has them, whatever kept them: text that is JSON is read, numpy's numbers become Python's."""
+    return {str(name): decoded(_plain(value)) for name, value in attributes.items()}
+
+
+def _needs_text(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return not value or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
+    return isinstance(value, Mapping)
+
+
+def _text_of(value: Any) -> str:
+    return json.dumps(value, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return dict(value) if isinstance(value, Mapping) else value
+
+
 @dataclass(frozen=True)
 class Checked:
     """Attributes, each asked for by its kind; None, and a line in `problems`, where one is of another.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from dcrflow.base.attributes import decoded
 from dcrflow.base.errors import DcrflowError
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
 from dcrflow.geometry.wcs import SkyWcs
@@ -120,7 +121,7 @@ def _of_pixels(template: xr.Dataset) -> Iterator[str]:
 
 
 def _of_wcs(template: xr.Dataset) -> Iterator[str]:
-    cards = template.attrs.get("wcs")
+    cards = decoded(template.attrs.get("wcs"))
     if cards is None:  # a detector's WCS that is no FITS header is not kept
         return
     try:

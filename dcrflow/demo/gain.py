@@ -11,6 +11,7 @@ from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 
+from dcrflow.base.attributes import objects
 from dcrflow.model.visit import DetectorVisit
 
 Float = NDArray[np.float64]
@@ -129,7 +130,7 @@ def compare(
     gain = Gain(
         visit=visit.visit,
         detector=visit.detector,
-        zenith_angle=float(matched.attrs["dcr"]["zenith_angle"]),
+        zenith_angle=float(objects(matched.attrs)["dcr"]["zenith_angle"]),
         stars=int(kept.sum()),
         unmatched=float(left[0]),
         matched=float(left[1]),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dcrflow.base.addresses import redacted_values
+from dcrflow.base.attributes import encoded, objects
 from dcrflow.base.errors import DcrflowError, TemplateStoreError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
@@ -93,8 +94,8 @@ def _exported(store: TemplateStore, entry: Mapping[str, Any], path: Path, kind: 
         template = store.read(entry["visit"], entry["detector"])
         if math.prod(template.sizes.get(d, 1) for d in ("y", "x")) > _MOST_PIXELS:
             raise TemplateStoreError(f"{named}: it has {dict(template.sizes)} pixels")
-        about = redacted_values(json.loads(json.dumps(template.attrs, default=_plain)))
-        template = template.load().assign_attrs(about)
+        about = redacted_values(json.loads(json.dumps(objects(template.attrs), default=_plain)))
+        template = template.load().assign_attrs(encoded(about))
         write_fits(template, path) if kind == "fits" else _write_archive(template, path, kind)
     except (DcrflowError, ImportError) as error:
         return [str(error)]
@@ -114,10 +115,11 @@ def _write_archive(template: Any, path: Path, kind: Format) -> None:
     from dcrflow.lsst.output import masked_image_of
     from dcrflow.lsst.repository import nominal_detector, nominal_observation
 
-    wcs = template.attrs.get("wcs")
+    about = objects(template.attrs)
+    wcs = about.get("wcs")
     if wcs is None:
         raise TemplateStoreError(f"{path.stem}: its WCS is not a FITS WCS and cannot be converted for lsst.images")
-    made, about = masked_image_of(template, SkyWcs.from_header(wcs)), template.attrs
+    made = masked_image_of(template, SkyWcs.from_header(wcs))
     if kind == "lsst-difference":
         url = str(about["inputs"])
         inputs = [TemplateInput("", t, p, [made_up_dataset(url, t, p)]) for t, p in about["patches"]]

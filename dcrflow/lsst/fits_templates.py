@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 from astropy.io import fits
 
+from dcrflow.base.attributes import encoded, objects
 from dcrflow.base.errors import TemplateStoreError, WcsError
 from dcrflow.base.masks import planes_from_attributes
 from dcrflow.geometry.box import Box
@@ -41,7 +42,7 @@ def write_fits(template: xr.Dataset, path: str | Path) -> None:
     TemplateStoreError
         If its WCS has no FITS cards, or the file cannot be written.
     """
-    attributes, x, y = template.attrs, template["x"].values, template["y"].values
+    attributes, x, y = objects(template.attrs), template["x"].values, template["y"].values
     box = Box(int(x[0]), int(y[0]), len(x), len(y))
     where = f"visit {attributes.get('visit')} detector {attributes.get('detector')}"
     if "wcs" not in attributes:
@@ -97,7 +98,7 @@ def read_fits(path: str | Path) -> xr.Dataset:
                     coordinates[name] = ("psf_node", values, {"units": "pixel"})
     except (OSError, LookupError, ValueError, TypeError) as error:
         raise TemplateStoreError(f"{path} is no FITS file of a template: {' '.join(str(error).split())}") from error
-    return xr.Dataset(variables, coords=coordinates, attrs=attributes)
+    return xr.Dataset(variables, coords=coordinates, attrs=encoded(attributes))
 
 
 def _attributes(header: fits.Header, name: str) -> dict[str, Any]:

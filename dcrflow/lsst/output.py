@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from dcrflow.base.attributes import objects
 from dcrflow.base.masks import planes_from_attributes
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.node_patches import NodePatches
@@ -69,7 +70,7 @@ def described_template(masked: Any, template: xr.Dataset, described: Described) 
     from dcrflow.lsst.node_psf import node_psf
     from dcrflow.lsst.repository import nominal_detector, nominal_observation
 
-    about = template.attrs
+    about = objects(template.attrs)
     which = str(about["instrument"]) or "UNKNOWN", int(about["visit"]), int(about["detector"])
     detector = described.detector
     if detector is None:
@@ -94,7 +95,7 @@ def masked_image_of(template: xr.Dataset, wcs: SkyWcs, projection: Any = None) -
     """A template as a `lsst.images.MaskedImage`, with what was done among its metadata (JSON, key by key)."""
     from lsst.images import DetectorFrame
 
-    attributes, box = template.attrs, box_of_template(template)
+    attributes, box = objects(template.attrs), box_of_template(template)
     if projection is None:
         frame = DetectorFrame(
             instrument=str(attributes["instrument"]), visit=int(attributes["visit"]),

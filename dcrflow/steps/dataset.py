@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from dcrflow.base.attributes import encoded, objects
 from dcrflow.base.masks import NO_DATA, flag_attributes
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.kernels.rounding import BLOCK, VARIANCE_BITS, round_pixels
@@ -46,7 +47,8 @@ def template_dataset(
     -------
     xarray.Dataset
         Variables image, variance and mask over y and x (absolute detector pixels, border included). The attributes are
-        those of the template store, except for ``coverage`` and ``status``, which need the pixels.
+        those of the template store, except for ``coverage`` and ``status``, which need the pixels. Objects and nested
+        lists are JSON text, so that ``to_netcdf`` works.
     """
     box, visit = plan.bbox, plan.visit
     attributes = {
@@ -80,7 +82,7 @@ def template_dataset(
             "y": ("y", np.arange(box.y0, box.y1, dtype=np.int64)),
             "x": ("x", np.arange(box.x0, box.x1, dtype=np.int64)),
         },
-        attrs=attributes,
+        attrs=encoded(attributes),
     )
     if psf is None:
         return dataset
@@ -91,12 +93,13 @@ def template_dataset(
     )
     if not nodes.patches:
         return dataset
+    tracts = {t.tract.tract: t.tract.wcs for t in plan.tracts}
+    patches = [
+        {"tract": p.tract, "patch": p.patch, "bbox": p.bbox.as_list(), "wcs": _cards(tracts[p.tract])}
+        for p in nodes.patches
+    ]
     return dataset.assign_coords(psf_node_patch=("psf_node", nodes.node_patch)).assign_attrs(
-        psf_patches=[
-            {"tract": p.tract, "patch": p.patch, "bbox": p.bbox.as_list(), "wcs": _cards(tracts[p.tract])}
-            for tracts in [{t.tract.tract: t.tract.wcs for t in plan.tracts}]
-            for p in nodes.patches
-        ]
+        encoded({"psf_patches": patches})
     )
 
 
@@ -134,7 +137,7 @@ def write_template(template: xr.Dataset, store: TemplateStore | Any, *, in_place
     lazy = template.chunks
     template = rounded(template.compute(), in_place=in_place or bool(lazy))
     return TemplateStore.create_or_open(store).write(
-        template.assign_attrs(coverage=coverage(template), preview=preview(template))
+        template.assign_attrs(encoded({"coverage": coverage(template), "preview": preview(template)}))
     )
 
 
@@ -145,7 +148,7 @@ def rounded(template: xr.Dataset, *, in_place: bool = False) -> xr.Dataset:
     that share one step), `step` (smallest and largest, nJy) and `variance_bits` (bits of the mantissa that are kept);
     see `dcrflow.kernels.rounding`.
     """
-    precision = template.attrs["config"].get("precision")
+    precision = objects(template.attrs)["config"].get("precision")
     if precision is None:
         return template
     image, variance = (
@@ -155,7 +158,7 @@ def rounded(template: xr.Dataset, *, in_place: bool = False) -> xr.Dataset:
     said = {"steps_per_sigma": precision, "block": BLOCK, "step": list(steps or ()), "variance_bits": VARIANCE_BITS}
     return template.assign(
         image=template["image"].copy(data=image), variance=template["variance"].copy(data=variance)
-    ).assign_attrs(precision=said)
+    ).assign_attrs(encoded({"precision": said}))
 
 
 def coverage(template: xr.Dataset) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from dcrflow.base.attributes import encoded
 from dcrflow.model.pixels import Pixels
 from dcrflow.planning.psf import PsfPlan
 from dcrflow.planning.template import TemplatePlan
@@ -35,7 +36,7 @@ def assemble(plan: TemplatePlan, tiles: Sequence[StepResult[Pixels]], psf: Psf |
     mask = flag_high_variance(plan, whole, map_variance(plan, [whole]))
     template = dataset.template_dataset(plan, pixels.image, pixels.variance, mask, psf)
     damage = sorted(damage_of_tiles.union(_without_psf(plan, psf)))
-    return template.assign_attrs(damage=damage) if damage else template
+    return template.assign_attrs(encoded({"damage": damage})) if damage else template
 
 
 def _without_psf(plan: TemplatePlan, psf: Psf | None) -> Iterator[str]:

@@ -7,7 +7,6 @@ already, and the rest where it is used.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from dcrflow.base.attributes import decoded
 from dcrflow.base.errors import NoPsfError
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
 from dcrflow.kernels.nodes import node_weights
@@ -56,7 +56,7 @@ class TemplateAccessor:
 
         All nodes together where no patch contains it, and where the template does not say whose its nodes are.
         """
-        patches, wcs = (_object(self._template.attrs.get(name)) for name in ("psf_patches", "wcs"))
+        patches, wcs = (decoded(self._template.attrs.get(name)) for name in ("psf_patches", "wcs"))
         if "psf_node_patch" not in self._template.variables or not patches or not wcs:
             return [np.ones(len(self._psf[1]), np.bool_)]
         from dcrflow.geometry.node_patches import NodePatches
@@ -166,7 +166,7 @@ class TemplateAccessor:
 
     def _check_position(self, x: float, y: float) -> None:
         x0, y0, width, height = self._template.attrs["bbox"]
-        border = self._template.attrs["config"]["border"]
+        border = decoded(self._template.attrs["config"])["border"]
         off_x, off_y = abs(x - x0 - (width - 1) / 2), abs(y - y0 - (height - 1) / 2)
         if not (off_x <= width / 2 + border and off_y <= height / 2 + border):
             raise ValueError(
@@ -176,7 +176,7 @@ class TemplateAccessor:
 
     def _dcr(self, spectrum: str | Sequence[float] | tuple[ArrayLike, ArrayLike]) -> tuple[Float, Float, Float]:
         """Shifts (dy, dx), detector pixels, of a spectrum's light by wavelength, and the share of the light at each."""
-        about = self._template.attrs["dcr"]["spread"]
+        about = decoded(self._template.attrs["dcr"])["spread"]
         dy, dx = np.array(about["shift"]).T
         by_subfilter, flat = np.array(about["weights"]), np.array(about["flat"])
         if isinstance(spectrum, str):
@@ -197,8 +197,3 @@ class TemplateAccessor:
         if not (np.isfinite(weights).all() and weights.sum() > 0):
             raise ValueError("the spectrum has no light in the band, or is not finite")
         return dy, dx, weights / weights.sum()
-
-
-def _object(value: Any) -> Any:
-    """An attribute that is an object, or the JSON text of one, where a format keeps no objects."""
-    return json.loads(value) if isinstance(value, str) else value

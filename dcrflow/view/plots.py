@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from dcrflow.base.attributes import decoded, objects
 from dcrflow.base.errors import WcsError
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
 from dcrflow.geometry.wcs import SkyWcs
@@ -206,7 +207,7 @@ def _wcs_of(data: xr.Dataset | xr.DataArray) -> Any:
     """The astropy WCS that a template's attributes hold; None where they hold none."""
     from astropy.wcs import WCS
 
-    cards = data.attrs.get("wcs")
+    cards = decoded(data.attrs.get("wcs"))
     if not cards:
         return None
     try:
@@ -241,7 +242,7 @@ def name_axes(ax: Any) -> None:
 
 
 def _title(template: xr.Dataset) -> str:
-    a = template.attrs
+    a = objects(template.attrs)
     parts = [f"{a['instrument']} visit {a['visit']} detector {a['detector']}, {a['band']}"] if "visit" in a else []
     if "zenith_angle" in a.get("dcr", {}):
         parts.append(f"z = {a['dcr']['zenith_angle']:.1f}°")

@@ -16,6 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from PIL import Image
 
+from dcrflow.base.attributes import objects
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
@@ -63,7 +64,7 @@ def preview(template: xr.Dataset) -> dict[str, Any]:
 def _corners(template: xr.Dataset) -> list[list[float]] | None:
     if "wcs" not in template.attrs:
         return None
-    ra, dec = SkyWcs.from_any(dict(template.attrs["wcs"])).pixel_to_sky(*Box(*template.attrs["bbox"]).outline(1))
+    ra, dec = SkyWcs.from_any(objects(template.attrs)["wcs"]).pixel_to_sky(*Box(*template.attrs["bbox"]).outline(1))
     corners: list[list[float]] = np.round(np.stack([ra, dec], axis=1), 6).tolist()
     return corners
 

@@ -19,6 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from scenes import IMAGE, TRACT, coadds, visit
 
 import dcrflow
+from dcrflow.base.attributes import objects
 from dcrflow.campaign.html import campaign_facts, write_report
 from dcrflow.campaign.html.page import ReportError, page
 from dcrflow.view.thumbnails import CELLS, checked_thumbnail, preview
@@ -55,7 +56,7 @@ def shown(browser: str, path: Path) -> str:
 def test_preview(store: dcrflow.TemplateStore) -> None:
     template = store.read(12, 3).compute()
     seen = preview(template)
-    assert seen == template.attrs["preview"]
+    assert seen == objects(template.attrs)["preview"]
     noise = np.array(seen["noise"], float)
     coverage = np.array(seen["coverage"])
     assert noise.shape == coverage.shape == (CELLS, CELLS)

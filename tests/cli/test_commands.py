@@ -13,6 +13,7 @@ from astropy.table import Table
 from scenes import IMAGE, coadds, visit
 
 import dcrflow
+from dcrflow.base.attributes import objects
 from dcrflow.cli import main
 
 Run = Callable[..., tuple[int, str, str]]
@@ -78,7 +79,7 @@ def test_run_and_status(dcr: Run, survey: Path, tmp_path: Path) -> None:
     code, text, _ = dcr("status", out)
     assert code == 0
     assert re.search(r"complete\D+2", text)
-    assert dcrflow.TemplateStore.open(out).read(2, 4).attrs["config"]["tile"] == 1024
+    assert objects(dcrflow.TemplateStore.open(out).read(2, 4).attrs)["config"]["tile"] == 1024
 
 
 @pytest.mark.integration

@@ -16,6 +16,7 @@ from scenes import IMAGE, TRACT, coadds, visit
 from zarr.storage import MemoryStore
 
 import dcrflow
+from dcrflow.base.attributes import objects
 from dcrflow.base.errors import CoaddStoreError, InconsistentCoaddsError, MissingSubfilterError, TemplateStoreError
 from dcrflow.base.masks import STANDARD_PLANES
 from dcrflow.cli import main
@@ -246,7 +247,9 @@ def test_fits_as_astropy_reads_it(templates: Path, tmp_path: Path) -> None:
         assert file["MASK"].header["MP_HIGH_VARIANCE"] == 18
         wcs = WCS(file["IMAGE"].header)
     x, y = np.array([0.0, 200.0]), np.array([10.0, 0.0])
-    expected = SkyWcs.from_header(template.attrs["wcs"]).pixel_to_sky(x + int(template.x[0]), y + int(template.y[0]))
+    expected = SkyWcs.from_header(objects(template.attrs)["wcs"]).pixel_to_sky(
+        x + int(template.x[0]), y + int(template.y[0])
+    )
     assert np.allclose(wcs.all_pix2world(x, y, 0), expected, rtol=0, atol=1e-11)
 
 
@@ -282,7 +285,7 @@ def _off(projection: Any, template: xr.Dataset) -> float:
         v.ravel() for v in np.meshgrid(*(np.linspace(float(template[k][0]), float(template[k][-1]), 7) for k in "xy"))
     )
     ra, dec = (np.rad2deg(v) for v in projection.as_astropy().pixel_to_world_values(x, y))
-    back = SkyWcs.from_header(template.attrs["wcs"]).sky_to_pixel(ra, dec)
+    back = SkyWcs.from_header(objects(template.attrs)["wcs"]).sky_to_pixel(ra, dec)
     return float(np.abs(np.array(back) - [x, y]).max())
 
 

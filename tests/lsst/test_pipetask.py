@@ -13,6 +13,7 @@ pytest.importorskip("lsst.ctrl.mpexec", reason="the extra lsst is not installed"
 from lsst.daf.butler import Butler
 from rubin import command, damaged_coadd, must
 
+from dcrflow.base.attributes import objects
 from dcrflow.lsst.convert import arrays_of
 from dcrflow.stores.templates.store import TemplateStore
 
@@ -61,9 +62,9 @@ def test_run_fail_extend_report(repo: Path, butler: Any, tmp_path: Path) -> None
             assert np.array_equal(getattr(ours, name), theirs[name].values), name
         noted = reader.get("getDcrTemplate_metadata", data_id, collections="templates")["getDcrTemplate"]
         assert noted["coverage"] == theirs.attrs["coverage"]
-        assert noted.getArray("patches") == [f"{t},{p}" for t, p in theirs.attrs["patches"]]
+        assert noted.getArray("patches") == [f"{t},{p}" for t, p in objects(theirs.attrs)["patches"]]
         shifts = list(zip(noted.getArray("shiftY"), noted.getArray("shiftX"), strict=True))
-        assert shifts == [tuple(s) for s in theirs.attrs["dcr"]["shift"]]
+        assert shifts == [tuple(s) for s in objects(theirs.attrs)["dcr"]["shift"]]
         assert {"runEndCpuTime", "tilesEndCpuTime", "getOverlappingExposuresEndCpuTime"} <= set(noted)
     assert templates.status(14, 2).status == "no-overlap"
 

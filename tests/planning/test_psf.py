@@ -13,6 +13,7 @@ from scenes import IMAGE, TRACT, coadds, tan, visit
 from shapes import hsm
 
 import dcrflow
+from dcrflow.base.attributes import objects
 from dcrflow.demo.parity import golden_cases, golden_coadds
 from dcrflow.geometry.box import Box
 from dcrflow.kernels.nodes import node_weights, spread
@@ -158,7 +159,7 @@ def test_patches_without_psf_leave_gaps() -> None:
     template = dcrflow.build_template(
         with_psf(gaussian(4.0, 4.0), skip=(1, 3)), visit(TRACT.wcs, Box(200, 200, 200, 200))
     )
-    assert [p["patch"] for p in template.attrs["psf_patches"]] == [0, 2]
+    assert [p["patch"] for p in objects(template.attrs)["psf_patches"]] == [0, 2]
     assert_allclose(template.dcrflow.psf_at(390, 300), gaussian(4.0, 4.0), atol=1e-6)
 
 
@@ -166,7 +167,7 @@ def test_a_sliver_of_coverage_has_a_node() -> None:
     """The tract's corner reaches 30 px onto a detector turned by 45 degrees, between the nodes of the grid."""
     here = visit(tan(125.0, -394.0, 45.0), Box(0, 0, 250, 250))
     template = dcrflow.build_template(with_psf(gaussian(4.0, 4.0)), here)
-    assert len(template.attrs["psf_patches"]) == 1
+    assert len(objects(template.attrs)["psf_patches"]) == 1
     x, y = TRACT.wcs.sky_to_pixel(*here.wcs.pixel_to_sky(*(template[f"psf_node_{a}"].values for a in "xy")))
     assert ((x >= -30) & (x < 630) & (y >= -30) & (y < 630)).all()
 
@@ -214,7 +215,7 @@ def test_spectra(dcr: str) -> None:
     store = with_psf(gaussian(4.0, 4.0))
     here = visit(TRACT.wcs, Box(200, 200, 200, 180), altitude=35.0, parallactic_angle=0.0)
     template = dcrflow.build_template(store, here, dcr=dcr)
-    shift = template.attrs["dcr"]["shift"]
+    shift = objects(template.attrs)["dcr"]["shift"]
     for k, fluxes in enumerate(np.eye(3)):
         centre, _ = moments(template.dcrflow.psf_at(300, 290, fluxes).values)
         assert centre == pytest.approx((shift[k][1], shift[k][0]), abs=5e-3)
@@ -250,7 +251,7 @@ def test_steps_at_the_borders_of_patches(y: float) -> None:
     kernels = gaussian(4.0, 4.0), gaussian(6.0, 6.0)
     store = with_psf(*kernels)
     template = dcrflow.build_template(store, visit(TRACT.wcs, Box(200, 50, 200, 150))).compute()
-    assert len(template.attrs["psf_patches"]) == len(set(template.psf_node_patch.values))
+    assert len(objects(template.attrs)["psf_patches"]) == len(set(template.psf_node_patch.values))
     first, second = (next(p.bbox for p in store.patches(TRACT.tract, "g") if p.patch == n) for n in (0, 1))
     for x, expected in (
         (second.x0 - 1.0, kernels[0]),

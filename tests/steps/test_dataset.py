@@ -10,6 +10,7 @@ import xarray as xr
 from scenes import IMAGE, coadds, visit
 
 import dcrflow
+from dcrflow.base.attributes import objects
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +28,8 @@ def test_stored_pixels_are_rounded_below_their_noise(store: dcrflow.DcrCoadds, t
     lazy = dcrflow.build_template(store, visit())
     made, found = lazy.compute(), kept(lazy, tmp_path / "t.zarr")
     sigma = float(np.sqrt(made.variance).median())
-    low, high = found.attrs["precision"]["step"]
-    assert found.attrs["precision"]["steps_per_sigma"] == 16
+    low, high = objects(found.attrs)["precision"]["step"]
+    assert objects(found.attrs)["precision"]["steps_per_sigma"] == 16
     assert low <= high <= sigma / 16
     error = (found.image - made.image).values
     assert 0 < np.abs(error).max() <= high / 2

@@ -13,6 +13,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import MemoryStore
 
+from dcrflow.base.attributes import objects
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
 from dcrflow.stores import templates as room
 
@@ -33,10 +34,10 @@ class EncodedTemplate:
         self._planes = planes_from_attributes(template["mask"].attrs)
         self._dims = {str(n): tuple(str(d) for d in v.dims) for n, v in template.variables.items()}
         self._values = {str(name): np.asarray(variable.values) for name, variable in template.variables.items()}
-        self._said = {str(n): {**v.attrs, **_coordinates(template, str(n))} for n, v in template.variables.items()}
+        self._said = {str(n): {**_words_of(v), **_coordinates(template, str(n))} for n, v in template.variables.items()}
         digests = {name: digest(array) for name, array in self._values.items()}
         #: The group's attributes; those of `OF_FILES` once all files were made.
-        self.about: dict[str, Any] = {**template.attrs, "crc32": digests, "status": "complete"}
+        self.about: dict[str, Any] = {**objects(template.attrs), "crc32": digests, "status": "complete"}
 
     def is_said_by(self, there: Mapping[str, Any] | None) -> bool:
         """Whether some group's attributes say that it is this template."""
@@ -80,6 +81,11 @@ def digest_of_words(about: Mapping[str, Any], of_variables: Mapping[str, Mapping
 
 def _but_files(about: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in about.items() if name not in OF_FILES}
+
+
+def _words_of(variable: xr.Variable) -> dict[str, Any]:
+    """The attributes of a variable as JSON has them; netCDF gives arrays of numpy."""
+    return {str(n): v.tolist() if isinstance(v, np.ndarray | np.generic) else v for n, v in variable.attrs.items()}
 
 
 def _coordinates(template: xr.Dataset, name: str) -> dict[str, str]:

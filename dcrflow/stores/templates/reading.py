@@ -18,6 +18,7 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Sto
 from zarr.buffer.cpu import buffer_prototype
 from zarr.storage import LocalStore, WrapperStore
 
+from dcrflow.base.attributes import encoded
 from dcrflow.base.errors import TemplateStoreError
 from dcrflow.compat.zarr_sync import sync
 from dcrflow.stores.locks import directory_of
@@ -52,6 +53,7 @@ def open_template(root: zarr.Group, path: str, attributes: Mapping[str, Any]) ->
     template: xr.Dataset = xr.open_zarr(store, group=group, consolidated=False, zarr_format=3)
     if template.attrs.get("crc32") != attributes.get("crc32"):
         raise store.replaced()
+    template.attrs = encoded(template.attrs)
     return template
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import xarray as xr
 import zarr
 
+from dcrflow.base.attributes import objects
 from dcrflow.base.errors import TemplateStoreError
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
 from dcrflow.stores.journal import Journal, entries
@@ -361,7 +362,7 @@ class TemplateStore:
 
     def _damaged(self, visit: int, detector: int, raised: tuple[type[Exception], ...]) -> tuple[str, ...]:
         """The same; some errors are raised, where others make a damaged variable."""
-        digests = self.read(visit, detector).attrs.get("crc32", {})
+        digests = objects(self.read(visit, detector).attrs).get("crc32", {})
         return damaged_variables(self._root, f"{visit}/{detector}", digests, raised)
 
 
