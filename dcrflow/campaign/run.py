@@ -105,6 +105,7 @@ def run_campaign(
     config = TemplateConfig.make((config or TemplateConfig()).model_dump(exclude_unset=True))  # files are read anew
     coadds, store = coadd_source(coadds), TemplateStore.create_or_open(out, config.sync)
     if isinstance(coadds, DcrCoadds):
+        coadds.refuse_unsendable()
         coadds.forget_contents()
     if retry_failed:
         store.forget_rows()

@@ -24,7 +24,7 @@ from dcrflow.stores.coadds.missing_chunks import Patience
 from dcrflow.stores.coadds.patch_info import Arrays, PatchInfo, open_patch, read_patch_info, read_tract
 from dcrflow.stores.coadds.patch_psf import PatchPsf, read_patch_psf
 from dcrflow.stores.coadds.source import CoaddSource
-from dcrflow.stores.zarr.access import list_names, location, open_root, url_of, words_of
+from dcrflow.stores.zarr.access import list_names, location, open_root, refuse_unsendable, url_of, words_of
 from dcrflow.stores.zarr.arrays import whole_chunks
 from dcrflow.view.cards import card
 
@@ -106,6 +106,10 @@ class DcrCoadds:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self._opening, self._store, self._url)
+
+    def refuse_unsendable(self) -> None:
+        """Raise CoaddStoreError if other processes cannot be given this store."""
+        refuse_unsendable(self._store, CoaddStoreError)
 
     def __repr__(self) -> str:
         return f"<DcrCoadds {self.url}: {len(self._names)} tracts, bands {' '.join(self.bands) or '(none)'}>"

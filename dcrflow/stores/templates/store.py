@@ -35,6 +35,7 @@ from dcrflow.stores.zarr.access import (
     group_attributes,
     is_occupied,
     is_path,
+    keeps_only_zarr,
     location,
     open_root,
     refuse_zip,
@@ -114,6 +115,11 @@ class TemplateStore:
             return cls(store._store, writable=True, synced=synced)._opened()
         where = location(store)
         refuse_zip(where, TemplateStoreError)
+        if keeps_only_zarr(where):
+            raise TemplateStoreError(
+                f"{url_of(where)}: templates cannot be written to a session of icechunk: many processes write them, "
+                "each by itself, and a session keeps nothing until it is committed; give a folder or an object store"
+            )
         try:
             attributes: dict[str, Any] = {"dcrflow": {"kind": KIND, "version": VERSION}}
             if is_path(where):

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import pickle
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -54,7 +55,7 @@ def url_of(store: Any) -> str:
         return str(Path(store.root).absolute())
     if isinstance(store, ZipStore) and store.path is not None:
         return f"zip://{Path(store.path).absolute()}"
-    return redacted_text(str(store))
+    return redacted_text(" ".join(str(store).split()))
 
 
 def words_of(error: BaseException) -> str:
@@ -117,6 +118,26 @@ def open_root(
             "use a newer dcrflow"
         )
     return root
+
+
+def keeps_only_zarr(store: Any) -> bool:
+    """Whether a `location` is a session of icechunk, which takes zarr's own keys alone and changes by commits."""
+    while isinstance(store, StorePath):
+        store = store.store
+    return isinstance(store, Store) and type(store).__module__.partition(".")[0] == "icechunk"
+
+
+def refuse_unsendable(store: Any, error: type[Exception]) -> None:
+    """Raise for a session of icechunk that cannot be sent to workers; others are sent as dask sends them."""
+    if not keeps_only_zarr(store):
+        return
+    try:
+        pickle.dumps(store)
+    except Exception as e:
+        raise error(
+            f"{url_of(store)} cannot be sent to workers: {words_of(e)}; commit it, and give the store of a session "
+            "that only reads: repository.readonly_session(...).store"
+        ) from e
 
 
 def is_occupied(store: Any) -> bool:
