@@ -11,11 +11,13 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from astropy import units as u
+from astropy.coordinates import ICRS, SkyCoord
 from astropy.io import fits
+from astropy.wcs.wcsapi import BaseLowLevelWCS
 from numpy.typing import NDArray
 
 from dcrflow.base.errors import InconsistentCoaddsError, ObservationError, WcsError
@@ -104,10 +106,19 @@ def _off(found: tuple[Float, Float], x: Float, y: Float) -> float:
     return float(np.max(np.hypot(found[0] - x, found[1] - y)))
 
 
-class _Ape14:
-    """The part of the APE-14 interface that `SkyWcs` uses."""
+class _Ape14(BaseLowLevelWCS):
+    """What APE 14 asks for of a WCS of two axes whose world is ICRS right ascension and declination in degrees."""
 
     pixel_n_dim = world_n_dim = 2
+    world_axis_physical_types = ("pos.eq.ra", "pos.eq.dec")
+    world_axis_units = ("deg", "deg")
+    world_axis_object_components = (
+        ("celestial", 0, "spherical.lon.degree"),
+        ("celestial", 1, "spherical.lat.degree"),
+    )
+    world_axis_object_classes: ClassVar[Mapping[str, Any]] = {
+        "celestial": (SkyCoord, (), {"frame": ICRS(), "unit": (u.deg, u.deg)})
+    }
 
 
 @dataclass
