@@ -1,5 +1,6 @@
 """Templates as lazy datasets: exactness, laziness, bad pixels, and what is read."""
 
+import json
 import re
 from collections import Counter
 from itertools import combinations
@@ -124,7 +125,7 @@ def test_dims_and_attributes(store: DcrCoadds) -> None:
     assert (made.image.dtype, made.variance.dtype, made.mask.dtype) == (np.float32, np.float32, np.int32)
     assert (int(made.x[0]), int(made.y[0]), made.sizes["x"], made.sizes["y"]) == (87, -20, 226, 206)
     assert made.x.dtype == np.int64
-    attributes = made.attrs
+    attributes = made.attrs | {name: json.loads(made.attrs[name]) for name in ("patches", "dcr")}
     assert attributes["patches"] == [[7, 0], [7, 1], [7, 2], [7, 3]]
     assert attributes["bbox"] == [100, -7, 200, 180]
     assert (attributes["visit"], attributes["detector"], attributes["band"]) == (12, 3, "g")

@@ -254,7 +254,7 @@ def status(
 app.command(rich_help_panel=_TEMPLATES)(report)
 app.command(rich_help_panel=_TEMPLATES)(verify)
 app.command(rich_help_panel=_COADDS, short_help="Build DCR coadds from calibrated visits.")(coadd)
-app.command(rich_help_panel=_COADDS)(need)
+app.command(rich_help_panel=_COADDS, short_help="Say how large DCR is without matching.")(need)
 app.command("visits", rich_help_panel=_FILES, short_help="Make a detector-visit table of FITS headers.")(visits_command)
 app.command(rich_help_panel=_FILES, short_help="Copy LSST's DCR coadds into a DCR-coadd store.")(files.ingest)
 app.command(rich_help_panel=_FILES, short_help="Write templates as FITS files that LSST's readers know.")(files.export)

@@ -75,12 +75,16 @@ def _of_photo_calib(file: fits.HDUList, tables: list[Any]) -> float:
     index = next((h for h in file if str(h.header.get("EXTTYPE", "")).strip() == "ARCHIVE_INDEX"), None)
     if wanted is not None and index is not None:
         catalogs = [h for h in file if str(h.header.get("EXTTYPE", "")).strip() == "ARCHIVE_DATA"]
+        names = {name.replace(".", "").lower(): name for name in index.columns.names}  # `cat.archive`, or catArchive
         for entry in index.data:
-            if int(entry["id"]) == int(wanted) and int(entry["catPersistable"]) == 0:
-                numbered = [h for h in catalogs if h.header.get("AR_CATN") == int(entry["catArchive"])]
-                place = int(entry["catArchive"]) - 1
+            number, persistable, row0 = (
+                int(entry[names[key]]) if key in names else 0 for key in ("catarchive", "catpersistable", "row0")
+            )
+            if int(entry["id"]) == int(wanted) and persistable == 0:
+                numbered = [h for h in catalogs if h.header.get("AR_CATN") == number]
+                place = number - 1
                 found = numbered[0] if numbered else catalogs[place] if 0 <= place < len(catalogs) else table
-                table, row = (found, int(entry["row0"])) if found in tables else (table, 0)
+                table, row = (found, row0) if found in tables else (table, 0)
     record, names = table.data[row], table.columns.names
     if not _is_constant(table, record, names):
         raise InconsistentCoaddsError("the photometric calibration varies over the image; calibrate its pixels to nJy")
