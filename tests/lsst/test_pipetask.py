@@ -65,7 +65,7 @@ def test_run_fail_extend_report(repo: Path, butler: Any, tmp_path: Path) -> None
         assert noted.getArray("patches") == [f"{t},{p}" for t, p in objects(theirs.attrs)["patches"]]
         shifts = list(zip(noted.getArray("shiftY"), noted.getArray("shiftX"), strict=True))
         assert shifts == [tuple(s) for s in objects(theirs.attrs)["dcr"]["shift"]]
-        assert {"runEndCpuTime", "tilesEndCpuTime", "getOverlappingExposuresEndCpuTime"} <= set(noted)
+        assert {"runEndCpuTime", "tilesEndCpuTime", "getExposuresEndCpuTime"} <= set(noted)
     assert templates.status(14, 2).status == "no-overlap"
 
 

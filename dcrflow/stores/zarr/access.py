@@ -191,7 +191,7 @@ def list_names(root: zarr.Group, paths: Iterable[str]) -> list[list[str]]:
     wanted = list(paths)
     try:
         found = sync(collect(wanted))
-        if all(found) or "zarr.json" in sync(collect([""]))[0]:
+        if all(found) or isinstance(root.store, LocalStore) or "zarr.json" in sync(collect([""]))[0]:
             return found
     except Exception:
         known = _consolidated(root)
