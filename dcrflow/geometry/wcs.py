@@ -150,6 +150,8 @@ class SkyWcs:
     @classmethod
     def _from_image(cls, header: fits.Header, hdus: fits.HDUList | None, x0: float, y0: float) -> Self:
         _check_numbers(header)
+        if "PLTRAH" not in header:  # plates have their own keywords of the place
+            _check_place(header)
         if named_tables(header):
             made = cls("", tables=with_tables(header, hdus), offset=(x0, y0))
             made._object()
@@ -193,9 +195,7 @@ class SkyWcs:
             )
         made = cls(header.tostring(sep="", endcard=False, padding=False))
         made._object()
-        missing = [key for key in _NEEDED if key not in header]
-        if missing:  # FITS says 0, which is never meant
-            raise WcsError(f"unusable WCS, it lacks {', '.join(missing)}")
+        _check_place(header)
         return made
 
     @classmethod
@@ -330,6 +330,13 @@ def _header_of(cards: Mapping[Any, Any]) -> fits.Header:
         except Exception as error:
             raise WcsError(f"its {brief(key)} is {brief(value)}, expected what a FITS card can hold") from error
     return header
+
+
+def _check_place(header: fits.Header) -> None:
+    """Raise WcsError if a keyword of the reference point is missing: FITS takes 0, which is never meant."""
+    missing = [key for key in _NEEDED if key not in header]
+    if missing:
+        raise WcsError(f"unusable WCS, it lacks {', '.join(missing)}")
 
 
 def _check_numbers(cards: Mapping[Any, Any]) -> None:
