@@ -172,6 +172,8 @@ class ButlerCoadds(HandleCoadds):
     way a plan opens only the coadds that it needs.
     """
 
+    concurrent_reads = True
+
     def __init__(self, place: Place) -> None:
         refs = place.refs(CoaddStoreError)
         if not refs:

@@ -45,6 +45,9 @@ class HandleCoadds:
         Gives the bounding box of a patch from its (tract, patch) without opening it.
     """
 
+    #: A quantum's butler keeps where its files are in an SQLite database in memory, which one thread alone sees.
+    concurrent_reads = False
+
     def __init__(
         self,
         coadds: Iterable[SubfilterCoadd],

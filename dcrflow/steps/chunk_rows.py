@@ -47,13 +47,14 @@ class ChunkRowReader:
         self._needs = [self._needed_by(tile) for tile in tiles]
         self._last_tile = {row: number for number, rows in enumerate(self._needs) for row in rows}
         self._reading: dict[ChunkRow, Future[StepResult[PatchPixels]]] = {}
-        self._pool = ThreadPoolExecutor(_READS_AT_ONCE)
+        self._pool = ThreadPoolExecutor(_READS_AT_ONCE) if coadds.concurrent_reads else None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
 
     def _needed_by(self, tile: Tile) -> set[ChunkRow]:
         """The chunk rows that a tile lies on; their boxes grow to hold what it needs of them."""
@@ -75,7 +76,8 @@ class ChunkRowReader:
     def load(self, number: int) -> None:
         """Have what tile `number` lies on, and drop what neither it nor a later tile needs.
 
-        Also starts reading for the tiles beside it, in the same row of tiles.
+        Also starts reading for the tiles beside it, in the same row of tiles; a source that one thread alone may read
+        from is read at once.
         """
         for row in [row for row in self._reading if self._last_tile[row] < number]:
             del self._reading[row]
@@ -83,9 +85,18 @@ class ChunkRowReader:
             if tile.box.y0 != self._tiles[number].box.y0:
                 break
             for row in rows - set(self._reading):
-                self._reading[row] = self._pool.submit(load_patch, self._coadds, self._plan, row[0], self._boxes[row])
+                self._reading[row] = self._begin(row)
         for row in self._needs[number]:
             self._reading[row].result()
+
+    def _begin(self, row: ChunkRow) -> Future[StepResult[PatchPixels]]:
+        """Start to read a chunk row."""
+        wanted = self._coadds, self._plan, row[0], self._boxes[row]
+        if self._pool is not None:
+            return self._pool.submit(load_patch, *wanted)
+        read: Future[StepResult[PatchPixels]] = Future()
+        read.set_result(load_patch(*wanted))
+        return read
 
     def patches(self, part: TilePart, workspace: Workspace) -> Iterator[StepResult[PatchPixels]]:
         """For `shift_subfilters`: the patches under a part of the loaded tile.

@@ -34,7 +34,7 @@ def small() -> MemoryStore:
 class FullSize:
     """The benchmarks' coadds without their pixels: enough to plan."""
 
-    url, digest = "nowhere", "0"
+    url, digest, concurrent_reads = "nowhere", "0", True
 
     def __init__(self, small: MemoryStore) -> None:
         self.tracts = {t.tract: t for t in tracts()}

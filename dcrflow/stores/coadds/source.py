@@ -16,9 +16,11 @@ from dcrflow.stores.coadds.patch_psf import PatchPsf
 class CoaddSource(Protocol):
     """Subfilter coadds by tract, patch and band; `dcrflow.stores.coadds.store.DcrCoadds` reads them from a zarr store.
 
-    Several threads may use a source at once. A source that other processes use can be pickled. It raises the errors
-    that `DcrCoadds` raises.
+    A source that other processes use can be pickled. It raises the errors that `DcrCoadds` raises.
     """
+
+    concurrent_reads: bool
+    """Whether threads other than the one that made the source may read from it, several at once."""
 
     @property
     def url(self) -> str:

@@ -91,6 +91,8 @@ class DcrCoadds:
         Its name in messages; by default its place.
     """
 
+    concurrent_reads = True
+
     def __init__(self, store: Any, url: str | None = None) -> None:
         self._store = store
         self._url = url or url_of(store)
