@@ -77,8 +77,14 @@ def read_exposure_rows(path: Path) -> list[dict[str, Any]]:
         raise VisitTableError(f"cannot read its headers: {said}") from error
 
 
-def _detectors(hdus: fits.HDUList) -> list[Any]:
-    """The detector images: one HDU per position on the sky, without masks and variances of the same detector."""
+def detector_images(hdus: fits.HDUList) -> list[Any]:
+    """The detector images: one HDU per position on the sky, without masks and variances of the same detector.
+
+    Raises
+    ------
+    VisitTableError
+        If there is none.
+    """
     images: list[Any] = []
     seen: set[tuple[Any, ...]] = set()
     for hdu in hdus:
@@ -93,6 +99,12 @@ def _detectors(hdus: fits.HDUList) -> list[Any]:
         seen.add(place)
     if not images:
         raise VisitTableError("no image with a celestial WCS in it")
+    return images
+
+
+def _detectors(hdus: fits.HDUList) -> list[Any]:
+    """The same; raises VisitTableError if no keyword tells several of them apart."""
+    images = detector_images(hdus)
     if len(images) == 1:
         return images
     found = [_keyword(hdu.header, hdu.header, *_NAMES["detector"]) for hdu in images]
@@ -113,7 +125,10 @@ def _is_on_sky(header: fits.Header) -> bool:
 
 _PLACE = ("NAXIS1", "NAXIS2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CD1_1", "CD1_2", "CDELT1", "PC1_1", "PC1_2",
           "CCDNUM", "DETECTOR")  # fmt: skip
-_NOT_PIXELS = {"MASK", "VARIANCE", "WEIGHT", "WGT", "WHT", "DQ", "ERR", "SCI_MASK", "BPM", "VAR", "SIGMA", "BACKGROUND"}
+_NOT_PIXELS = {
+    "MASK", "SCI_MASK", "BPM", "DQ", "DQM", "FLAG", "FLAGS", "VARIANCE", "VAR", "IVAR", "INVVAR", "WEIGHT", "WGT",
+    "WHT", "ERR", "ERROR", "SIGMA", "UNCERT", "NOISE", "BACKGROUND", "BKG", "PSF", "PSF_NODES", "CONTEXT", "EXPMAP",
+}  # fmt: skip
 
 
 def _row_of(path: Path, hdus: fits.HDUList, image: Any, alone: bool) -> dict[str, Any]:
@@ -122,7 +137,7 @@ def _row_of(path: Path, hdus: fits.HDUList, image: Any, alone: bool) -> dict[str
     if not alone:
         names["detector"] = _keyword(header, header, *_NAMES["detector"])
     if names["band"] is None:
-        names |= _filter_label(hdus)
+        names |= filter_label(hdus)
     for name, number in id_in_name(path).items():
         names[name] = number if names[name] is None else names[name]
     row: dict[str, Any] = {**names, "instrument": names["instrument"] or "unknown"}
@@ -174,7 +189,7 @@ def _keyword(primary: fits.Header, header: fits.Header, *keys: str) -> Any:
     return None
 
 
-def _filter_label(hdus: fits.HDUList) -> dict[str, Any]:
+def filter_label(hdus: fits.HDUList) -> dict[str, Any]:
     """Band and physical filter from the filter label in LSST's archive."""
     if "FilterLabel" not in hdus:
         return {}
@@ -185,14 +200,3 @@ def _filter_label(hdus: fits.HDUList) -> dict[str, Any]:
         if name.lower() in ("band", "physical")
     }
     return {"band": found.get("band") or None, "physical_filter": found.get("physical") or ""}
-
-
-def absolute_cards(header: fits.Header, x0: int, y0: int) -> str:
-    """The WCS cards in absolute pixels; those of the header are relative to the array's first pixel.
-
-    Raises
-    ------
-    WcsError
-        If the WCS uses lookup tables, which cards cannot hold.
-    """
-    return SkyWcs.from_image(header, None, x0, y0).cards

@@ -11,17 +11,12 @@ from typing import Any
 
 from astropy.io import fits
 
-from dcrflow.base.errors import DcrflowError, VisitTableError, brief
+from dcrflow.base.errors import DcrflowError, VisitTableError, WcsError, brief
+from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.model.visit import DetectorVisit
-from dcrflow.stores.visits.exposures import _filter_label, absolute_cards, exposure_files, id_in_name, origin
+from dcrflow.stores.visits.exposures import detector_images, exposure_files, filter_label, id_in_name, origin
 from dcrflow.stores.visits.mapping import COLUMNS, HeaderMapping, Look, built_in_mappings, header_look, read_mapping
 from dcrflow.stores.visits.tables import BadVisit, _checked, _unique
-
-#: Extensions that hold something other than a detector's pixels.
-_NOT_PIXELS = {
-    "MASK", "VARIANCE", "VAR", "IVAR", "INVVAR", "WEIGHT", "WGT", "WHT", "DQ", "DQM", "FLAGS", "FLAG", "BACKGROUND",
-    "BKG", "ERR", "ERROR", "SIGMA", "UNCERT", "PSF", "PSF_NODES", "NOISE", "CONTEXT", "EXPMAP",
-}  # fmt: skip
 
 #: Words usual in the keyword and comment of each column; used to suggest candidates.
 _WORDS = {
@@ -33,6 +28,7 @@ _WORDS = {
     "dec": ("DEC", "TELDEC", "CRVAL2", "OBJDEC"),
     "mjd": ("MJD", "MJD-OBS", "DATE-OBS", "OBSMJD", "JD"),
     "altitude": ("ALT", "ALTITUDE", "ELEV", "EL", "ZD", "AIRMASS"),
+    "header_altitude": ("ALT", "ALTITUDE", "ELEV", "EL", "BORE-ALT"),
     "parallactic_angle": ("PARANG", "PARANGLE", "PARALLAC", "PA"),
     "rotation_angle": ("ROTANG", "ROTPA", "ROTSKYPA", "POSANG"),
     "longitude": ("LONG", "LONGITUD", "OBSLON", "SITELONG", "GEOLON"),
@@ -147,6 +143,7 @@ class _Image:
     path: Path
     label: str
     header: fits.Header
+    wcs: SkyWcs | WcsError
     keywords: tuple[str, ...]
     look: Look
 
@@ -171,35 +168,30 @@ def _images(path: Path) -> Iterator[_Image]:
     try:
         with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
             primary = hdus[0].header.copy()
-            extra = _filter_label(hdus)
+            extra = filter_label(hdus)
             more = {"BAND": extra.get("band"), "FILTER": extra.get("physical_filter")} if extra else {}
             more |= {k.upper(): v for k, v in id_in_name(path).items()}
             known = {k: v for k, v in more.items() if v is not None}
-            for index, hdu in enumerate(hdus):
-                if _is_detector(hdu):
-                    own = hdu.header.copy()
-                    label = f"{path}[{hdu.name or index}]" if len(hdus) > 1 else str(path)
-                    found.append(_Image(path, label, own, (*own, *primary), header_look(own, primary, known)))
+            for hdu in detector_images(hdus):
+                own = hdu.header.copy()
+                label = f"{path}[{hdu.name or hdus.index_of(hdu)}]" if len(hdus) > 1 else str(path)
+                look = header_look(own, primary, known)
+                found.append(_Image(path, label, own, _wcs(own, hdus), (*own, *primary), look))
     except VisitTableError:
         raise
     except Exception as error:  # astropy raises many classes for damaged headers
         raise VisitTableError(
             f"cannot read its headers: {' '.join(str(error).split()) or type(error).__name__}"
         ) from error
-    if not found:
-        raise VisitTableError("no image with a celestial WCS in it")
     yield from found
 
 
-def _is_detector(hdu: Any) -> bool:
-    header = hdu.header
-    kinds = {str(header.get("EXTTYPE", "")).strip().upper(), str(hdu.name).strip().upper()}
-    return (
-        getattr(hdu, "is_image", False)
-        and header.get("NAXIS") == 2
-        and not kinds & _NOT_PIXELS
-        and any(str(header.get(f"CTYPE{i}", "")).startswith(("RA-", "GLON", "ELON")) for i in (1, 2))
-    )
+def _wcs(header: fits.Header, hdus: fits.HDUList) -> SkyWcs | WcsError:
+    """The WCS of an image in absolute pixels, with the lookup tables of the file; or why there is none."""
+    try:
+        return SkyWcs.from_image(header, hdus, *origin(header))
+    except WcsError as error:
+        return error
 
 
 def _mapping_of(image: _Image, chosen: HeaderMapping | None) -> HeaderMapping:
@@ -216,11 +208,13 @@ def _mapping_of(image: _Image, chosen: HeaderMapping | None) -> HeaderMapping:
 
 def _row(image: _Image, chosen: HeaderMapping | None) -> dict[str, Any]:
     """The row of a detector-visit table."""
+    if isinstance(image.wcs, WcsError):
+        raise VisitTableError(str(image.wcs))
     header = image.header
     x0, y0 = origin(header)
     place = {
-        "x0": x0, "y0": y0, "width": header["NAXIS1"], "height": header["NAXIS2"],
-        "wcs": absolute_cards(header, x0, y0), "image": str(image.path),
+        "x0": x0, "y0": y0, "width": header["NAXIS1"], "height": header["NAXIS2"], "wcs": image.wcs,
+        "image": str(image.path),
     }  # fmt: skip
     return {**_mapping_of(image, chosen).row(image.look), **place}
 

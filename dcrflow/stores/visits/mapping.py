@@ -45,7 +45,8 @@ from dcrflow.stores.visits.sites import site
 #: The columns that a mapping can fill, with the unit of the table. Image size and WCS are read without a mapping.
 COLUMNS: Mapping[str, u.UnitBase | None] = {
     "visit": None, "detector": None, "band": None, "physical_filter": None, "ra": u.deg, "dec": u.deg, "mjd": None,
-    "altitude": u.deg, "parallactic_angle": u.deg, "rotation_angle": u.deg, "longitude": u.deg, "latitude": u.deg,
+    "altitude": u.deg, "header_altitude": u.deg,
+    "parallactic_angle": u.deg, "rotation_angle": u.deg, "longitude": u.deg, "latitude": u.deg,
     "height_m": u.m, "temperature": u.deg_C, "pressure": u.Pa, "humidity": u.percent, "psf_fwhm": u.arcsec,
 }  # fmt: skip
 _TEXT = {"band", "physical_filter"}
