@@ -77,6 +77,8 @@ CASES = (
     Case("no table", text(lambda _: None), everywhere=True),
     Case("paths with blanks, quotes and Unicode", _moved,
          place={"coadds_name": "my 'co\"adds' ☂.zarr", "visits_name": "Ω; $(touch harmed) &.ecsv"}),
+    Case("paths with a newline, %20, # and ;", _moved,
+         place={"coadds_name": "co\nadds;%20#.zarr", "visits_name": "#\n%20;.ecsv", "out_name": "%20\n#;?.zarr"}),
     _of_output("a file", lambda out: out.write_text("mine")),
     _of_output("somebody's directory", _somebodys),
     Case("the output is within the coadds", nothing, place={"out_name": "coadds.zarr/out.zarr"}, everywhere=True),

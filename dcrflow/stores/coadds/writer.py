@@ -21,6 +21,7 @@ from dcrflow.stores.coadds.patch_info import check_edges, read_tract
 from dcrflow.stores.coadds.store import KIND, VERSION
 from dcrflow.stores.zarr.access import group_attributes, is_occupied, location, open_root, refuse_zip, url_of, words_of
 from dcrflow.stores.zarr.arrays import COADD_CHUNK, header_cards, write_array
+from dcrflow.stores.zarr.remote import dependable
 
 
 def create_coadds(store: Any, skymap: str, *, overwrite: bool = False) -> CoaddWriter:
@@ -52,7 +53,7 @@ def create_coadds(store: Any, skymap: str, *, overwrite: bool = False) -> CoaddW
         open_root(where, KIND, VERSION, CoaddStoreError)  # raises if it is anything else, which must not be deleted
     try:
         root = zarr.create_group(
-            where,
+            dependable(where),
             zarr_format=3,
             overwrite=overwrite,
             attributes={"dcrflow": {"kind": KIND, "version": VERSION}, "skymap": skymap},

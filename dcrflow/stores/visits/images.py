@@ -27,6 +27,7 @@ from dcrflow.model.visit import DetectorVisit
 from dcrflow.model.visit_image import VisitImage, VisitPsf, moffat_psf
 from dcrflow.stores.visits.exposures import origin
 from dcrflow.stores.zarr.access import location, words_of
+from dcrflow.stores.zarr.remote import dependable
 
 Float = NDArray[np.float64]
 
@@ -253,7 +254,7 @@ class _ZarrSource:
 def _open_group(image: str) -> Any:
     """Open the group at a path or URL. It may lie inside a store; zarr finds it by its own metadata."""
     try:
-        return zarr.open_group(location(image), mode="r", use_consolidated=False)
+        return zarr.open_group(dependable(location(image), "r"), mode="r", use_consolidated=False)
     except FileNotFoundError:
         raise VisitImageError(
             "there is neither a FITS file (.fits, .fits.gz, .fits.fz) nor a zarr group; correct the column `image`"

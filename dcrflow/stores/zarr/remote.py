@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from zarr.abc.buffer import Buffer
@@ -120,7 +121,12 @@ class DependableStore(WrapperStore[Store]):
 
 
 def dependable(store: Any, mode: Any = None) -> Any:
-    """A `location`, its "not found" checked if it is far away; a path, and what is on this machine, as it is."""
+    """What zarr opens for a `location`: its "not found" checked if it is far away, and a path as `pathlib.Path`.
+
+    zarr takes text for a URL: of the path of a directory it drops newlines, and all after ``#`` or ``;``.
+    """
+    if isinstance(store, str) and "://" not in store:
+        return Path(store)
     if isinstance(store, StorePath):
         return StorePath(dependable(store.store), store.path)
     if isinstance(store, str) and "://" in store and not store.startswith("memory://"):
