@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter, minimum_filter
 
 from dcrflow.base.errors import VisitImageError
 from dcrflow.base.masks import TEMPLATE_PLANES
@@ -20,10 +19,11 @@ from dcrflow.geometry.box import Box
 from dcrflow.geometry.mapping import PixelMap, map_pixels
 from dcrflow.kernels.arrays import CoordinateGrid, MaskedImage
 from dcrflow.kernels.convolve import convolve
-from dcrflow.kernels.fill import fill_missing, mark_near_missing
+from dcrflow.kernels.fill import fill_missing
 from dcrflow.kernels.interpolation import INTERPOLATIONS, filter_radius
 from dcrflow.kernels.psf import warp_psf_kernel
 from dcrflow.kernels.spline import coefficient_filter
+from dcrflow.kernels.usable import mark_felt, usable_pixels
 from dcrflow.kernels.warp import warp_kernel, weight_table
 from dcrflow.model.visit_image import VisitImage, VisitPsf
 
@@ -38,14 +38,15 @@ BAD_PLANES = (
     "BAD", "SAT", "INTRP", "CR", "SUSPECT", "NO_DATA", "CROSSTALK", "STREAK", "UNMASKEDNAN", "VIGNETTED",
 )  # fmt: skip
 
-#: What an error of a pixel leaves farther away than so many pixels and one: of the quintic spline's response.
-_RESPONSE = {0: 0.176, 1: 0.071, 2: 0.030, 3: 0.0131, 4: 0.0056, 5: 0.0024, 6: 0.0010}
+#: What an error of a pixel leaves farther away than 0, 1, 2, ... pixels: of the quintic spline's response.
+_RESPONSE = np.array([0.176, 0.071, 0.030, 0.0131, 0.0056, 0.0024, 0.0010])
 _LEFT = 0.2  # of the sky's noise, of what a filled pixel may leave
 _FILL_REACH = 24  # pixels into a hole
 _EDGE = 8  # pixels from a sensor's edge that the plane SENSOR_EDGE marks
 _MOST_SHIFT = 0.05  # pixels of `warp_psf_kernel`'s matrix over a cell
 _BRIGHT = 20.0  # sigma of the sky, above which pixels tell the photons a nJy
 _FEWEST = 100  # pixels, to tell anything from
+_SAMPLE = 1_000_000  # pixels at most, from whose rows the noise of the sky is measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,23 +103,19 @@ def warp_visit(image: VisitImage, detector: Box, pixel_map: PixelMap, centres: t
         If too few pixels tell the noise of the sky.
     """
     pixels, frame = image.pixels, pixel_map.bbox
-    bad = sum(1 << TEMPLATE_PLANES[name] for name in BAD_PLANES)
-    with np.errstate(invalid="ignore"):
-        good = ((pixels.mask & bad) == 0) & np.isfinite(pixels.image) & (pixels.variance > 0)
-    sky, gain = noise_model(image, good)
+    bad = np.int32(sum(1 << TEMPLATE_PLANES[name] for name in BAD_PLANES))
     padded = pixels.box.grown(filter_radius(_DEGREES) + 4)
     where = pixels.box.slices(padded)
-    known = np.zeros(padded.shape, np.bool_)
-    known[where] = good
-    values = np.zeros(padded.shape, np.float64)
-    values[where] = np.where(good, pixels.image, 0.0)
+    known, values = np.zeros(padded.shape, np.bool_), np.zeros(padded.shape, np.float32)
+    usable_pixels(pixels.image, pixels.variance, pixels.mask, bad, known[where], values[where])
+    sky, gain = noise_model(image, known[where])
     mask = _spoilt(values, known, float(np.sqrt(sky)))
-    mask |= np.where(_near_edge(padded, detector), np.int32(2), np.int32(0))
+    _mark_edge(mask, padded, detector)
     coefficients = _coefficients(values)
     out, spread = np.zeros(frame.shape, np.float32), np.zeros(frame.shape, np.float32)
     out_mask = np.zeros(frame.shape, np.int32)
     y, x, y0, x0 = pixel_map.nodes(frame)
-    warp_kernel(WARP)(
+    warp_kernel(WARP, with_variance=False)(
         MaskedImage(coefficients, coefficients, mask), padded.y0, padded.x0,
         CoordinateGrid(y, x, pixel_map.step, y0, x0), weight_table(WARP), 1, MaskedImage(out, spread, out_mask),
     )  # fmt: skip
@@ -140,56 +137,49 @@ def noise_model(image: VisitImage, good: NDArray[np.bool_]) -> tuple[float, floa
     The variance planes of some pipelines do not hold the sources' photons: then the latter is 0.
     """
     pixels = image.pixels
-    light, variance = pixels.image[good].astype(np.float64), pixels.variance[good].astype(np.float64)
+    every = slice(None, None, max(1, good.size // _SAMPLE))
+    sample = good[every]
+    light, variance = pixels.image[every][sample].astype(np.float64), pixels.variance[every][sample].astype(np.float64)
     if len(light) < _FEWEST:
-        raise VisitImageError(f"only {len(light)} pixels without a defect, expected {_FEWEST} or more")
+        raise VisitImageError(f"only {np.count_nonzero(good)} pixels without a defect, expected {_FEWEST} or more")
     sky = float(np.median(variance))
     faint = np.abs(light - np.median(light)) < 3 * np.sqrt(sky)
     if np.count_nonzero(faint) >= _FEWEST:
         sky = float(np.median(variance[faint]))
-    bright = light > _BRIGHT * np.sqrt(sky)
-    if np.count_nonzero(bright) < _FEWEST:
+    bright = good & (pixels.image > np.float32(_BRIGHT * np.sqrt(sky)))
+    light, variance = pixels.image[bright].astype(np.float64), pixels.variance[bright].astype(np.float64)
+    if len(light) < _FEWEST:
         return sky, 0.0
-    slope = float(np.sum((variance[bright] - sky) * light[bright]) / np.sum(light[bright] ** 2))
-    return sky, max(slope, 0.0)
+    return sky, max(float(np.sum((variance - sky) * light) / np.sum(light**2)), 0.0)
 
 
-def _spoilt(values: Float, known: NDArray[np.bool_], noise: float) -> NDArray[np.int32]:
+def _spoilt(values: NDArray[np.float32], known: NDArray[np.bool_], noise: float) -> NDArray[np.int32]:
     """Fill holes in place; a mask with bit 0 on every pixel that what they were filled with reaches."""
     mask = np.zeros(known.shape, np.int32)
-    if known.all():
-        return mask
-    low, high = (
-        f(np.where(known, values, fill), 5) for f, fill in ((minimum_filter, np.inf), (maximum_filter, -np.inf))
-    )
-    fill_missing(values, known.view(np.uint8), _FILL_REACH)
-    with np.errstate(invalid="ignore"):
-        error = np.where(np.isfinite(high - low), np.maximum(high - low - 5 * noise, 0.0) + noise, 0.0)
-    mask[~known] = 1
-    done = known.copy()  # True: nothing (more) to do about this pixel
-    for reach, response in sorted(_RESPONSE.items()):
-        last = reach == max(_RESPONSE)
-        here = ~done & ((error * response < _LEFT * noise) | last)
-        if here.any():
-            mark_near_missing((~here).view(np.uint8), reach, 1, mask)
-            done |= here
+    if not known.all():
+        mark_felt(values, known, noise, _RESPONSE, _LEFT, np.int32(1), mask)
+        fill_missing(values, known.view(np.uint8), _FILL_REACH)
     return mask
 
 
-def _near_edge(box: Box, detector: Box) -> NDArray[np.bool_]:
-    """Which pixels of a box are near the edge of the detector, or beyond it."""
-    near = np.ones(box.shape, np.bool_)
+def _mark_edge(mask: NDArray[np.int32], box: Box, detector: Box) -> None:
+    """Set bit 1 on the pixels of a box that are near the edge of the detector, or beyond it."""
     inner = detector.grown(-_EDGE).intersection(box)
-    if not inner.is_empty:
-        near[inner.slices(box)] = False
-    return near
+    if inner.is_empty:
+        mask |= np.int32(2)
+        return
+    rows, columns = inner.slices(box)
+    for outside in (
+        mask[: rows.start], mask[rows.stop :], mask[rows, : columns.start], mask[rows, columns.stop :]
+    ):  # fmt: skip
+        outside |= np.int32(2)
 
 
-def _coefficients(values: Float) -> NDArray[np.float32]:
+def _coefficients(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """B-spline coefficients of an image; the outermost pixels, which the filter cannot reach, are 0."""
-    radius, taps = filter_radius(_DEGREES), coefficient_filter(_DEGREES)
+    radius, taps = filter_radius(_DEGREES), coefficient_filter(_DEGREES).astype(np.float32)
     height, width = values.shape
-    rows, out = np.zeros(values.shape, np.float64), np.zeros(values.shape, np.float32)
+    rows, out = np.zeros(values.shape, np.float32), np.zeros(values.shape, np.float32)
     convolve(values, taps[None], 0, 2 * radius, rows[:, radius : width - radius])
     convolve(rows, taps[:, None], 2 * radius, 0, out[radius : height - radius, :])
     return out

@@ -1,0 +1,78 @@
+"""Which pixels of a visit's image can be used, and how far the error of a filled pixel is felt."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dcrflow.compat.numba_cache import njit
+
+_WINDOW = 2  # pixels to each side; range of values from which the error of a filled pixel is estimated
+
+
+@njit(cache=True, nogil=True)
+def usable_pixels(image, variance, mask, bad, known, values):  # type: ignore[no-untyped-def]
+    """Find the pixels that measure the sky, and copy their values.
+
+    Parameters
+    ----------
+    image, variance : ndarray of float32, shape (height, width)
+        A visit's pixels.
+    mask : ndarray of int32, shape (height, width)
+        Its mask.
+    bad : int
+        Bits of the mask planes that make a pixel unusable.
+    known : ndarray of bool, shape (height, width)
+        Overwritten: True where the pixel is finite, its variance positive, and none of the bits is set.
+    values : ndarray of float32, shape (height, width)
+        Overwritten: the image, 0 where it is not known.
+    """
+    height, width = image.shape
+    for y in range(height):
+        for x in range(width):
+            good = (mask[y, x] & bad) == 0 and np.isfinite(image[y, x]) and variance[y, x] > 0
+            known[y, x] = good
+            values[y, x] = image[y, x] if good else np.float32(0)
+
+
+@njit(cache=True, nogil=True)
+def mark_felt(values, known, noise, responses, most, bit, mask):  # type: ignore[no-untyped-def]
+    """Set a mask bit on every pixel that feels the error of a filled pixel too much.
+
+    The error of a filled pixel is estimated as the range of the known values near it beyond that of the noise, plus the
+    noise.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (height, width)
+        An image, before its unknown pixels are filled.
+    known : ndarray of bool, shape (height, width)
+        Pixels that have data.
+    noise : float
+        Standard deviation of the sky.
+    responses : ndarray of float64
+        Response r to an error farther away than r pixels, for r = 0, 1, ...
+    most : float
+        What may be left of an error, in units of the noise.
+    bit : int
+        Bit to set in the mask.
+    mask : ndarray of int32, shape (height, width)
+        Changed: the unknown pixels themselves are marked, too.
+    """
+    height, width = known.shape
+    furthest = len(responses) - 1
+    for y in range(height):
+        for x in range(width):
+            if known[y, x]:
+                continue
+            low, high = np.inf, -np.inf
+            for yy in range(max(0, y - _WINDOW), min(height, y + _WINDOW + 1)):
+                for xx in range(max(0, x - _WINDOW), min(width, x + _WINDOW + 1)):
+                    if known[yy, xx]:
+                        low, high = min(low, values[yy, xx]), max(high, values[yy, xx])
+            error = max(high - low - 5 * noise, 0.0) + noise if high >= low else 0.0
+            reach = 0
+            while reach < furthest and error * responses[reach] >= most * noise:
+                reach += 1
+            for yy in range(max(0, y - reach), min(height, y + reach + 1)):
+                for xx in range(max(0, x - reach), min(width, x + reach + 1)):
+                    mask[yy, xx] |= bit
