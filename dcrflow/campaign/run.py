@@ -13,6 +13,7 @@ from typing import Any
 from distributed import Client, Future, as_completed
 
 from dcrflow.base.errors import ClusterError, NoOverlapError, TemplateStoreError
+from dcrflow.campaign.alive import Heartbeat, told
 from dcrflow.campaign.failures import VisitFailure, machine_trouble
 from dcrflow.campaign.lookup import Lookup
 from dcrflow.campaign.outcome import CampaignResult, Failure, Progress
@@ -110,18 +111,24 @@ def run_campaign(
     if retry_failed:
         store.forget_rows()
     rows = sky_order(visits)
-    with store.journal() as journal, PerformanceReports(report) as reports:
+    with (
+        store.journal() as journal,
+        Heartbeat(journal, client.dashboard_link) as heartbeat,
+        PerformanceReports(report) as reports,
+    ):
         journal.add(
             "requested", detector_visits=_by_visit(rows), config=config.as_json(),
             inputs=coadds.url,
         )  # fmt: skip
         campaign = _Campaign(
             coadds, store, config, client, journal, reports, retries, worker_retries, len(rows),
-            progress or (lambda _: None), stop or Stop(),
+            told(heartbeat.tell, progress), stop or Stop(),
         )  # fmt: skip
         campaign.run(campaign.to_do(rows, overwrite, retry_failed), window)
         store.remove_leftovers({row.visit for row in rows})
         result = campaign.result()
+        if result.stopped:
+            heartbeat.stopped()
         journal.add(
             "stopped" if result.stopped else "finished", complete=result.complete, failed=len(result.failures),
             damaged=result.damaged, again=dict(result.again),

@@ -26,6 +26,7 @@ from dcrflow.compat.zarr_sync import sync
 from dcrflow.stores.zarr.access import url_of, words_of
 
 FOLDER = ".dcrflow"
+_PROGRESS = ".progress.json"
 _BATCH, _SECONDS = 500, 5.0  # lines, and seconds, after which an object store gets an object
 
 
@@ -71,6 +72,22 @@ class Journal:
         if local or len(self._waiting) >= _BATCH or time.monotonic() - self._flushed > _SECONDS:
             self.flush()
 
+    def write_progress(self, progress: Mapping[str, Any]) -> None:
+        """Replace what is known of the progress of this run; see `progress_of`. If that fails, nothing happens."""
+        text = json.dumps(progress, separators=(",", ":")).encode()
+        store, key = self._root.store, _key(self._root, f"{self.run}{_PROGRESS}")
+        try:
+            if isinstance(store, LocalStore):
+                path = Path(store.root) / key
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial = path.with_name(f".{uuid4().hex}.partial")
+                partial.write_bytes(text)
+                partial.replace(path)
+            else:
+                sync(store.set(key, Buffer.from_bytes(text)))
+        except OSError:  # a full disk, say: the templates matter more
+            return
+
     def flush(self) -> None:
         """Write the waiting lines. If that fails (a full disk), they wait for the next call, and the run goes on."""
         if not self._waiting:
@@ -110,20 +127,38 @@ def entries(root: zarr.Group) -> Iterator[Mapping[str, Any]]:
     Runs are not sorted by time, since clocks of different machines may differ.
     """
 
+    for run, text in _texts(root, ".jsonl"):
+        for line in text.splitlines():
+            entry = _object(line)
+            if entry is not None:
+                yield {**entry, "run": run.removesuffix(".jsonl")}
+
+
+def progress_of(root: zarr.Group) -> list[Mapping[str, Any]]:
+    """The last progress of each run (see `Journal.write_progress`), with its ``run``; damaged files are skipped."""
+    found = [(run, _object(text)) for run, text in _texts(root, _PROGRESS)]
+    return [{**entry, "run": run.removesuffix(_PROGRESS)} for run, entry in found if entry is not None]
+
+
+def _texts(root: zarr.Group, suffix: str) -> list[tuple[str, bytes]]:
+    """The run and the contents of all files of the journals' folder whose names end so."""
+
     async def texts() -> list[tuple[str, bytes]]:
-        folder = _key(root, "")
-        names = sorted([n async for n in root.store.list_dir(folder.rstrip("/")) if n.endswith(".jsonl")])
-        found = [await root.store.get(f"{folder.rstrip('/')}/{n}", prototype=buffer_prototype) for n in names]
+        folder = _key(root, "").rstrip("/")
+        names = sorted([n async for n in root.store.list_dir(folder) if n.endswith(suffix)])
+        found = [await root.store.get(f"{folder}/{n}", prototype=buffer_prototype) for n in names]
         return [("-".join(n.split("-")[:2]), f.to_bytes()) for n, f in zip(names, found, strict=True) if f is not None]
 
-    for run, text in sync(texts()):
-        for line in text.splitlines():
-            try:
-                entry = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(entry, dict):
-                yield {**entry, "run": run.removesuffix(".jsonl")}
+    return sync(texts())
+
+
+def _object(text: bytes) -> dict[str, Any] | None:
+    """A JSON object; None if the text is none."""
+    try:
+        entry = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return entry if isinstance(entry, dict) else None
 
 
 def _key(root: zarr.Group, name: str) -> str:

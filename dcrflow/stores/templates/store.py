@@ -19,7 +19,7 @@ import zarr
 from dcrflow.base.attributes import objects
 from dcrflow.base.errors import TemplateStoreError
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
-from dcrflow.stores.journal import Journal, entries
+from dcrflow.stores.journal import Journal, entries, progress_of
 from dcrflow.stores.locks import Held, locked
 from dcrflow.stores.templates import failures
 from dcrflow.stores.templates.damage import damaged_variables
@@ -285,6 +285,10 @@ class TemplateStore:
     def journal(self) -> Journal:
         """Begin the journal of a run."""
         return Journal(self._root)
+
+    def progress(self) -> list[Mapping[str, Any]]:
+        """The last progress that each run wrote down; see `dcrflow.campaign.alive`."""
+        return progress_of(self._root)
 
     def journalled(self) -> tuple[dict[tuple[int, int], TemplateRecord], set[tuple[int, int]]]:
         """What the journals say: the last record of each (visit, detector), and all that any run was asked for.
