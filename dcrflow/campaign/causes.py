@@ -1,9 +1,8 @@
-"""Summarise many failures in a few lines: each cause, and how often it occurred."""
+"""Summarise many failures in a few lines: each cause, how often and where it occurred."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,34 +11,45 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True)
-class Cause:
-    """A cause of failure that several detector-visits share.
+class Cause[Where]:
+    """A cause of failure that several detector-visits, or patches, share.
 
     Parameters
     ----------
-    number : int
-        Number of detector-visits.
     kind, message : str
         Class and message of the first error.
+    where : tuple
+        All places where it occurred, such as (visit, detector), in the order of the errors.
     """
 
-    number: int
     kind: str
     message: str
+    where: tuple[Where, ...]
+
+    @property
+    def number(self) -> int:
+        """How often it occurred."""
+        return len(self.where)
+
+    @property
+    def words(self) -> str:
+        """Class and message of the first error."""
+        return f"{self.kind}: {self.message}".strip(": ")
 
 
-def causes(errors: Iterable[tuple[str, str]]) -> list[Cause]:
+def causes[Where](errors: Iterable[tuple[str, str, Where]]) -> list[Cause[Where]]:
     """Group errors that differ only in IDs and other numbers; the most frequent comes first.
 
     Parameters
     ----------
-    errors : iterable of (str, str)
-        Class and message of each error.
+    errors : iterable of (str, str, any)
+        Class and message of each error, and where it occurred.
     """
-    numbers: Counter[tuple[str, str]] = Counter()
+    places: dict[tuple[str, str], list[Where]] = {}
     first: dict[tuple[str, str], str] = {}
-    for kind, message in errors:
+    for kind, message, where in errors:
         key = kind, _NUMBER.sub("#", _DATA_ID.sub("", message))
-        numbers[key] += 1
+        places.setdefault(key, []).append(where)
         first.setdefault(key, message)
-    return [Cause(number, key[0], first[key]) for key, number in numbers.most_common()]
+    found = [Cause(key[0], first[key], tuple(where)) for key, where in places.items()]
+    return sorted(found, key=lambda cause: -cause.number)

@@ -30,7 +30,7 @@ from dcrflow.stores.coadds.builds import CoaddBuild, Made, Row
 from dcrflow.stores.skymaps.config import AutoConfig
 from dcrflow.stores.skymaps.read import read_skymap, read_skymap_config
 from dcrflow.stores.visits.seeing import median_seeing, size_and_time
-from dcrflow.stores.visits.select import select
+from dcrflow.stores.visits.select import select_some
 from dcrflow.stores.visits.tables import BadVisit, read_visit_rows
 from dcrflow.stores.zarr.access import is_occupied, location
 
@@ -189,7 +189,7 @@ def prepare(
         raise ConfigError("give either --add or --overwrite")
     if isinstance(visits, Path):
         visits = str(visits)
-    rows = select(read_visit_rows(visits), where, None)
+    rows = select_some(read_visit_rows(visits), where)
     left_out = [LeftOut(r.visit, r.detector, str(r.error)) for r in rows if isinstance(r, BadVisit)]
     good = _unique([r for r in rows if isinstance(r, DetectorVisit)])
     if not rows:

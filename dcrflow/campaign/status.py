@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from dcrflow.base.errors import DcrflowError, NoOverlapError
+from dcrflow.campaign.alive import RunState, runs_of
+from dcrflow.campaign.causes import Cause, causes
+from dcrflow.campaign.data_ids import DataId
 from dcrflow.model.config import TemplateConfig
 from dcrflow.model.visit import DetectorVisit
 from dcrflow.planning.template import TemplatePlan, plan_template
@@ -58,15 +63,40 @@ class CampaignStatus:
         Records of all detector-visits that have a status.
     missing : tuple of (int, int)
         Visit and detector of those that were requested and have none.
+    runs : tuple of RunState
+        The runs that are alive, or else the last one; empty if nothing is known of any.
     """
 
     url: str
     records: tuple[TemplateRecord, ...]
-    missing: tuple[tuple[int, int], ...]
+    missing: tuple[DataId, ...]
+    runs: tuple[RunState, ...] = ()
 
     def count(self, status: str) -> int:
         """Number of detector-visits with this status."""
         return len(self.missing) if status == "missing" else sum(r.status == status for r in self.records)
+
+    def causes(self, status: str) -> list[Cause[DataId]]:
+        """Why detector-visits have a status, each cause once, the most frequent first."""
+        return causes(
+            ((r.error or {}).get("type", ""), (r.error or {}).get("message", ""), (r.visit, r.detector))
+            for r in self.records
+            if r.status == status
+        )
+
+    @cached_property
+    def damage(self) -> Counter[str]:
+        """The damaged chunks of the coadds, and how many templates lack each."""
+        return Counter(line for r in self.records for line in r.damage)
+
+    def damage_causes(self) -> list[Cause[str]]:
+        """What is damaged in the coadds, by cause; the places of a cause are the descriptions of its chunks."""
+        return causes(("", line, line) for line in self.damage)
+
+    def damaged_by(self, cause: Cause[str]) -> list[DataId]:
+        """The templates that lack what a cause of damage describes."""
+        lines = set(cause.where)
+        return [(r.visit, r.detector) for r in self.records if not lines.isdisjoint(r.damage)]
 
     @property
     def damaged(self) -> int:
@@ -107,4 +137,5 @@ def campaign_status(out: TemplateStore | Any, scan: bool = False) -> CampaignSta
     known |= {(r.visit, r.detector): r for r in beside if min(r.visit, r.detector) >= 0}
     rows = tuple(r for r in beside if min(r.visit, r.detector) < 0)
     records = rows + tuple(known[data_id] for data_id in sorted(known))
-    return CampaignStatus(store.url, records, tuple(sorted(requested - known.keys())))
+    missing = tuple(sorted(requested - known.keys()))
+    return CampaignStatus(store.url, records, missing, tuple(runs_of(store.progress())))

@@ -9,59 +9,34 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from dcrflow.base.errors import ClusterError, DcrflowError
+from dcrflow.base.errors import DcrflowError
 from dcrflow.base.version import __version__
+from dcrflow.cli import campaign, files, rubin, show, skymap
 from dcrflow.cli import cluster as cluster_commands
-from dcrflow.cli import files, interrupt, rubin, show, skymap
-from dcrflow.cli.coadd import coadd, show_status
-from dcrflow.cli.inputs import coadds_of, refuse_within, visits_of
+from dcrflow.cli.coadd import coadd
+from dcrflow.cli.console import Commands
 from dcrflow.cli.need import need
 from dcrflow.cli.report import report
+from dcrflow.cli.types import Settings, Workers
 from dcrflow.cli.verify import verify
 from dcrflow.cli.visits import visits as visits_command
 from dcrflow.cluster import forkserver
-from dcrflow.model.config import TemplateConfig, parse_settings
 
 _FIRST, _TEMPLATES, _FILES = "To see what it does", "Templates of many detector-visits", "Rubin's pipelines and files"
 _COADDS = "DCR coadds from visits"
 
-app = typer.Typer(
+app = Commands(
     name="dcrflow",
     help="DCR-matched templates for difference imaging, as a distributed dataflow.",
     epilog="Begin with [bold]dcrflow demo[/]; [bold]dcrflow COMMAND --help[/] explains a command.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 app.add_typer(cluster_commands.app, name="cluster", rich_help_panel="Clusters")
 app.add_typer(rubin.app, name="lsst", rich_help_panel=_FILES)
 app.add_typer(skymap.app, name="skymap", rich_help_panel=_FILES)
-
-_EXIT = {"walltime": 3, "interrupted": interrupt.STATUS}
-
-Coadds = Annotated[
-    str,
-    typer.Argument(
-        help="DCR-coadd store: a zarr directory, zip file or URL; or butler:REPO?collections=A,B.", show_default=False
-    ),
-]
-Visits = Annotated[
-    str,
-    typer.Argument(
-        help="Detector-visit table (ECSV or Parquet), a directory of FITS exposures, or butler:REPO?collections=A,B.",
-        show_default=False,
-    ),
-]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of configuration keys.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one configuration key.")]
-Where = Annotated[
-    str | None,
-    typer.Option(
-        help="Only rows for which this holds, such as \"visit == 12 and detector < 4\" or \"band in ['g', 'r']\"."
-    ),
-]
-Limit = Annotated[int | None, typer.Option(min=0, help="Only the first so many rows.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; a local cluster has one a core otherwise.")]
 
 
 def main() -> None:
@@ -76,7 +51,7 @@ def main() -> None:
     try:
         app()
     except DcrflowError as error:
-        show.console.print(f"[bold red]Error:[/] {show.said(error)}", soft_wrap=True)
+        show.errors.print(f"[bold red]Error:[/] {show.said(error)}", soft_wrap=True)
         sys.exit(2)
 
 
@@ -95,19 +70,23 @@ def _options(
     """Nothing of its own: the options above belong to all commands."""
 
 
-@app.command(rich_help_panel=_FIRST)
+@app.command(rich_help_panel=_FIRST, examples=["dcrflow demo", "dcrflow demo --out DIR --workers 2"])
 def demo(
     out: Annotated[Path, typer.Option(help="Where to put everything; made anew.")] = Path("dcrflow-demo"),
     workers: Workers = None,
 ) -> None:
     """Simulate a small survey, build its templates, show what they gain."""
+    show.begin(f"simulating a small survey in {out}, then making its templates")
     forkserver.begin()
     from dcrflow.demo import run_demo
 
     show.demo(run_demo(out, show.DemoDisplay(), workers=workers))
 
 
-@app.command(rich_help_panel=_FIRST)
+@app.command(
+    rich_help_panel=_FIRST,
+    examples=["dcrflow simulate survey --visits 20 --seed 1", "dcrflow simulate survey --set detector_width=1000"],
+)
 def simulate(
     out: Annotated[Path, typer.Argument(help="Directory to write to.", show_default=False)],
     size: Annotated[
@@ -124,6 +103,8 @@ def simulate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a survey that is there.")] = False,
 ) -> None:
     """Simulate a survey of any size: coadds, visits, science images."""
+    show.begin(f"simulating a survey in {out}")
+    from dcrflow.model.config import parse_settings
     from dcrflow.simulate.run import simulate_survey
     from dcrflow.simulate.survey import SurveyConfig
 
@@ -143,132 +124,55 @@ def simulate(
     show.survey(survey)
 
 
-@app.command(rich_help_panel=_TEMPLATES)
-def plan(
-    coadds: Coadds,
-    visits: Visits,
-    config: ConfigFile = None,
-    settings: Settings = None,
-    where: Where = None,
-    limit: Limit = None,
-) -> None:
-    """Show what a run would read, compute and write."""
-    from dcrflow.campaign.status import plan_campaign
-    from dcrflow.stores.visits.select import select
-
-    store = coadds_of(coadds)
-    rows = select(visits_of(visits), where, limit)
-    show.plans(plan_campaign(store, rows, _config(config, settings)), total=len(rows))
-
-
-@app.command(rich_help_panel=_TEMPLATES)
-def run(
-    coadds: Coadds,
-    visits: Visits,
-    out: Annotated[str, typer.Argument(help="Template store to write: a zarr directory or URL.", show_default=False)],
-    cluster: Annotated[
-        str,
-        typer.Option(
-            help="local, slurm, pbs, htcondor, kubernetes, a YAML file that describes one (see dcrflow cluster), a "
-            "scheduler file, or a scheduler's address: tcp://host:port."
-        ),
-    ] = "local",
-    workers: Workers = None,
-    memory: Annotated[str | None, typer.Option(help="Of each worker, as 4GiB.", show_default=False)] = None,
-    adaptive: Annotated[
-        bool, typer.Option("--adaptive", help="Start and stop workers with the load, up to --workers.")
-    ] = False,
-    walltime: Annotated[
-        str | None,
-        typer.Option(
-            help="Time this run has, HH:MM:SS; it stops early enough to finish what it began.", show_default=False
-        ),
-    ] = None,
-    config: ConfigFile = None,
-    settings: Settings = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Make again what failed before.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make again what is complete.")] = False,
-    limit: Limit = None,
-    where: Where = None,
-    window: Annotated[int | None, typer.Option(min=1, help="Templates in flight at once.")] = None,
-    performance_report: Annotated[
-        Path | None, typer.Option(help="Write dask's performance report: FILE.html, FILE-2.html, ...")
-    ] = None,
-) -> None:
-    """Build templates; run it again to finish what is missing."""
-    if cluster == "local":
-        forkserver.begin()
-    from dcrflow.campaign import run_campaign
-    from dcrflow.campaign.stopping import Stop
-    from dcrflow.cluster import connect
-    from dcrflow.stores.templates.store import TemplateStore
-    from dcrflow.stores.visits.select import select
-
-    chosen = _config(config, settings)
-    store = coadds_of(coadds)
-    rows = select(visits_of(visits), where, limit)
-    refuse_within(out, coadds)
-    target = TemplateStore.create_or_open(out)
-    changes = {"workers": workers, "memory": memory, "adaptive": adaptive or None}
-    stop = Stop(None if walltime is None else _seconds(walltime))
-    with (
-        connect(cluster, **changes) as client,
-        interrupt.interruptible(stop.set),
-        show.CampaignDisplay(client) as display,
-    ):
-        result = run_campaign(
-            store, rows, target, chosen, client=client, window=window, overwrite=overwrite,
-            retry_failed=retry_failed, progress=display.update, stop=stop, report=performance_report,
-        )  # fmt: skip
-    show.result(result, target.url)
-    raise typer.Exit(_EXIT.get(result.stopped, 1 if not result.ok else 4 if result.damaged else 0))
-
-
-@app.command(rich_help_panel=_TEMPLATES)
-def status(
-    out: Annotated[str, typer.Argument(help="Template store.", show_default=False)],
-    failures: Annotated[int, typer.Option(min=0, help="Show at most so many of what is not complete.")] = 20,
-    scan: Annotated[
-        bool, typer.Option("--scan", help="Look at every template instead of the journals of the runs.")
-    ] = False,
-) -> None:
-    """Say what is complete, failed, without overlap or missing, and why.
-
-    Exits with 0 when all is done, 1 if some failed, 3 if some are missing, 4 if some were made without what is damaged
-    in the coadds.
-    """
-    from dcrflow.campaign.status import campaign_status
-    from dcrflow.stores.coadds.builds import is_coadd_store
-
-    if is_coadd_store(out):
-        from dcrflow.campaign.coadd_status import build_status
-
-        built = build_status(out)
-        show_status(built, as_json=False)
-        raise typer.Exit(built.exit_code)
-    found = campaign_status(out, scan)
-    show.status(found, failures)
-    raise typer.Exit(found.exit_status)
-
-
-app.command(rich_help_panel=_TEMPLATES)(report)
-app.command(rich_help_panel=_TEMPLATES)(verify)
-app.command(rich_help_panel=_COADDS, short_help="Build DCR coadds from calibrated visits.")(coadd)
-app.command(rich_help_panel=_COADDS, short_help="Say how large DCR is without matching.")(need)
-app.command("visits", rich_help_panel=_FILES, short_help="Make a detector-visit table of FITS headers.")(visits_command)
-app.command(rich_help_panel=_FILES, short_help="Copy LSST's DCR coadds into a DCR-coadd store.")(files.ingest)
-app.command(rich_help_panel=_FILES, short_help="Write templates as FITS files that LSST's readers know.")(files.export)
-
-
-def _seconds(walltime: str) -> int:
-    from dcrflow.cluster.description import seconds
-
-    try:
-        return seconds(walltime)
-    except ValueError as error:
-        raise ClusterError(f"--walltime: {error}") from None
-
-
-def _config(path: Path | None, settings: list[str] | None) -> TemplateConfig:
-    chosen = TemplateConfig.read(path) if path is not None else TemplateConfig()
-    return chosen.updated(settings or [])
+app.command(
+    rich_help_panel=_TEMPLATES,
+    examples=[
+        "dcrflow plan coadds.zarr visits.ecsv",
+        "dcrflow plan coadds.zarr visits.ecsv --where \"band == 'g'\" --json",
+    ],
+)(campaign.plan)
+app.command(
+    rich_help_panel=_TEMPLATES,
+    examples=[
+        "dcrflow run coadds.zarr visits.ecsv templates.zarr --workers 4",
+        "dcrflow run coadds.zarr visits.ecsv templates.zarr --cluster slurm --walltime 02:00:00",
+        "dcrflow run coadds.zarr visits.ecsv templates.zarr --quiet --log-file run.log --json",
+    ],
+)(campaign.run)
+app.command(
+    rich_help_panel=_TEMPLATES,
+    examples=["dcrflow status templates.zarr", "dcrflow status templates.zarr --json | jq .counts"],
+)(campaign.status)
+app.command(
+    rich_help_panel=_TEMPLATES, examples=["dcrflow report templates.zarr --coadds coadds.zarr --to report.html"]
+)(report)
+app.command(rich_help_panel=_TEMPLATES, examples=["dcrflow verify templates.zarr"])(verify)
+app.command(
+    rich_help_panel=_COADDS,
+    short_help="Build DCR coadds from calibrated visits.",
+    examples=[
+        "dcrflow coadd visits.ecsv coadds.zarr --plan",
+        "dcrflow coadd visits.ecsv coadds.zarr --set num_subfilters=3",
+    ],
+)(coadd)
+app.command(
+    rich_help_panel=_COADDS,
+    short_help="Say how large DCR is without matching.",
+    examples=["dcrflow need visits.ecsv --fwhm 0.9"],
+)(need)
+app.command(
+    "visits",
+    rich_help_panel=_FILES,
+    short_help="Make a detector-visit table of FITS headers.",
+    examples=["dcrflow visits --explain image.fits", "dcrflow visits images --mapping mine.yaml --out visits.parquet"],
+)(visits_command)
+app.command(
+    rich_help_panel=_FILES,
+    short_help="Copy LSST's DCR coadds into a DCR-coadd store.",
+    examples=["dcrflow ingest dcrCoadd_*.fits --out coadds.zarr"],
+)(files.ingest)
+app.command(
+    rich_help_panel=_FILES,
+    short_help="Write templates as FITS files that LSST's readers know.",
+    examples=['dcrflow export templates.zarr DIR --where "visit == 1001"'],
+)(files.export)

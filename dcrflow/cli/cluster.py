@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from dcrflow.cli import show
+from dcrflow.cli.console import Commands
 
-app = typer.Typer(no_args_is_help=True, help="Show what a cluster would be; make certificates for one.")
+app = Commands(no_args_is_help=True, help="Show what a cluster would be; make certificates for one.")
 
 Kind = Annotated[str, typer.Argument(help="slurm, pbs, htcondor, kubernetes, or a YAML file.", show_default=False)]
 

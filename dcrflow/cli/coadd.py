@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from dcrflow.base.addresses import redacted
 from dcrflow.cli import interrupt, show
 from dcrflow.cli.inputs import visits_of
 from dcrflow.cluster import forkserver
@@ -53,7 +54,17 @@ def coadd(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make again what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Build DCR coadds from visits; run it again to finish what is missing."""
+    """Build DCR coadds from visits; run it again to finish what is missing.
+
+    Exit status:
+
+    - 0: all patches are made
+    - 1: some failed
+    - 2: unusable arguments; nothing was started
+    - 4: all are made, without faulty detector-visits
+    - 130: interrupted (Ctrl-C or SIGTERM)
+    """
+    show.begin(f"{'planning' if plan else 'building'} DCR coadds from {redacted(visits)}")
     if cluster == "local" and not plan:
         forkserver.begin()
     from dcrflow.model.coadd_config import CoaddConfig

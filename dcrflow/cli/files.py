@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
+from dcrflow.base.addresses import redacted
 from dcrflow.base.errors import ConfigError
 from dcrflow.cli import show
 from dcrflow.cli.inputs import coadds_of, require_lsst
@@ -30,6 +31,7 @@ def ingest(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a store that is there.")] = False,
 ) -> None:
     """Copy LSST's DCR coadds into a DCR-coadd store: pixels, mask planes, PSF and WCS as they are."""
+    show.begin(f"reading coadds from {', '.join(map(redacted, sources[:3]))}{' ...' if len(sources) > 3 else ''}")
     from dcrflow.lsst.fits_coadds import open_fits_coadds
     from dcrflow.lsst.ingest import ingest as copy
     from dcrflow.lsst.subfilter_coadd import Subfilters
@@ -61,6 +63,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write again what is there.")] = False,
 ) -> None:
     """Write complete templates as FITS files: image, mask with its planes by name, variance, PSF, provenance."""
+    show.begin(f"writing templates of {redacted(out)} to {directory}")
     from dcrflow.lsst.export import export as write
 
     if kind != "fits":

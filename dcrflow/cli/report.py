@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from dcrflow.base.addresses import redacted
 from dcrflow.cli import show
 from dcrflow.cli.inputs import coadds_of
 
@@ -21,6 +22,7 @@ def report(
     to: Annotated[Path, typer.Option("--to", help="The HTML file to write.")] = Path("report.html"),
 ) -> None:
     """Write one HTML page: maps, thumbnails, DCR, failures, settings."""
+    show.begin(f"collecting what {redacted(out)} holds")
     from dcrflow.campaign.html import campaign_facts, write_report
 
     source = None if coadds is None else coadds_of(coadds)

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from dcrflow.base.addresses import redacted
 from dcrflow.base.errors import ConfigError
 from dcrflow.cli import show
+from dcrflow.cli.console import Commands
 from dcrflow.cli.inputs import require_lsst
 from dcrflow.cli.interrupt import STATUS, interruptible
 
 if TYPE_CHECKING:
     from dcrflow.lsst.quanta import GraphProgress
 
-app = typer.Typer(no_args_is_help=True, help="Quantum graphs on dask; subfilters and trials of a Butler repository.")
+app = Commands(no_args_is_help=True, help="Quantum graphs on dask; subfilters and trials of a Butler repository.")
 
 Repo = Annotated[str, typer.Option("-b", "--butler-config", help="Butler repository.", show_default=False)]
 
@@ -37,9 +39,16 @@ def run_graph(
 ) -> None:
     """Execute a quantum graph on a dask cluster; run it again to finish what is missing.
 
-    Exits with 0 when every quantum is done, 1 if some failed, 130 if it was interrupted.
+    Exit status:
+
+    - 0: every quantum is done
+    - 1: some failed
+    - 2: unusable arguments
+    - 130: interrupted (Ctrl-C or SIGTERM)
     """
     require_lsst(ConfigError, "run-graph")
+    show.begin(f"executing the quanta of {redacted(graph)}; starting the cluster: {redacted(cluster)}")
+    from dcrflow.cli.show_campaign import CampaignDisplay
     from dcrflow.cluster import connect
     from dcrflow.lsst.quanta import run_graph as execute
     from dcrflow.lsst.quanta import write_state
@@ -48,7 +57,7 @@ def run_graph(
     with (
         interruptible(stop.set),
         connect(cluster, workers=workers) as client,
-        show.CampaignDisplay(client, "quanta") as display,
+        CampaignDisplay(client, "quanta") as display,
     ):
 
         def update(now: GraphProgress) -> None:

@@ -11,11 +11,12 @@ from rich.markup import escape
 
 from dcrflow.base.errors import ConfigError
 from dcrflow.cli import show
+from dcrflow.cli.console import Commands
 
 if TYPE_CHECKING:
     from dcrflow.geometry.layout import SkyMap
 
-app = typer.Typer(help="Tracts and patches of the sky, from a configuration alone.", no_args_is_help=True)
+app = Commands(help="Tracts and patches of the sky, from a configuration alone.", no_args_is_help=True)
 
 File = Annotated[
     str,

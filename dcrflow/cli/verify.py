@@ -2,50 +2,77 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from typing import Any
 
 import typer
 
+from dcrflow.base.addresses import redacted
+from dcrflow.base.texts import one_line
 from dcrflow.cli import show
+from dcrflow.cli.types import Json, Templates
 
 
-def verify(out: Annotated[str, typer.Argument(help="Template store.", show_default=False)]) -> None:
-    """Read every template again and say which are not sound."""
+def verify(out: Templates, as_json: Json = False) -> None:
+    """Read every template again and say which are not sound.
+
+    Exit status:
+
+    - 0: all are sound
+    - 1: some are not
+    - 2: there is no such store
+    """
+    show.begin(f"reading all of {redacted(out)}")
+    from dcrflow.campaign.as_json import verdicts_as_json
+    from dcrflow.campaign.data_ids import label
     from dcrflow.campaign.status import campaign_status
     from dcrflow.stores.coadds.builds import is_coadd_store
 
     if is_coadd_store(out):
-        raise typer.Exit(_verify_coadds(out))
-    from dcrflow.campaign.verify import verify as verdicts
+        raise typer.Exit(_verify_coadds(out, as_json))
+    from dcrflow.campaign.verify import verify as check
 
     total = campaign_status(out, scan=True).count("complete")
-    bad = []
+    verdicts = []
     with show.bar("verifying") as update:
-        for number, verdict in enumerate(verdicts(out), 1):
+        for number, verdict in enumerate(check(out), 1):
             update(number, total)
-            if verdict.problems:
-                bad.append(verdict)
+            verdicts.append(verdict)
+    bad = [verdict for verdict in verdicts if verdict.problems]
+    code = 1 if bad else 0
+    if as_json:
+        typer.echo(json.dumps(verdicts_as_json(out, verdicts, code)))
+        raise typer.Exit(code)
     for verdict in bad:
         for problem in verdict.problems:
-            show.output.print(
-                f"[red]visit {verdict.visit} detector {verdict.detector}[/]: {show.said(problem)}", soft_wrap=True
-            )
-    show.output.print(f"{total - len(bad)} of {total} templates are sound")
+            show.output.print(f"[red]{label(verdict.visit, verdict.detector)}[/]: {show.said(problem)}", soft_wrap=True)
+    show.output.print(f"{len(verdicts) - len(bad)} of {len(verdicts)} templates are sound")
     if bad:
         show.output.print("make them again: dcrflow run with --overwrite and --where", soft_wrap=True)
-    raise typer.Exit(1 if bad else 0)
+    raise typer.Exit(code)
 
 
-def _verify_coadds(out: str) -> int:
+def _verify_coadds(out: str, as_json: bool) -> int:
     """The same of a DCR-coadd store; the exit status."""
     from dcrflow.campaign.coadd_status import verify_coadds
 
-    total = bad = 0
+    bad: list[dict[str, Any]] = []
+    total = 0
     for (tract, patch, band), problems in verify_coadds(out):
-        total, bad = total + 1, bad + bool(problems)
-        for problem in problems:
-            show.output.print(f"[red]tract {tract} patch {patch} band {band}[/]: {show.said(problem)}", soft_wrap=True)
-    show.output.print(f"{total - bad} of {total} patches are sound")
+        total += 1
+        if problems:
+            words = [one_line(problem) for problem in problems]
+            bad.append({"tract": tract, "patch": patch, "band": band, "problems": words})
+    code = 1 if bad else 0
+    if as_json:
+        found = {"kind": "dcr-coadds", "store": redacted(out), "total": total, "sound": total - len(bad)}
+        typer.echo(json.dumps({**found, "problems": bad, "exit_status": code}))
+        return code
+    for one in bad:
+        for problem in one["problems"]:
+            where = f"tract {one['tract']} patch {one['patch']} band {show.said(one['band'])}"
+            show.output.print(f"[red]{where}[/]: {show.said(problem)}", soft_wrap=True)
+    show.output.print(f"{total - len(bad)} of {total} patches are sound")
     if bad:
         show.output.print("make them again: dcrflow coadd with --overwrite", soft_wrap=True)
-    return 1 if bad else 0
+    return code

@@ -36,7 +36,11 @@ def visits(
 ) -> None:
     """Make a detector-visit table from the headers of FITS images of any camera.
 
-    Exits with 1 if some images could not be used; the others are written.
+    Exit status:
+
+    - 0: the table has every image
+    - 1: some images could not be used; the others are written
+    - 2: no image could be used, or unusable arguments
     """
     from dcrflow.stores.visits.from_fits import explain_fits, visit_rows_from_fits
     from dcrflow.stores.visits.tables import BadVisit, write_visits

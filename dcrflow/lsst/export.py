@@ -15,7 +15,7 @@ from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.fits_templates import write_fits
 from dcrflow.stores.templates.store import TemplateStore
-from dcrflow.stores.visits.select import select
+from dcrflow.stores.visits.select import select_some
 
 _MOST_PIXELS = 1 << 28
 
@@ -69,7 +69,7 @@ def export(
         raise TemplateStoreError(
             f"cannot write to {directory}: {error}; give a directory that can be written"
         ) from error
-    chosen = select([e for e in store.entries() if e["status"] == "complete"], where, limit)
+    chosen = select_some([e for e in store.entries() if e["status"] == "complete"], where, limit)
     written, problems = 0, []
     for done, entry in enumerate(chosen, 1):
         path = directory / f"template_{entry['visit']}_{entry['detector']}.fits"

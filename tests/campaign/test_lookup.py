@@ -113,10 +113,11 @@ def test_a_copy_of_a_config_with_changes_has_another_digest() -> None:
 
 def test_causes() -> None:
     found = causes([
-        ("A", "visit 1 detector 3: 4 is no 5"), ("B", "other"), ("A", "visit 2 detector 3: 6.5 is no 5"),
+        ("A", "visit 1 detector 3: 4 is no 5", (1, 3)), ("B", "other", (1, 4)),
+        ("A", "visit 2 detector 3: 6.5 is no 5", (2, 3)),
     ])  # fmt: skip
-    assert [(c.number, c.kind, c.message) for c in found] == [
-        (2, "A", "visit 1 detector 3: 4 is no 5"), (1, "B", "other"),
+    assert [(c.number, c.where, c.kind, c.message) for c in found] == [
+        (2, ((1, 3), (2, 3)), "A", "visit 1 detector 3: 4 is no 5"), (1, ((1, 4),), "B", "other"),
     ]  # fmt: skip
 
 

@@ -11,8 +11,9 @@ from scenes import IMAGE, coadds, visit
 from typer.testing import CliRunner
 
 import dcrflow
+from dcrflow.campaign.data_ids import data_ids, ranges
 from dcrflow.campaign.status import plan_campaign
-from dcrflow.cli import show
+from dcrflow.cli import show, show_campaign
 from dcrflow.cli.app import app
 from dcrflow.demo import DemoReport
 from dcrflow.demo.gain import Gain
@@ -25,7 +26,9 @@ WIDTH = 80
 def printed(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What is printed on standard output, 80 columns wide."""
     text = io.StringIO()
-    monkeypatch.setattr(show, "output", Console(file=text, width=WIDTH, highlight=False))
+    console = Console(file=text, width=WIDTH, highlight=False)
+    monkeypatch.setattr(show, "output", console)
+    monkeypatch.setattr(show_campaign, "output", console)
     return text
 
 
@@ -52,7 +55,7 @@ def test_first_help_explains_every_command_in_a_line() -> None:
 def test_plan(printed: io.StringIO) -> None:
     store = dcrflow.open_coadds(coadds(IMAGE))
     visits = [visit(visit=2026010100123, detector=188)]
-    show.plans(plan_campaign(store, visits, TemplateConfig()), total=1)
+    show_campaign.plans(plan_campaign(store, visits, TemplateConfig()), total=1)
     fits(printed.getvalue())
     assert "7: 0-3" in printed.getvalue()
 
@@ -72,4 +75,12 @@ def test_demo(printed: io.StringIO) -> None:
     [([], ""), ([4], "4"), ([0, 1], "0-1"), ([0, 2, 3, 4, 9], "0, 2-4, 9")],
 )  # fmt: skip
 def test_ranges(numbers: list[int], short: str) -> None:
-    assert show._ranges(numbers) == short
+    assert ranges(numbers) == short
+
+
+def test_data_ids() -> None:
+    pairs = [(12, 0), (12, 1), (12, 2), (13, 7), (-1, -1), (14, 0)]
+    assert data_ids(pairs[:3]) == "visit 12 detectors 0-2"
+    assert data_ids(pairs, 4) == (
+        "visit 12 detectors 0-2; visit 13 detector 7; 1 row without a visit and detector that can be read; and 1 more"
+    )

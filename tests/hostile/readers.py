@@ -24,7 +24,7 @@ from dcrflow.campaign.html import campaign_facts
 from dcrflow.campaign.html.page import page
 from dcrflow.campaign.status import campaign_status
 from dcrflow.campaign.verify import verify
-from dcrflow.cli import show
+from dcrflow.cli import show_campaign
 from dcrflow.cluster import read_description
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
@@ -192,7 +192,7 @@ def _read_templates(store: MemoryStore) -> None:
     out.status(12, 3)
     out._repr_html_()
     list(verify(out))
-    show.status(campaign_status(out), 20)
+    show_campaign.status(campaign_status(out), 20)
     page(campaign_facts(out))
     with tempfile.TemporaryDirectory() as directory:
         export(out, directory)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dcrflow.base.errors import VisitTableError, brief
 from dcrflow.stores.visits.expression import holds
+from dcrflow.stores.visits.values import values_in_words
 
 _TEXTS, _INTEGERS = ("instrument", "band", "physical_filter"), ("visit", "detector")
 _OBSERVED = ("ra", "dec", "altitude", "parallactic_angle", "rotation_angle")  # degrees
@@ -48,6 +49,24 @@ def select[Row](rows: Sequence[Row], where: str | None, limit: int | None = None
             f"compare any of {', '.join(names)}"
         ) from error
     return [rows[i] for i in kept[:limit]]
+
+
+def select_some[Row](rows: Sequence[Row], where: str | None, limit: int | None = None) -> list[Row]:
+    """The same rows as `select` gives, but a condition that no row fulfils is an error.
+
+    Raises
+    ------
+    VisitTableError
+        Also if there are rows, and the condition is true for none of them; says which values the columns have.
+    """
+    chosen = select(rows, where)
+    if rows and not chosen and where is not None:
+        names = _OF_TEMPLATES if isinstance(rows[0], Mapping) else _OF_VISITS
+        there = values_in_words(where, {name: _column(rows, name) for name in names})
+        raise VisitTableError(
+            f"no detector-visit fulfils {brief(where)}; the {len(rows)} that are there have {there or 'other values'}"
+        )
+    return chosen[:limit]
 
 
 def _column(rows: Sequence[object], name: str) -> NDArray[Any]:
