@@ -1,8 +1,9 @@
 """Mask planes: their names, their bits, and how masks with different bits are merged.
 
 A mask is an int32 array; each bit is a plane, named in CF attributes ``flag_masks`` and ``flag_meanings``. A template
-has all of `TEMPLATE_PLANES` and any other planes of its coadds. A plane that is set on a pixel of a coadd is set on
-every pixel of the template that the light of that pixel reaches.
+has all planes of its coadds, and all of `TEMPLATE_PLANES`. If these are more than 31, it lacks those that no coadd has,
+except the three that dcrflow sets itself. The masks of coadds may have any integer type, and planes in any of its bits.
+A plane that is set on a pixel of a coadd is set on every pixel of the template that the light of that pixel reaches.
 
 ================== ====================================================================================================
 plane              on the template it means
@@ -42,6 +43,9 @@ from dcrflow.base.errors import brief
 
 NO_DATA = "NO_DATA"
 HIGH_VARIANCE = "HIGH_VARIANCE"
+
+_BITS, _DTYPE = 32, np.dtype(np.int32)  # of a mask
+_SIGNS = tuple(1 << 8 * n - 1 for n in (1, 2, 4, 8))  # bits that make a number of a signed type negative
 
 #: LSST's planes with bits of their own.
 STANDARD_PLANES: Mapping[str, int] = {
@@ -88,38 +92,57 @@ def short_name(plane: str) -> str:
 
 
 def merged_planes(several: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """One table of planes and bits that holds every plane of all tables and of `TEMPLATE_PLANES`.
+    """One table of planes and bits that holds every plane of all tables, and of `TEMPLATE_PLANES` if they fit.
 
-    `STANDARD_PLANES` keep their bits. The planes of the tables follow and keep their bits where these are free.
+    `STANDARD_PLANES` keep their bits. The planes of the tables follow and keep their bits where these are free. The
+    sign bit is used if all others are.
 
     Raises
     ------
     ValueError
-        If there are more planes than the 31 bits of an int32 mask.
+        If there are more planes than the 32 bits of an int32 mask.
     """
-    planes = dict(STANDARD_PLANES)
-    for table in (*several, TEMPLATE_PLANES):
+    tables = list(several)
+    found = {name for table in tables for name in table}
+    planes, last = dict(STANDARD_PLANES), TEMPLATE_PLANES
+    if len(found | set(TEMPLATE_PLANES)) >= _BITS:
+        last = {name: TEMPLATE_PLANES[name] for name in (NO_DATA, "INTRP", HIGH_VARIANCE)}
+        planes = {
+            name: bit for name, bit in TEMPLATE_PLANES.items() if name in STANDARD_PLANES and name in found | set(last)
+        }
+        planes[HIGH_VARIANCE] = last[HIGH_VARIANCE]
+    for table in (*tables, last):
         for name, bit in table.items():
             if name in planes:
                 continue
             used = set(planes.values())
-            planes[name] = bit if bit not in used else next(i for i in range(64) if i not in used)
-    if max(planes.values()) > 30:
-        raise ValueError(f"{len(planes)} mask planes do not fit the 31 bits of a mask: {', '.join(sorted(planes))}")
+            planes[name] = bit if bit not in used and bit < _BITS - 1 else next(i for i in range(64) if i not in used)
+    if max(planes.values()) >= _BITS:
+        raise ValueError(f"{len(planes)} mask planes do not fit the 32 bits of a mask: {', '.join(sorted(planes))}")
     return planes
 
 
 def flag_attributes(planes: Mapping[str, int]) -> dict[str, Any]:
     """CF attributes ``flag_masks`` (list of int) and ``flag_meanings`` (blank-separated) of a mask variable."""
     ordered = sorted(planes.items(), key=lambda item: item[1])
-    return {"flag_masks": [1 << bit for _, bit in ordered], "flag_meanings": " ".join(name for name, _ in ordered)}
+    return {
+        "flag_masks": [int(flag_of(bit)) for _, bit in ordered],
+        "flag_meanings": " ".join(name for name, _ in ordered),
+    }
+
+
+def flag_of(bit: int, dtype: np.dtype[Any] = _DTYPE) -> Any:
+    """The value of a bit in a mask, of the mask's type; the sign bit's is negative."""
+    signed = dtype.kind == "i" and bit == 8 * dtype.itemsize - 1
+    return dtype.type(-1 << bit if signed else 1 << bit)
 
 
 def planes_from_attributes(attributes: Mapping[str, Any]) -> dict[str, int]:
     """Plane names and bits from CF attributes; an empty dict if there are none.
 
     ``flag_meanings`` may be one text, its names apart by blanks or commas, or a list of names; ``flag_masks`` a list of
-    numbers, one number, or a text of them. LSST's planes may be in lower case.
+    numbers, one number, or a text of them; the sign bit's number is negative, or that of the unsigned type. LSST's
+    planes may be in lower case.
 
     Raises
     ------
@@ -131,12 +154,12 @@ def planes_from_attributes(attributes: Mapping[str, Any]) -> dict[str, int]:
     if len(names) != len(values):
         raise ValueError(f"{len(names)} flag_meanings but {len(values)} flag_masks")
     for name, value in zip(names, values, strict=True):
-        if value <= 0 or value & (value - 1) or value.bit_length() > 31:
-            raise ValueError(f"flag_masks of plane {name} is {value}, not a single bit of an int32")
+        if value == 0 or (value < 0 and -value not in _SIGNS) or abs(value) & (abs(value) - 1) or abs(value) >> 64:
+            raise ValueError(f"flag_masks of plane {name} is {value}, not a single bit of an integer type")
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(f"flag_meanings has {', '.join(twice)} twice")
-    return {name: value.bit_length() - 1 for name, value in zip(names, values, strict=True)}
+    return {name: abs(value).bit_length() - 1 for name, value in zip(names, values, strict=True)}
 
 
 def _items(value: Any, what: str) -> list[Any]:
@@ -171,19 +194,20 @@ def _flag(value: Any) -> int:
 
 
 def named_bits(planes: Mapping[str, int]) -> int:
-    """The OR of all planes' flags."""
+    """The OR of all planes' flags, as of an unsigned type."""
     return sum(1 << bit for bit in set(planes.values()))
 
 
-def translate(mask: NDArray[np.int32], found: Mapping[str, int], wanted: Mapping[str, int]) -> NDArray[np.int32]:
-    """Move the planes of a mask to the bits of another table; returns the array itself if nothing moves.
+def translate(mask: NDArray[Any], found: Mapping[str, int], wanted: Mapping[str, int]) -> NDArray[np.int32]:
+    """Move the planes of a mask, of any integer type, to the bits of another table.
 
-    Bits without a name are dropped.
+    Bits without a name are dropped. An int32 array in which nothing moves is returned itself.
     """
     if all(wanted.get(name) == bit for name, bit in found.items()):
-        named = np.int32(named_bits(found))
+        mask = mask.astype(np.int32, copy=False)
+        named = np.bitwise_or.reduce([flag_of(bit) for bit in found.values()] or [np.int32(0)])
         return mask if not np.any(mask & ~named) else mask & named
-    out = np.zeros_like(mask)
+    out = np.zeros(mask.shape, np.int32)
     for name, bit in found.items():
-        out |= ((mask >> bit) & 1) << wanted[name]
+        out |= ((mask >> bit) & 1).astype(np.int32) << wanted[name]
     return out

@@ -19,7 +19,7 @@ from astropy.io import fits
 
 from dcrflow.base.attributes import encoded, objects
 from dcrflow.base.errors import TemplateStoreError, WcsError
-from dcrflow.base.masks import planes_from_attributes
+from dcrflow.base.masks import flag_of, planes_from_attributes
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 
@@ -105,7 +105,7 @@ def _attributes(header: fits.Header, name: str) -> dict[str, Any]:
     if name != "MASK":
         return {"units": str(header["BUNIT"])}
     planes = sorted((int(bit), key.removeprefix("MP_")) for key, bit in header.items() if key.startswith("MP_"))
-    return {"flag_masks": [1 << bit for bit, _ in planes], "flag_meanings": " ".join(n for _, n in planes)}
+    return {"flag_masks": [int(flag_of(bit)) for bit, _ in planes], "flag_meanings": " ".join(n for _, n in planes)}
 
 
 def _primary(attributes: Any) -> fits.Header:

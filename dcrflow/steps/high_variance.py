@@ -97,7 +97,7 @@ def map_variance(plan: TemplatePlan, tiles: Sequence[StepResult[Pixels]]) -> Var
     whole = Pixels.joined(plan.bbox, [tile.pixels for tile in tiles])
     edges_y, edges_x = (_edges(n) for n in plan.bbox.shape)
     medians = np.empty((len(edges_y) - 1, len(edges_x) - 1))
-    ignored = sum(1 << plan.planes[name] for name in _IGNORED)
+    ignored = sum(1 << plan.planes[name] for name in _IGNORED if name in plan.planes)
     usable = binned_median(whole.variance, whole.mask, ignored, edges_y, edges_x, medians)
     if usable == 0 or usable < plan.config.high_variance_min_fraction * plan.bbox.area:
         return None

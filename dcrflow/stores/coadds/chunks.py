@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcrflow.base.errors import CoaddStoreError
-from dcrflow.base.masks import NO_DATA, named_bits, translate
+from dcrflow.base.masks import NO_DATA, flag_of, named_bits, translate
 from dcrflow.compat.zarr_sync import sync
 from dcrflow.geometry.box import Box
 from dcrflow.model.pixels import PatchPixels
@@ -74,7 +74,7 @@ def read_parts(
 
     async def every() -> None:
         await asyncio.gather(*(one(name, part) for name in found for part in parts))
-        no_data = 1 << info.planes[NO_DATA] if NO_DATA in info.planes else 0
+        no_data = flag_of(info.planes[NO_DATA], found["mask"].dtype) if NO_DATA in info.planes else 0
         for part in parts if not damage else ():
             for file in await missing_chunks(arrays, found, info.bbox, part, box, no_data, patience):
                 line = f"{label}: {file.name} at {file.box}: {file.key} is not there"
@@ -108,14 +108,16 @@ def with_planes(
     stray = 0
     for part in parts:
         stray |= int(np.bitwise_or.reduce(found["mask"][(..., *part.slices(box))], axis=None))
+    stray &= (1 << 8 * found["mask"].itemsize) - 1  # of a signed type it may be negative
     image, variance, mask = (_stack(found[n], t) for n, t in (("image", "f4"), ("variance", "f4"), ("mask", "i4")))
+    raw = mask if max(info.planes.values(), default=0) < 32 else found["mask"].reshape(mask.shape)
     for part in parts:
         at = (..., *part.slices(box))
-        moved = translate(mask[at], info.planes, planes)
+        moved = translate(raw[at], info.planes, planes)
         if moved.base is not mask:
             mask[at] = moved
         if NO_DATA in info.planes:
-            no_data = (moved & np.int32(1 << planes[NO_DATA])) != 0
+            no_data = (moved & flag_of(planes[NO_DATA])) != 0
             if no_data.any():
                 image[at][np.broadcast_to(no_data, image[at].shape)] = np.nan
     for place in chain.from_iterable(damage.values()):

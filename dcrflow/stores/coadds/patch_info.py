@@ -220,7 +220,7 @@ def _planes(mask: zarr.AsyncArray[Any], where: str) -> dict[str, int]:
     except ValueError as error:
         raise CoaddStoreError(f"{where}: variable 'mask': {error}") from error
     kind = mask.dtype
-    beyond = sorted(name for name, bit in planes.items() if 1 << bit > np.iinfo(kind.str).max)
+    beyond = sorted(name for name, bit in planes.items() if bit >= 8 * kind.itemsize)
     if beyond:
         raise CoaddStoreError(f"{where}: variable 'mask' is of {kind}, which has no bits for {', '.join(beyond)}")
     return planes
