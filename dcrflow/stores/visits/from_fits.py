@@ -226,6 +226,11 @@ def _explained(image: _Image, chosen: HeaderMapping | None) -> Explanation:
         found = tuple(Found(c, None, (), "no mapping", _candidates(c, image)) for c in COLUMNS)
         return Explanation(image.label, "", found, str(error))
     columns = []
+    try:
+        place = mapping.place(image.look)
+    except ValueError:
+        place = {}
+    where = f"site: {mapping.site}" if mapping.site else "OBSGEO"
     for column in COLUMNS:
         source = mapping.columns.get(column)
         keywords = source.keywords if source is not None else ()
@@ -235,6 +240,8 @@ def _explained(image: _Image, chosen: HeaderMapping | None) -> Explanation:
                 value = mapping.value(column, image.look)
             except ValueError as error:
                 problem = str(error)
+        if value is None and column in place and not problem:
+            value, keywords = place[column], (where,)
         candidates = _candidates(column, image) if value is None else ()
         columns.append(Found(column, value, keywords, problem, candidates))
     outcome = _checked(image.label, lambda: _row(image, mapping), {})

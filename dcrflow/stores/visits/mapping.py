@@ -22,7 +22,6 @@ executed.
 from __future__ import annotations
 
 import ast
-import math
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -33,14 +32,13 @@ from typing import Any
 
 import numpy as np
 from astropy import units as u
-from astropy.coordinates import Angle
 from astropy.io import fits
-from astropy.time import Time
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dcrflow.base.errors import VisitTableError, brief
 from dcrflow.base.yamltext import read_yaml
-from dcrflow.stores.visits.sites import site
+from dcrflow.stores.visits.header_values import in_unit, is_sexagesimal, is_unknown, mjd_of
+from dcrflow.stores.visits.sites import site, site_of_header
 
 #: The columns that a mapping can fill, with the unit of the table. Image size and WCS are read without a mapping.
 COLUMNS: Mapping[str, u.UnitBase | None] = {
@@ -51,6 +49,7 @@ COLUMNS: Mapping[str, u.UnitBase | None] = {
 }  # fmt: skip
 _TEXT = {"band", "physical_filter"}
 _INTEGER = {"visit", "detector"}
+_WEATHER = {"temperature", "pressure", "humidity"}
 _LONGEST = 500  # characters of an expression
 _KEYWORD = re.compile(r"\{([^{}]+)\}")
 
@@ -65,14 +64,19 @@ class Source(BaseModel):
     keyword: tuple[str, ...] = Field((), description="The first of these keywords that the header has.")
     expression: str = Field("", description="Numbers and {KEYWORDS} with + - * / and parentheses.")
     value: str | int | float | None = Field(None, description="The same for every file.")
-    unit: str = Field("", description="Unit of the header's value; `hourangle` also reads 12:34:56.7.")
+    unit: str = Field(
+        "",
+        description="Unit of the header's value: hourangle, K, hPa, ... `airmass` makes an altitude of an airmass. "
+        "Without it: the table's unit, but a right ascension with colons or blanks is in hours.",
+    )
     pattern: str = Field("", description="Regular expression; its first group, or the whole match, is the value.")
     names: dict[str, str] = Field({}, description="Values of the header -> values of the table.")
-    scale: str = Field("utc", description="Of `mjd`: utc, tai, tt or tdb.")
+    scale: str = Field("", description="Of `mjd`: utc, tai, tt or tdb; else what TIMESYS says, or utc.")
     format: str = Field("", description="Of `mjd`: mjd, jd, isot; told by the value otherwise.")
-    exposure: str = Field("", description="Of `mjd`: keyword of the exposure time (s); half of it is added.")
+    time: tuple[str, ...] = Field((), description="Of `mjd`: keyword of the time of day, if the date has none.")
+    exposure: tuple[str, ...] = Field((), description="Of `mjd`: keyword of the exposure time (s); half is added.")
 
-    @field_validator("keyword", mode="before")
+    @field_validator("keyword", "time", "exposure", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
@@ -99,8 +103,7 @@ class Source(BaseModel):
     @property
     def keywords(self) -> tuple[str, ...]:
         """Every keyword that this source uses."""
-        of_time = (self.exposure,) if self.exposure else ()
-        return (*self.keyword, *_KEYWORD.findall(self.expression), *of_time)
+        return (*self.keyword, *_KEYWORD.findall(self.expression), *self.time, *self.exposure)
 
     def found(self, look: Look) -> Any:
         """The header's value before any conversion; None if the header has none."""
@@ -154,13 +157,23 @@ class HeaderMapping(BaseModel):
             If a value does not suit its column; names the column and the keywords.
         """
         found: dict[str, Any] = {"instrument": self.instrument or look("INSTRUME") or "unknown"}
-        if self.site:
-            found |= site(self.site)._asdict()
+        found |= self.place(look)
         for column in self.columns:
             value = self.value(column, look)
             if value is not None or column not in found:
                 found[column] = value
         return found
+
+    def place(self, look: Look) -> dict[str, float]:
+        """Longitude, latitude and height_m of the named site, or of the keywords OBSGEO; empty without them.
+
+        Raises
+        ------
+        ValueError
+            If OBSGEO are no numbers, or the site is not known.
+        """
+        found = site(self.site) if self.site else site_of_header(look)
+        return {} if found is None else found._asdict()
 
     def value(self, column: str, look: Look) -> Any:
         """One column of one header, in the table's unit; None if the header does not have it.
@@ -182,9 +195,11 @@ def header_look(*headers: fits.Header | Mapping[str, Any]) -> Look:
 
     def look(keyword: str) -> Any:
         for header in headers:
-            if keyword in header and not isinstance(header[keyword], fits.card.Undefined):
-                value = header[keyword]
-                return value.strip() or None if isinstance(value, str) else value
+            value = header.get(keyword)
+            if isinstance(value, str):
+                value = value.strip() or None
+            if value is not None and not isinstance(value, fits.card.Undefined):
+                return value
         return None
 
     return look
@@ -234,8 +249,11 @@ def _converted(column: str, source: Source, value: Any, look: Look) -> Any:
     if column in _INTEGER:
         return _integer(value)
     if column == "mjd":
-        return _mjd(source, value, look)
-    return _in_unit(value, source.unit, COLUMNS[column])
+        return mjd_of(source, value, look)
+    if column in _WEATHER and is_unknown(value):
+        return None
+    unit = "hourangle" if column == "ra" and not source.unit and is_sexagesimal(value) else source.unit
+    return in_unit(value, unit, COLUMNS[column])
 
 
 def _integer(value: Any) -> int:
@@ -244,31 +262,10 @@ def _integer(value: Any) -> int:
         raise ValueError(f"{brief(value)} is not a whole number")
     if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\dT", value):
         value = re.sub(r"\D", "", value)
-    return int(value)
-
-
-def _in_unit(value: Any, unit: str, wanted: u.UnitBase | None) -> float:
-    """A number in the wanted unit; an angle may be a sexagesimal string."""
-    if isinstance(value, bool):
-        raise ValueError(f"{value} is no number")
-    if wanted == u.deg and isinstance(value, str):
-        return float(Angle(value, unit=u.Unit(unit or "deg")).deg)
-    number = float(value)
-    if not math.isfinite(number) or not unit or wanted is None:
-        return number
-    return float(u.Quantity(number, unit).to_value(wanted, equivalencies=u.temperature()))
-
-
-def _mjd(source: Source, value: Any, look: Look) -> float:
-    """MJD (TAI) of the middle of the exposure."""
-    form = source.format or ("mjd" if isinstance(value, int | float) else None)
-    time = Time(value, format=form, scale=source.scale)
-    if source.exposure:
-        seconds = look(source.exposure)
-        if seconds is None:
-            raise ValueError(f"the exposure time {source.exposure} is missing")
-        time = time + float(seconds) / 2 * u.s
-    return float(time.tai.mjd)
+    try:
+        return int(value)
+    except ValueError:
+        raise ValueError(f"{brief(value)} is not a whole number; take one from it with pattern or names") from None
 
 
 _OPERATORS: dict[type[ast.AST], Callable[..., float]] = {

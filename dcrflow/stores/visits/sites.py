@@ -6,7 +6,8 @@ here. Other names are looked up in astropy's cached list, if there is one.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from astropy.coordinates import EarthLocation
 from astropy.coordinates.errors import UnknownSiteException
@@ -45,6 +46,35 @@ SITES = {
 }
 
 
+_ALIASES = {
+    "lsst": "rubin", "cerro pachon": "rubin", "vera c. rubin observatory": "rubin", "cerro tololo": "ctio",
+    "kpno": "kitt peak", "apo": "apache point", "saao": "sutherland", "sso": "siding spring", "maunakea": "mauna kea",
+    "orm": "la palma", "roque de los muchachos": "la palma", "vlt": "paranal", "lasilla": "la silla",
+}  # fmt: skip
+
+
+def site_of_header(look: Callable[[str], Any]) -> Site | None:
+    """The site of the FITS standard's OBSGEO keywords, geocentric (X, Y, Z, m) or geodetic (L, B, H); None without.
+
+    Raises
+    ------
+    ValueError
+        If they are no numbers.
+    """
+    geodetic = [look(f"OBSGEO-{axis}") for axis in "LBH"]
+    if None not in geodetic:
+        return Site(*map(float, geodetic))
+    geocentric = [look(f"OBSGEO-{axis}") for axis in "XYZ"]
+    if None in geocentric:
+        return None
+    return _geodetic(EarthLocation.from_geocentric(*map(float, geocentric), unit="m"))
+
+
+def _geodetic(place: EarthLocation) -> Site:
+    longitude, latitude, height = place.to_geodetic()
+    return Site(float(longitude.deg), float(latitude.deg), float(height.to_value("m")))
+
+
 def site(name: str) -> Site:
     """Look a site up by name; case does not matter.
 
@@ -53,7 +83,8 @@ def site(name: str) -> Site:
     VisitTableError
         If the site is neither in this module nor in astropy's cached list.
     """
-    known = SITES.get(name.strip().lower())
+    plain = " ".join(name.replace("_", " ").replace("-", " ").lower().split())
+    known = SITES.get(_ALIASES.get(plain, plain))
     if known is not None:
         return known
     try:
@@ -64,5 +95,4 @@ def site(name: str) -> Site:
             f"no site {name!r} is known here; known are {', '.join(sorted(SITES))}; or give longitude, latitude and "
             "height_m"
         ) from None
-    longitude, latitude, height = place.to_geodetic()
-    return Site(float(longitude.deg), float(latitude.deg), float(height.to_value("m")))
+    return _geodetic(place)

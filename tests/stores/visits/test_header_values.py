@@ -1,0 +1,168 @@
+"""Headers in all their variety: angles, times, sites and weather as cameras write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.coordinates import EarthLocation
+from astropy.io import fits
+from astropy.time import Time
+from scenes import tan
+
+import dcrflow
+from dcrflow.stores.visits.from_fits import explain_fits, visit_rows_from_fits
+from dcrflow.stores.visits.header_values import in_unit, is_unknown
+from dcrflow.stores.visits.mapping import HeaderMapping, built_in_mappings, header_look
+from dcrflow.stores.visits.sites import SITES, site
+
+COLUMNS: dict[str, Any] = {
+    "visit": {"value": 1}, "detector": {"value": 2}, "band": {"value": "g"}, "ra": "RA", "dec": "DEC", "mjd": "T",
+}  # fmt: skip
+START = Time(56568.2, format="mjd", scale="utc").tai.mjd
+
+
+def mapping(site: str = "ctio", **columns: Any) -> HeaderMapping:
+    return HeaderMapping.model_validate({"instrument": "X", "site": site, "columns": {**COLUMNS, **columns}})
+
+
+def row(header: dict[str, Any], chosen: HeaderMapping) -> dict[str, Any]:
+    return chosen.row(header_look(header))
+
+
+@pytest.mark.parametrize(
+    ("ra", "unit"),
+    [("03:32:00.0", ""), ("3 32 00", ""), ("03h32m00s", ""), ("53.0", ""), (53.0, ""), (53, ""), ("+03:32:00", ""),
+     (53.0 / 15, "hourangle"), ("03:32:00", "hourangle"), ("53:00:00", "deg"), ("53d00m00s", ""),
+     (53.0 * 3600, "arcsec"), (float(np.deg2rad(53.0)), "rad")],
+)  # fmt: skip
+def test_right_ascensions(ra: object, unit: str) -> None:
+    found = row({"RA": ra, "DEC": "-28 00 00", "T": 56568.2}, mapping(ra={"keyword": "RA", "unit": unit}))
+    assert (found["ra"], found["dec"]) == pytest.approx((53.0, -28.0))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"T": 56568.2}, {"T": "56568.2"}, {"T": 2456568.7}, {"T": "2013-10-03T04:48:00"},
+        {"T": "2013-10-03 04:48:00.0"},
+        {"T": "2013-10-03T04:48:00Z"}, {"T": "2013-10-03", "UT": "04:48:00.0"}, {"T": "2013-10-03", "UT": " 04:48:00Z"},
+        {"T": Time(56568.2, format="mjd", scale="utc").tai.isot, "TIMESYS": "TAI"},
+        {"T": Time(56568.2, format="mjd", scale="utc").tt.mjd, "TIMESYS": "TDT"}, {"T": 56568.2, "TIMESYS": "UT"},
+    ],
+)  # fmt: skip
+def test_times(header: dict[str, Any]) -> None:
+    chosen = mapping(mjd={"keyword": "T", "time": ["TIME-OBS", "UT"]})
+    assert row({"RA": 53.0, "DEC": -28.0, **header}, chosen)["mjd"] == pytest.approx(START, abs=1e-7)
+
+
+def test_dates_of_the_last_century_and_exposure_times() -> None:
+    chosen = mapping(mjd={"keyword": "T", "time": "UT", "exposure": ["EXPTIME", "EXPOSURE"]})
+    found = row({"RA": 53.0, "DEC": -28.0, "T": "24/12/98", "UT": "06:00:00", "EXPOSURE": 120.0}, chosen)
+    want = Time("1998-12-24T06:01:00", scale="utc").tai.mjd
+    assert found["mjd"] == pytest.approx(want, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"T": "yesterday"}, "mjd from T: 'yesterday' is no time"),
+        ({"T": "2013-10-03"}, "no time of day"),
+        ({"T": 56568.2, "TIMESYS": "MARS"}, "time scale 'mars'"),
+        ({"T": 56568.2, "RA": "N/A"}, "ra from RA"),
+        ({"T": 56568.2, "RA": True}, "True is no number"),
+    ],
+)
+def test_what_is_none_says_so(header: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        row({"RA": 53.0, "DEC": -28.0, **header}, mapping())
+
+
+def test_names_of_detectors_need_a_pattern() -> None:
+    with pytest.raises(ValueError, match="'S29' is not a whole number; take one"):
+        row({"RA": 1.0, "DEC": 1.0, "T": 56568.2, "EXTNAME": "S29"}, mapping(detector="EXTNAME"))
+
+
+@pytest.mark.parametrize("geodetic", [True, False])
+def test_the_site_of_obsgeo(geodetic: bool) -> None:
+    place = SITES["ctio"]
+    if geodetic:
+        header = {"OBSGEO-L": place.longitude, "OBSGEO-B": place.latitude, "OBSGEO-H": place.height_m}
+    else:
+        where = EarthLocation.from_geodetic(place.longitude * u.deg, place.latitude * u.deg, place.height_m * u.m)
+        header = {
+            f"OBSGEO-{axis}": float(length.to_value("m")) for axis, length in zip("XYZ", where.geocentric, strict=True)
+        }
+    found = row({"RA": 53.0, "DEC": -28.0, "T": 56568.2, **header}, mapping(site=""))
+    assert [found[name] for name in ("longitude", "latitude", "height_m")] == pytest.approx(list(place), abs=1e-3)
+    kept = row({"RA": 53.0, "DEC": -28.0, "T": 56568.2, "LON": 10.0, **header}, mapping(site="", longitude="LON"))
+    assert kept["longitude"] == 10.0
+
+
+def test_sites_by_name() -> None:
+    assert site("KPNO") == site("kitt_peak") == SITES["kitt peak"]
+    assert site(" La  Palma ") == site("ORM")
+
+
+def test_altitude_from_airmass_alone() -> None:
+    chosen = mapping(altitude={"keyword": "AIRMASS", "unit": "airmass"}, parallactic_angle={"keyword": "PARANG"})
+    found = row({"RA": 53.0, "DEC": -28.0, "T": 56568.2, "AIRMASS": 2.0, "PARANG": 10.0}, chosen)
+    assert found["altitude"] == pytest.approx(30.0)
+    assert in_unit(0.9995, "airmass", u.deg) == 90.0
+    with pytest.raises(ValueError, match=r"0\.5 is no airmass"):
+        in_unit(0.5, "airmass", u.deg)
+
+
+@pytest.mark.parametrize("value", ["N/A", "", "unknown", "None", "NaN", "--", -999.0, "-9999", float("nan"), None])
+def test_weather_that_was_not_measured_is_assumed(value: object) -> None:
+    found = row({"RA": 53.0, "DEC": -28.0, "T": 56568.2, "TEMP": value}, mapping(temperature="TEMP"))
+    assert found["temperature"] is None
+
+
+def test_measured_weather_stays() -> None:
+    assert not is_unknown(-9.9)
+    assert not is_unknown("12.5")
+    assert not is_unknown("warm"), "an error says what was found"
+
+
+@pytest.mark.filterwarnings("ignore:.*HIERARCH card will be created:astropy.io.fits.verify.VerifyWarning")
+@pytest.mark.parametrize("name", ["ESO TEL ALT", "HIERARCH ESO TEL ALT"])
+def test_hierarch_keywords_and_primary_header(tmp_path: Path, name: str) -> None:
+    """A blank keyword of an extension does not hide the primary header's."""
+    primary = fits.PrimaryHDU()
+    primary.header.update({"RA": "03:32:00", "DEC": "-28:00:00", "T": 56568.2, "FILTER": "g", "ESO TEL ALT": 55.2})
+    own = tan(25.0, 20.0).header
+    own["FILTER"] = "   "
+    fits.HDUList([primary, fits.ImageHDU(np.zeros((40, 50), np.float32), own)]).writeto(tmp_path / "a.fits")
+    (found,) = visit_rows_from_fits(tmp_path / "a.fits", mapping(band="FILTER", header_altitude=name))
+    assert isinstance(found, dcrflow.DetectorVisit)
+    assert found.band == "g"
+    assert found.observation.altitude == pytest.approx(55.2, abs=0.05)
+
+
+def test_explain_says_where_the_site_comes_from(tmp_path: Path) -> None:
+    header = tan(25.0, 20.0).header
+    header.update({"RA": "03:32:00", "DEC": "-28:00:00", "T": 56568.2})
+    fits.PrimaryHDU(np.zeros((40, 50), np.float32), header).writeto(tmp_path / "a.fits")
+    (explained,) = explain_fits(tmp_path / "a.fits", mapping())
+    found = {f.column: f for f in explained.found}
+    assert found["longitude"].value == SITES["ctio"].longitude
+    assert found["longitude"].keywords == ("site: ctio",)
+    assert explained.problem == ""
+
+
+def test_reduced_images_of_blackbox() -> None:
+    """Its TELESCOP is BlackGEM-2 and MeerLICHT-1; DATE-OBS and MJD-OBS are the middle of the exposure."""
+    header = {"TELESCOP": "BlackGEM-2", "DATE-OBS": "2023-10-01T06:00:30.123", "MJD-OBS": 60218.25034865,
+              "EXPTIME": 60.0,
+              "FILTER": "q", "RA": 53.0, "DEC": -28.0, "TIMESYS": "UTC"}  # fmt: skip
+    look = header_look(header)
+    chosen = [m for m in built_in_mappings().values() if m.matches(look)]
+    assert [m.instrument for m in chosen] == ["BlackGEM"]
+    found = chosen[0].row(look)
+    assert (found["detector"], found["band"]) == (2, "q")
+    assert found["mjd"] == pytest.approx(Time(60218.25034865, format="mjd", scale="utc").tai.mjd, abs=1e-9)
+    assert built_in_mappings()["meerlicht"].matches(header_look({"TELESCOP": "MeerLICHT-1"}))
