@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from dcrflow.campaign import CampaignResult, run_campaign
     from dcrflow.campaign.coadds import CoaddResult, build_coadds
+    from dcrflow.campaign.table import campaign_status
     from dcrflow.cluster import connect
     from dcrflow.geometry.box import Box
     from dcrflow.geometry.skymap import Tract
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "dcrflow.campaign": ("CampaignResult", "run_campaign"),
     "dcrflow.campaign.coadds": ("CoaddResult", "build_coadds"),
+    "dcrflow.campaign.table": ("campaign_status",),
     "dcrflow.cluster": ("connect",),
     "dcrflow.model.coadd_config": ("CoaddConfig",),
     "dcrflow.model.config": ("TemplateConfig",),
@@ -118,6 +120,7 @@ __all__ = [
     "__version__",
     "build_coadds",
     "build_template",
+    "campaign_status",
     "coadds_from_arrays",
     "connect",
     "create_coadds",

@@ -22,7 +22,7 @@ LAYERS = [
     ("views of plans", ["view.diagrams", "view.thumbnails"]),
     ("steps", ["steps", "coadding"]),
     ("graph", ["graph", "coadd_graph"]),
-    ("campaign", ["cluster", "campaign", "campaign.verify", "campaign.html"]),
+    ("campaign", ["cluster", "campaign", "campaign.verify", "campaign.html", "live"]),
     ("simulation", ["simulate"]),
     ("demo", ["demo"]),
     ("Rubin", ["lsst"]),
@@ -45,6 +45,7 @@ FORBIDDEN = {
     "graph": {"distributed", "numba", "zarr", "astropy", "scipy"},
     "cluster": {"astropy", "numpy", "xarray", "zarr", "numba"},
     "campaign": {"numpy", "astropy", "xarray", "zarr", "numba"},
+    "live": {"xarray", "zarr", "numba"},
     "simulate": {"dask", "distributed"},
     "cli": {"numpy", "astropy", "xarray", "zarr", "numba", "dask", "distributed"},
 }

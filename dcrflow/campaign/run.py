@@ -20,6 +20,8 @@ from dcrflow.campaign.outcome import CampaignResult, Failure, Progress
 from dcrflow.campaign.performance_reports import PerformanceReports
 from dcrflow.campaign.stopping import Stop
 from dcrflow.graph import write_task
+from dcrflow.live.notebook import shown
+from dcrflow.live.reporter import Reporter, reporting
 from dcrflow.model.config import TemplateConfig
 from dcrflow.model.visit import DetectorVisit, sky_order
 from dcrflow.planning.template import TemplatePlan, plan_template
@@ -46,7 +48,7 @@ def run_campaign(
     retry_failed: bool = False,
     retries: int = 2,
     worker_retries: int = 3,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], None] | bool | None = None,
     stop: Stop | None = None,
     report: Path | None = None,
 ) -> CampaignResult:
@@ -74,8 +76,9 @@ def run_campaign(
         How often to retry a task that raises before its template counts as failed.
     worker_retries : int
         How often to restart a template whose workers died before it counts as failed.
-    progress : callable, optional
-        Called with a `Progress` whenever a template ends.
+    progress : callable or bool, optional
+        Called with a `Progress` whenever a template ends. By default, a notebook shows a widget, a terminal a line of
+        text, and a script whose output goes elsewhere nothing; False shows nothing anywhere.
     stop : Stop, optional
         Once it has a reason, no further template is started; those in flight are finished.
     report : Path, optional
@@ -115,14 +118,17 @@ def run_campaign(
         store.journal() as journal,
         Heartbeat(journal, client.dashboard_link) as heartbeat,
         PerformanceReports(report) as reports,
+        shown(client, progress) as (on_progress, on_event),
+        reporting(Reporter(client, journal.run, store, coadds, rows, on_event)) as live,
     ):
+        journal.listeners.append(live.line)
         journal.add(
             "requested", detector_visits=_by_visit(rows), config=config.as_json(),
             inputs=coadds.url,
         )  # fmt: skip
         campaign = _Campaign(
-            coadds, store, config, client, journal, reports, retries, worker_retries, len(rows),
-            told(heartbeat.tell, progress), stop or Stop(),
+            coadds, store, config, client, journal, reports, live, retries, worker_retries, len(rows),
+            told(heartbeat.tell, live.progress, on_progress), stop or Stop(),
         )  # fmt: skip
         campaign.run(campaign.to_do(rows, overwrite, retry_failed), window)
         store.remove_leftovers({row.visit for row in rows})
@@ -167,6 +173,7 @@ class _Campaign:
     client: Client
     journal: Journal
     reports: PerformanceReports
+    live: Reporter
     retries: int
     worker_retries: int
     total: int
@@ -184,6 +191,7 @@ class _Campaign:
     pending: dict[Future[Any], _InFlight] = field(default_factory=dict)
     known: Mapping[str, int] = field(default_factory=dict)  # of `threads`
     known_until: float = 0.0
+    workers: int = -1  # as the journal has it
 
     def run(self, to_do: Iterator[DetectorVisit], window: int | None) -> None:
         """Submit templates until none is left or there is a reason to stop; then wait for those in flight."""
@@ -229,6 +237,7 @@ class _Campaign:
                 yield row
             elif record.status == "failed":
                 self.done["failed"] += 1
+                self.live.before(row, record.status)
                 error = record.error or {}
                 self.failures.append(
                     Failure(row.visit, row.detector, error.get("type", "?"), error.get("message", "?"))
@@ -237,6 +246,7 @@ class _Campaign:
             else:
                 self.skipped += 1
                 self.count_damage(record)
+                self.live.before(row, "damaged" if record.damage else record.status)
                 self.tell()
 
     def count_damage(self, record: TemplateRecord) -> None:
@@ -253,6 +263,7 @@ class _Campaign:
         except Exception as error:  # any error here fails this detector-visit only
             self.fail(visit, VisitFailure.of(error))
             return None
+        self.live.begun(visit)
         return self.submit(_InFlight(visit, plan, time.monotonic()))
 
     def submit(self, template: _InFlight) -> Future[Any]:
@@ -271,7 +282,7 @@ class _Campaign:
         if record is not None:
             if self.stop.deadline is not None:
                 self.stop.deadline.took(elapsed)
-            self.note(record, seconds=round(elapsed, 3))
+            self.note(record, seconds=round(elapsed, 3), read=template.plan.bytes_read, written=_stored(record))
             return None
         trouble = machine_trouble(self.client, future)
         if trouble is None:
@@ -318,6 +329,7 @@ class _Campaign:
             "ended", visit=record.visit, detector=record.detector, status=record.status,
             config_hash=record.config_hash, inputs=record.inputs, inputs_digest=record.inputs_digest,
             **{k: v for k, v in said.items() if v is not None}, **record.took, **more,
+            **self.live.about(record.visit, record.detector),
         )  # fmt: skip
 
     def provenance(self, visit: Row) -> dict[str, Any]:
@@ -330,11 +342,16 @@ class _Campaign:
     def tell(self) -> None:
         elapsed = time.monotonic() - self.began
         running, workers = len(self.pending), len(self.threads())
-        self.on_progress(
-            Progress(
-                self.total, self.skipped, running, dict(self.done), elapsed, self.worker_losses, workers, self.damaged
-            )
+        if workers != self.workers:
+            self.workers = workers
+            self.journal.add("workers", workers=workers)
+        places = self.live.take_map()
+        if places is not None:
+            self.journal.add(**places)
+        progress = Progress(
+            self.total, self.skipped, running, dict(self.done), elapsed, self.worker_losses, workers, self.damaged
         )
+        self.on_progress(progress)
 
     def result(self) -> CampaignResult:
         return CampaignResult(
@@ -361,6 +378,11 @@ def _result(future: Future[Any]) -> TemplateRecord | None:
     except (Exception, CancelledError):
         return None
     return record
+
+
+def _stored(record: TemplateRecord) -> int:
+    """Bytes that a template takes in its store."""
+    return sum(size or 0 for size in record.stored_bytes.values())
 
 
 def _by_visit(rows: Sequence[Row]) -> Mapping[str, list[int]]:

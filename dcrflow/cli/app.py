@@ -20,6 +20,7 @@ from dcrflow.cli.report import report
 from dcrflow.cli.types import Settings, Workers
 from dcrflow.cli.verify import verify
 from dcrflow.cli.visits import visits as visits_command
+from dcrflow.cli.watch import watch
 from dcrflow.cluster import forkserver
 
 _FIRST, _TEMPLATES, _FILES = "To see what it does", "Templates of many detector-visits", "Rubin's pipelines and files"
@@ -143,6 +144,11 @@ app.command(
     rich_help_panel=_TEMPLATES,
     examples=["dcrflow status templates.zarr", "dcrflow status templates.zarr --json | jq .counts"],
 )(campaign.status)
+app.command(
+    rich_help_panel=_TEMPLATES,
+    short_help="Show a campaign while it runs.",
+    examples=["dcrflow watch templates.zarr", "dcrflow watch http://127.0.0.1:8787 --json"],
+)(watch)
 app.command(
     rich_help_panel=_TEMPLATES, examples=["dcrflow report templates.zarr --coadds coadds.zarr --to report.html"]
 )(report)

@@ -16,6 +16,7 @@ from dcrflow.cluster.clock import FollowsClock, clock_followed
 from dcrflow.cluster.description import Description, Workers
 from dcrflow.cluster.memory import AllocatorThresholds
 from dcrflow.cluster.tls import read_certificates
+from dcrflow.live.plugin import serve_page
 
 _REPLACE_EVERY = 2000.0  # ms
 _PLUGINS = (AllocatorThresholds, FollowsClock)
@@ -38,6 +39,7 @@ def running(address: str, directory: Path | None) -> Iterator[Client]:
     with client, clock_followed(client):
         for plugin in _PLUGINS:
             client.register_plugin(plugin())
+        serve_page(client)
         yield client
 
 
@@ -46,6 +48,7 @@ def started(cluster: Any, *plugins: WorkerPlugin) -> Iterator[Client]:
     with cluster, Client(cluster) as client, clock_followed(client):
         for plugin in (*(each() for each in _PLUGINS), *plugins):
             client.register_plugin(plugin)
+        serve_page(client)
         if not isinstance(cluster, SpecCluster) or cluster.loop is None:
             yield client
             return

@@ -12,7 +12,7 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ class Journal:
         self._flushed = time.monotonic()
         self._batches = 0
         self.write_error: OSError | None = None  #: why the last write failed; None if it did not
+        self.listeners: list[Callable[[Mapping[str, Any]], None]] = []  #: each gets every line that is added
 
     def __enter__(self) -> Journal:
         return self
@@ -67,6 +68,8 @@ class Journal:
             "event": event,
             **entry,
         }
+        for listener in self.listeners:
+            listener(line)
         self._waiting.append(json.dumps(line, separators=(",", ":")))
         local = isinstance(self._root.store, LocalStore)
         if local or len(self._waiting) >= _BATCH or time.monotonic() - self._flushed > _SECONDS:

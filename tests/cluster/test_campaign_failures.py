@@ -65,7 +65,7 @@ def test_what_killed_the_workers_is_named(
     (journal,) = (tmp_path / "out.zarr" / ".dcrflow").glob("*.jsonl")
     events = [json.loads(line)["event"] for line in journal.read_text().splitlines()]
     assert events.count("lost") == result.worker_losses
-    assert sorted(set(events)) == ["ended", "finished", "lost", "requested"]
+    assert sorted(set(events)) == ["ended", "finished", "lost", "requested", "sky", "workers"]
 
 
 def test_a_status_is_read_from_the_journals() -> None:

@@ -20,6 +20,7 @@ from dcrflow.base.attributes import objects
 from dcrflow.base.errors import TemplateStoreError
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
 from dcrflow.stores.journal import Journal, entries, progress_of
+from dcrflow.stores.journal_reader import JournalReader
 from dcrflow.stores.locks import Held, locked
 from dcrflow.stores.templates import failures
 from dcrflow.stores.templates.damage import damaged_variables
@@ -297,6 +298,10 @@ class TemplateStore:
         runs say different things is left out too: clocks do not tell which was later, the store does.
         """
         return last_records(entries(self._root))
+
+    def journal_reader(self) -> JournalReader:
+        """A reader of the runs' journals, which may be growing."""
+        return JournalReader(self._root)
 
     def timings(self) -> dict[tuple[int, int], dict[str, Any]]:
         """How long each (visit, detector) that a run made took, as the journals have it.

@@ -1,0 +1,42 @@
+"""``dcrflow watch``: a campaign live in a terminal, or as a line of JSON a second."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+
+def watch(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUT|ADDRESS",
+            help="Template store; or the dashboard's address (http://host:port), a scheduler's, or a scheduler file.",
+            show_default=False,
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each look, for other programs.")] = False,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Look once.")] = False,
+) -> None:
+    """Show a campaign while it runs: states on the sky, rate, time left, failures.
+
+    Ends when the run ends. A store is followed by its journals, which know neither what is running nor the workers.
+    """
+    from dcrflow.cli.show_live import LiveView
+    from dcrflow.live.follow import follow
+
+    looks = follow(source, every)
+    if as_json:
+        for seen in looks:
+            typer.echo(json.dumps(seen.state, separators=(",", ":")))
+            if once:
+                return
+        return
+    with LiveView() as view:
+        for seen in looks:
+            view.update(seen)
+            if once:
+                return

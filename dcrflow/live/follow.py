@@ -1,0 +1,200 @@
+"""Follow a campaign from elsewhere: from the page of its scheduler, from the scheduler itself, or from its journals."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from dcrflow.base.errors import ClusterError, DcrflowError
+from dcrflow.live.plugin import ANSWER, PAGE
+from dcrflow.live.state import CampaignState
+from dcrflow.stores.templates.store import TemplateStore
+
+_SCHEDULERS = ("tcp://", "tls://", "ws://", "wss://")
+_PATIENCE = 10.0  # s
+_LARGEST = 1 << 26  # bytes of an answer
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of a campaign at a time.
+
+    Parameters
+    ----------
+    state : mapping
+        As `CampaignState.shown` has it.
+    places : list of (float, float, list of int)
+        RA and Dec (ICRS degrees) of detector-visits or of cells, and how many are there by state (see
+        `dcrflow.live.places.STATES`).
+    """
+
+    state: Mapping[str, Any]
+    places: list[tuple[float, float, list[int]]] = field(default_factory=list)
+
+
+def follow(source: str, every: float = 1.0) -> Iterator[Seen]:
+    """What is known of the latest campaign, again and again, until it is over.
+
+    Parameters
+    ----------
+    source : str
+        A template store; the address of a dashboard (``http://host:port``), or of a scheduler (``tcp://host:port``,
+        a scheduler file).
+    every : float
+        Seconds between two looks.
+
+    Raises
+    ------
+    ClusterError
+        If no scheduler with a page of dcrflow answers there.
+    TemplateStoreError
+        If there is no such store.
+    """
+    for seen in _looks(source, every):
+        yield seen
+        if seen.state.get("state") in ("finished", "stopped"):
+            return
+        time.sleep(every)
+
+
+def _looks(source: str, every: float) -> Iterator[Seen]:
+    if source.startswith(_SCHEDULERS):
+        return _of_scheduler(source, address=source)
+    if source.startswith(("http://", "https://")) and _serves_page(source):
+        return _of_page(source)
+    if _is_scheduler_file(source):
+        return _of_scheduler(source, scheduler_file=source)
+    return _of_store(TemplateStore.open(source))
+
+
+def _is_scheduler_file(source: str) -> bool:
+    return "://" not in source and Path(source).is_file() and source.endswith(".json")
+
+
+def _page_of(source: str) -> str:
+    """Address of the page, of one within a dashboard, or of the dashboard itself."""
+    whole = source.split("?")[0].rstrip("/")
+    for page in ("status", "workers", "tasks", "system", PAGE):
+        whole = whole.removesuffix(f"/{page}")
+    return f"{whole}/{PAGE}"
+
+
+def _get(link: str) -> Any:
+    with urlopen(link, timeout=_PATIENCE) as answer:
+        return json.loads(answer.read(_LARGEST))
+
+
+def _serves_page(source: str) -> bool:
+    try:
+        found = _get(f"{_page_of(source)}/state.json")
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and "runs" in found
+
+
+def _of_page(source: str) -> Iterator[Seen]:
+    page = _page_of(source)
+
+    def ask(kind: str) -> Any:
+        try:
+            return _get(f"{page}/{kind}.json")
+        except (URLError, OSError, ValueError) as error:
+            raise ClusterError(
+                f"{page} answers no more: {error}; the scheduler has ended, or is out of reach"
+            ) from None
+
+    return _asking(ask)
+
+
+def _of_scheduler(source: str, **where: str) -> Iterator[Seen]:
+    from distributed import Client
+
+    try:
+        client = Client(**where, timeout=_PATIENCE, set_as_default=False)
+    except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
+        raise ClusterError(f"no dask scheduler answers at {source}: {error}") from None
+
+    def ask(kind: str) -> Any:
+        try:
+            return json.loads(client.sync(getattr(client.scheduler, ANSWER), kind=kind, callback_timeout=_PATIENCE))
+        except Exception as error:
+            raise ClusterError(f"the scheduler at {source} has no campaigns of dcrflow: {error}") from None
+
+    with client:
+        yield from _asking(ask)
+
+
+def _asking(ask: Any) -> Iterator[Seen]:
+    """Ask for the state, and for the outlines whenever they are others."""
+    version, outlines = None, {}
+    while True:
+        state = ask("state")
+        if not isinstance(state, dict):
+            raise ClusterError("what answers is no page of dcrflow")
+        sky = state.get("sky") or {}
+        if state.get("run") and version != (state["run"], sky.get("version")):
+            version, outlines = (state["run"], sky.get("version")), ask("sky")
+        places: list[tuple[float, float, list[int]]] = []
+        with suppress(LookupError, TypeError, ValueError):  # of a page of another version
+            places = list(_places(sky, outlines))
+        yield Seen(state, places)
+
+
+def _places(sky: Mapping[str, Any], outlines: Mapping[str, Any]) -> Iterator[tuple[float, float, list[int]]]:
+    for (_, _, corners), digit in zip(outlines.get("footprints", ()), sky.get("footprints", ""), strict=False):
+        yield *_middle(corners), [int(number == int(digit)) for number in range(6)]
+    for (_, corners), counts in zip(outlines.get("cells", ()), sky.get("cells", ()), strict=False):
+        yield *_middle(corners), counts
+
+
+def _middle(corners: list[list[float]]) -> tuple[float, float]:
+    """Middle of a small polygon that may lie across RA = 0."""
+    first = corners[0][0]
+    ra = [(r - first + 180) % 360 - 180 for r, _ in corners]
+    return (first + sum(ra) / len(ra)) % 360, sum(dec for _, dec in corners) / len(corners)
+
+
+def _of_store(store: TemplateStore) -> Iterator[Seen]:
+    """From the journals. Only the run that began last is shown; what earlier runs made counts as done before."""
+    reader = store.journal_reader()
+    runs: dict[str, CampaignState] = {}
+    made: dict[str, set[tuple[int, int]]] = {}
+    asked: dict[str, set[tuple[int, int]]] = {}
+    while True:
+        for line in reader.new():
+            run = str(line["run"])
+            if line.get("event") == "requested":
+                asked[run] = set(_asked(line))
+                line = {**line, "store": store.url, "total": len(asked[run])}
+            elif line.get("event") == "ended" and line.get("status") in ("complete", "no-overlap"):
+                made.setdefault(run, set()).add((line.get("visit", -1), line.get("detector", -1)))
+            runs.setdefault(run, CampaignState(run)).take(line)
+        if not runs:
+            raise DcrflowError(f"{store.url} has no journal of a run yet; begin one with dcrflow run")
+        last = max(runs.values(), key=lambda state: state.began)
+        earlier = set().union(*(ids for run, ids in made.items() if run != last.run))
+        last.skipped = len(earlier & asked.get(last.run, set()) - made.get(last.run, set()))
+        yield Seen(last.shown(max(time.time(), last.heard)), _cells(last))
+
+
+def _asked(line: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
+    from dcrflow.stores.templates.records import asked_for
+
+    return asked_for(line.get("detector_visits"))
+
+
+def _cells(state: CampaignState) -> list[tuple[float, float, list[int]]]:
+    order, counts = state.places.counts()
+    if order is None or not counts:
+        return []
+    from dcrflow.live.sky import centres_of
+
+    ra, dec = centres_of(order, list(counts))
+    return list(zip(ra.tolist(), dec.tolist(), counts.values(), strict=True))

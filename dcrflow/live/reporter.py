@@ -1,0 +1,225 @@
+"""Tells a scheduler's page, and whoever listens on the client, what happens in a run.
+
+All of it happens in a thread of its own, which sends what there is twice a second. It never raises, and never makes the
+campaign wait: if the scheduler does not answer, what is told is lost, and the run goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import batched
+from typing import TYPE_CHECKING, Any
+
+from dcrflow.live.plugin import OPERATION, serve_page
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from dcrflow.campaign.outcome import Progress
+    from dcrflow.stores.coadds.source import CoaddSource
+    from dcrflow.stores.templates.store import TemplateStore
+
+EVERY = 0.5  # s between two messages
+_WAITING = 20_000  # events that wait for a scheduler that does not answer; then the oldest are dropped
+_PATIENCE = 10.0  # s until an answer
+_GIVE_UP = 5  # messages in a row without an answer
+_TOGETHER = 500  # detector-visits whose places are looked up at a time
+_LOOKED_AT = 3  # templates whose thumbnail is looked up at a time
+_LOOK_EVERY = 1.0  # s
+
+Event = Mapping[str, Any]
+
+logger = logging.getLogger("dcrflow.live")
+
+
+class Reporter:
+    """The report of one run.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Of the scheduler.
+    run : str
+        The run's name.
+    store : TemplateStore
+        Where templates are written, for thumbnails.
+    coadds : CoaddSource
+        For the outlines of tracts.
+    rows : sequence
+        The detector-visits of the campaign, for the map.
+    listener : callable, optional
+        Gets each event, too, in the caller's thread.
+    """
+
+    def __init__(
+        self, client: Client, run: str, store: TemplateStore, coadds: CoaddSource, rows: Sequence[Any],
+        listener: Callable[[Event], None] | None = None,
+    ) -> None:  # fmt: skip
+        self._client, self._run, self._store = client, run, store
+        self._coadds, self._rows = coadds, rows
+        self._listener = listener
+        self._events: deque[Event] = deque(maxlen=_WAITING)
+        self._progress: Event | None = None
+        self._workers: int | None = None
+        self._cells: dict[tuple[int, int], int] = {}
+        self._map: Event | None = None
+        self._made: OrderedDict[tuple[int, int], None] = OrderedDict()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="dcrflow-live", daemon=True)
+        self._unanswered = 0
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send the rest, as far as that takes no more than a few seconds."""
+        self._over.set()
+        self._thread.join(_PATIENCE)
+
+    def line(self, line: Event) -> None:
+        """Tell a line of the journal."""
+        if line.get("event") == "requested":
+            line = {k: v for k, v in line.items() if k not in ("detector_visits", "config")} | {
+                "store": self._store.url, "total": len(self._rows),
+            }  # fmt: skip
+        if line.get("event") == "ended":
+            which = line["visit"], line["detector"]
+            self._cells.pop(which, None)
+            if line.get("status") == "complete":
+                self._made[which] = None
+                while len(self._made) > _LOOKED_AT:
+                    self._made.popitem(last=False)
+        self._add(line)
+
+    def begun(self, visit: Any) -> None:
+        """Tell that a detector-visit is being made."""
+        self._add({"event": "begun", "rows": [[visit.visit, visit.detector, self._cell(visit)]]})
+
+    def before(self, visit: Any, status: str) -> None:
+        """Tell the status that a detector-visit has from an earlier run."""
+        self._add({"event": "before", "rows": [[visit.visit, visit.detector, self._cell(visit), status]]})
+
+    def progress(self, progress: Progress) -> None:
+        """Tell the numbers of the run; only the last ones are sent."""
+        self._progress = {"event": "progress", "time": _now(), **asdict(progress)}
+
+    def take_map(self) -> Event | None:
+        """What the journal is to say of where the detector-visits are, once that is known: ``order``, ``cells``."""
+        found, self._map = self._map, None
+        return found
+
+    def about(self, visit: int, detector: int) -> dict[str, Any]:
+        """What a journal's line says of the place of a detector-visit."""
+        cell = self._cells.get((visit, detector), -1)
+        return {"cell": cell} if cell >= 0 else {}
+
+    def _cell(self, visit: Any) -> int | None:
+        try:
+            import numpy as np
+
+            from dcrflow.live.sky import cells_at, position_of
+
+            ra, dec = position_of(visit)
+            cell = int(cells_at(np.array([ra]), np.array([dec]))[0])
+        except Exception:
+            return None
+        self._cells[visit.visit, visit.detector] = cell
+        return cell
+
+    def _add(self, event: Event) -> None:
+        self._events.append(event)
+        if self._listener is not None:
+            with suppress(Exception):
+                self._listener(event)
+
+    def _work(self) -> None:
+        if not serve_page(self._client):
+            return
+        sky = self._sky()
+        looked = 0.0
+        while True:
+            over = self._over.wait(EVERY)
+            with suppress(Exception):
+                self._events.extend(next(sky, ()))
+                if over:
+                    self._events.extend(event for some in sky for event in some)
+                if time.monotonic() - looked > _LOOK_EVERY or over:
+                    looked = time.monotonic()
+                    self._events.extend(self._thumbnails())
+            self._send()
+            if over or self._unanswered >= _GIVE_UP:
+                return
+
+    def _send(self) -> None:
+        events = [self._events.popleft() for _ in range(len(self._events))]
+        if self._progress is not None:
+            events.append(self._progress)
+        try:
+            operation = getattr(self._client.scheduler, OPERATION)
+            self._client.sync(operation, run=self._run, sent=time.time(), events=events, callback_timeout=_PATIENCE)
+            self._unanswered = 0
+        except Exception as error:
+            self._unanswered += 1
+            if self._unanswered == _GIVE_UP:
+                logger.warning("the page of this campaign is not told any more: %s", error)
+
+    def _sky(self) -> Iterator[Sequence[Event]]:
+        """Events that set up the map, a few at a time: each takes no more than some tenths of a second."""
+        import numpy as np
+
+        from dcrflow.live.sky import SINGLE, cells_of, footprint_event, map_event, tract_event
+        from dcrflow.model.visit import DetectorVisit
+
+        visits = [row for row in self._rows if isinstance(row, DetectorVisit)]
+        cells = [np.empty(0, np.int64)]
+        for some in batched(visits, _TOGETHER):
+            cells.append(cells_of(some))
+            yield [footprint_event(some)] if len(visits) <= SINGLE else []
+        self._map = map_event(np.concatenate(cells), with_corners=False)
+        if len(visits) > SINGLE:
+            yield [map_event(np.concatenate(cells))]
+        yield [tract_event(self._coadds.tracts, visits)]
+
+    def _thumbnails(self) -> Iterator[Event]:
+        """The last templates that were made, as their previews in the store show them."""
+        from dcrflow.view.thumbnails import checked_thumbnail
+
+        wanted = [self._made.popitem()[0] for _ in range(len(self._made))][::-1]
+        if not wanted:
+            return
+        found = []
+        for entry in self._store.entries_of(wanted):
+            image = checked_thumbnail(_preview(entry).get("image"))
+            if image is not None:
+                names = ("visit", "detector", "band", "coverage")
+                found.append({**{name: entry.get(name) for name in names}, "image": image})
+        yield {"event": "thumbnails", "templates": found}
+
+
+def _preview(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    from dcrflow.base.attributes import decoded
+
+    preview = decoded(entry.get("preview"))
+    return preview if isinstance(preview, Mapping) else {}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+@contextmanager
+def reporting(reporter: Reporter) -> Iterator[Reporter]:
+    """Report while a run lasts."""
+    reporter.start()
+    try:
+        yield reporter
+    finally:
+        reporter.stop()

@@ -1,0 +1,67 @@
+"""Read the journals of a store that runs are writing: again and again, each time the lines that are new."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import zarr
+from zarr.buffer.cpu import buffer_prototype
+from zarr.storage import LocalStore
+
+from dcrflow.compat.zarr_sync import sync
+from dcrflow.stores.journal import FOLDER
+
+_LINES = ".jsonl"
+
+
+class JournalReader:
+    """Reads the lines of all runs of a store.
+
+    Parameters
+    ----------
+    root : zarr.Group
+        Root group of the store.
+    """
+
+    def __init__(self, root: zarr.Group) -> None:
+        self._root = root
+        self._is_local = isinstance(root.store, LocalStore)
+        self._read: dict[str, int] = {}  # bytes of each file or object that were read, whole lines only
+
+    def new(self) -> Iterator[Mapping[str, Any]]:
+        """The lines since the last call, in the order of each run, each with its ``run``."""
+        for name in self._names():
+            if not self._is_local and name in self._read:  # an object does not grow
+                continue
+            text = self._rest(name)
+            whole = text[: text.rfind(b"\n") + 1]
+            self._read[name] = self._read.get(name, 0) + len(whole)
+            run = "-".join(name.removesuffix(_LINES).split("-")[:2])
+            for line in whole.splitlines():
+                try:
+                    entry = json.loads(line)
+                except (ValueError, RecursionError):
+                    continue
+                if isinstance(entry, dict):
+                    yield {**entry, "run": run}
+
+    def _names(self) -> list[str]:
+        async def collect() -> list[str]:
+            return sorted([n async for n in self._root.store.list_dir(self._key("")) if n.endswith(_LINES)])
+
+        return sync(collect())
+
+    def _rest(self, name: str) -> bytes:
+        store = self._root.store
+        if isinstance(store, LocalStore):
+            with (Path(store.root) / self._key(name)).open("rb") as file:
+                file.seek(self._read.get(name, 0))
+                return file.read()
+        found = sync(store.get(self._key(name), prototype=buffer_prototype))
+        return b"" if found is None else found.to_bytes()
+
+    def _key(self, name: str) -> str:
+        return "/".join(part for part in (self._root.path, FOLDER, name) if part)
