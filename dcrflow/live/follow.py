@@ -7,14 +7,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from dcrflow.base.errors import ClusterError, DcrflowError
+from dcrflow.base.attributes import is_number
+from dcrflow.base.errors import ClusterError, TemplateStoreError
 from dcrflow.live.plugin import ANSWER, PAGE
 from dcrflow.live.state import CampaignState
+from dcrflow.stores.templates.records import data_id
 from dcrflow.stores.templates.store import TemplateStore
 
 _SCHEDULERS = ("tcp://", "tls://", "ws://", "wss://")
@@ -59,7 +62,7 @@ def follow(source: str, every: float = 1.0) -> Iterator[Seen]:
     """
     for seen in _looks(source, every):
         yield seen
-        if seen.state.get("state") in ("finished", "stopped"):
+        if seen.state.get("state") in ("finished", "stopped", "failed"):
             return
         time.sleep(every)
 
@@ -162,32 +165,46 @@ def _middle(corners: list[list[float]]) -> tuple[float, float]:
 
 
 def _of_store(store: TemplateStore) -> Iterator[Seen]:
-    """From the journals. Only the run that began last is shown; what earlier runs made counts as done before."""
+    """From the journals. Only the run that began last is shown; what earlier runs made is done before."""
     reader = store.journal_reader()
     runs: dict[str, CampaignState] = {}
-    made: dict[str, set[tuple[int, int]]] = {}
-    asked: dict[str, set[tuple[int, int]]] = {}
+    made: dict[tuple[int, int], int | None] = {}  # the cells of what earlier runs made
     while True:
         for line in reader.new():
-            run = str(line["run"])
-            if line.get("event") == "requested":
-                asked[run] = set(_asked(line))
-                line = {**line, "store": store.url, "total": len(asked[run])}
-            elif line.get("event") == "ended" and line.get("status") in ("complete", "no-overlap"):
-                made.setdefault(run, set()).add((line.get("visit", -1), line.get("detector", -1)))
-            runs.setdefault(run, CampaignState(run)).take(line)
+            _take(runs, made, line, store.url)
         if not runs:
-            raise DcrflowError(f"{store.url} has no journal of a run yet; begin one with dcrflow run")
+            raise TemplateStoreError(f"{store.url} has no journal of a run yet; begin one with dcrflow run")
+        for progress in store.progress():
+            if progress.get("run") in runs:
+                _take_progress(runs[progress["run"]], progress)
         last = max(runs.values(), key=lambda state: state.began)
-        earlier = set().union(*(ids for run, ids in made.items() if run != last.run))
-        last.skipped = len(earlier & asked.get(last.run, set()) - made.get(last.run, set()))
         yield Seen(last.shown(max(time.time(), last.heard)), _cells(last))
 
 
-def _asked(line: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
-    from dcrflow.stores.templates.records import asked_for
+def _take(
+    runs: dict[str, CampaignState], made: dict[tuple[int, int], int | None], line: Mapping[str, Any], store: str
+) -> None:
+    run = str(line["run"])
+    if run not in runs:
+        runs[run] = CampaignState(run)
+        for before, cell in made.items():
+            runs[run].places.change(before, cell, "waiting", "complete")
+    runs[run].take({**line, "store": store} if line.get("event") == "requested" else line)
+    which = data_id(line)
+    if line.get("event") == "ended" and line.get("status") == "complete" and which is not None:
+        cell = line.get("cell")
+        made[which] = cell if isinstance(cell, int) else None
 
-    return asked_for(line.get("detector_visits"))
+
+def _take_progress(state: CampaignState, progress: Mapping[str, Any]) -> None:
+    """What a run's heartbeat says, which knows what the journal does not: how many are running, and that it lives."""
+    updated = progress.get("updated")
+    if is_number(updated) and state.state == "running":
+        with suppress(OverflowError, ValueError, OSError):
+            when = datetime.fromtimestamp(float(updated or 0), UTC).isoformat()
+            state.take({**progress, "event": "progress", "time": when})
+    if progress.get("state") == "failed":
+        state.take({"event": "failed"})
 
 
 def _cells(state: CampaignState) -> list[tuple[float, float, list[int]]]:

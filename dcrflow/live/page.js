@@ -58,7 +58,7 @@ $("runs").addEventListener("change", () => { chosen = $("runs").value; });
 function summary(s) {
   $("store").textContent = s.store;
   const time = text => text ? text.replace("T", " ").slice(0, 19) : "–";
-  const how = { running: "running", finished: "finished", stopped: "stopped before the end",
+  const how = { running: "running", finished: "finished", stopped: "stopped before the end", failed: "ended with an error",
     silent: "the client says nothing any more: it was ended, or cannot reach the scheduler" };
   $("said").textContent = `${how[s.state] || s.state} · began ${time(s.began)} UTC · ${duration(s.elapsed)}`;
   document.title = `${s.total ? Math.floor(100 * (s.total - s.waiting - s.running) / s.total) : 0} % · dcrflow`;

@@ -221,5 +221,8 @@ def reporting(reporter: Reporter) -> Iterator[Reporter]:
     reporter.start()
     try:
         yield reporter
+    except BaseException:
+        reporter.line({"event": "failed", "time": _now()})
+        raise
     finally:
         reporter.stop()

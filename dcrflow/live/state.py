@@ -219,7 +219,7 @@ class CampaignState:
         now = self.heard if now is None or is_over else max(now, self.heard)
         done, rate = self.done(), self.rates(now)
         ended = sum(done.values()) + self.skipped
-        waiting = max(0, self.total - ended - len(self._running))
+        running = len(self._running) or (0 if is_over else _count(self._told.get("running"), 0))
         speed = rate["last_minute"] or rate["overall"]
         is_silent = not is_over and now - self.heard > _SILENT
         left = 60 * (self.total - ended) / speed if speed and not is_over and not is_silent else None
@@ -233,8 +233,8 @@ class CampaignState:
             "updated": _iso(self.heard),
             "elapsed": round(max(0.0, now - self.began), 1),
             "total": self.total,
-            "waiting": waiting,
-            "running": len(self._running),
+            "waiting": max(0, self.total - ended - running),
+            "running": running,
             "skipped": self.skipped,
             "done": done,
             "damaged": max(self.damaged, _count(self._told.get("damaged"), 0)),
@@ -288,6 +288,7 @@ _HANDLERS: Mapping[str, Callable[[CampaignState, Event], None]] = {
     "worker-gone": CampaignState._worker_gone,
     "finished": CampaignState._over,
     "stopped": CampaignState._over,
+    "failed": CampaignState._over,
     "sky": CampaignState._outlines,
     "thumbnails": CampaignState._add_thumbnails,
 }

@@ -1,0 +1,121 @@
+"""A scheduler serves the page and its data; what breaks there stops nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+from distributed import Client, LocalCluster
+
+from dcrflow.live import plugin
+from dcrflow.live.plugin import OPERATION, LivePage, page_link, serve_page
+
+RUN, BEGAN = "20261127T100000-abcdef01", "2026-11-27T10:00:00.000+00:00"
+NASTY = "<script>alert(1)</script>"
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of distributed's sockets
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster) as made,
+    ):
+        yield made
+
+
+def address(client: Client) -> str:
+    return f"http://127.0.0.1:{client.cluster.scheduler.http_server.port}"
+
+
+def get(link: str) -> tuple[Any, str]:
+    with urlopen(link, timeout=20) as answer:
+        return answer.headers, answer.read().decode()
+
+
+def tell(client: Client, *events: dict[str, Any], run: str = RUN) -> None:
+    client.sync(getattr(client.scheduler, OPERATION), run=run, sent=1.8e9, events=list(events))
+
+
+REQUESTED = {"event": "requested", "time": BEGAN, "store": NASTY, "total": 3}
+FAILED = {
+    "event": "ended", "time": BEGAN, "visit": 1, "detector": 2, "status": "failed",
+    "error": {"type": "OSError", "message": NASTY},
+}  # fmt: skip
+
+
+def test_the_page_and_its_data(client: Client) -> None:
+    assert serve_page(client)
+    assert serve_page(client)  # once more, by another run
+    base = address(client)
+    headers, html = get(f"{base}/dcrflow")
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'")
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    for link in ("dcrflow/page.css", "dcrflow/page.js"):
+        assert f'"{link}"' in html  # relative, so that a proxy may be in between
+        get(f"{base}/{link}")
+    assert json.loads(get(f"{base}/dcrflow/state.json")[1])["runs"] == []
+    tell(client, REQUESTED, FAILED, {"event": "sky", "footprints": [[1, 2, [[1.0, 2.0]] * 4]]})
+    state = json.loads(get(f"{base}/dcrflow/state.json?run={RUN}")[1])
+    assert (state["store"], state["done"]["failed"], state["waiting"]) == (NASTY, 1, 2)
+    assert state["failures"][0]["message"] == NASTY
+    assert state["cluster"]["workers"] == 0
+    sky = json.loads(get(f"{base}/dcrflow/sky.json?run={RUN}")[1])
+    assert (len(sky["footprints"]), state["sky"]["footprints"], sky["version"]) == (1, "4", state["sky"]["version"])
+    with pytest.raises(HTTPError, match="404"):
+        get(f"{base}/dcrflow/plugin.py")
+    assert '<a href="dcrflow">' in get(f"{base}/status")[1]  # in the bar on top of dask's own pages
+
+
+def test_numbers_for_prometheus(client: Client) -> None:
+    pytest.importorskip("prometheus_client", reason="needs the package prometheus-client")
+    serve_page(client)
+    steps = {"load_patch": 1.5, "warp_tract": 0.5}
+    made = {"event": "ended", "time": BEGAN, "visit": 1, "detector": 3, "status": "complete", "steps": steps, "read": 7}
+    tell(client, REQUESTED, FAILED, made)
+    text = get(f"{address(client)}/metrics")[1]
+    for line in (
+        'dcrflow_detector_visits_total{status="failed"} 1.0', 'dcrflow_detector_visits_total{status="complete"} 1.0',
+        'dcrflow_step_seconds_total{step="load_patch"} 1.5', 'dcrflow_bytes_total{direction="read"} 7.0',
+        'dcrflow_campaign_detector_visits{state="waiting"} 1.0',
+    ):  # fmt: skip
+        assert line in text
+
+
+def test_what_is_no_event_stops_nothing(client: Client) -> None:
+    serve_page(client)
+    tell(client, {"event": "ended"}, {"event": "sky", "cells": "x", "order": 3}, {"no": "event"}, REQUESTED)
+    client.sync(getattr(client.scheduler, OPERATION), run=RUN, sent=1.8e9, events=[7])
+    assert client.submit is not None
+    assert json.loads(get(f"{address(client)}/dcrflow/state.json")[1])["total"] == 3
+
+
+def test_a_scheduler_that_cannot_serve_it(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refused(LivePage):
+        def __reduce__(self) -> Any:
+            raise TypeError("no")
+
+    monkeypatch.setattr(plugin, "LivePage", Refused)
+    assert not serve_page(client)
+
+
+def test_old_campaigns_are_forgotten_and_their_numbers_kept(client: Client) -> None:
+    serve_page(client)
+    for number in range(12):
+        tell(client, REQUESTED | {"total": number}, FAILED, run=f"run-{number}")
+    (page,) = (p for p in client.cluster.scheduler.plugins.values() if isinstance(p, LivePage))
+    assert [state.total for state in page.campaigns] == list(range(11, 3, -1))
+    assert page.past["done"] == {"failed": 4}
+
+
+def test_where_the_page_is() -> None:
+    assert page_link("http://127.0.0.1:8787/status") == "http://127.0.0.1:8787/dcrflow"
+    assert page_link("https://hub.example.org/user/a/proxy/8787/status") == (
+        "https://hub.example.org/user/a/proxy/8787/dcrflow"
+    )
+    assert page_link("") == ""
