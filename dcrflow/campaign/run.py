@@ -255,6 +255,7 @@ class _Campaign:
 
     def begin(self, visit: DetectorVisit) -> Future[Any] | None:
         """Plan one template and submit it; None if planning failed."""
+        self.live.begun(visit)
         try:
             plan = plan_template(self.coadds, visit, self.config)
         except NoOverlapError as error:
@@ -263,7 +264,6 @@ class _Campaign:
         except Exception as error:  # any error here fails this detector-visit only
             self.fail(visit, VisitFailure.of(error))
             return None
-        self.live.begun(visit)
         return self.submit(_InFlight(visit, plan, time.monotonic()))
 
     def submit(self, template: _InFlight) -> Future[Any]:

@@ -17,6 +17,7 @@ from dcrflow.base.attributes import Checked
 from dcrflow.base.errors import DcrflowError
 from dcrflow.base.texts import one_line
 from dcrflow.campaign.html.row import named, row_of
+from dcrflow.campaign.html.timeline import timelines
 from dcrflow.geometry.skymap import Tract, sketched
 from dcrflow.stores.coadds.source import CoaddSource
 from dcrflow.stores.coadds.store import coadd_source
@@ -47,8 +48,8 @@ def campaign_facts(
     -------
     dict
         As JSON has it: ``store``; ``rows``, one a detector-visit; ``tracts`` with the outlines of the patches that
-        were used; ``notes`` on what could not be found out; ``configs``, ``software`` and ``inputs`` with how many
-        detector-visits have each.
+        were used; ``notes`` on what could not be found out; ``timelines`` of the last runs; ``configs``, ``software``
+        and ``inputs`` with how many detector-visits have each.
 
     Raises
     ------
@@ -79,6 +80,7 @@ def campaign_facts(
         "rows": [row for _, row in sorted(rows, key=lambda r: r[0])],
         "tracts": tracts,
         "notes": notes,
+        "timelines": timelines(store.journal_reader().new()),
         "configs": _distinct(Checked(e).object("config") for e in entries),
         "software": _distinct(Checked(e).object("software") for e in entries),
         "inputs": _distinct(Checked(e).text("inputs") for e in entries),

@@ -48,7 +48,7 @@ def page(facts: Mapping[str, Any]) -> str:
         "POLICY": _policy(),
         "TITLE": escape(f"dcrflow: {facts['store']}"),
         "STYLE": _asset("page.css"),
-        "SCRIPT": _asset("page.js"),
+        "SCRIPT": _script(),
         "FACTS": json.dumps({**facts, "version": __version__}, separators=(",", ":"), allow_nan=False).replace(
             "<", "\\u003c"
         ),
@@ -62,11 +62,15 @@ def page(facts: Mapping[str, Any]) -> str:
 def _policy() -> str:
     """A Content-Security-Policy: the page's own script and style by their digests, pictures in it, and nothing else."""
     script, style = (
-        f"'sha256-{b64encode(sha256(f'\n{_asset(name)}\n'.encode()).digest()).decode()}'"
-        for name in ("page.js", "page.css")
+        f"'sha256-{b64encode(sha256(f'\n{text}\n'.encode()).digest()).decode()}'"
+        for text in (_script(), _asset("page.css"))
     )
     allowed = f"script-src {script}; style-src {style}; img-src data:"
     return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
+
+
+def _script() -> str:
+    return _asset("page.js") + _asset("timeline.js")
 
 
 def _asset(name: str) -> str:

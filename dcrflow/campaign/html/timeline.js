@@ -80,7 +80,7 @@
     legend("steps-legend", names.map((n, i) => [colours[i % colours.length], n]));
     const [work, wide] = columns(line, names, n => line.steps[n]);
     const busy = work.map(c => c.map(v => v / (line.width * wide)));
-    draw($("steps-over-time"), busy, names.map((_, i) => colours[i % colours.length]), "threads at work", span);
+    draw($("steps-over-time"), busy, names.map((_, i) => colours[i % colours.length]), "seconds a second", span);
   }
   choice.hidden = runs.length < 2;
   choice.addEventListener("change", show);
