@@ -61,7 +61,7 @@ export function bars(canvas, columns, { left, bottom, line, right, every }) {
   const context = sized(canvas), width = canvas.clientWidth - EDGE.left - EDGE.right;
   const height = canvas.clientHeight - EDGE.top - EDGE.bottom, base = EDGE.top + height;
   const sums = columns.map(c => c.parts.reduce((sum, [, h]) => sum + h, 0));
-  const top = nice(Math.max(...sums, 1e-9)), step = width / Math.max(1, columns.length);
+  const top = nice(Math.max(...sums, sums.some(Boolean) ? 0 : 1)), step = width / Math.max(1, columns.length);
   context.fillStyle = css("--soft");
   context.strokeStyle = css("--line");
   context.textAlign = "right";

@@ -142,7 +142,7 @@ function templates(made) {
     return element("figure", {}, element("img", { src: t.image, alt: `template of ${what}` }),
       element("div", { class: "cover" }, element("i", { style: `width:${covered}%` })),
       element("figcaption", {}, element("b", {}, `${t.visit} / ${t.detector}`),
-        element("span", {}, `${t.band ? `${t.band} · ` : ""}${covered.toFixed(covered > 99.9 ? 0 : 1)} % covered`)));
+        element("span", {}, `${t.band ? `${t.band} · ` : ""}${covered.toFixed(covered > 99.9 ? 0 : 1)} %`)));
   }));
 }
 function workers(s) {

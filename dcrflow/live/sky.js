@@ -41,11 +41,16 @@ export class Sky {
     const v = unit(ra, dec), k = Math.sqrt(2 / Math.max(1e-6, 1 + dot(v, this.centre)));
     return [-dot(v, this.east) * k, -dot(v, this.north) * k];
   }
-  home() {
+  /* What is shown first: all, or what is left without a few that are far away. */
+  home(whole = false) {
     const all = [...this.footprints, ...this.cells].flat();
     if (!all.length) return null;
-    let [x0, x1, y0, y1] = [Infinity, -Infinity, Infinity, -Infinity];
-    for (const [x, y] of all) { x0 = Math.min(x0, x); x1 = Math.max(x1, x); y0 = Math.min(y0, y); y1 = Math.max(y1, y); }
+    const range = k => {
+      const sorted = all.map(p => p[k]).sort((a, b) => a - b), at = q => sorted[Math.round(q * (sorted.length - 1))];
+      const most = [at(0.03), at(0.97)], wide = most[1] - most[0];
+      return whole || at(1) - at(0) < 3 * wide ? [at(0), at(1)] : [Math.max(at(0), most[0] - 0.2 * wide), Math.min(at(1), most[1] + 0.2 * wide)];
+    };
+    const [[x0, x1], [y0, y1]] = [range(0), range(1)];
     const scale = 0.84 * Math.min(this.canvas.clientWidth / (x1 - x0 || 1e-4), this.canvas.clientHeight / (y1 - y0 || 1e-4));
     return { scale, x: (x0 + x1) / 2, y: (y0 + y1) / 2 };
   }
@@ -159,7 +164,7 @@ export class Sky {
     }, { passive: false });
     c.addEventListener("pointerdown", event => { drag = [event.clientX, event.clientY]; });
     window.addEventListener("pointerup", () => { drag = null; });
-    c.addEventListener("dblclick", () => { this.view = null; this.draw(); });
+    c.addEventListener("dblclick", () => { if (this.centre) this.view = this.home(true); this.draw(); });
     c.addEventListener("pointerleave", () => { this.tip.hidden = true; });
     c.addEventListener("pointermove", event => {
       if (!this.view) return;
