@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def visits(
-    files: Annotated[list[Path], typer.Argument(help="FITS images, or directories of them.", show_default=False)],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="FITS images, directories of them, or LSST's visitSummary or visit_detector_table.", show_default=False
+        ),
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", help="Table to write: .ecsv or .parquet.", show_default=False)
     ] = None,
@@ -34,7 +39,7 @@ def visits(
         typer.Option("--explain", help="Show which keyword each column comes from, and what is missing."),
     ] = False,
 ) -> None:
-    """Make a detector-visit table from the headers of FITS images of any camera.
+    """Make a detector-visit table from the headers of FITS images of any camera, or from LSST's tables of detectors.
 
     Exit status:
 

@@ -21,6 +21,7 @@ from dcrflow.geometry.box import Box
 from dcrflow.lsst.convert import box_of, observation_row, wcs_of
 from dcrflow.lsst.handles import HandleCoadds, SubfilterCoadd, Subfilters
 from dcrflow.lsst.subfilters import subfilters_of_coadd
+from dcrflow.lsst.summaries import SUMMARIES, read_summaries
 from dcrflow.model.visit import DetectorVisit
 from dcrflow.stores.visits.rows import detector_visit
 from dcrflow.stores.visits.tables import BadVisit
@@ -248,7 +249,8 @@ def _coadd(repo: str, ref: Any) -> SubfilterCoadd:
 def read_butler_visits(source: str) -> list[DetectorVisit | BadVisit]:
     """The detector-visits at a place in a Butler repository, by visit and detector; no pixels are read.
 
-    A detector-visit whose components cannot be used becomes a `BadVisit`.
+    A detector-visit whose components cannot be used becomes a `BadVisit`. A dataset may also be a ``visitSummary`` or a
+    ``visit_detector_table``.
 
     Raises
     ------
@@ -259,6 +261,8 @@ def read_butler_visits(source: str) -> list[DetectorVisit | BadVisit]:
     refs = place.refs(VisitTableError)
     if not refs:
         raise VisitTableError(f"there is no {place.dataset} in {place.url}; look with `butler query-datasets`")
+    if refs[0].datasetType.storageClass_name in SUMMARIES:
+        return read_summaries(butler_of(place.repo), refs)
     ids = butler_of(place.repo).registry.expandDataId
     refs.sort(key=lambda r: (r.dataId["instrument"], r.dataId["visit"], r.dataId["detector"]))
     return [_visit(Handle(place.repo, ref), partial(ids, ref.dataId)) for ref in refs]

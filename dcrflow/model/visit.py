@@ -42,6 +42,8 @@ class DetectorVisit:
         Path or URL of its pixels; empty where nobody said. Templates need none, coadds from visits do.
     psf_fwhm : float, optional
         Arcsec, of its PSF, for an image that brings none.
+    zero_point : float, optional
+        AB magnitude of one unit of its pixels, for an image that does not say.
 
     Examples
     --------
@@ -68,6 +70,7 @@ class DetectorVisit:
     mjd: float | None = None
     image: str = ""
     psf_fwhm: float | None = None
+    zero_point: float | None = None
 
     @property
     def label(self) -> str:

@@ -247,6 +247,8 @@ def metadata_digest(visit: DetectorVisit, size: int, time: int) -> str:
         visit.instrument, visit.visit, visit.detector, visit.band, visit.bbox.as_list(), visit.wcs.key,
         repr(visit.observation), visit.psf_fwhm, size, time,
     ]  # fmt: skip
+    if visit.zero_point is not None:
+        about.append(visit.zero_point)
     return blake2b(json.dumps(about).encode(), digest_size=8).hexdigest()
 
 

@@ -12,6 +12,7 @@ from astropy.time import Time
 
 from dcrflow.base.errors import VisitTableError, WcsError
 from dcrflow.geometry.wcs import SkyWcs
+from dcrflow.stores.visits.summaries.from_fits import is_summary, summary_rows
 
 _SUFFIXES = (".fits", ".fits.gz", ".fits.fz", ".fit", ".fits.bz2")
 _KEYWORDS = {  # column: keyword of LSST's VisitInfo, in our units
@@ -53,12 +54,13 @@ def read_exposure_row(path: Path) -> dict[str, Any]:
 
 
 def read_exposure_rows(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of a detector-visit table for the detectors of one exposure.
+    """Read the rows of a detector-visit table for the detectors of one exposure, or of LSST's summary of a visit.
 
     Parameters
     ----------
     path : Path
-        A FITS file with VisitInfo keywords in its primary header and the WCS in that of each detector's image.
+        A FITS file with VisitInfo keywords in its primary header and the WCS in that of each detector's image; or a
+        ``visitSummary``. In a row of the latter whose WCS cannot be used, ``wcs`` is the error that says why.
 
     Raises
     ------
@@ -68,6 +70,8 @@ def read_exposure_rows(path: Path) -> list[dict[str, Any]]:
     """
     try:
         with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+            if is_summary(hdus):
+                return summary_rows(hdus)
             images = _detectors(hdus)
             return [_row_of(path, hdus, image, len(images) == 1) for image in images]
     except VisitTableError:

@@ -16,8 +16,10 @@ from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.model.visit import DetectorVisit
 from dcrflow.stores.visits.exposures import detector_images, exposure_files, filter_label, id_in_name, origin
 from dcrflow.stores.visits.mapping import COLUMNS, HeaderMapping, Look, built_in_mappings, header_look, read_mapping
-from dcrflow.stores.visits.tables import BadVisit, _checked, _unique
+from dcrflow.stores.visits.summaries.from_fits import is_summary_file
+from dcrflow.stores.visits.tables import BadVisit, _checked, _unique, read_visit_rows
 
+_TABLES = (".ecsv", ".parquet", ".pq", ".parq")
 #: Words usual in the keyword and comment of each column; used to suggest candidates.
 _WORDS = {
     "visit": ("EXPNUM", "VISIT", "EXPID", "OBSID", "OBSNUM", "RUN"),
@@ -94,12 +96,22 @@ def visits_from_fits(
 def visit_rows_from_fits(
     files: str | Path | Iterable[str | Path], mapping: HeaderMapping | str | Path | None = None
 ) -> list[DetectorVisit | BadVisit]:
-    """Read detector-visits as `visits_from_fits` does, but return a `BadVisit` for an image that cannot be used."""
+    """Read detector-visits as `visits_from_fits` does, but return a `BadVisit` for an image that cannot be used.
+
+    Tables, and LSST's summaries of visits, need no mapping and are read by `read_visit_rows`.
+    """
+    if isinstance(files, str | Path) and Path(files).suffix.lower() in _TABLES:
+        return read_visit_rows(files)
     paths = _paths(files)
     chosen = named_mapping(mapping)
     rows: list[DetectorVisit | BadVisit] = []
     labels: list[str] = []
     for path in paths:
+        if is_summary_file(path):
+            found = read_visit_rows([path])
+            rows += found
+            labels += [str(path)] * len(found)
+            continue
         try:
             images = list(_images(path))
         except VisitTableError as error:

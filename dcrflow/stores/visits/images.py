@@ -108,7 +108,7 @@ class _FitsSource:
             header = planes[0].header
             extent = Box(*origin(header), int(header.get("NAXIS1", 0)), int(header.get("NAXIS2", 0)))
             _check_extent(extent, self.visit)
-            scale = _scale(file, header)
+            scale = _scale(file, header, self.visit.zero_point)
             where = box.slices(extent)
             image, mask, variance = (np.asarray(p.section[where] if p.is_image else p.data[where]) for p in planes)
             return _made(
@@ -182,8 +182,8 @@ def _planes_of(header: fits.Header) -> dict[str, int]:
     return found
 
 
-def _scale(file: fits.HDUList, header: fits.Header) -> float:
-    """nJy per unit of a file's pixel values, from its unit, a zero point, or LSST's calibration."""
+def _scale(file: fits.HDUList, header: fits.Header, zero_point: float | None) -> float:
+    """nJy per unit of a file's pixel values, from its unit, a zero point, LSST's calibration, or the table's."""
     unit = str(header.get("BUNIT", "")).strip()
     if unit.lower() not in _NO_UNIT:
         try:
@@ -200,9 +200,11 @@ def _scale(file: fits.HDUList, header: fits.Header) -> float:
         if any(np.size(field["coefficients"]) > 1 for field in fields):
             raise VisitImageError("its calibration varies over the image; calibrate its pixels to nJy")
         return float(file["PhotoCalib"].data[0]["calibrationMean"])
+    if zero_point is not None:
+        return float(10 ** ((31.4 - zero_point) / 2.5))
     raise VisitImageError(
         f"its pixels have {'no unit' if not unit else f'the unit {unit}'} and no zero point; expected BUNIT nJy, or "
-        "MAGZERO (AB magnitude of one unit)"
+        "MAGZERO (AB magnitude of one unit), or a column zero_point of the table"
     )
 
 

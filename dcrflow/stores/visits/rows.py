@@ -18,11 +18,13 @@ from dcrflow.stores.visits.altitudes import stated_altitude
 
 REQUIRED = ("instrument", "visit", "detector", "band", "x0", "y0", "width", "height", "wcs", "ra", "dec")
 _WIDEST_PSF = 60.0  # arcsec
+_FAINTEST = 60.0  # magnitude of one unit of an image
 
 UNITS = {
     "ra": u.deg, "dec": u.deg, "mjd": u.day, "altitude": u.deg, "parallactic_angle": u.deg, "rotation_angle": u.deg,
     "longitude": u.deg, "latitude": u.deg, "height_m": u.m, "temperature": u.deg_C, "pressure": u.Pa,
-    "humidity": u.percent, "psf_fwhm": u.arcsec, "x0": u.pix, "y0": u.pix, "width": u.pix, "height": u.pix,
+    "humidity": u.percent, "psf_fwhm": u.arcsec, "zero_point": u.mag,
+    "x0": u.pix, "y0": u.pix, "width": u.pix, "height": u.pix,
 }  # fmt: skip
 
 #: Assumed if altitude and parallactic angle are given but no site; it changes the refraction by 0.3 %.
@@ -58,6 +60,9 @@ def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
     psf_fwhm = _number("psf_fwhm", row.get("psf_fwhm"))
     if psf_fwhm is not None and not 0 < psf_fwhm < _WIDEST_PSF:
         raise ValueError(f"psf_fwhm is {psf_fwhm:g} arcsec, expected 0 to {_WIDEST_PSF:g}")
+    zero_point = _number("zero_point", row.get("zero_point"))
+    if zero_point is not None and not 0 < zero_point < _FAINTEST:
+        raise ValueError(f"zero_point is {zero_point:g} mag, expected 0 to {_FAINTEST:g}")
     return DetectorVisit(
         instrument=str(row["instrument"]),
         visit=integers["visit"],
@@ -70,6 +75,7 @@ def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
         mjd=numbers["mjd"],
         image=str(row.get("image") or ""),
         psf_fwhm=psf_fwhm,
+        zero_point=zero_point,
     )
 
 

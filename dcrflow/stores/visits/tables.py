@@ -21,6 +21,7 @@ from dcrflow.model.visit import DetectorVisit
 from dcrflow.stores.visits.any_table import any_table
 from dcrflow.stores.visits.exposures import exposure_files, id_in_name, read_exposure_rows
 from dcrflow.stores.visits.rows import REQUIRED, UNITS, detector_visit, integer_or
+from dcrflow.stores.visits.summaries.from_table import SUMMARY_COLUMNS, is_summary_table, summary_table_rows
 
 #: Columns that are read; other columns are ignored.
 KNOWN = frozenset((*REQUIRED, *UNITS, "physical_filter", "header_altitude", "image", "psf_fwhm"))
@@ -51,7 +52,8 @@ def read_visits(source: Any) -> list[DetectorVisit]:
     ----------
     source : str, path, astropy Table, pandas DataFrame, or sequence
         An ECSV or Parquet file with the columns of the interfaces page (units in the file are honoured); a table in
-        memory; a directory or list of LSST-style FITS exposures, of which only the headers are read; or a list of
+        memory; LSST's tables of detectors, ``visitSummary`` (FITS or Parquet) and ``visit_detector_table``; a
+        directory or list of LSST-style FITS exposures, of which only the headers are read; or a list of
         `DetectorVisit`, returned unchanged.
 
     Raises
@@ -90,7 +92,13 @@ def read_visit_rows(source: Any) -> list[DetectorVisit | BadVisit]:
     if files is not None:
         labelled = [one for path in files for one in _of_exposure(path)]
         return _unique("these exposures", [row for _, row in labelled], [label for label, _ in labelled])
-    name, table = any_table(source, KNOWN)
+    name, table = any_table(source, KNOWN | SUMMARY_COLUMNS)
+    if is_summary_table(table.colnames):
+        rows = summary_table_rows(name, table)
+        labels = [f"row {i}" for i in range(len(rows))]
+        return _unique(
+            name, [_checked(f"{name}, {n}", partial(_given, r), r) for n, r in zip(labels, rows, strict=True)], labels
+        )
     columns = {c: table[c] for c in table.colnames if c in KNOWN}
     missing = [c for c in REQUIRED if c not in columns]
     if missing:
@@ -123,10 +131,17 @@ def _of_exposure(path: Path) -> list[tuple[str, DetectorVisit | BadVisit]]:
             raise error
 
         return [(str(path), _checked(str(path), read, id_in_name(path)))]
-    if len(rows) == 1:
+    if len(rows) == 1 and "image" not in rows[0]:
         rows = [{**rows[0], "image": str(path.absolute())}]
     labels = [str(path)] if len(rows) == 1 else [f"{path}, detector {row['detector']}" for row in rows]
-    return [(n, _checked(n, partial(dict, row), row)) for n, row in zip(labels, rows, strict=True)]
+    return [(n, _checked(n, partial(_given, row), row)) for n, row in zip(labels, rows, strict=True)]
+
+
+def _given(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row, unless its WCS is the error that says why there is none."""
+    if isinstance(row.get("wcs"), VisitTableError):
+        raise row["wcs"]
+    return row
 
 
 def _place(folder: Path, image: object) -> str:
@@ -229,7 +244,7 @@ def write_visits(visits: Iterable[DetectorVisit], path: str | Path) -> None:
     text = {"instrument", "band", "wcs", "physical_filter", "image"}
     names = ["instrument", "visit", "detector", "band", "physical_filter", *_ORDER]
     names += ["image"] if any(v.image for v in visits) else []
-    names += ["psf_fwhm"] if any(v.psf_fwhm is not None for v in visits) else []
+    names += [n for n in ("psf_fwhm", "zero_point") if any(getattr(v, n) is not None for v in visits)]
     table = QTable()
     for name in names:
         values = [row[name] for row in rows]
@@ -285,6 +300,7 @@ def _row(visit: DetectorVisit, folder: Path) -> dict[str, Any]:
         **weather,
         "image": _relative(visit.image, folder),
         "psf_fwhm": visit.psf_fwhm,
+        "zero_point": visit.zero_point,
     }
 
 
