@@ -191,6 +191,30 @@ def test_a_browser_shows_it(store: dcrflow.TemplateStore, browser: str, tmp_path
 
 
 @pytest.mark.integration
+def test_a_cause_is_told_once(store: dcrflow.TemplateStore, browser: str, tmp_path: Path) -> None:
+    """Failures and damage that differ in numbers only are one line, and tables are closed."""
+    facts = campaign_facts(store)
+    complete = facts["rows"][0]
+    rows = [
+        complete
+        | {"detector": d, "damage": [f"tract 7 patch 1 band g: image at x {256 * k}: checksum" for k in (0, 1)]}
+        for d in range(3)
+    ]
+    rows += [
+        {"visit": 13, "detector": d, "status": "failed", "error": f"visit 13 detector {d}: disk {d}"} for d in range(9)
+    ]
+    rows.append({"visit": None, "detector": None, "status": "failed", "error": "row 4: no number"})
+    dom = shown(browser, write_report(facts | {"rows": rows}, tmp_path / "report.html"))
+    failures = dom.partition('id="failures"')[2].partition("<section")[0]
+    assert [int(n) for n in re.findall(r"<b class=\"\w+\">(\d+) ", failures)] == [9, 1, 3]
+    assert failures.count("checksum") == failures.count("disk 0") == 1
+    assert "visit 13 detectors 0, 1, 2, 3, 4; ..." in failures
+    assert "a row of the table" in failures
+    assert "<details open" not in dom
+    assert dom.count('class="badge"') == 4, "a legend, and a mark on each damaged template"
+
+
+@pytest.mark.integration
 def test_a_browser_shows_thousands(store: dcrflow.TemplateStore, browser: str, tmp_path: Path) -> None:
     facts = campaign_facts(store)
     complete, failed, _ = facts["rows"]

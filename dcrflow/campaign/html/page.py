@@ -14,6 +14,8 @@ from typing import Any
 from dcrflow.base.errors import DcrflowError
 from dcrflow.base.version import __version__
 
+_SCRIPTS = ("base.js", "sky.js", "page.js", "timeline.js")
+
 
 class ReportError(DcrflowError, OSError):
     """The report cannot be written."""
@@ -70,7 +72,8 @@ def _policy() -> str:
 
 
 def _script() -> str:
-    return _asset("page.js") + _asset("timeline.js")
+    """The script of the page: each file uses those before it."""
+    return "".join(_asset(name) for name in _SCRIPTS)
 
 
 def _asset(name: str) -> str:

@@ -46,7 +46,9 @@ def row_of(store: TemplateStore, entry: Mapping[str, Any], took: Any, notes: lis
 
 
 def named(visit: int, detector: int) -> dict[str, Any]:
-    """A data ID, as text where it is beyond JavaScript's numbers."""
+    """A data ID, as text where it is beyond JavaScript's numbers; null for a row of a table whose ID cannot be read."""
+    if min(visit, detector) < 0:
+        return {"visit": None, "detector": None}
     return {
         "visit": visit if visit < _EXACT else str(visit),
         "detector": detector if detector < _EXACT else str(detector),

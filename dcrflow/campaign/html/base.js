@@ -1,0 +1,60 @@
+"use strict";
+const facts = JSON.parse(document.getElementById("facts").textContent);
+const rows = facts.rows, made = rows.filter(r => r.status === "complete");
+const $ = id => document.getElementById(id);
+const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const total = r => (r.seconds || {})["submission to end"] || 0;
+const fixed = (value, digits) => value == null ? "–" : value.toFixed(digits);
+const label = r => r.visit == null ? "a row of the table" : `visit ${r.visit} detector ${r.detector}`;
+const STATES = { "no-overlap": "no overlap" };  // what a state is called, where it is not called as in the store
+
+function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes))
+    if (name === "style") made.style.cssText = value;  // the page's policy lets no attribute do this
+    else made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+function table(heads, lines, numeric = []) {
+  const cell = (tag, content, i) => element(tag, numeric.includes(i) ? { class: "n" } : {}, content);
+  return element("table", {}, element("thead", {}, element("tr", {}, ...heads.map((h, i) => cell("th", h, i)))),
+    element("tbody", {}, ...lines.map(l => element("tr", {}, ...l.map((c, i) => cell("td", c, i))))));
+}
+function quantile(values, q) {
+  const sorted = values.filter(v => v != null).sort((a, b) => a - b);
+  return sorted.length ? sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] : null;
+}
+/* Viridis, from seven of its colours. */
+const stops = [[68, 1, 84], [68, 57, 131], [49, 104, 142], [33, 145, 140], [53, 183, 121], [144, 215, 67], [253, 231, 37]];
+function viridis(t) {
+  const x = Math.max(0, Math.min(1, t)) * 6, i = Math.min(5, Math.floor(x)), f = x - i;
+  return stops[i].map((a, k) => Math.round(a + f * (stops[i + 1][k] - a)));
+}
+
+/* Summary */
+$("store").textContent = facts.store;
+const count = name => rows.filter(r => r.status === name).length;
+const tile = (value, name, kind = "") =>
+  $("counts").append(element("div", { class: "tile" }, element("b", { class: kind }, String(value)), element("span", {}, name)));
+for (const name of ["complete", "no-overlap", "failed", "missing"])
+  if (count(name) || name === "complete") tile(count(name).toLocaleString("en"), STATES[name] || name, name);
+const damaged = made.filter(r => r.damage);
+if (damaged.length) tile(damaged.length.toLocaleString("en"), "damaged", "damaged");
+tile(new Set(rows.map(r => r.visit).filter(v => v != null)).size.toLocaleString("en"), "visits");
+if (made.length) {
+  tile(fixed(100 * made.reduce((s, r) => s + r.coverage, 0) / made.length, 1) + " %", "mean coverage");
+  tile(fixed(quantile(made.map(r => r.sigma), 0.5), 2) + " nJy", "median noise");
+  tile(`${fixed(quantile(made.map(r => r.zenith), 0), 0)}–${fixed(quantile(made.map(r => r.zenith), 1), 0)}°`, "zenith angle");
+}
+for (const note of facts.notes) $("notes").append(element("p", {}, note));
+
+const rad = Math.PI / 180;
+function sized(canvas) {
+  const ratio = window.devicePixelRatio || 1, context = canvas.getContext("2d");
+  canvas.width = canvas.clientWidth * ratio;
+  canvas.height = canvas.clientHeight * ratio;
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.font = "12px system-ui, sans-serif";
+  return context;
+}
