@@ -36,7 +36,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own with room for a few templates."""
     place = tmp_path / "disk"
     place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=800k", "tmpfs", place], capture_output=True).returncode:
         pytest.skip("mounting a small disk needs root")
     yield place
     subprocess.run(["umount", "--lazy", place], check=True)
@@ -83,7 +83,7 @@ def test_the_disk_becomes_read_only(survey: Path, undisturbed: dict[str, bytes],
     status, said = ended(process)
     assert status == 1, said
     assert "Read-only file system" in said
-    assert "let yourself write there, then run again" in " ".join(said.split())
+    assert "give yourself permission to write there, then run again" in " ".join(said.split())
     assert "Traceback (most" not in said, said
     status, said = ended(start(survey, out, "--workers", "2"))
     assert status != 0, said
@@ -107,7 +107,7 @@ def test_permission_is_lost(survey: Path, undisturbed: dict[str, bytes], tmp_pat
     _allow(out, 0o555)
     status, said = ended(process)
     assert status == 1, said
-    assert "let yourself write there, then run again with --retry-failed" in " ".join(said.split())
+    assert "give yourself permission to write there, then run again with --retry-failed" in " ".join(said.split())
     assert "Traceback (most" not in said, said
     _allow(out, 0o755)
     status, said = ended(start(survey, out, "--workers", "2", "--retry-failed", before=as_others))

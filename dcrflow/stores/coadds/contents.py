@@ -9,6 +9,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from zlib import crc32
@@ -18,7 +19,7 @@ from zarr.buffer.cpu import buffer_prototype
 from zarr.storage import LocalStore, MemoryStore, ObjectStore, ZipStore
 
 from dcrflow.compat.zarr_sync import sync
-from dcrflow.stores.zarr.remote import DependableStore
+from dcrflow.stores.zarr.remote import DependableStore, patiently
 
 
 @runtime_checkable
@@ -98,10 +99,9 @@ def _of_zip(file: Path, prefix: str) -> Iterator[tuple[Any, ...]]:
 
 
 def _of_objects(store: Any, prefix: str) -> Iterator[tuple[Any, ...]]:
-    for some in store.list(prefix):
-        for about in some:
-            tag = about.get("e_tag") or str(about.get("last_modified"))
-            yield about["path"].removeprefix(prefix), about["size"], tag
+    for about in patiently(lambda: list(chain.from_iterable(store.list(prefix)))):
+        tag = about.get("e_tag") or str(about.get("last_modified"))
+        yield about["path"].removeprefix(prefix), about["size"], tag
 
 
 def _of_any(store: Any, prefix: str) -> Iterator[tuple[Any, ...]]:

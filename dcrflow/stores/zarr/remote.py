@@ -70,6 +70,10 @@ class DependableStore(WrapperStore[Store]):
         """Whether the key is there, or listed."""
         return await self._store.exists(key) or bool(await self._listed(key))
 
+    async def getsize(self, key: str) -> int:
+        """Bytes of what a key holds."""
+        return await _patiently(lambda: self._store.getsize(key))
+
     async def set(self, key: str, value: Buffer) -> None:
         """As any store's."""
         await _patiently(lambda: self._store.set(key, value))
@@ -150,6 +154,25 @@ async def _patiently[T](request: Callable[[], Awaitable[T]]) -> T:
                 raise
             await asyncio.sleep(wait)
     return await request()
+
+
+def patiently[T](request: Callable[[], T]) -> T:
+    """Make a request of a client that waits for the answer; repeat it as a `DependableStore` does.
+
+    Raises
+    ------
+    Exception
+        What the last request raised.
+    """
+    began = time.monotonic()
+    for wait in _WAITS:
+        try:
+            return request()
+        except Exception as error:
+            if not _may_pass(error) or time.monotonic() - began > _ENOUGH:
+                raise
+            time.sleep(wait)
+    return request()
 
 
 def _may_pass(error: Exception) -> bool:
