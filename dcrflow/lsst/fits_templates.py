@@ -2,8 +2,8 @@
 
 HDUs ``IMAGE``, ``MASK`` (planes named by ``MP_`` cards) and ``VARIANCE``, each with the detector's WCS for the array's
 pixels and the array's place (``LTV1``, ``CRVAL1A``), as `lsst.images.MaskedImage.read_legacy` and afw read them; then,
-if the template has a PSF, ``PSF`` (kernels, a plane a node) and ``PSF_NODES`` (their places, absolute detector pixels);
-then ``PROVENANCE``: what the template store says of it, key by key, as JSON.
+if the template has a PSF, ``PSF`` (kernels, a plane a node) and ``PSF_NODES`` (their places, absolute detector pixels,
+and whose they are: indices into ``psf_patches`` of the provenance); then ``PROVENANCE``: what the template store says of it, key by key, as JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 
 _PLANES = (("IMAGE", "image"), ("MASK", "mask"), ("VARIANCE", "variance"))
-_COORDINATES = ("psf_node_x", "psf_node_y")
+#: Columns of a PSF's nodes: FITS format and unit, dtype and attributes of the coordinate.
+_NODES = {
+    "psf_node_x": ("D", "pixel", np.float64, {"units": "pixel"}),
+    "psf_node_y": ("D", "pixel", np.float64, {"units": "pixel"}),
+    "psf_node_patch": ("K", None, np.int64, {}),
+}
 
 
 def write_fits(template: xr.Dataset, path: str | Path) -> None:
@@ -58,7 +63,11 @@ def write_fits(template: xr.Dataset, path: str | Path) -> None:
         hdus.append(fits.ImageHDU(np.asarray(template[variable].values), header=header, name=name))
     if "psf" in template:
         hdus.append(fits.ImageHDU(np.asarray(template["psf"].values), name="PSF"))
-        columns = [fits.Column(n, "D", "pixel", array=template[n].values) for n in _COORDINATES]
+        columns = [
+            fits.Column(name, form, unit, array=template[name].values)
+            for name, (form, unit, _, _) in _NODES.items()
+            if name in template.variables
+        ]
         hdus.append(fits.BinTableHDU.from_columns(columns, name="PSF_NODES"))
     keys = sorted(attributes)
     texts = [json.dumps(attributes[k]) for k in keys]
@@ -93,9 +102,10 @@ def read_fits(path: str | Path) -> xr.Dataset:
             coordinates: dict[str, Any] = {"y": ("y", y), "x": ("x", x)}
             if "PSF" in file:
                 variables["psf"] = (("psf_node", "psf_y", "psf_x"), np.ascontiguousarray(file["PSF"].data, np.float32))
-                for name in _COORDINATES:
-                    values = np.asarray(file["PSF_NODES"].data[name], np.float64)
-                    coordinates[name] = ("psf_node", values, {"units": "pixel"})
+                nodes = file["PSF_NODES"].data
+                for name in (n for n in _NODES if n in nodes.names):
+                    _, _, node_type, about = _NODES[name]
+                    coordinates[name] = ("psf_node", np.asarray(nodes[name], node_type), about)
     except (OSError, LookupError, ValueError, TypeError) as error:
         raise TemplateStoreError(f"{path} is no FITS file of a template: {' '.join(str(error).split())}") from error
     return xr.Dataset(variables, coords=coordinates, attrs=encoded(attributes))

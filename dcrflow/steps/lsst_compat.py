@@ -3,15 +3,22 @@
 The order of steps is LSST's: every patch is matched, filtered to pixels and only then merged; what lies near missing
 pixels, and near a patch's edge, is left out. (All other configurations merge first and filter once.)
 
-With ``rotation="boresight"`` the edges are LSST's too: each subfilter of the whole patch is spline-filtered (cubic,
-mirrored at the patch's edges) and shifted twice; what a shift would take from beyond the patch is zero. So the
-outermost pixels of a patch lack part of their light, and still count in the merge: no other method does that.
+With ``rotation="boresight"`` the edges are LSST's too:
+
+* Each subfilter of the whole patch is spline-filtered (cubic, mirrored at the patch's edges) and shifted twice. What a
+  shift would take from beyond the patch is zero. So the outermost pixels of a patch lack part of their light, and still
+  count in the merge: no other method does that.
+* A merged tract ends at `merged_box`. Beyond it there are no pixels, and a kernel that leaves it gives none. Inside it,
+  pixels without data (of a missing patch, or without weight) are zeros of variance zero. The warp goes over them.
+* A warped pixel has NO_DATA if one of the four pixels around it is without data. It still has weight as long as its
+  kernel reaches a pixel that has some. So it sets NO_DATA in the template, even where another tract has data.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +26,7 @@ from numpy.typing import NDArray
 from dcrflow.base.masks import NO_DATA
 from dcrflow.base.workspace import NEW_MEMORY, Workspace
 from dcrflow.geometry.box import Box
+from dcrflow.geometry.mapping import map_pixels
 from dcrflow.kernels.arrays import MaskedImage
 from dcrflow.kernels.convolve import convolve_sum
 from dcrflow.kernels.fill import mark_near_missing
@@ -36,6 +44,8 @@ from dcrflow.steps.prefilter import spline_coefficients
 
 Float = NDArray[np.float64]
 
+_MERGED_MARGIN = 5  # tract pixels that LSST adds to the box around the template's corners
+
 
 def shift_as_lsst(plan: TemplatePlan, part: TilePart, patches: Iterable[PatchPixels], workspace: Workspace) -> Pixels:
     """What `steps.shift` makes of the patches of a tract, in LSST's order; pixels, for a warp that wants them.
@@ -51,19 +61,50 @@ def shift_as_lsst(plan: TemplatePlan, part: TilePart, patches: Iterable[PatchPix
     _, weighed = merged.valid_masks() or (None, None)
     merged.clear_outside()
     image, variance, mask, _ = merged.mean
-    if plan.margins.lsst_edges:  # LSST's warp goes over pixels that weigh nothing, as zeros, but not beyond the patches
-        if weighed is not None:
+    if weighed is not None:
+        if plan.margins.lsst_edges:
             mask[~weighed] |= no_data
             image[~weighed] = 0.0
-        weighed = np.zeros(merged.box.shape, np.bool_)
-        for _, region in part.reads:
-            weighed[region.intersection(merged.box).slices(merged.box)] = True
-    if weighed is not None:
-        mark_near_missing(weighed.view(np.uint8), plan.interpolation.half_width, no_data, mask)
+        else:
+            mark_near_missing(weighed.view(np.uint8), plan.interpolation.half_width, no_data, mask)
     out = workspace.array("lsst: pixels", merged.box.shape, np.float32)
     out[...] = image
     np.nan_to_num(out, copy=False, posinf=0.0, neginf=0.0)
-    return Pixels(merged.box, out, variance, mask)
+    if not plan.margins.lsst_edges:
+        return Pixels(merged.box, out, variance, mask)
+    box = merged_box(plan, part.tract).intersection(merged.box)
+    within = box.slices(merged.box)
+    return Pixels(box, out[within], variance[within], mask[within])
+
+
+def merged_box(plan: TemplatePlan, tract: int) -> Box:
+    """The pixels of a tract that LSST merges.
+
+    They are those within the box around all patches that are also in the box around the template's four corners, grown
+    by 5 pixels. (Between its corners a distorted template may reach out of that box.)
+
+    Parameters
+    ----------
+    plan : TemplatePlan
+        How the template is made.
+    tract : int
+        Index into ``plan.tracts``.
+
+    Returns
+    -------
+    Box
+        Tract pixels.
+    """
+    planned = plan.tracts[tract]
+    corners = plan.bbox.outline(per_side=1)
+    seen = Box.around(*map_pixels(planned.pixel_map.source, planned.pixel_map.target, *corners)).grown(_MERGED_MARGIN)
+    return reduce(Box.union, (patch.bbox for patch in planned.patches)).intersection(seen)
+
+
+def drop_no_data(plan: TemplatePlan, template: Pixels) -> None:
+    """Give the pixels of a finished tile that have NO_DATA the fill value. (LSST leaves numbers in some of them.)"""
+    without = template.mask & (1 << plan.planes[NO_DATA]) != 0
+    template.image[without] = template.variance[without] = plan.config.fill
 
 
 def match_patch(

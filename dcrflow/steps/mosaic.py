@@ -13,6 +13,7 @@ from dcrflow.kernels.arrays import MaskedImage, RunningMean
 from dcrflow.kernels.merge import is_usable, merge_into
 from dcrflow.model.pixels import Pixels
 from dcrflow.planning.template import TemplatePlan
+from dcrflow.steps.lsst_compat import drop_no_data
 from dcrflow.steps.results import Recorder, StepResult
 
 
@@ -40,8 +41,15 @@ def mosaic_tracts(
     """
     recorder = Recorder("mosaic_tracts")
     tracts = [recorder.include(result) for result in warped]
+    template = _averaged(plan, box, tracts, workspace)
+    if plan.margins.lsst_edges:
+        drop_no_data(plan, template)
+    return recorder.result(template)
+
+
+def _averaged(plan: TemplatePlan, box: Box, tracts: Sequence[Pixels], workspace: Workspace) -> Pixels:
     if len(tracts) == 1 and is_usable(tracts[0].image, tracts[0].variance):
-        return recorder.result(tracts[0])
+        return tracts[0]
     image, variance, weight = (
         workspace.array(f"mosaic: {n}", box.shape, np.float32) for n in ("image", "variance", "weight")
     )
@@ -59,4 +67,4 @@ def mosaic_tracts(
         mask[empty] = 1 << plan.planes[NO_DATA]
         for pixels in tracts:
             mask[empty] |= pixels.mask[empty]
-    return recorder.result(Pixels(box, image, variance, mask))
+    return Pixels(box, image, variance, mask)

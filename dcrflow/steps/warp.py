@@ -37,7 +37,8 @@ def warp_tract(
     Returns
     -------
     StepResult of Pixels
-        Of the tile; NaN and NO_DATA where the tract has no data.
+        Of the tile; NaN and NO_DATA where the tract has no data. (With ``plan.margins.lsst_edges`` there are numbers
+        too where the kernel reaches some data: see `dcrflow.steps.lsst_compat`.)
     """
     recorder = Recorder("warp_tract", tract=tract)
     pixels, pixel_map = recorder.include(shifted), plan.tracts[tract].pixel_map
@@ -47,9 +48,12 @@ def warp_tract(
     image, variance = (workspace.array(f"warp: {n} {tract}", box.shape, np.float32) for n in ("image", "variance"))
     mask = workspace.array(f"warp: mask {tract}", box.shape, np.int32)
     y, x, y0, x0 = pixel_map.nodes(box)
+    left_out = 0 if plan.margins.lsst_edges else no_data
     warp_kernel(plan.interpolation)(
         MaskedImage(pixels.image, pixels.variance, pixels.mask), pixels.box.y0, pixels.box.x0,
-        CoordinateGrid(y, x, pixel_map.step, y0, x0), table_of(plan, tract), no_data,
+        CoordinateGrid(y, x, pixel_map.step, y0, x0), table_of(plan, tract), left_out,
         MaskedImage(image, variance, mask),
     )  # fmt: skip
+    if plan.margins.lsst_edges:
+        mask[np.isnan(image)] = no_data
     return recorder.result(Pixels(box, image, variance, mask))

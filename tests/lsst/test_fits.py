@@ -16,7 +16,7 @@ from scenes import IMAGE, TRACT, coadds, visit
 from zarr.storage import MemoryStore
 
 import dcrflow
-from dcrflow.base.attributes import objects
+from dcrflow.base.attributes import encoded, objects
 from dcrflow.base.errors import CoaddStoreError, InconsistentCoaddsError, MissingSubfilterError, TemplateStoreError
 from dcrflow.base.masks import STANDARD_PLANES
 from dcrflow.cli import main
@@ -219,8 +219,8 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["t.fits", "t.fits.gz"])
-@pytest.mark.parametrize("with_psf", [False, True])
-def test_fits_round_trip(templates: Path, tmp_path: Path, name: str, with_psf: bool) -> None:
+@pytest.mark.parametrize("with_psf", ["", "old", "by patch"])
+def test_fits_round_trip(templates: Path, tmp_path: Path, name: str, with_psf: str) -> None:
     template = TemplateStore.open(templates).read(12, 3).load()
     if with_psf:
         kernels = np.random.default_rng(2).random((4, 5, 5)).astype(np.float32)
@@ -228,6 +228,10 @@ def test_fits_round_trip(templates: Path, tmp_path: Path, name: str, with_psf: b
             n: ("psf_node", np.arange(4) + k, {"units": "pixel"}) for k, n in enumerate(("psf_node_x", "psf_node_y"))
         }
         template = template.assign(psf=(("psf_node", "psf_y", "psf_x"), kernels)).assign_coords(nodes)
+    if with_psf == "by patch":
+        patches = [{"tract": 0, "patch": n, "bbox": [0, 0, 9, 9], "wcs": {"CRVAL1": 10.0}} for n in (4, 7)]
+        template = template.assign_coords(psf_node_patch=("psf_node", [0, 0, 1, 1]))
+        template = template.assign_attrs(encoded({"psf_patches": patches}))
     write_fits(template, tmp_path / name)
     back = read_fits(tmp_path / name)
     xr.testing.assert_equal(back, template)
