@@ -27,8 +27,10 @@ from dcrflow.planning.psf import PsfPlan, plan_psf
 from dcrflow.planning.template import TemplatePlan, plan_template
 from dcrflow.steps import (
     StepResult,
+    TemplatePsf,
     flag_high_variance,
     load_patch,
+    load_psf,
     make_region,
     make_template,
     map_variance,
@@ -203,22 +205,28 @@ class TemplateGraph:
         layers["map_variance"] = {key: self._step(key, map_variance, self.plan, tiles)}
         return TaskRef(key)
 
-    def _psf_layer(self) -> tuple[PsfPlan, dict[Any, Task]] | None:
+    def _psf_layers(self) -> tuple[PsfPlan, dict[str, dict[Any, Task]]] | None:
         nodes = plan_psf(self.coadds, self.plan)
         if nodes is None:
             return None
-        key = (self._key("warp_psf"), 0, 0, 0)
-        return nodes, {key: self._step(key, warp_psf, self.coadds, self.plan, nodes)}
+        layers: dict[str, dict[Any, Task]] = {}
+        for step in (warp_psf,) if nodes.coadd_shape is None else (warp_psf, load_psf):
+            key = (self._key(step.__name__), 0, 0, 0)
+            layers[step.__name__] = {key: self._step(key, step, self.coadds, self.plan, nodes)}
+        return nodes, layers
 
-    def psf(self) -> tuple[PsfPlan, da.Array] | None:
-        """The nodes of the PSF, and its kernels as a dask array of one chunk; None if the coadds have no PSF."""
-        found = self._psf_layer()
+    def psf(self) -> TemplatePsf | None:
+        """The PSF, as dask arrays of one chunk; None if the coadds have no PSF."""
+        found = self._psf_layers()
         if found is None:
             return None
-        nodes, layer = found
-        ((name, *_),) = layer
-        chunks = ((len(nodes.x),), (nodes.size,), (nodes.size,))
-        return nodes, da.Array(layer, name, chunks, dtype=np.float32)
+        nodes, layers = found
+        arrays = []
+        for layer, shape in zip(layers.values(), ((nodes.size, nodes.size), nodes.coadd_shape), strict=False):
+            ((name, *_),) = layer
+            chunks = tuple((n,) for n in (len(nodes.x), *(shape or ())))
+            arrays.append(da.Array(layer, name, chunks, dtype=np.float32))
+        return TemplatePsf(nodes, *arrays)
 
     def written(self, store: TemplateStore) -> Delayed:
         """A Delayed that makes the whole template and writes it to a store."""
@@ -230,10 +238,11 @@ class TemplateGraph:
         layers, rows = self.steps(self.plan.bbox)
         key = self._key("write_template", store.url)
         arguments: list[Any] = [self.plan, store, List(*(TaskRef(k) for row in rows for k in row))]
-        found = self._psf_layer()
+        found = self._psf_layers()
         if found is not None:
-            nodes, layers["warp_psf"] = found
-            arguments.append(List(nodes, *map(TaskRef, layers["warp_psf"])))
+            nodes, of_psf = found
+            layers.update(of_psf)
+            arguments.append(List(nodes, *(TaskRef(key) for layer in of_psf.values() for key in layer)))
         return Delayed(key, _graph(layers, key, {key: self._step(key, write_tiles, *arguments)}))
 
 

@@ -18,12 +18,37 @@ from dcrflow.geometry.wcs import SkyWcs
 Float = NDArray[np.float64]
 
 TOLERANCE = 2e-4  # pixels; a shift of this size leaves 1e-4 of a star's peak
+_HALF_STEP = 2.0  # pixels to each side between which coordinates are differenced for a Jacobian
 _STEPS = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 
 
 def map_pixels(source: SkyWcs, target: SkyWcs, x: Float, y: Float) -> tuple[Float, Float]:
     """Convert pixel coordinates (x, y) of `source` to those of `target`, exactly, through the sky."""
     return target.sky_to_pixel(*source.pixel_to_sky(x, y))
+
+
+def local_maps(source: SkyWcs, target: SkyWcs, x: Float, y: Float) -> tuple[Float, Float, Float]:
+    """Places of `source` in pixels of `target`, and the map's Jacobians there.
+
+    Parameters
+    ----------
+    source, target : SkyWcs
+        From where, to where.
+    x, y : ndarray of float64, shape (n,)
+        Pixels of `source`.
+
+    Returns
+    -------
+    x, y : ndarray of float64, shape (n,)
+        Pixels of `target`.
+    matrices : ndarray of float64, shape (n, 2, 2)
+        d(x, y) of the target by d(x, y) of the source.
+    """
+    steps = _HALF_STEP * np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]])
+    u, v = map_pixels(source, target, x[:, None] + steps[:, 0], y[:, None] + steps[:, 1])
+    mapped = np.stack([u, v], axis=1)
+    matrices = np.stack([mapped[..., 1] - mapped[..., 2], mapped[..., 3] - mapped[..., 4]], axis=-1)
+    return u[:, 0], v[:, 0], matrices / (2 * _HALF_STEP)
 
 
 @dataclass(frozen=True)

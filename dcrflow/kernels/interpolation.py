@@ -65,6 +65,11 @@ class Interpolation:
         return self.support // 2 + 2
 
     @property
+    def depends_on_place(self) -> bool:
+        """Whether what it makes of a star depends on the star's place between the pixels, by up to 1 % of the peak."""
+        return self.weight is not None and self.degree is None
+
+    @property
     def of_variance(self) -> Interpolation:
         """The interpolation whose squared weights spread the variance."""
         return INTERPOLATIONS[self.variance] if self.variance else self

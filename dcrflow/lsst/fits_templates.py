@@ -2,8 +2,9 @@
 
 HDUs ``IMAGE``, ``MASK`` (planes named by ``MP_`` cards) and ``VARIANCE``, each with the detector's WCS for the array's
 pixels and the array's place (``LTV1``, ``CRVAL1A``), as `lsst.images.MaskedImage.read_legacy` and afw read them; then,
-if the template has a PSF, ``PSF`` (kernels, a plane a node) and ``PSF_NODES`` (their places, absolute detector pixels,
-and whose they are: indices into ``psf_patches`` of the provenance); then ``PROVENANCE``: what the template store says of it, key by key, as JSON.
+if the template has a PSF, ``PSF`` (kernels, a plane a node), ``PSF_NODES`` (their places, absolute detector pixels, and
+whose they are: indices into ``psf_patches`` of the provenance) and perhaps ``PSF_COADD`` (the coadds' kernels there);
+then ``PROVENANCE``: what the template store says of it, key by key, as JSON.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ def write_fits(template: xr.Dataset, path: str | Path) -> None:
             if name in template.variables
         ]
         hdus.append(fits.BinTableHDU.from_columns(columns, name="PSF_NODES"))
+    if "psf_coadd" in template:
+        hdus.append(fits.ImageHDU(np.asarray(template["psf_coadd"].values), name="PSF_COADD"))
     keys = sorted(attributes)
     texts = [json.dumps(attributes[k]) for k in keys]
     columns = [fits.Column(n, f"{max(map(len, v))}A", array=v) for n, v in (("key", keys), ("value", texts))]
@@ -102,6 +105,9 @@ def read_fits(path: str | Path) -> xr.Dataset:
             coordinates: dict[str, Any] = {"y": ("y", y), "x": ("x", x)}
             if "PSF" in file:
                 variables["psf"] = (("psf_node", "psf_y", "psf_x"), np.ascontiguousarray(file["PSF"].data, np.float32))
+                if "PSF_COADD" in file:
+                    kernels = np.ascontiguousarray(file["PSF_COADD"].data, np.float32)
+                    variables["psf_coadd"] = (("psf_node", "psf_coadd_y", "psf_coadd_x"), kernels)
                 nodes = file["PSF_NODES"].data
                 for name in (n for n in _NODES if n in nodes.names):
                     _, _, node_type, about = _NODES[name]

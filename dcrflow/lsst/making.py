@@ -25,7 +25,7 @@ from dcrflow.model.visit import DetectorVisit
 from dcrflow.physics.observation import Observation
 from dcrflow.planning.psf import plan_psf
 from dcrflow.planning.template import TemplatePlan, plan_template
-from dcrflow.steps import assemble, make_region, warp_psf
+from dcrflow.steps import TemplatePsf, assemble, make_region
 from dcrflow.steps.dataset import coverage
 
 
@@ -152,7 +152,7 @@ def plan_of(order: Order, wcs: SkyWcs, *, flag: bool) -> TemplatePlan:
 def make(order: Order, plan: TemplatePlan) -> xr.Dataset:
     """Make the pixels and the PSF, in memory; each pixel of the coadds is read once."""
     nodes = plan_psf(order.source, plan)
-    psf = None if nodes is None else (nodes, warp_psf(order.source, plan, nodes))
+    psf = None if nodes is None else TemplatePsf.made(order.source, plan, nodes)
     return assemble(plan, [make_region(order.source, plan, plan.bbox)], psf)
 
 

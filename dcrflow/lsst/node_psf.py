@@ -42,10 +42,14 @@ class NodePsf(PointSpreadFunction):
     owners : NodePatches, optional
         The patches of a template that the nodes belong to: the PSF at a position is the mean of those of the patches
         that contain it. Without it, all nodes are one grid.
+    coadds : ndarray, shape (num_nodes, h, w), optional
+        The coadds' own kernels at the nodes, as `NodePatches.kernel_at` takes them.
     """
 
-    def __init__(self, nodes: PatchPsf, bbox: Box, owners: NodePatches | None = None) -> None:
-        self.nodes, self._bbox, self._owners = nodes, bbox, owners
+    def __init__(
+        self, nodes: PatchPsf, bbox: Box, owners: NodePatches | None = None, coadds: Float | None = None
+    ) -> None:
+        self.nodes, self._bbox, self._owners, self._coadds = nodes, bbox, owners, coadds
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, NodePsf):
@@ -53,7 +57,8 @@ class NodePsf(PointSpreadFunction):
         mine, theirs = ((p.nodes.kernels, p.nodes.x, p.nodes.y) for p in (self, other))
         owners = [None if p._owners is None else p._owners.as_json() for p in (self, other)]
         same = all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
-        return same and self._bbox == other._bbox and owners[0] == owners[1]
+        ours, others = ((p._coadds if p._coadds is not None else np.zeros(0)) for p in (self, other))
+        return same and np.array_equal(ours, others) and self._bbox == other._bbox and owners[0] == owners[1]
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -85,11 +90,11 @@ class NodePsf(PointSpreadFunction):
         return lsst_box(Box(x0, y0, width, height))
 
     def _kernel(self, x: float, y: float) -> Float:
-        everything = np.ones(len(self.nodes.x), np.bool_)
-        kernel: Float = np.zeros(self.nodes.kernels.shape[1:])
-        for own in [everything] if self._owners is None else self._owners.at(x, y):
-            kernels = self.nodes.kernels[own]
-            kernel += np.tensordot(node_weights(x, y, self.nodes.x[own], self.nodes.y[own]), kernels, 1)
+        nodes = self.nodes.kernels, self.nodes.x, self.nodes.y
+        if self._owners is None:
+            kernel: Float = np.tensordot(node_weights(x, y, *nodes[1:]), nodes[0], 1)
+        else:
+            kernel = self._owners.kernel_at(*nodes, x, y, self._coadds)
         return kernel / kernel.sum()
 
     def to_legacy(self) -> Any:
@@ -106,6 +111,7 @@ class NodePsf(PointSpreadFunction):
             y=self.nodes.y.tolist(),
             bbox=(self._bbox.x0, self._bbox.y0, self._bbox.width, self._bbox.height),
             owners=None if self._owners is None else self._owners.as_json(),
+            coadds=None if self._coadds is None else archive.add_array(self._coadds.astype(np.float32), name="coadds"),
         )
 
     @staticmethod
@@ -128,7 +134,10 @@ class NodePsfModel(ArchiveTree):
     y: list[float] = pydantic.Field(description="Pixel y of each node.")
     bbox: tuple[int, int, int, int] = pydantic.Field(description="x0, y0, width, height of where it holds.")
     owners: dict[str, Any] | None = pydantic.Field(
-        None, description="Patches that the nodes belong to: wcs, node_patch, and bbox and wcs of each patch."
+        None, description="Patches that the nodes belong to: wcs, node_patch, warp, and bbox and wcs of each patch."
+    )
+    coadds: ArrayReferenceModel | InlineArrayModel | None = pydantic.Field(
+        None, description="The coadds' own kernels at the nodes, where the warped ones depend on the exact place."
     )
 
     def deserialize(self, archive: InputArchive[Any], **kwargs: Any) -> NodePsf:
@@ -137,11 +146,17 @@ class NodePsfModel(ArchiveTree):
             raise InvalidParameterError(f"a NodePsf takes no parameters, found {', '.join(map(str, kwargs))}")
         kernels = np.asarray(archive.get_array(self.kernels), np.float64)
         nodes = PatchPsf(kernels, np.asarray(self.x, float), np.asarray(self.y, float))
-        return NodePsf(nodes, Box(*self.bbox), None if self.owners is None else NodePatches.of(**self.owners))
+        coadds = None if self.coadds is None else np.asarray(archive.get_array(self.coadds), np.float64)
+        return NodePsf(nodes, Box(*self.bbox), None if self.owners is None else NodePatches.of(**self.owners), coadds)
 
 
 def node_psf(
-    kernels: NDArray[Any], x: NDArray[Any], y: NDArray[Any], bbox: Any, owners: NodePatches | None = None
+    kernels: NDArray[Any],
+    x: NDArray[Any],
+    y: NDArray[Any],
+    bbox: Any,
+    owners: NodePatches | None = None,
+    coadds: NDArray[Any] | None = None,
 ) -> NodePsf | None:
     """A `NodePsf` of the nodes whose kernel is finite; None if there is none.
 
@@ -155,6 +170,8 @@ def node_psf(
         The pixels for which it holds.
     owners : NodePatches, optional
         The patches that the nodes belong to.
+    coadds : ndarray, shape (num_nodes, h, w), optional
+        The coadds' own kernels at the nodes.
     """
     kernels = np.asarray(kernels, np.float64)
     good = np.isfinite(kernels).all(axis=(1, 2))
@@ -164,4 +181,5 @@ def node_psf(
     x, y = (np.asarray(v, np.float64)[good] for v in (x, y))
     if owners is not None:
         owners = replace(owners, node_patch=owners.node_patch[good])
-    return NodePsf(PatchPsf(kernels[good], x, y), box_of(bbox), owners)
+    of_coadds = None if coadds is None else np.asarray(coadds[good], np.float64)
+    return NodePsf(PatchPsf(kernels[good], x, y), box_of(bbox), owners, of_coadds)

@@ -86,8 +86,11 @@ def described_template(masked: Any, template: xr.Dataset, described: Described) 
         kernels, x, y = (template[name].values for name in ("psf", "psf_node_x", "psf_node_y"))
         owners = None
         if "psf_node_patch" in template.variables and about.get("psf_patches") and about.get("wcs"):
-            owners = NodePatches.of(about["wcs"], template["psf_node_patch"].values, about["psf_patches"])
-        psf = node_psf(kernels, x, y, masked.bbox, owners)
+            owners = NodePatches.of(
+                about["wcs"], template["psf_node_patch"].values, about["psf_patches"], about["config"]["warp"]
+            )
+        coadds = template["psf_coadd"].values if "psf_coadd" in template else None
+        psf = node_psf(kernels, x, y, masked.bbox, owners, coadds)
     return DcrTemplate.of(made, psf)
 
 

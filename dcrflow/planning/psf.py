@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcrflow.geometry.box import Box
-from dcrflow.geometry.mapping import map_pixels
+from dcrflow.geometry.mapping import local_maps, map_pixels
 from dcrflow.geometry.skymap import Patch
 from dcrflow.planning.template import TemplatePlan
 from dcrflow.planning.tiles import TractPlan
@@ -21,7 +21,6 @@ Float = NDArray[np.float64]
 
 NODE_STEP = 256  # detector pixels between nodes, at most
 _FINE = 64  # places along each side of a detector at which it is seen whether a patch covers it
-_HALF_STEP = 2.0  # detector pixels to each side between which the coordinates are differenced
 
 
 class PsfShare(NamedTuple):
@@ -62,6 +61,9 @@ class PsfPlan:
         Those that the nodes are of; empty where a node is of all patches that contain it.
     node_patch : ndarray of int64, shape (num_nodes,)
         Index into `patches` of each node's; empty with them.
+    coadd_shape : (int, int), optional
+        Shape (height, width) that holds the kernels of all these patches, if a template keeps them too because the PSF
+        between its nodes cannot be had without them: where the interpolation depends on the place between the pixels.
     """
 
     x: Float
@@ -70,6 +72,7 @@ class PsfPlan:
     shares: tuple[PsfShare, ...]
     patches: tuple[Patch, ...] = ()
     node_patch: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    coadd_shape: tuple[int, int] | None = None
 
 
 def plan_psf(coadds: CoaddSource, plan: TemplatePlan, places: tuple[Float, Float] | None = None) -> PsfPlan | None:
@@ -118,7 +121,7 @@ def _plan_by_patch(coadds: CoaddSource, plan: TemplatePlan) -> PsfPlan | None:
             if covered is None:
                 continue
             node_x, node_y = _grid(covered, NODE_STEP)
-            u, v, matrices = _local_maps(tract, node_x, node_y)
+            u, v, matrices = local_maps(tract.pixel_map.source, tract.pixel_map.target, node_x, node_y)
             shares += [PsfShare(len(x) + i, patch, float(u[i]), float(v[i]), matrices[i]) for i in range(len(node_x))]
             x += node_x.tolist()
             y += node_y.tolist()
@@ -127,7 +130,12 @@ def _plan_by_patch(coadds: CoaddSource, plan: TemplatePlan) -> PsfPlan | None:
     if not shares:
         return None
     size = _size(coadds, plan, shares)
-    return PsfPlan(np.array(x), np.array(y), size, tuple(shares), tuple(patches), np.array(of_patch, np.int64))
+    node_patch = np.array(of_patch, np.int64)
+    shape = None
+    if plan.interpolation.depends_on_place:
+        shapes = np.array([_psf_shape(coadds, plan, patch) for patch in patches])
+        shape = int(shapes[:, 1].max()), int(shapes[:, 2].max())
+    return PsfPlan(np.array(x), np.array(y), size, tuple(shares), tuple(patches), node_patch, shape)
 
 
 def _covered(plan: TemplatePlan, tract: TractPlan, patch: Patch) -> Box | None:
@@ -170,22 +178,12 @@ def _grid(box: Box, step: int) -> tuple[Float, Float]:
 def _shares(coadds: CoaddSource, plan: TemplatePlan, x: Float, y: Float) -> Iterator[PsfShare]:
     """What the patches that contain the places (detector pixels) and have a PSF contribute there."""
     for tract in plan.tracts:
-        u, v, matrices = _local_maps(tract, x, y)
+        u, v, matrices = local_maps(tract.pixel_map.source, tract.pixel_map.target, x, y)
         for patch in tract.patches:
             if _psf_shape(coadds, plan, patch) is None:
                 continue
             for node in np.flatnonzero(_contains(patch.bbox, u, v)).tolist():
                 yield PsfShare(node, patch, float(u[node]), float(v[node]), matrices[node])
-
-
-def _local_maps(tract: TractPlan, x: Float, y: Float) -> tuple[Float, Float, Float]:
-    """Tract pixel positions of places on the detector, and Jacobians of the map there, shape (n, 2, 2)."""
-    source, target = tract.pixel_map.source, tract.pixel_map.target
-    steps = _HALF_STEP * np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]])
-    u, v = map_pixels(source, target, x[:, None] + steps[:, 0], y[:, None] + steps[:, 1])
-    mapped = np.stack([u, v], axis=1)
-    matrices = np.stack([mapped[..., 1] - mapped[..., 2], mapped[..., 3] - mapped[..., 4]], axis=-1)
-    return u[:, 0], v[:, 0], matrices / (2 * _HALF_STEP)
 
 
 def _half_size(shape: tuple[int, ...] | None, matrix: Float) -> int:

@@ -1,6 +1,6 @@
 """The steps of a template: load_patch -> shift_subfilters -> warp_tract -> mosaic_tracts, a module each.
 
-Beside them are map_variance, which takes all tiles, and warp_psf, which takes none.
+Beside them are map_variance, which takes all tiles, and load_psf and warp_psf, which take none.
 
 Each takes results of the steps before it and returns a `StepResult`: pixels, timing, damage. The lazy graph's tasks and
 `make_region`, which makes a whole region in one task, call the same functions. A pixel of the result depends on the
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dcrflow.steps.high_variance import flag_high_variance, map_variance
     from dcrflow.steps.load import load_patch
     from dcrflow.steps.mosaic import mosaic_tracts
-    from dcrflow.steps.psf import warp_psf
+    from dcrflow.steps.psf import TemplatePsf, load_psf, warp_psf
     from dcrflow.steps.region import make_region, make_tile
     from dcrflow.steps.results import StepResult
     from dcrflow.steps.shift import shift_subfilters
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "StepResult",
+    "TemplatePsf",
     "assemble",
     "flag_high_variance",
     "load_patch",
+    "load_psf",
     "make_region",
     "make_template",
     "make_tile",
@@ -50,7 +52,11 @@ __getattr__ = lazy_names(
         ),
         "dcrflow.steps.load": ("load_patch",),
         "dcrflow.steps.mosaic": ("mosaic_tracts",),
-        "dcrflow.steps.psf": ("warp_psf",),
+        "dcrflow.steps.psf": (
+            "TemplatePsf",
+            "load_psf",
+            "warp_psf",
+        ),
         "dcrflow.steps.region": (
             "make_region",
             "make_tile",

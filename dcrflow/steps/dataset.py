@@ -13,8 +13,8 @@ from dcrflow.base.attributes import encoded, objects
 from dcrflow.base.masks import NO_DATA, flag_attributes
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.kernels.rounding import BLOCK, VARIANCE_BITS, round_pixels
-from dcrflow.planning.psf import PsfPlan
 from dcrflow.planning.template import TemplatePlan
+from dcrflow.steps.psf import TemplatePsf
 from dcrflow.steps.resample import correlation_of
 from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
 from dcrflow.view import accessor as accessor  # registers itself with xarray
@@ -28,7 +28,7 @@ def software() -> dict[str, str]:
 
 
 def template_dataset(
-    plan: TemplatePlan, image: Any, variance: Any, mask: Any, psf: tuple[PsfPlan, Any] | None = None
+    plan: TemplatePlan, image: Any, variance: Any, mask: Any, psf: TemplatePsf | None = None
 ) -> xr.Dataset:
     """Lay out a template's arrays as a dataset.
 
@@ -40,8 +40,8 @@ def template_dataset(
         nJy and nJy^2; numpy or dask.
     mask : array of int32, same shape
         Mask planes.
-    psf : (PsfPlan, array of float32, shape (psf_node, psf_y, psf_x)), optional
-        The nodes of the PSF, and the kernel at each node.
+    psf : TemplatePsf, optional
+        Its PSF.
 
     Returns
     -------
@@ -86,11 +86,13 @@ def template_dataset(
     )
     if psf is None:
         return dataset
-    nodes, kernels = psf
+    nodes = psf.nodes
     position = {"psf_node_x": nodes.x, "psf_node_y": nodes.y}
-    dataset = dataset.assign(psf=(("psf_node", "psf_y", "psf_x"), kernels)).assign_coords(
+    dataset = dataset.assign(psf=(("psf_node", "psf_y", "psf_x"), psf.kernels)).assign_coords(
         {name: ("psf_node", values, {"units": "pixel"}) for name, values in position.items()}
     )
+    if psf.coadds is not None:
+        dataset = dataset.assign(psf_coadd=(("psf_node", "psf_coadd_y", "psf_coadd_x"), psf.coadds))
     if not nodes.patches:
         return dataset
     tracts = {t.tract.tract: t.tract.wcs for t in plan.tracts}

@@ -1,6 +1,8 @@
-"""warp_psf: the template's PSF at the planned nodes."""
+"""warp_psf: the template's PSF at the planned nodes. load_psf: the coadds' PSF there."""
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,50 @@ from dcrflow.planning.psf import PsfPlan, PsfShare
 from dcrflow.planning.template import TemplatePlan
 from dcrflow.steps.resample import resample_psf_kernel
 from dcrflow.stores.coadds.source import CoaddSource
+
+
+class TemplatePsf(NamedTuple):
+    """The PSF of a template; its arrays are in memory or lazy.
+
+    Parameters
+    ----------
+    nodes : PsfPlan
+        Where it is known.
+    kernels : array of float32, shape (num_nodes, nodes.size, nodes.size)
+        What `warp_psf` made.
+    coadds : array of float32, shape (num_nodes, *nodes.coadd_shape), optional
+        What `load_psf` read, if the nodes have a `coadd_shape`.
+    """
+
+    nodes: PsfPlan
+    kernels: Any
+    coadds: Any = None
+
+    @classmethod
+    def made(cls, source: CoaddSource, plan: TemplatePlan, nodes: PsfPlan) -> TemplatePsf:
+        """Make it, in memory."""
+        kernels = warp_psf(source, plan, nodes)
+        return cls(nodes, kernels, None if nodes.coadd_shape is None else load_psf(source, plan, nodes))
+
+
+def load_psf(coadds: CoaddSource, plan: TemplatePlan, psf: PsfPlan) -> NDArray[np.float32]:
+    """Read the PSF of each node's patch at the node.
+
+    Returns
+    -------
+    ndarray of float32, shape (num_nodes, *psf.coadd_shape)
+        In tract pixels; zero around kernels that are smaller, NaN where the patch's kernels turn out to be unusable.
+    """
+    assert psf.coadd_shape is not None
+    found = np.full((len(psf.x), *psf.coadd_shape), np.nan, np.float32)
+    kept = {patch: coadds.read_psf(patch.tract, patch.patch, plan.band) for patch in psf.patches}
+    for share in psf.shares:
+        of_patch = kept[share.patch]
+        if of_patch is not None:
+            kernel = of_patch.at(share.x, share.y)
+            around = [(n - k) // 2 for n, k in zip(psf.coadd_shape, kernel.shape, strict=True)]
+            found[share.node] = np.pad(kernel, [(n, n) for n in around])
+    return found
 
 
 def warp_psf(coadds: CoaddSource, plan: TemplatePlan, psf: PsfPlan) -> NDArray[np.float32]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from dcrflow.base.attributes import encoded
 from dcrflow.model.pixels import Pixels
@@ -16,19 +16,17 @@ from dcrflow.planning.psf import PsfPlan
 from dcrflow.planning.template import TemplatePlan
 from dcrflow.steps import dataset
 from dcrflow.steps.high_variance import flag_high_variance, map_variance
-from dcrflow.steps.psf import warp_psf
+from dcrflow.steps.psf import TemplatePsf
 from dcrflow.steps.region import make_region
 from dcrflow.steps.results import StepResult, combined, timing_summary
 from dcrflow.stores.coadds.source import CoaddSource
 from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
 
-Psf = tuple[PsfPlan, NDArray[np.float32]]
 
-
-def assemble(plan: TemplatePlan, tiles: Sequence[StepResult[Pixels]], psf: Psf | None = None) -> xr.Dataset:
+def assemble(plan: TemplatePlan, tiles: Sequence[StepResult[Pixels]], psf: TemplatePsf | None = None) -> xr.Dataset:
     """Put the tiles of a template together, in memory, laid out and described as the store keeps it.
 
-    HIGH_VARIANCE is set here, where the whole detector is. `psf` are the PSF's nodes and what `warp_psf` made of them.
+    HIGH_VARIANCE is set here, where the whole detector is.
     """
     pixels = Pixels.joined(plan.bbox, [tile.pixels for tile in tiles])
     timing, damage_of_tiles = combined(tiles)
@@ -39,22 +37,24 @@ def assemble(plan: TemplatePlan, tiles: Sequence[StepResult[Pixels]], psf: Psf |
     return template.assign_attrs(encoded({"damage": damage})) if damage else template
 
 
-def _without_psf(plan: TemplatePlan, psf: Psf | None) -> Iterator[str]:
+def _without_psf(plan: TemplatePlan, psf: TemplatePsf | None) -> Iterator[str]:
     """A line for each patch that says that it has a PSF, at nodes where none came of it."""
     if psf is None:
         return
-    nodes, kernels = psf
-    without = set(np.flatnonzero(np.isnan(kernels).all(axis=(1, 2))).tolist())
+    nodes = psf.nodes
+    without = set(np.flatnonzero(np.isnan(psf.kernels).all(axis=(1, 2))).tolist())
     for tract, patch in sorted({(s.patch.tract, s.patch.patch) for s in nodes.shares if s.node in without}):
         yield f"tract {tract} patch {patch} band {plan.band}: psf: no kernel is usable, or its chunk is damaged or gone"
 
 
 def write_tiles(
-    plan: TemplatePlan, store: TemplateStore, tiles: Sequence[StepResult[Pixels]], psf: Psf | None = None
+    plan: TemplatePlan, store: TemplateStore, tiles: Sequence[StepResult[Pixels]], psf: Sequence[Any] | None = None
 ) -> TemplateRecord:
-    """Write a template from its tiles; its status last."""
+    """Write a template from its tiles; its status last. `psf` are the fields of a `TemplatePsf`."""
     took, began = timing_summary(tiles), perf_counter()
-    record = dataset.write_template(assemble(plan, tiles, psf), store, in_place=True)
+    record = dataset.write_template(
+        assemble(plan, tiles, None if psf is None else TemplatePsf(*psf)), store, in_place=True
+    )
     took["steps"]["write_template"] = round(perf_counter() - began, 4)
     return replace(record, took=took)
 
@@ -63,5 +63,5 @@ def make_template(
     coadds: CoaddSource, plan: TemplatePlan, store: TemplateStore, nodes: PsfPlan | None = None
 ) -> TemplateRecord:
     """All steps of a template in one go, and its writing."""
-    psf = None if nodes is None else (nodes, warp_psf(coadds, plan, nodes))
+    psf = None if nodes is None else TemplatePsf.made(coadds, plan, nodes)
     return write_tiles(plan, store, [make_region(coadds, plan, plan.bbox)], psf)

@@ -51,24 +51,23 @@ class TemplateAccessor:
             raise NoPsfError(f"{self._label}: its PSF is not finite anywhere; look at the psf of its coadds")
         return kernels[good], x[good], y[good]
 
-    def _nodes_at(self, x: float, y: float) -> list[NDArray[np.bool_]]:
-        """Which nodes to interpolate between at a position, of each patch that contains it: what they give is averaged.
-
-        All nodes together where no patch contains it, and where the template does not say whose its nodes are.
-        """
+    @cached_property
+    def _owners(self) -> Any:
+        """The patches that the usable nodes belong to, `NodePatches`; None where the template does not say."""
         patches, wcs = (decoded(self._template.attrs.get(name)) for name in ("psf_patches", "wcs"))
         if "psf_node_patch" not in self._template.variables or not patches or not wcs:
-            return [np.ones(len(self._psf[1]), np.bool_)]
+            return None
         from dcrflow.geometry.node_patches import NodePatches
 
-        return NodePatches.of(wcs, self._template["psf_node_patch"].values[self._good], patches).at(x, y)
+        warp = (decoded(self._template.attrs.get("config")) or {}).get("warp", "")
+        return NodePatches.of(wcs, self._template["psf_node_patch"].values[self._good], patches, warp)
 
-    def _weights_of(self, chosen: NDArray[np.bool_], x: float, y: float) -> Float:
-        """Weights of all nodes at a position, of which the chosen ones count."""
-        _, node_x, node_y = self._psf
-        weights = np.zeros(len(node_x))
-        weights[chosen] = node_weights(x, y, node_x[chosen], node_y[chosen])
-        return weights
+    @cached_property
+    def _coadd_kernels(self) -> Float | None:
+        """The coadds' kernels at the usable nodes; None where the template needs and has none."""
+        if "psf_coadd" not in self._template:
+            return None
+        return np.asarray(self._template["psf_coadd"].values[self._good], np.float64)
 
     @cached_property
     def middle(self) -> tuple[float, float]:
@@ -125,12 +124,14 @@ class TemplateAccessor:
         """
         from dcrflow.kernels.nodes import spread
 
-        kernels, _, _ = self._psf
+        nodes = self._psf
         if x is None or y is None:
             x, y = (p if given is None else given for given, p in zip((x, y), self.middle, strict=True))
         self._check_position(x, y)
-        weights = np.mean([self._weights_of(chosen, x, y) for chosen in self._nodes_at(x, y)], axis=0)
-        kernel: Float = np.tensordot(weights, kernels, 1)
+        if self._owners is None:
+            kernel: Float = np.tensordot(node_weights(x, y, *nodes[1:]), nodes[0], 1)
+        else:
+            kernel = self._owners.kernel_at(*nodes, x, y, self._coadd_kernels)
         if spectrum is not None:
             kernel = spread(kernel, *self._dcr(spectrum))
         half_y, half_x = (n // 2 for n in kernel.shape)

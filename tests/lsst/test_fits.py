@@ -231,6 +231,7 @@ def test_fits_round_trip(templates: Path, tmp_path: Path, name: str, with_psf: s
     if with_psf == "by patch":
         patches = [{"tract": 0, "patch": n, "bbox": [0, 0, 9, 9], "wcs": {"CRVAL1": 10.0}} for n in (4, 7)]
         template = template.assign_coords(psf_node_patch=("psf_node", [0, 0, 1, 1]))
+        template = template.assign(psf_coadd=(("psf_node", "psf_coadd_y", "psf_coadd_x"), kernels[:, :3]))
         template = template.assign_attrs(encoded({"psf_patches": patches}))
     write_fits(template, tmp_path / name)
     back = read_fits(tmp_path / name)

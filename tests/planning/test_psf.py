@@ -23,6 +23,7 @@ from dcrflow.planning.template import plan_template
 from dcrflow.simulate.scene import star_field
 from dcrflow.steps import warp_psf
 from dcrflow.stores.coadds.store import DcrCoadds, open_coadds
+from dcrflow.stores.templates.store import TemplateStore
 
 
 def gaussian(xx: float, yy: float, xy: float = 0.0, size: int = 31) -> np.ndarray:
@@ -276,5 +277,22 @@ def test_psf_at_of_the_lsst_pipeline(request: pytest.FixtureRequest, files: str)
             found = template.dcrflow.psf_at(x, y).values
             margin = (found.shape[0] - theirs.shape[0]) // 2
             found = found[margin : found.shape[0] - margin, margin : found.shape[1] - margin]
-            print(there.visit, x, y, np.abs(found - theirs).max() / theirs.max())
             assert np.abs(found - theirs).max() < 1e-4 * theirs.max()
+
+
+def test_psf_of_a_lanczos_template_between_its_nodes(tmp_path: Path) -> None:
+    """It depends on where a place lies between the coadd's pixels; what is stored gives it everywhere."""
+    store = with_psf(gaussian(2.2, 1.8, 0.3))
+    here = visit()
+    template = dcrflow.build_template(store, here, warp="lanczos3")
+    dcrflow.write_template(template, tmp_path / "t.zarr")
+    kept = TemplateStore.open(tmp_path / "t.zarr").read(12, 3)
+    plan, places = plan_template(store, here, TemplateConfig(warp="lanczos3")), (np.array([77.3]), np.array([41.9]))
+    nodes = plan_psf(store, plan, places)
+    assert nodes is not None
+    (expected,) = warp_psf(store, plan, nodes)
+    for found in (template, template.compute(), kept):
+        assert_allclose(found.dcrflow.psf_at(77.3, 41.9), expected, atol=2e-5 * expected.max())
+    without = template.compute().drop_vars("psf_coadd")
+    assert np.abs(without.dcrflow.psf_at(77.3, 41.9) - expected).max() > 1e-3 * expected.max()
+    assert "psf_coadd" not in dcrflow.build_template(store, here)
