@@ -43,8 +43,11 @@ class CampaignDisplay:
 
     def __init__(self, client: Any, title: str = "templates") -> None:
         from dcrflow.cluster.dashboard import dashboard_hints
+        from dcrflow.live.plugin import page_link
 
+        page = page_link(client.dashboard_link)
         self._hints = dashboard_hints(client.dashboard_link)
+        self._hints[1:1] = [f"campaign: {page}"] if page else []
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=8),

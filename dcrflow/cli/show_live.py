@@ -92,9 +92,8 @@ def _failures(state: Mapping[str, Any]) -> Table:
     table = new_table("visit", "detector", "reason", left=0)
     table.columns[2].justify = "left"
     for failure in state["failures"][:_FAILURES]:
-        table.add_row(
-            str(failure["visit"]), str(failure["detector"]), f"{said(failure['kind'])}: {said(failure['message'])}"
-        )
+        which = ("" if failure[name] is None else str(failure[name]) for name in ("visit", "detector"))
+        table.add_row(*which, f"{said(failure['kind'])}: {said(failure['message'])}")
     more = state["done"]["failed"] - min(_FAILURES, len(state["failures"]))
     if more > 0:
         table.caption = f"and {more} more: dcrflow status"

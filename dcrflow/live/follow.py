@@ -42,13 +42,13 @@ class Seen:
     places: list[tuple[float, float, list[int]]] = field(default_factory=list)
 
 
-def follow(source: str, every: float = 1.0) -> Iterator[Seen]:
+def follow(source: str | TemplateStore, every: float = 1.0) -> Iterator[Seen]:
     """What is known of the latest campaign, again and again, until it is over.
 
     Parameters
     ----------
-    source : str
-        A template store; the address of a dashboard (``http://host:port``), or of a scheduler (``tcp://host:port``,
+    source : str or TemplateStore
+        A template store, or where one is; the address of a dashboard (``http://host:port``), or of a scheduler (``tcp://host:port``,
         a scheduler file).
     every : float
         Seconds between two looks.
@@ -60,14 +60,16 @@ def follow(source: str, every: float = 1.0) -> Iterator[Seen]:
     TemplateStoreError
         If there is no such store.
     """
-    for seen in _looks(source, every):
+    for seen in _looks(source):
         yield seen
         if seen.state.get("state") in ("finished", "stopped", "failed"):
             return
         time.sleep(every)
 
 
-def _looks(source: str, every: float) -> Iterator[Seen]:
+def _looks(source: str | TemplateStore) -> Iterator[Seen]:
+    if isinstance(source, TemplateStore):
+        return _of_store(source)
     if source.startswith(_SCHEDULERS):
         return _of_scheduler(source, address=source)
     if source.startswith(("http://", "https://")) and _serves_page(source):
@@ -164,11 +166,15 @@ def _middle(corners: list[list[float]]) -> tuple[float, float]:
     return (first + sum(ra) / len(ra)) % 360, sum(dec for _, dec in corners) / len(corners)
 
 
+_Made = dict[str, dict[tuple[int, int], int | None]]  # by run: the cells of what it made
+
+
 def _of_store(store: TemplateStore) -> Iterator[Seen]:
     """From the journals. Only the run that began last is shown; what earlier runs made is done before."""
     reader = store.journal_reader()
     runs: dict[str, CampaignState] = {}
-    made: dict[tuple[int, int], int | None] = {}  # the cells of what earlier runs made
+    made: _Made = {}
+    shown = ""
     while True:
         for line in reader.new():
             _take(runs, made, line, store.url)
@@ -178,22 +184,29 @@ def _of_store(store: TemplateStore) -> Iterator[Seen]:
             if progress.get("run") in runs:
                 _take_progress(runs[progress["run"]], progress)
         last = max(runs.values(), key=lambda state: state.began)
+        if last.run != shown:
+            _add_earlier(last, made)
+            shown = last.run
         yield Seen(last.shown(max(time.time(), last.heard)), _cells(last))
 
 
-def _take(
-    runs: dict[str, CampaignState], made: dict[tuple[int, int], int | None], line: Mapping[str, Any], store: str
-) -> None:
+def _take(runs: dict[str, CampaignState], made: _Made, line: Mapping[str, Any], store: str) -> None:
     run = str(line["run"])
-    if run not in runs:
-        runs[run] = CampaignState(run)
-        for before, cell in made.items():
-            runs[run].places.change(before, cell, "waiting", "complete")
-    runs[run].take({**line, "store": store} if line.get("event") == "requested" else line)
+    state = runs.setdefault(run, CampaignState(run))
+    state.take({**line, "store": store} if line.get("event") == "requested" else line)
     which = data_id(line)
     if line.get("event") == "ended" and line.get("status") == "complete" and which is not None:
         cell = line.get("cell")
-        made[which] = cell if isinstance(cell, int) else None
+        made.setdefault(run, {})[which] = cell if isinstance(cell, int) else None
+
+
+def _add_earlier(last: CampaignState, made: _Made) -> None:
+    """Put what other runs made on the map of the last one."""
+    own = made.get(last.run, {})
+    for run, ids in made.items():
+        for which, cell in ids.items():
+            if run != last.run and which not in own:
+                last.places.change(which, cell, "waiting", "complete")
 
 
 def _take_progress(state: CampaignState, progress: Mapping[str, Any]) -> None:

@@ -154,8 +154,8 @@ def widget_html(state: Mapping[str, Any], link: str) -> str:
 
 
 def _label(failure: Mapping[str, Any]) -> str:
-    if failure["visit"] < 0:
-        return "a row"
+    if failure["visit"] is None:
+        return "a row of the table"
     return f"visit {failure['visit']} detector {failure['detector']}"
 
 

@@ -119,7 +119,7 @@ function work(s) {
   bars($("work"), columns, { left: "templates", bottom: s.timed ? `seconds of all steps together, mean ${seconds(all / s.timed)} s` : "no template yet" });
 }
 const log = address => element("a", { href: `info/logs/${encodeURIComponent(address)}.html`, target: "_blank", rel: "noopener" }, "log");
-const label = f => f.visit == null ? "" : f.visit < 0 ? "a row" : `visit ${f.visit} detector ${f.detector}`;
+const label = f => f.visit === undefined ? "" : f.visit === null ? "a row of the table" : `visit ${f.visit} detector ${f.detector}`;
 const whole = text => element("span", { class: "whole" }, text);
 const clock = text => text ? text.slice(11, 19) : "";
 function failures(s) {

@@ -162,10 +162,11 @@ class CampaignState:
 
     def _fail(self, event: Event, data_id: tuple[int, int]) -> None:
         error = event.get("error")
-        error = error if isinstance(error, Mapping) else {}
+        error, has_id = error if isinstance(error, Mapping) else {}, min(data_id) >= 0
         self._failures.append(
             {
-                "visit": data_id[0], "detector": data_id[1], "kind": _text(error.get("type")),
+                "visit": data_id[0] if has_id else None, "detector": data_id[1] if has_id else None,
+                "kind": _text(error.get("type")),
                 "message": _text(error.get("message")), "time": _text(event.get("time")),
                 "worker": _text(event.get("worker")),
             }
