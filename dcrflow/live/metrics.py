@@ -35,7 +35,7 @@ class CampaignMetrics(Collector):
         """The numbers now."""
         known = self._plugin.campaigns
         done = sum((s.counts for s in known), Counter(self._plugin.past["done"]))
-        steps = sum((s.steps for s in known), Counter(self._plugin.past["steps"]))
+        steps = sum((Counter(s.steps) for s in known), Counter(self._plugin.past["steps"]))
         moved = sum((s.bytes for s in known), Counter(self._plugin.past["bytes"]))
         yield _counter("dcrflow_detector_visits", "Detector-visits that ended", "status", done)
         yield _counter("dcrflow_step_seconds", "Seconds of work by step", "step", steps)

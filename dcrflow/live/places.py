@@ -13,6 +13,8 @@ from typing import Any
 STATES = ("waiting", "running", "complete", "no-overlap", "failed", "damaged")
 FINEST = 13  # order of the cells that events name; 26 arcsec wide
 
+_NUMBER = {state: number for number, state in enumerate(STATES)}
+
 DataId = tuple[int, int]
 
 
@@ -57,11 +59,11 @@ class Places:
         if self._order is None and not self._index:
             self._early.append((which, cell, before, after))
         elif which in self._index:
-            self._states[self._index[which]] = STATES.index(after)
+            self._states[self._index[which]] = _NUMBER[after]
         elif self._order is not None and cell is not None:
             counts = self._counts.setdefault(cell >> 2 * (FINEST - self._order), [0] * len(STATES))
-            counts[STATES.index(before)] = max(0, counts[STATES.index(before)] - 1)
-            counts[STATES.index(after)] += 1
+            counts[_NUMBER[before]] = max(0, counts[_NUMBER[before]] - 1)
+            counts[_NUMBER[after]] += 1
 
     def _replay(self) -> None:
         early, self._early = self._early, []

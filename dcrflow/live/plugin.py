@@ -44,7 +44,7 @@ class LivePage(SchedulerPlugin):
         self._runs: OrderedDict[str, CampaignState] = OrderedDict()
         self._clocks: dict[str, tuple[float, float]] = {}
         self._answers: dict[tuple[str, str], tuple[float, bytes]] = {}
-        self.past: dict[str, Counter[str]] = {"done": Counter(), "steps": Counter(), "bytes": Counter()}
+        self.past: dict[str, Counter[Any]] = {"done": Counter(), "steps": Counter(), "bytes": Counter()}
         scheduler.handlers |= {OPERATION: self.receive, ANSWER: self.answer}
         try:
             from dcrflow.live.routes import application

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from dcrflow.stores.coadds.source import CoaddSource
     from dcrflow.stores.templates.store import TemplateStore
 
+#: Of the lines of a journal; the page has no use for them.
+_UNUSED = ("detector_visits", "config", "config_hash", "inputs_digest", "seconds")
 EVERY = 0.5  # s between two messages
 _WAITING = 20_000  # events that wait for a scheduler that does not answer; then the oldest are dropped
 _PATIENCE = 10.0  # s until an answer
@@ -87,9 +89,7 @@ class Reporter:
     def line(self, line: Event) -> None:
         """Tell a line of the journal."""
         if line.get("event") == "requested":
-            line = {k: v for k, v in line.items() if k not in ("detector_visits", "config")} | {
-                "store": self._store.url, "total": len(self._rows),
-            }  # fmt: skip
+            line = {**line, "store": self._store.url, "total": len(self._rows)}
         if line.get("event") == "ended":
             which = line["visit"], line["detector"]
             self._cells.pop(which, None)
@@ -101,7 +101,8 @@ class Reporter:
 
     def begun(self, visit: Any) -> None:
         """Tell that a detector-visit is being made."""
-        self._add({"event": "begun", "rows": [[visit.visit, visit.detector, self._cell(visit)]]})
+        row = [visit.visit, visit.detector, self._cell(visit)]
+        self._add({"event": "begun", "rows": [row]})
 
     def before(self, visit: Any, status: str) -> None:
         """Tell the status that a detector-visit has from an earlier run."""
@@ -159,7 +160,7 @@ class Reporter:
                 return
 
     def _send(self) -> None:
-        events = [self._events.popleft() for _ in range(len(self._events))]
+        events = _sent(self._events.popleft() for _ in range(len(self._events)))
         if self._progress is not None:
             events.append(self._progress)
         try:
@@ -202,6 +203,18 @@ class Reporter:
                 names = ("visit", "detector", "band", "coverage")
                 found.append({**{name: entry.get(name) for name in names}, "image": image})
         yield {"event": "thumbnails", "templates": found}
+
+
+def _sent(events: Iterable[Event]) -> list[Event]:
+    """The events without what the page does not need, and with those that were begun one after the other in one."""
+    found: list[Event] = []
+    for event in events:
+        kind = event.get("event")
+        if kind in ("begun", "before") and found and found[-1].get("event") == kind:
+            found[-1]["rows"].extend(event["rows"])
+        else:
+            found.append({name: value for name, value in event.items() if name not in _UNUSED})
+    return found
 
 
 def _preview(entry: Mapping[str, Any]) -> Mapping[str, Any]:

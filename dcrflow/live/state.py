@@ -7,7 +7,7 @@ journal: what is not of its kind is ignored.
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +24,7 @@ SLOWEST = 10  # patches and workers that are shown
 _MOST = 4000  # patches, or workers, whose times are kept
 _LONGEST = 2000  # letters of a message
 _SILENT = 30.0  # s; a client that is alive tells something every second
+_NUMBERS = 100  # steps, or patches, of an event
 _OCTAVE = 2  # bins of the distribution of times for each factor of two
 
 Event = Mapping[str, Any]
@@ -40,7 +41,9 @@ class Means:
         if len(self._sums) >= _MOST and name not in self._sums:
             for fast in sorted(self._sums, key=self._mean)[: _MOST // 4]:
                 del self._sums[fast]
-        found = self._sums.setdefault(name, [0, 0.0])
+        found = self._sums.get(name)
+        if found is None:
+            found = self._sums[name] = [0, 0.0]
         found[0] += 1
         found[1] += seconds
 
@@ -76,12 +79,14 @@ class CampaignState:
         self.counts: Counter[str] = Counter()
         self.damaged = 0
         self.bytes: Counter[str] = Counter()
-        self.steps: Counter[str] = Counter()
+        self.steps: defaultdict[str, float] = defaultdict(float)  # seconds
         self.places = Places()
         self._told: dict[str, Any] = {}  # the last progress
         self._running: dict[tuple[int, int], int | None] = {}
         self._timed = 0
-        self._work: dict[int, tuple[Counter[str], Counter[str]]] = {}
+        self._work: dict[
+            int, defaultdict[str, float]
+        ] = {}  # by length of the work: seconds by step; "" counts templates
         self._patches, self._workers = Means(), Means()
         self._failures: deque[dict[str, Any]] = deque(maxlen=FAILURES)
         self._losses: deque[dict[str, Any]] = deque(maxlen=LOSSES)
@@ -150,10 +155,14 @@ class CampaignState:
         work = sum(steps.values())
         if work > 0:
             self._timed += 1
-            self.steps.update(steps)
-            templates, by_step = self._work.setdefault(round(_OCTAVE * math.log2(work)), (Counter(), Counter()))
-            templates["n"] += 1
-            by_step.update(steps)
+            number = round(_OCTAVE * math.log2(work))
+            if number not in self._work:
+                self._work[number] = defaultdict(float)
+            templates = self._work[number]
+            templates[""] += 1
+            for step, seconds in steps.items():
+                self.steps[step] += seconds
+                templates[step] += seconds
         for patch, seconds in _numbers(event.get("patches")).items():
             self._patches.add(patch, seconds)
         worker = event.get("worker")
@@ -269,10 +278,10 @@ class CampaignState:
             {
                 "from": round(2 ** ((number - 0.5) / _OCTAVE), 4),
                 "to": round(2 ** ((number + 0.5) / _OCTAVE), 4),
-                "templates": templates["n"],
-                "steps": {name: round(seconds, 3) for name, seconds in by_step.items()},
+                "templates": int(templates[""]),
+                "steps": {name: round(seconds, 3) for name, seconds in templates.items() if name},
             }
-            for number, (templates, by_step) in sorted(self._work.items())
+            for number, templates in sorted(self._work.items())
         ]
 
 
@@ -324,7 +333,8 @@ def _get(value: object, name: str) -> object:
 def _numbers(values: object) -> dict[str, float]:
     if not isinstance(values, Mapping):
         return {}
-    return {str(k)[:100]: float(v) for k, v in list(values.items())[:100] if is_number(v) and v >= 0}
+    some = values.items() if len(values) <= _NUMBERS else list(values.items())[:_NUMBERS]
+    return {str(k): float(v) for k, v in some if k and is_number(v) and v >= 0}
 
 
 def _list(value: object) -> Sequence[Any]:

@@ -24,14 +24,17 @@ class Timeline:
     def __init__(self, began: float, width: float = 1.0) -> None:
         self.began, self.width = began, width
         self._bins: list[Counter[str]] = []
-        self._steps: list[Counter[str]] = []
+        self._steps: list[Counter[Any]] = []  # seconds
         self._workers: dict[int, int] = {}
 
     def add(self, when: float, status: str, steps: Mapping[str, float] | None = None) -> None:
         """Count a detector-visit that ended, and its seconds by step."""
         number = self._bin(when)
         self._bins[number][status] += 1
-        self._steps[number].update(steps or {})
+        if steps:
+            bin_ = self._steps[number]
+            for name, seconds in steps.items():
+                bin_[name] += seconds
 
     def workers(self, when: float, number: int) -> None:
         """Note how many workers there are from now on."""
@@ -39,6 +42,8 @@ class Timeline:
 
     def _bin(self, when: float) -> int:
         number = max(0, int((when - self.began) / self.width))
+        if number < len(self._bins):
+            return number
         while number >= BINS:
             self._halve()
             number = max(0, int((when - self.began) / self.width))

@@ -274,3 +274,15 @@ def test_heartbeat(tmp_path: Path) -> None:
         raise ZeroDivisionError
     assert runs_of(store.progress())[-1].state == "failed"
     assert list((tmp_path / "out.zarr" / ".dcrflow").glob("*.partial")) == []
+
+
+def test_watch(survey: Path, tmp_path: Path, dcr: Run) -> None:
+    store = dcrflow.TemplateStore.create_or_open(tmp_path / "watched.zarr")
+    with store.journal() as journal:
+        journal.add("requested", detector_visits={"1": [0, 1]})
+        journal.add("ended", visit=1, detector=0, status="complete", steps={"load_patch": 0.5})
+        journal.add("finished")
+    status, out, _ = dcr("watch", store.url, "--json")
+    assert status == 0
+    (line,) = out.splitlines()
+    agrees(json.loads(line), "### `watch --json`")

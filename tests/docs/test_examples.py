@@ -19,6 +19,7 @@ SHOWN = {
     "write_visits": dcrflow.write_visits,
     "build_template": dcrflow.build_template,
     "run_campaign": dcrflow.run_campaign,
+    "campaign_status": dcrflow.campaign_status,
     "coadds_from_arrays": dcrflow.coadds_from_arrays,
     "DetectorVisit": dcrflow.DetectorVisit,
     "TemplateConfig": dcrflow.TemplateConfig,

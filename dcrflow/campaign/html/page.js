@@ -168,6 +168,7 @@ function drawGallery() {
 }
 function find(row) {
   found = row;
+  about(row);
   if (!chosen.includes(row)) { $("find").value = ""; choose(); }
   page = Math.floor(chosen.indexOf(row) / PER_PAGE);
   drawGallery();

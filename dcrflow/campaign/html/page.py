@@ -14,7 +14,7 @@ from typing import Any
 from dcrflow.base.errors import DcrflowError
 from dcrflow.base.version import __version__
 
-_SCRIPTS = ("base.js", "sky.js", "page.js", "timeline.js")
+_SCRIPTS = ("base.js", "sky.js", "page.js", "timeline.js", "links.js")
 
 
 class ReportError(DcrflowError, OSError):
