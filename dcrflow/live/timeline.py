@@ -32,7 +32,7 @@ class Timeline:
         number = self._bin(when)
         self._bins[number][status] += 1
         if steps:
-            bin_ = self._steps[number]
+            bin_: Any = self._steps[number]
             for name, seconds in steps.items():
                 bin_[name] += seconds
 

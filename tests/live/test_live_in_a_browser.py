@@ -36,7 +36,7 @@ pytestmark = [
 #: What a reader of the page sees.
 SEEN = """JSON.stringify({title: document.title, text: document.body?.innerText || "",
     legend: document.getElementById("legend")?.innerText || "",
-    pictures: document.querySelectorAll("#templates img").length, wide: document.documentElement.scrollWidth,
+    pictures: document.querySelectorAll("#templates img").length, wide: document.documentElement?.scrollWidth,
     logs: [...document.querySelectorAll("#workers a")].map(a => a.href)})"""
 
 
