@@ -15,6 +15,7 @@ from dcrflow.cli import campaign, files, rubin, show, skymap
 from dcrflow.cli import cluster as cluster_commands
 from dcrflow.cli.coadd import coadd
 from dcrflow.cli.console import Commands
+from dcrflow.cli.extras import require
 from dcrflow.cli.need import need
 from dcrflow.cli.report import report
 from dcrflow.cli.types import Settings, Workers
@@ -77,6 +78,7 @@ def demo(
     workers: Workers = None,
 ) -> None:
     """Simulate a small survey, build its templates, show what they gain."""
+    require("dcrflow demo", "sim")
     show.begin(f"simulating a small survey in {out}, then making its templates")
     forkserver.begin()
     from dcrflow.demo import run_demo
@@ -104,6 +106,7 @@ def simulate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a survey that is there.")] = False,
 ) -> None:
     """Simulate a survey of any size: coadds, visits, science images."""
+    require("dcrflow simulate", "sim")
     show.begin(f"simulating a survey in {out}")
     from dcrflow.model.config import parse_settings
     from dcrflow.simulate.run import simulate_survey

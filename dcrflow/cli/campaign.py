@@ -12,6 +12,7 @@ from dcrflow.base.addresses import redacted
 from dcrflow.base.errors import ClusterError
 from dcrflow.cli import interrupt, show
 from dcrflow.cli.console import since_start
+from dcrflow.cli.extras import require_for_cluster
 from dcrflow.cli.inputs import coadds_of, refuse_within, visits_of
 from dcrflow.cli.types import Coadds, ConfigFile, Json, Limit, Settings, Visits, Where, Workers
 from dcrflow.cluster import forkserver
@@ -104,6 +105,7 @@ def run(
     - 130: interrupted (Ctrl-C or SIGTERM)
 
     """
+    require_for_cluster(cluster)
     show.begin(f"making the templates of {redacted(visits)} from {redacted(coadds)}")
     if cluster == "local":
         forkserver.begin()

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from dcrflow.base.addresses import redacted
 from dcrflow.cli import interrupt, show
+from dcrflow.cli.extras import require_for_cluster
 from dcrflow.cli.inputs import visits_of
 from dcrflow.cluster import forkserver
 
@@ -64,6 +65,7 @@ def coadd(
     - 4: all are made, without faulty detector-visits
     - 130: interrupted (Ctrl-C or SIGTERM)
     """
+    require_for_cluster(cluster)
     show.begin(f"{'planning' if plan else 'building'} DCR coadds from {redacted(visits)}")
     if cluster == "local" and not plan:
         forkserver.begin()

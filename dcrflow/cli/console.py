@@ -26,19 +26,19 @@ from dcrflow.base.texts import one_line
 _OURS = logging.getLogger("dcrflow")
 _LOG = logging.getLogger("dcrflow.cli")  # of what is printed
 _LOG_WIDTH = 200  # columns of tables in a log file
-_PANEL = "Output"
+PANEL = "Output"
 EXAMPLES = "Examples:"  #: begins the examples in a command's epilog
 
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print only errors and what --json asks for.", rich_help_panel=_PANEL)
+    bool, typer.Option("--quiet", "-q", help="Print only errors and what --json asks for.", rich_help_panel=PANEL)
 ]
 Verbose = Annotated[
     bool,
-    typer.Option("--verbose", "-v", help="Print log messages, and tracebacks of errors.", rich_help_panel=_PANEL),
+    typer.Option("--verbose", "-v", help="Print log messages, and tracebacks of errors.", rich_help_panel=PANEL),
 ]
 LogFile = Annotated[
     Path | None,
-    typer.Option("--log-file", help="Append to this file what happens, with times.", rich_help_panel=_PANEL),
+    typer.Option("--log-file", help="Append to this file what happens, with times.", rich_help_panel=PANEL),
 ]
 
 

@@ -18,6 +18,7 @@ from typer.main import get_command
 
 from dcrflow.base.version import __version__
 from dcrflow.cli.app import app as command_line
+from dcrflow.cli.console import PANEL
 from dcrflow.cluster import KINDS
 from dcrflow.model.config import TemplateConfig
 from dcrflow.simulate.survey import SurveyConfig, VisitConfig
@@ -96,7 +97,12 @@ def command_pages() -> str:
             shown = getattr(parameter, "help", "") or ""
             if parameter.default not in (None, False, ()) and not callable(parameter.default) and not names:
                 shown += f" Default: `{parameter.default}`."
+            if getattr(parameter, "rich_help_panel", None) == PANEL:
+                continue  # described once for all commands
             lines.append(f"| {label} | {shown.replace('|', chr(92) + '|')} |")
+        shown = [line.replace(chr(92) + "[", "[") for line in (command.epilog or "").split("\n\n")[1:]]
+        if shown:
+            lines += ["", "```text", *(f"$ {line}" for line in shown), "```"]
         parts.append("\n".join(lines) + "\n")
 
     describe(get_command(command_line), "dcrflow")

@@ -50,14 +50,18 @@ def open_fits_coadds(
     paths: list[Path] = []
     for file in map(Path, files):
         if not file.exists():
-            raise CoaddStoreError(f"{file} does not exist; expected coadd FITS files or a directory of them")
+            raise CoaddStoreError(
+                f"{file} does not exist; expected coadd FITS files or a directory of them "
+                "(make them with dcrflow ingest, dcrflow coadd or coadds_from_arrays: see docs/data.md)"
+            )
         if file.is_dir():
             paths += [p for p in exposure_files(file) or () if _IN_NAME.search(p.name)]
         else:
             paths.append(file)
     if not paths:
         raise CoaddStoreError(
-            "no coadd FITS files: none is named like ..._<tract>_<patch>_<band>_<subfilter>.fits; name them singly"
+            "no coadd FITS files: none is named like ..._<tract>_<patch>_<band>_<subfilter>.fits; name them singly "
+            "(make them with dcrflow ingest, dcrflow coadd or coadds_from_arrays: see docs/data.md)"
         )
     coadds = [_coadd(path) for path in dict.fromkeys(paths)]
     return HandleCoadds(coadds, subfilters, str(paths[0].parent))

@@ -286,3 +286,30 @@ def test_watch(survey: Path, tmp_path: Path, dcr: Run) -> None:
     assert status == 0
     (line,) = out.splitlines()
     agrees(json.loads(line), "### `watch --json`")
+
+
+@pytest.mark.parametrize(
+    ("command", "package", "words"),
+    [
+        (("demo",), "galsim", "dcrflow demo needs galsim: pip install 'dcrflow[sim]'"),
+        (("simulate", "survey"), "matplotlib", "dcrflow simulate needs matplotlib: pip install 'dcrflow[sim]'"),
+        (("run", "a", "b", "c", "--cluster", "slurm"), "dask_jobqueue", "--cluster slurm needs dask-jobqueue"),
+        (("coadd", "a", "b", "--cluster", "kubernetes"), "dask_kubernetes", "pip install 'dcrflow[cluster]'"),
+    ],
+)
+def test_a_missing_extra_is_named_before_anything_starts(
+    dcr: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: tuple[str, ...], package: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dcrflow.cli.extras.find_spec", lambda name: None if name == package else object())
+    code, out, err = dcr(*command)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_say_where_coadds_come_from(dcr: Run, survey: Path, tmp_path: Path) -> None:
+    for command in (("plan", tmp_path / "no.zarr", survey / "visits.ecsv"), ("ingest", tmp_path, "--out", "o.zarr")):
+        code, _, err = dcr(*command)
+        assert code == 2
+        assert "dcrflow coadd or coadds_from_arrays: see docs/data.md" in err or "without FITS files" in err

@@ -149,7 +149,9 @@ def _message(done: Run) -> str:
         return done.said[max(0, done.said.find("Error:")) :]
     records = [done.records[n] for n in sorted(done.records)]
     errors = [f"{r.error.get('type', '')}: {r.error.get('message', '')}" for r in records if r.error]
-    shown = re.findall(r"failed visit \S+ detector \S+ (.*?) see them all:", done.said)
+    shown = re.findall(
+        r"\d+ failed(?: like this)?: (.*?) (?:visit \d+ detectors?|\d+ rows?) [^:]* see them all:", done.said
+    )
     nothing = re.findall(r"nothing to do: .*", done.said)
     return (errors + shown + [line for r in records for line in r.damage] + nothing + [""])[0]
 

@@ -14,6 +14,7 @@ from astropy.io import fits
 from dcrflow.base.errors import DcrflowError, VisitTableError, WcsError, brief
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.model.visit import DetectorVisit
+from dcrflow.physics.observation import Observation
 from dcrflow.stores.visits.exposures import detector_images, exposure_files, filter_label, id_in_name, origin
 from dcrflow.stores.visits.mapping import COLUMNS, HeaderMapping, Look, built_in_mappings, header_look, read_mapping
 from dcrflow.stores.visits.summaries.from_fits import is_summary_file
@@ -258,7 +259,21 @@ def _explained(image: _Image, chosen: HeaderMapping | None) -> Explanation:
         columns.append(Found(column, value, keywords, problem, candidates))
     outcome = _checked(image.label, lambda: _row(image, mapping), {})
     problem = str(outcome.error) if isinstance(outcome, BadVisit) else ""
+    if not isinstance(outcome, BadVisit):
+        columns = [_completed(found, outcome.observation) for found in columns]
     return Explanation(image.label, mapping.instrument or "lsst", tuple(columns), problem)
+
+
+def _completed(found: Found, seen: Observation) -> Found:
+    """A column that the header lacks, with what is used in its place: computed, or of a standard atmosphere."""
+    if found.value is not None:
+        return found
+    if found.column in ("altitude", "parallactic_angle"):
+        return Found(found.column, round(getattr(seen, found.column), 4), ("computed from time and site",))
+    if found.column in seen.weather.assumed:
+        value = round(getattr(seen.weather, found.column), 1)
+        return Found(found.column, value, ("assumed",), found.problem, found.candidates)
+    return found
 
 
 def _candidates(column: str, image: _Image, most: int = 4) -> tuple[str, ...]:

@@ -76,6 +76,10 @@ def remedy(error: BaseException) -> str:
     return ""
 
 
+#: Where stores of a kind come from, for those who have none.
+_HINTS = {"dcr-coadds": " (make them with dcrflow ingest, dcrflow coadd or coadds_from_arrays: see docs/data.md)"}
+
+
 def open_root(
     store: Any, kind: str, version: int, error: type[Exception], mode: Literal["r", "r+"] = "r"
 ) -> zarr.Group:
@@ -94,9 +98,9 @@ def open_root(
     mode : {"r", "r+"}
         Read only, or also write.
     """
-    url = url_of(store)
+    url, hint = url_of(store), _HINTS.get(kind, "")
     if is_path(store) and not os.path.lexists(store):
-        raise error(f"{url} does not exist; expected a zarr store of kind {kind!r}")
+        raise error(f"{url} does not exist; expected a zarr store of kind {kind!r}{hint}")
     if is_path(store) and os.path.isfile(store) and not zipfile.is_zipfile(store):
         raise error(f"{url} is a file; expected a zarr store of kind {kind!r}: a directory, or a zip file of one")
     try:
@@ -105,11 +109,13 @@ def open_root(
         root = zarr.open_group(dependable(store, mode), mode=mode, zarr_format=3, use_consolidated=False)
         marks: Any = root.attrs.asdict().get("dcrflow")
     except (GroupNotFoundError, NodeTypeValidationError, ContainsArrayError, FileNotFoundError) as e:
-        raise error(f"{url} is not a zarr (format 3) group; expected a store of kind {kind!r}") from e
+        raise error(f"{url} is not a zarr (format 3) group; expected a store of kind {kind!r}{hint}") from e
     except Exception as e:
         raise error(f"cannot open {url}: {words_of(e)}; expected a store of kind {kind!r} that can be read") from e
     if not isinstance(marks, Mapping) or "kind" not in marks:
-        raise error(f"{url} is a zarr group but none of dcrflow's: it has no attribute dcrflow; expected kind {kind!r}")
+        raise error(
+            f"{url} is a zarr group but none of dcrflow's: it has no attribute dcrflow; expected kind {kind!r}{hint}"
+        )
     if marks["kind"] != kind:
         raise error(f"{url} is a dcrflow store of kind {marks['kind']!r}; expected kind {kind!r}")
     if not isinstance(marks.get("version"), int) or marks["version"] > version:

@@ -151,6 +151,8 @@ def test_explain_says_where_the_site_comes_from(tmp_path: Path) -> None:
     found = {f.column: f for f in explained.found}
     assert found["longitude"].value == SITES["ctio"].longitude
     assert found["longitude"].keywords == ("site: ctio",)
+    assert found["altitude"].keywords == ("computed from time and site",)
+    assert (found["pressure"].value, found["pressure"].keywords) == (pytest.approx(78000, abs=2000), ("assumed",))
     assert explained.problem == ""
 
 
