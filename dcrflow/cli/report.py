@@ -14,7 +14,7 @@ from dcrflow.cli.inputs import coadds_of
 
 
 def report(
-    out: Annotated[str, typer.Argument(help="Template store.", show_default=False)],
+    out: Annotated[str, typer.Argument(help="Template store, or DCR-coadd store.", show_default=False)],
     coadds: Annotated[
         str | None,
         typer.Option(help="The coadds that the templates were made from, for the outlines of tracts and patches."),
@@ -23,6 +23,11 @@ def report(
 ) -> None:
     """Write one HTML page: maps, thumbnails, DCR, failures, settings."""
     show.begin(f"collecting what {redacted(out)} holds")
+    from dcrflow.stores.coadds.builds import is_coadd_store
+
+    if is_coadd_store(out):
+        _report_of_coadds(out, to)
+        return
     from dcrflow.campaign.html import campaign_facts, write_report
 
     source = None if coadds is None else coadds_of(coadds)
@@ -32,5 +37,18 @@ def report(
     show.output.print(
         f"{len(facts['rows'])} detector-visits in {escape(str(written))} "
         f"({written.stat().st_size / 1e6:.1f} MB): open it in a browser",
+        soft_wrap=True,
+    )
+
+
+def _report_of_coadds(out: str, to: Path) -> None:
+    from dcrflow.campaign.coadd_report import coadd_facts, write_coadd_report
+
+    with show.bar("collecting") as update:
+        facts = coadd_facts(out, update)
+    written = write_coadd_report(facts, to)
+    show.output.print(
+        f"{len(facts.patches)} patches in {escape(str(written))} ({written.stat().st_size / 1e6:.1f} MB): open it in a "
+        "browser",
         soft_wrap=True,
     )

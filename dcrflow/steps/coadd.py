@@ -41,10 +41,12 @@ from dcrflow.steps.coadd_scratch import (
     store_visit,
     stored_visit,
 )
+from dcrflow.steps.dataset import software
 from dcrflow.steps.warp_visit import footprint
 from dcrflow.steps.warp_visit import warp_visit as warped
 from dcrflow.stores.coadds.writer import open_writer
 from dcrflow.stores.visits.images import read_visit_image
+from dcrflow.view.thumbnails import coadd_preview
 
 Name = tuple[int, int]
 Float = NDArray[np.float64]
@@ -351,12 +353,13 @@ def write_patch(
         float(1.0 - no_data.mean()),
     )  # fmt: skip
     band = order.band
+    image, variance = (np.ascontiguousarray(a[(..., *where)]) for a in (solution.image, solution.variance))
     open_writer(store).write_patch(
         order.tract.tract,
         patch.patch,
         band.name,
-        image=np.ascontiguousarray(solution.image[(..., *where)]),
-        variance=np.ascontiguousarray(solution.variance[(..., *where)]),
+        image=image,
+        variance=variance,
         mask=mask,
         planes=dict(TEMPLATE_PLANES),
         subfilter_edges=band.edges,
@@ -365,7 +368,7 @@ def write_patch(
         transmission=None
         if band.is_top_hat
         else {"wavelength": band.bandpass.wavelength, "throughput": band.bandpass.throughput},
-        psf=_normalised(solution.psf)[None],
+        psf=(solution.psf / solution.psf.sum())[None],
         psf_nodes=([_middle(patch.bbox)[0]], [_middle(patch.bbox)[1]]),
         precision=config.precision,
         count=count,
@@ -376,15 +379,13 @@ def write_patch(
             "suspects": [v.as_list() for v in suspects],
             "psf_model": {"kind": "moffat", "fwhm": order.psf_fwhm, "beta": config.psf_beta, "unit": "arcsec"},
             "residual": record.residual,
+            "preview": coadd_preview(image, variance, no_data != 0, count),
+            "software": software(),
             **about,
         },
         overwrite=True,
     )
     return record
-
-
-def _normalised(psf: NDArray[np.float32]) -> NDArray[np.float32]:
-    return psf / psf.sum()
 
 
 def _suspects(reports: Mapping[Name, VisitReport]) -> Iterable[LeftOut]:

@@ -61,6 +61,42 @@ def preview(template: xr.Dataset) -> dict[str, Any]:
     }
 
 
+def coadd_preview(
+    image: NDArray[np.floating], variance: NDArray[np.floating], missing: NDArray[np.bool_], count: NDArray[np.integer]
+) -> dict[str, Any]:
+    """Sum up the DCR coadd of a patch.
+
+    Parameters
+    ----------
+    image, variance : ndarray, shape (num_subfilters, height, width)
+        nJy and nJy^2.
+    missing : ndarray of bool, shape (height, width)
+        Pixels without data.
+    count : ndarray of int, shape (height, width)
+        Visits per pixel.
+
+    Returns
+    -------
+    dict
+        As JSON has it: ``image``, ``noise`` and ``coverage`` as of `preview`, of the sum of the subfilters; ``count``:
+        median number of visits of the pixels with data, a coarse map like the others.
+    """
+    step = max(1, max(missing.shape) // (SIDE * _SAMPLES))
+    some = np.s_[..., ::step, ::step]
+    known = ~missing[some]
+    noise, coverage = _coarse(variance[some].sum(axis=0), known)
+    rows, columns = (np.array_split(np.arange(n), CELLS) for n in known.shape)
+    counts: list[list[Any]] = []
+    for row in rows:
+        counts.append([])
+        for column in columns:
+            where = np.ix_(row, column)
+            good = count[some][where][known[where]]
+            counts[-1].append(float(np.median(good)) if good.size else None)
+    pixels = np.where(known, image[some].sum(axis=0), np.nan)
+    return {"image": _thumbnail(pixels), "noise": noise, "coverage": coverage, "count": counts}
+
+
 def _corners(template: xr.Dataset) -> list[list[float]] | None:
     if "wcs" not in template.attrs:
         return None
