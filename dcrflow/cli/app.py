@@ -11,7 +11,7 @@ import typer
 
 from dcrflow.base.errors import DcrflowError
 from dcrflow.base.version import __version__
-from dcrflow.cli import campaign, files, rubin, show, skymap
+from dcrflow.cli import campaign, files, rubin, show, skymap, visits_demo
 from dcrflow.cli import cluster as cluster_commands
 from dcrflow.cli.coadd import coadd
 from dcrflow.cli.console import Commands
@@ -72,18 +72,24 @@ def _options(
     """Nothing of its own: the options above belong to all commands."""
 
 
-@app.command(rich_help_panel=_FIRST, examples=["dcrflow demo", "dcrflow demo --out DIR --workers 2"])
+@app.command(rich_help_panel=_FIRST, examples=["dcrflow demo", "dcrflow demo --from-visits --out DIR --workers 2"])
 def demo(
     out: Annotated[Path, typer.Option(help="Where to put everything; made anew.")] = Path("dcrflow-demo"),
+    from_visits: Annotated[
+        bool, typer.Option("--from-visits", help="Build the coadds from simulated visits, too.")
+    ] = False,
     workers: Workers = None,
 ) -> None:
     """Simulate a small survey, build its templates, show what they gain."""
     require("dcrflow demo", "sim")
     show.begin(f"simulating a small survey in {out}, then making its templates")
     forkserver.begin()
-    from dcrflow.demo import run_demo
+    from dcrflow.demo import run_demo, run_visits_demo
 
-    show.demo(run_demo(out, show.DemoDisplay(), workers=workers))
+    if from_visits:
+        visits_demo.ended(run_visits_demo(out, show.DemoDisplay(), workers=workers))
+    else:
+        show.demo(run_demo(out, show.DemoDisplay(), workers=workers))
 
 
 @app.command(

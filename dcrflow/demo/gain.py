@@ -12,6 +12,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from dcrflow.base.attributes import objects
+from dcrflow.demo.subtraction import subtract
 from dcrflow.model.visit import DetectorVisit
 
 Float = NDArray[np.float64]
@@ -91,7 +92,13 @@ def read_science(path: Path) -> tuple[Float, Float, Bool]:
 
 
 def compare(
-    visit: DetectorVisit, science: Path, plain: xr.Dataset, matched: xr.Dataset, truth: Table
+    visit: DetectorVisit,
+    science: Path,
+    plain: xr.Dataset,
+    matched: xr.Dataset,
+    truth: Table,
+    *,
+    free_kernel: bool = False,
 ) -> tuple[Gain, Difference]:
     """Subtract both templates from a science image and measure what is left around its bright stars.
 
@@ -105,6 +112,8 @@ def compare(
         Templates without and with DCR matching.
     truth : Table
         Columns ra, dec (deg), flux (nJy) and half_light_radius (0 for stars).
+    free_kernel : bool
+        Fit a matching kernel to each template first, as image subtraction does where the PSFs differ.
     """
     image, noise, good = read_science(science)
     box = visit.bbox
@@ -114,11 +123,12 @@ def compare(
     bits = sum(f for f, n in zip(matched["mask"].attrs["flag_masks"], meanings, strict=True) if n in _IGNORED)
     good &= (matched["mask"].values & bits) == 0
     good &= np.isfinite(matched["image"].values) & np.isfinite(plain["image"].values)
-    noise = noise + matched["variance"].values
+    sky_noise, noise = noise, noise + matched["variance"].values
     x, y = visit.wcs.sky_to_pixel(np.asarray(truth["ra"]), np.asarray(truth["dec"]))
     flux = np.asarray(truth["flux"], np.float64)
     sky = float(np.sqrt(np.median(noise[good]) * np.pi * RADIUS**2))
-    inside = (x > box.x0 + RADIUS) & (x < box.x1 - RADIUS) & (y > box.y0 + RADIUS) & (y < box.y1 - RADIUS)
+    edge = RADIUS + 1  # of the disk around the nearest pixel
+    inside = (x > box.x0 + edge) & (x < box.x1 - edge) & (y > box.y0 + edge) & (y < box.y1 - edge)
     kept = inside & (flux > BRIGHT * sky) & (np.asarray(truth["half_light_radius"]) == 0)
     around = np.zeros(box.shape, np.bool_)
     yy, xx = np.mgrid[-RADIUS : RADIUS + 1, -RADIUS : RADIUS + 1]
@@ -126,7 +136,14 @@ def compare(
     for cx, cy in zip(np.rint(x[kept]).astype(int) - box.x0, np.rint(y[kept]).astype(int) - box.y0, strict=True):
         around[cy - RADIUS : cy + RADIUS + 1, cx - RADIUS : cx + RADIUS + 1] |= disk
     around &= good
-    left = [np.sqrt(np.mean((image - t["image"].values)[around] ** 2)) for t in (plain, matched)]
+    templates = [np.asarray(t["image"].values, np.float64) for t in (plain, matched)]
+    if free_kernel:
+        subtractions = [subtract(image, template, sky_noise, around) for template in templates]
+        templates = [one.template for one in subtractions]
+        noise = sky_noise  # that of the templates is small, and correlated by the kernel
+        good &= np.isfinite(templates[0]) & np.isfinite(templates[1])
+        around &= good
+    left = [np.sqrt(np.mean((image - template)[around] ** 2)) for template in templates]
     gain = Gain(
         visit=visit.visit,
         detector=visit.detector,
@@ -137,7 +154,5 @@ def compare(
         noise=float(np.sqrt(np.mean(noise[around]))),
         coverage=float(matched.attrs["coverage"]),
     )
-    difference = Difference(
-        visit, image, noise, plain["image"].values, matched["image"].values, good, x[kept], y[kept], flux[kept]
-    )
+    difference = Difference(visit, image, noise, templates[0], templates[1], good, x[kept], y[kept], flux[kept])
     return gain, difference

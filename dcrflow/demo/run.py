@@ -94,7 +94,7 @@ def run_demo(
 
     with watcher.bar("simulating the sky") as update:
         survey = simulate_survey(
-            config or SurveyConfig.demo(), out, workers=workers, progress=update, overwrite=_is_demo(out)
+            config or SurveyConfig.demo(), out, workers=workers, progress=update, overwrite=is_demo(out)
         )
     lap("simulate")
     stores = {"matched": out / "templates.zarr", "plain": out / "plain.zarr"}
@@ -141,6 +141,6 @@ def _at_the_zenith(visit: DetectorVisit) -> DetectorVisit:
     return dataclasses.replace(visit, observation=observation)
 
 
-def _is_demo(out: Path) -> bool:
+def is_demo(out: Path) -> bool:
     """Whether a directory holds an earlier demo, and so may be replaced."""
     return (out / "survey.yaml").is_file()

@@ -3,18 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dcrflow.demo.gain import Difference, Gain
 from dcrflow.geometry import sphere
 
 SIDE = 110  # pixels of the cutout
 UNUSED = "#b8c8b8"  # colour of pixels that are not compared
+MARKED = "#00b050"
 
 
-def draw_sheet(path: Path, differences: Sequence[Difference], gains: Sequence[Gain]) -> None:
+@dataclass(frozen=True)
+class Words:
+    """What a sheet says.
+
+    Parameters
+    ----------
+    titles : tuple of str
+        Of the columns: science image, both templates, both differences.
+    heading : str
+        Above all.
+    """
+
+    titles: tuple[str, str, str, str, str] = (
+        "science", "plain template", "DCR-matched template", "science − plain", "science − matched"
+    )  # fmt: skip
+    heading: str = (
+        "Template subtraction without and with DCR matching (differences at the same stretch, ±8σ of the sky)"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """Places that are circled in a row; x and y are absolute detector pixels."""
+
+    name: str
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+
+
+def draw_sheet(
+    path: Path, differences: Sequence[Difference], gains: Sequence[Gain], words: Words | None = None,
+    marks: Sequence[Marks] = (),
+) -> None:  # fmt: skip
     """Draw the sheet as a PNG.
 
     Parameters
@@ -23,11 +58,15 @@ def draw_sheet(path: Path, differences: Sequence[Difference], gains: Sequence[Ga
         To write.
     differences, gains : sequence
         Of the same detector-visits, in the same order.
+    words : Words, optional
+        Titles and heading.
+    marks : sequence of Marks
+        One for each detector-visit, or none.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch as Swatch
 
-    titles = ("science", "plain template", "DCR-matched template", "science − plain", "science − matched")
+    words = words or Words()
     rows = len(differences)
     figure = Figure(figsize=(15, 2.9 * rows + 0.5), layout="constrained", dpi=90)
     axes = figure.subplots(rows, 5, squeeze=False)
@@ -49,7 +88,7 @@ def draw_sheet(path: Path, differences: Sequence[Difference], gains: Sequence[Ga
             axis.set_facecolor(UNUSED)
             axis.tick_params(labelsize=7, labelleft=column == 0)
             if row == 0:
-                axis.set_title(titles[column])
+                axis.set_title(words.titles[column])
             if column == 4:
                 bar = figure.colorbar(shown, ax=axis, fraction=0.046, pad=0.02)
                 bar.set_label("nJy", fontsize=8)
@@ -60,23 +99,45 @@ def draw_sheet(path: Path, differences: Sequence[Difference], gains: Sequence[Ga
         axes[row, 3].set_xlabel(f"rms around {gain.stars} stars: {gain.unmatched:.1f} nJy", fontsize=9)
         axes[row, 4].set_xlabel(f"{gain.matched:.1f} nJy (noise {gain.noise:.1f})", fontsize=9)
         _draw_zenith(axes[row, 0], one, extent)
+        if marks:
+            _draw_marks(axes[row], marks[row], extent)
     unused = Swatch(facecolor=UNUSED, label="masked in the science image or the template: not compared")
-    figure.legend(handles=[unused], loc="outside lower right", frameon=False, fontsize=9)
-    figure.suptitle(
-        "Template subtraction without and with DCR matching (differences at the same stretch, ±8σ of the sky)"
-    )
+    circled = [_circle(marks[0].name)] if marks else []
+    figure.legend(handles=[*circled, unused], loc="outside lower right", ncols=2, frameon=False, fontsize=9)
+    figure.suptitle(words.heading)
     figure.savefig(path)
 
 
+def _circle(name: str):  # type: ignore[no-untyped-def]
+    """What a legend shows of marks."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], linestyle="", marker="o", markersize=11, markerfacecolor="none", markeredgecolor=MARKED,
+                  markeredgewidth=1.5, label=name)  # fmt: skip
+
+
+def _draw_marks(axes, marks: Marks, extent: tuple[float, float, float, float]) -> None:  # type: ignore[no-untyped-def]
+    """Circles in the science image and both differences."""
+    inside = (marks.x > extent[0]) & (marks.x < extent[1]) & (marks.y > extent[2]) & (marks.y < extent[3])
+    for column in (0, 3, 4):
+        axes[column].scatter(
+            marks.x[inside], marks.y[inside], s=260, facecolors="none", edgecolors=MARKED, linewidths=1.5
+        )
+
+
 def _cutout(one: Difference) -> tuple[int, int]:
-    """Lower-left corner (y, x) of the cutout with the most stars, weighed by the square root of their flux."""
+    """Lower-left corner (y, x) of the cutout with the most stars, weighed by the square root of their flux.
+
+    Cutouts with many pixels that are not compared count for less.
+    """
     height, width = one.science.shape
     best, where = -1.0, (0, 0)
     for y in range(0, max(1, height - SIDE), SIDE // 4):
         for x in range(0, max(1, width - SIDE), SIDE // 4):
             u, v = one.star_x - one.visit.bbox.x0 - x, one.star_y - one.visit.bbox.y0 - y
             inside = (u > 15) & (u < SIDE - 15) & (v > 15) & (v < SIDE - 15)
-            score = float(np.sqrt(one.star_flux[inside]).sum())
+            used = float(np.mean(one.good[y : y + SIDE, x : x + SIDE]))
+            score = used**4 * float(np.sqrt(one.star_flux[inside]).sum())
             if score > best:
                 best, where = score, (y, x)
     return where

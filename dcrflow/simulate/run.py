@@ -107,6 +107,7 @@ def simulate_survey(
     workers: int = 2,
     progress: Progress | None = None,
     overwrite: bool = False,
+    coadds: bool = True,
 ) -> SimulatedSurvey:
     """Simulate a survey and write it as files.
 
@@ -126,6 +127,8 @@ def simulate_survey(
         Called with (done, total, label) as each patch and each detector-visit is done, and once at the start.
     overwrite : bool
         Whether an earlier survey in `out` is removed first.
+    coadds : bool
+        Whether to draw the coadds too; without, there is no ``coadds.zarr``: visits are all there is.
 
     Raises
     ------
@@ -145,10 +148,11 @@ def simulate_survey(
     _sky(config).table().write(directory / _TRUTH, format="ascii.ecsv")
     write_visits(list(visits), directory / _VISITS)
     _write_transmission(config, directory / _TRANSMISSION)
-    writer = create_coadds(str(directory / _COADDS), SKYMAP)
-    for tract in tracts:
-        writer.write_tract(tract)
-    units = _units(tracts, visits)
+    if coadds:
+        writer = create_coadds(str(directory / _COADDS), SKYMAP)
+        for tract in tracts:
+            writer.write_tract(tract)
+    units = _units(tracts if coadds else (), visits)
     if progress is not None:
         progress(0, len(units), "starting")
     with _pool(min(workers, len(units))) as submit:
