@@ -29,10 +29,12 @@ from dcrflow.steps.coadd import ROTATION
 from dcrflow.stores.coadds.builds import CoaddBuild, Made, Row
 from dcrflow.stores.skymaps.config import AutoConfig
 from dcrflow.stores.skymaps.read import read_skymap, read_skymap_config
-from dcrflow.stores.visits.seeing import median_seeing, size_and_time
+from dcrflow.stores.visits.seeing import best_seeing, median_seeing, size_and_time
 from dcrflow.stores.visits.select import select_some
 from dcrflow.stores.visits.tables import BadVisit, read_visit_rows
 from dcrflow.stores.zarr.access import is_occupied, location
+
+_NARROWEST = 0.9  # of the best seeing; a PSF of the coadds below that is said
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,22 @@ def prepare(
     width = config.psf_fwhm or known.get("psf_fwhm") or median_seeing(mine)
     tracts = _skymap(skymap, mine, there)
     plan = plan_coadds(mine, tracts, band, config, float(width), left_out)
+    note = _too_narrow(float(width), mine) if config.psf_fwhm else ""
+    if note:
+        plan = replace(plan, patches=tuple(replace(p, notes=(*p.notes, note)) for p in plan.patches))
     return Prepared(plan, out, add, overwrite)
+
+
+def _too_narrow(width: float, visits: Sequence[DetectorVisit]) -> str:
+    """What to say of a PSF of the coadds that is narrower than what any visit resolves; empty if it is not."""
+    best = best_seeing(visits)
+    if best is None or width >= _NARROWEST * best:
+        return ""
+    return (
+        f"psf_fwhm = {width:g} arcsec is narrower than the PSF of every visit (the best has {best:.2f}): no visit "
+        "measures such small scales, so noise is amplified and stars ring; give a psf_fwhm near the median seeing, or "
+        "none"
+    )
 
 
 def _unique(visits: Sequence[DetectorVisit]) -> list[DetectorVisit]:

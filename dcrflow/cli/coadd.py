@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -124,9 +125,7 @@ def _show_plan(plan: CoaddPlan, as_json: bool) -> None:
     show.output.print(table)
     if len(plan.patches) > _SHOWN:
         show.output.print(f"... and {len(plan.patches) - _SHOWN} more")
-    for patch in plan.patches:
-        for note in patch.notes:
-            show.output.print(f"[yellow]{patch.label}[/]: {escape(note)}", soft_wrap=True)
+    _show_notes({p.label: p.notes for p in plan.patches})
     _show_left_out(plan.left_out)
     show.output.print(
         f"{len(plan.patches)} patches of band {escape(plan.band.name)} from {plan.num_visits} detector-visits, "
@@ -162,6 +161,17 @@ def _plan_as_json(plan: CoaddPlan) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _show_notes(notes: Mapping[str, Iterable[str]]) -> None:
+    """What the visits of patches cannot determine; each sentence once, with the patches that it is true of."""
+    labels: dict[str, list[str]] = {}
+    for label, several in notes.items():
+        for note in several:
+            labels.setdefault(note, []).append(label)
+    for note, where in labels.items():
+        more = f" and {len(where) - 1} more" if len(where) > 1 else ""
+        show.output.print(f"[yellow]{where[0]}{more}[/]: {escape(note)}", soft_wrap=True)
+
+
 def _show_left_out(left_out: Any, words: str = "left out", shown: int = _SHOWN) -> None:
     for left in left_out[:shown]:
         who = f"visit {left.visit} detector {left.detector}" if left.visit >= 0 else "a row"
@@ -190,9 +200,7 @@ def _show_result(result: CoaddResult, as_json: bool) -> None:
         return
     _show_left_out(result.left_out)
     _show_left_out(result.suspects, "does not fit")
-    for label, notes in result.notes.items():
-        for note in notes:
-            show.output.print(f"[yellow]{label}[/]: {escape(note)}", soft_wrap=True)
+    _show_notes(result.notes)
     for failure in result.failures[:_SHOWN]:
         show.console.print(
             f"[red]failed[/] tract {failure.tract} patch {failure.patch}: {failure.kind}: {escape(failure.message)}",

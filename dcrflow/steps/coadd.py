@@ -41,6 +41,7 @@ from dcrflow.steps.coadd_scratch import (
     store_visit,
     stored_visit,
 )
+from dcrflow.steps.coadd_suspects import suspects as misfits
 from dcrflow.steps.dataset import software
 from dcrflow.steps.warp_visit import footprint
 from dcrflow.steps.warp_visit import warp_visit as warped
@@ -53,7 +54,6 @@ Float = NDArray[np.float64]
 
 ROTATION = "local"  # of the refraction: where the pixels are
 _PSF_REACH = 6.0  # FWHM from the middle of the output PSF's stamp to its edge
-_LARGEST_RESIDUAL = 3.0  # noise units; above it something is wrong with a visit's WCS, PSF or zero point
 
 
 @dataclass(frozen=True)
@@ -344,7 +344,7 @@ def write_patch(
         [*before, *((v.visit, v.detector, v.digest) for v in visits if isinstance(v, StoredVisit) and v.pixels)]
     )
     left_out = tuple(v for v in visits if isinstance(v, LeftOut))
-    suspects = tuple(_suspects(solution.reports))
+    suspects = tuple(misfits(solution.reports))
     count = np.ascontiguousarray(solution.count[where])
     mask = np.ascontiguousarray(solution.mask[where])
     no_data = (mask >> TEMPLATE_PLANES["NO_DATA"]) & 1
@@ -386,14 +386,3 @@ def write_patch(
         overwrite=True,
     )
     return record
-
-
-def _suspects(reports: Mapping[Name, VisitReport]) -> Iterable[LeftOut]:
-    """Visits whose residuals say that something is wrong with them."""
-    for (visit, detector), report in sorted(reports.items()):
-        if report.pixels and report.residual > _LARGEST_RESIDUAL:
-            yield LeftOut(
-                visit, detector,
-                f"its residual is {report.residual:.1f} times the noise ({report.rejected} of {report.pixels} pixels "
-                "were rejected): look at its WCS, PSF and zero point",
-            )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from dcrflow.model.visit_image import width_of
 from dcrflow.stores.visits.images import read_visit_psf
 
 _MOST = 400  # detector-visits whose PSFs are read
+_FEW = 40  # the same, where a rough value is enough
 _THREADS = 4
 
 
@@ -24,6 +26,14 @@ def seeing_of(visit: DetectorVisit) -> float:
     box = visit.bbox
     scale = visit.wcs.pixel_scale(box.x0 + (box.width - 1) / 2, box.y0 + (box.height - 1) / 2)
     return scale * float(np.median([width_of(kernel) for kernel in psf.kernels]))
+
+
+def best_seeing(visits: Sequence[DetectorVisit]) -> float | None:
+    """Smallest FWHM among the PSFs of a sample, arcsec; None if no PSF can be read."""
+    chosen = visits[:: -(-len(visits) // _FEW)] if visits else []
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = [v for v in pool.map(_seeing_or_error, chosen) if isinstance(v, float)]
+    return min(found, default=None)
 
 
 def median_seeing(visits: Sequence[DetectorVisit]) -> float:
@@ -52,7 +62,12 @@ def _seeing_or_error(visit: DetectorVisit) -> float | VisitImageError:
 
 
 def size_and_time(visit: DetectorVisit) -> tuple[int, int]:
-    """Size (bytes) and modification time (ns) of an image's file, or a zarr group's metadata; zeros if unknown."""
+    """Size (bytes) and modification time (ns) of an image's file, or a zarr group's metadata; zeros if unknown.
+
+    A dataset of a Butler never changes: its UUID stands for both.
+    """
+    if visit.image.startswith("butler:"):
+        return 0, int.from_bytes(blake2b(visit.image.partition("#")[2].encode(), digest_size=7).digest())
     if not visit.image or "://" in visit.image:
         return 0, 0
     path = Path(visit.image)
