@@ -130,3 +130,26 @@ def register_subfilters(
 
     new = register(writeable_butler(repo), number, bands)
     show.output.print(f"{new} subfilters are new, {number * len(bands) - new} were there")
+
+
+@app.command("put-coadds")
+def put_coadds(
+    coadds: Annotated[str, typer.Argument(help="DCR-coadd store.", show_default=False)],
+    repo: Repo,
+    run: Annotated[str, typer.Option("--run", help="RUN collection to put them into; made if missing.")],
+    skymap: Annotated[
+        str | None, typer.Option(help="Name of the sky map in the repository; that of the store otherwise.")
+    ] = None,
+    dataset: Annotated[str, typer.Option(help="Dataset type.")] = "dcrCoadd",
+) -> None:
+    """Put DCR coadds into a Butler repository, one dcrCoadd a subfilter; what is there already stays."""
+    require_lsst(ConfigError, "put-coadds")
+    from dcrflow.lsst.put_coadds import put_coadds as put
+
+    with show.bar("patches") as update:
+        done = put(coadds, repo, run, skymap=skymap, dataset=dataset, progress=update)
+    before = f", {done.before} there before" if done.before else ""
+    show.output.print(
+        f"{done.new} patch{'es' * (done.new != 1)} put{before}: {escape(dataset)} in {escape(run)} of {escape(repo)}",
+        soft_wrap=True,
+    )

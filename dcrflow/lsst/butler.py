@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import parse_qsl
@@ -84,6 +84,10 @@ class Place:
     def url(self) -> str:
         """The place as a string, for messages and provenance."""
         return redacted(f"{SCHEME}{self.repo}?collections={','.join(self.collections)}&dataset={self.dataset}")
+
+    def image_of(self, ref: Any) -> str:
+        """What names the pixels of a detector-visit's dataset; `dcrflow.lsst.visit_images` reads them."""
+        return f"{SCHEME}{self.repo}?collections={','.join(self.collections)}&dataset={self.dataset}#{ref.id}"
 
     def refs(self, error: type[DcrflowError]) -> list[Any]:
         """References of all datasets in this place.
@@ -265,10 +269,10 @@ def read_butler_visits(source: str) -> list[DetectorVisit | BadVisit]:
         return read_summaries(butler_of(place.repo), refs)
     ids = butler_of(place.repo).registry.expandDataId
     refs.sort(key=lambda r: (r.dataId["instrument"], r.dataId["visit"], r.dataId["detector"]))
-    return [_visit(Handle(place.repo, ref), partial(ids, ref.dataId)) for ref in refs]
+    return [_visit(Handle(place.repo, ref), partial(ids, ref.dataId), place.image_of(ref)) for ref in refs]
 
 
-def _visit(handle: Handle, expand: Callable[[], Any]) -> DetectorVisit | BadVisit:
+def _visit(handle: Handle, expand: Callable[[], Any], image: str) -> DetectorVisit | BadVisit:
     data_id = handle.dataId
     visit, detector = int(data_id["visit"]), int(data_id["detector"])
     try:
@@ -282,7 +286,7 @@ def _visit(handle: Handle, expand: Callable[[], Any]) -> DetectorVisit | BadVisi
         given = {"instrument": str(data_id["instrument"]), "visit": visit, "detector": detector, "band": full["band"]}
         box = dict(zip(("x0", "y0", "width", "height"), bbox.as_list(), strict=True))
         names = {"physical_filter": str(full["physical_filter"]), "wcs": wcs_of(projection, bbox.grown(20))}
-        return detector_visit(row | given | box | names)
+        return replace(detector_visit(row | given | box | names), image=image)
     except Exception as error:
         words = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return BadVisit(visit, detector, VisitTableError(f"visit {visit} detector {detector}: {words}"))

@@ -21,11 +21,11 @@ from dcrflow.base.errors import CoaddStoreError
 from dcrflow.base.masks import merged_planes
 from dcrflow.geometry import sphere
 from dcrflow.geometry.box import Box
-from dcrflow.geometry.skymap import Tract
+from dcrflow.geometry.skymap import Patch, Tract
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.convert import lsst_box, masked_image, projection_of
 from dcrflow.lsst.subfilter_coadd import Subfilters
-from dcrflow.lsst.subfilters import register_subfilters, subfilters_to_metadata
+from dcrflow.lsst.subfilters import refraction_to_metadata, register_subfilters, subfilters_to_metadata
 from dcrflow.model.visit import DetectorVisit
 from dcrflow.stores.coadds.store import DcrCoadds, open_coadds
 
@@ -81,7 +81,7 @@ def make_repository(
     skymap = coadds.skymap or "skymap"
     _register_instrument(butler, visits)
     _register_skymap(butler, skymap, list(coadds.tracts.values()))
-    most = max(coadds.info(p.tract, p.patch, b).num_subfilters for p, b in _patches(coadds))
+    most = max(coadds.info(p.tract, p.patch, b).num_subfilters for p, b in patches_of(coadds))
     register_subfilters(butler, most, coadds.bands)
     for name, storage, dimensions in (
         (COADDS, "DcrCoadd", ("skymap", "tract", "patch", "band", "subfilter")),
@@ -90,44 +90,47 @@ def make_repository(
         butler.registry.registerDatasetType(DatasetType(name, dimensions, storage, universe=butler.dimensions))
     for run in (COADD_RUN, VISIT_RUN):
         butler.collections.register(run)
-    tell, number = progress or (lambda *_: None), len(list(_patches(coadds)))
-    put_coadds(butler, coadds, skymap, lambda done: tell(done, number + len(visits)))
+    tell, number = progress or (lambda *_: None), len(list(patches_of(coadds)))
+    for done, (patch, band) in enumerate(patches_of(coadds), 1):
+        put_patch(butler, coadds, skymap, patch, band)
+        tell(done, number + len(visits))
     for done, visit in enumerate(visits, number + 1):
         put_visit(butler, visit, longitude)
         tell(done, number + len(visits))
     return butler
 
 
-def _patches(coadds: DcrCoadds) -> Iterable[tuple[Any, str]]:
+def patches_of(coadds: DcrCoadds) -> Iterable[tuple[Patch, str]]:
+    """Every patch of a store, with its bands."""
     for band in coadds.bands:
         for tract in coadds.tracts:
             for patch in coadds.patches(tract, band):
                 yield patch, band
 
 
-def put_coadds(butler: Any, coadds: DcrCoadds, skymap: str, tell: Callable[[int], None] = lambda _: None) -> None:
-    """Write every patch, a subfilter at a time: pixels and mask bits as they are."""
+def put_patch(
+    butler: Any, coadds: DcrCoadds, skymap: str, patch: Patch, band: str, run: str = COADD_RUN, dataset: str = COADDS
+) -> None:
+    """Write a patch, a subfilter at a time: pixels and mask bits as they are."""
     from lsst.images import TractFrame
 
     from dcrflow.lsst.datasets import DcrCoadd
 
-    for done, (patch, band) in enumerate(_patches(coadds), 1):
-        info, tract = coadds.info(patch.tract, patch.patch, band), coadds.tracts[patch.tract]
-        planes = merged_planes([info.planes])
-        pixels = coadds.read(patch.tract, patch.patch, band, info.bbox, planes)
-        frame = TractFrame(skymap=skymap, tract=patch.tract, bbox=lsst_box(tract.bbox))
-        projection = projection_of(tract.wcs, frame, info.bbox)
-        metadata = subfilters_to_metadata(
-            Subfilters(info.subfilter_edges, info.effective_wavelength, info.bandwidth, info.transmission)
-        )
-        psf = _psf(coadds, patch, band)
-        for k in range(info.num_subfilters):
-            variance = pixels.variance[k if len(pixels.variance) > 1 else 0]
-            mask = pixels.mask[k if len(pixels.mask) > 1 else 0]
-            made = masked_image(info.bbox, pixels.image[k], variance, mask, planes, projection, metadata)
-            data_id = {"skymap": skymap, "tract": patch.tract, "patch": patch.patch, "band": band, "subfilter": k}
-            butler.put(DcrCoadd.of(made, psf, band, info.physical_filter), COADDS, data_id, run=COADD_RUN)
-        tell(done)
+    info, tract = coadds.info(patch.tract, patch.patch, band), coadds.tracts[patch.tract]
+    planes = merged_planes([info.planes])
+    pixels = coadds.read(patch.tract, patch.patch, band, info.bbox, planes)
+    frame = TractFrame(skymap=skymap, tract=patch.tract, bbox=lsst_box(tract.bbox))
+    projection = projection_of(tract.wcs, frame, info.bbox)
+    metadata = subfilters_to_metadata(
+        Subfilters(info.subfilter_edges, info.effective_wavelength, info.bandwidth, info.transmission)
+    ) | refraction_to_metadata(info.refraction)
+    psf = _psf(coadds, patch, band)
+    for k in range(info.num_subfilters):
+        variance = pixels.variance[k if len(pixels.variance) > 1 else 0]
+        mask = pixels.mask[k if len(pixels.mask) > 1 else 0]
+        made = masked_image(info.bbox, pixels.image[k], variance, mask, planes, projection, metadata)
+        data_id = {"skymap": skymap, "tract": patch.tract, "patch": patch.patch, "band": band, "subfilter": k}
+        butler.put(DcrCoadd.of(made, psf, band, info.physical_filter), dataset, data_id, run=run)
 
 
 def _psf(coadds: DcrCoadds, patch: Any, band: str) -> Any:

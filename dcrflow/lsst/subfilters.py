@@ -10,7 +10,7 @@ from dcrflow.base.errors import ConfigError
 from dcrflow.lsst.subfilter_coadd import SubfilterCoadd, Subfilters
 from dcrflow.physics.bands import BANDS
 
-_KEY = "dcrflow subfilters"  # of the metadata of a coadd that dcrflow wrote
+_KEY, _REFRACTION = "dcrflow subfilters", "dcrflow refraction"  # of the metadata of a coadd that dcrflow wrote
 
 
 def subfilters_of_band(band: str, number: int) -> Subfilters:
@@ -43,6 +43,17 @@ def subfilters_to_metadata(subfilters: Subfilters) -> dict[str, str]:
             }
         )
     }
+
+
+def refraction_to_metadata(refraction: str | None) -> dict[str, str]:
+    """The refraction that coadds were built with, as the metadata of a coadd keep it; nothing where it is not known."""
+    return {} if refraction is None else {_REFRACTION: refraction}
+
+
+def refraction_of_coadd(coadd: SubfilterCoadd) -> str | None:
+    """The refraction that a coadd was built with; None if it does not say."""
+    found = coadd.metadata().get(_REFRACTION)
+    return found if isinstance(found, str) else None
 
 
 def subfilters_of_coadd(coadd: SubfilterCoadd, number: int) -> Subfilters:

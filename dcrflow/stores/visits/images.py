@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import zarr
@@ -64,14 +65,36 @@ def read_visit_psf(visit: DetectorVisit) -> VisitPsf:
     return _checked(visit, lambda source: source.psf())
 
 
-def _checked[T](visit: DetectorVisit, read: Callable[[_FitsSource | _ZarrSource], T]) -> T:
+class PixelSource(Protocol):
+    """The pixels and the PSF of one detector-visit."""
+
+    def image(self, box: Box) -> VisitImage:
+        """Its pixels in a box, and the PSF."""
+
+    def psf(self) -> VisitPsf:
+        """The PSF alone."""
+
+
+#: What reads images that are no file: the beginning of their address, and the module and class of an upper layer.
+_ELSEWHERE: Mapping[str, tuple[str, str]] = {"butler:": ("dcrflow.lsst.visit_images", "ButlerSource")}
+
+
+def _source(visit: DetectorVisit) -> PixelSource:
+    for scheme, (module, name) in _ELSEWHERE.items():
+        if visit.image.startswith(scheme):
+            source: PixelSource = getattr(import_module(module), name)(visit)
+            return source
+    return _FitsSource(visit) if _is_fits(visit.image) else _ZarrSource(visit)
+
+
+def _checked[T](visit: DetectorVisit, read: Callable[[PixelSource], T]) -> T:
     where = f"{visit.label} ({visit.image or 'no image'})"
     if not visit.image:
         raise VisitImageError(
             f"{where}: the table names no image; add a column `image` with the path or URL of its pixels"
         )
     try:
-        return read(_FitsSource(visit) if _is_fits(visit.image) else _ZarrSource(visit))
+        return read(_source(visit))
     except VisitImageError as error:
         raise VisitImageError(f"{where}: {error}") from None
     except DcrflowError as error:
@@ -107,11 +130,11 @@ class _FitsSource:
             planes = [_plane(file, i, name) for i, name in enumerate(("IMAGE", "MASK", "VARIANCE"), 1)]
             header = planes[0].header
             extent = Box(*origin(header), int(header.get("NAXIS1", 0)), int(header.get("NAXIS2", 0)))
-            _check_extent(extent, self.visit)
+            check_extent(extent, self.visit)
             scale = _scale(file, header, self.visit.zero_point)
             where = box.slices(extent)
             image, mask, variance = (np.asarray(p.section[where] if p.is_image else p.data[where]) for p in planes)
-            return _made(
+            return visit_image(
                 self.visit, box, image * np.float32(scale), variance * np.float32(scale**2), mask,
                 _planes_of(planes[1].header), self._psf(file),
             )  # fmt: skip
@@ -131,7 +154,7 @@ class _FitsSource:
                 if not {"x", "y"} <= set(names):
                     raise VisitImageError(f"PSF_NODES has columns {brief(nodes.names)}, expected x and y")
                 x, y = (np.asarray(nodes[names[n]], np.float64) for n in ("x", "y"))
-                return _checked_psf(kernels, x, y)
+                return checked_psf(kernels, x, y)
             if len(kernels) != 1:
                 raise VisitImageError(
                     f"PSF has {len(kernels)} kernels, and there is no table PSF_NODES of their places"
@@ -224,11 +247,11 @@ class _ZarrSource:
         units = str(group.attrs.get("units", "nJy"))
         if units != "nJy":
             raise VisitImageError(f"attribute 'units' is {brief(units)}, expected 'nJy'")
-        _check_extent(extent, self.visit)
+        check_extent(extent, self.visit)
         where = box.slices(extent)
         image, variance, mask = (np.asarray(group[n][where]) for n in ("image", "variance", "mask"))
         planes = {short_name(n): b for n, b in planes_from_attributes(dict(group["mask"].attrs)).items()}
-        return _made(self.visit, box, image, variance, mask, planes, self.psf())
+        return visit_image(self.visit, box, image, variance, mask, planes, self.psf())
 
     def _extent(self) -> Box:
         axes = []
@@ -250,7 +273,7 @@ class _ZarrSource:
         if "psf_node_x" not in self.group or "psf_node_y" not in self.group:
             raise VisitImageError("it has psf, but not psf_node_x and psf_node_y")
         x, y = (np.asarray(self.group[f"psf_node_{n}"][...], np.float64) for n in ("x", "y"))
-        return _checked_psf(kernels, x, y)
+        return checked_psf(kernels, x, y)
 
 
 def _open_group(image: str) -> Any:
@@ -263,7 +286,7 @@ def _open_group(image: str) -> Any:
         ) from None
 
 
-def _check_extent(extent: Box, visit: DetectorVisit) -> None:
+def check_extent(extent: Box, visit: DetectorVisit) -> None:
     if not extent.contains(visit.bbox):
         raise VisitImageError(
             f"it has the pixels {extent.as_list()} (x0, y0, width, height), the table says {visit.bbox.as_list()}: one "
@@ -271,7 +294,7 @@ def _check_extent(extent: Box, visit: DetectorVisit) -> None:
         )
 
 
-def _made(
+def visit_image(
     visit: DetectorVisit, box: Box, image: Any, variance: Any, mask: Any, planes: Mapping[str, int], psf: VisitPsf
 ) -> VisitImage:
     if image.shape != box.shape or variance.shape != box.shape or mask.shape != box.shape:
@@ -295,10 +318,10 @@ def _made(
 def _constant_psf(kernels: Float, visit: DetectorVisit) -> VisitPsf:
     box = visit.bbox
     middle = box.x0 + (box.width - 1) / 2, box.y0 + (box.height - 1) / 2
-    return _checked_psf(kernels, np.array([middle[0]]), np.array([middle[1]]))
+    return checked_psf(kernels, np.array([middle[0]]), np.array([middle[1]]))
 
 
-def _checked_psf(kernels: Float, x: Float, y: Float) -> VisitPsf:
+def checked_psf(kernels: Float, x: Float, y: Float) -> VisitPsf:
     """Check a PSF and drop nodes whose kernel cannot be used; raises if no node is left."""
     shape = kernels.shape
     if kernels.ndim != 3 or not (shape[1] % 2 and shape[2] % 2) or shape[0] < 1:
