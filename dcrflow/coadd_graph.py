@@ -1,5 +1,7 @@
 """DCR coadds from visits as a dask graph: load_visit -> warp_visit -> accumulate -> solve_patch -> write_patch.
 
+Before the sums, check_visits leaves out visits that contradict the others.
+
 Here is only wiring; each task calls one function of `dcrflow.steps.coadd`. A patch is a graph of its own. Keys are made
 from the inputs, and a task's name on the dashboard is the name of its step.
 """
@@ -16,6 +18,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from dcrflow.compat.dask_tasks import List, Task, TaskRef, UnfusedTask
 from dcrflow.planning.coadds import PatchPlan
+from dcrflow.steps.check_visits import check_visits
 from dcrflow.steps.coadd import (
     PatchOrder,
     accumulate,
@@ -79,23 +82,24 @@ def coadd_task(
         layers.setdefault(layer or key, {})[key] = task
         return TaskRef(key)
 
-    visits = []
+    warped = []
     for visit in plan.visits:
         who = f"{visit.label}, {order.label}"
         loaded = add(load_visit, visit.group, order, visit, of=who, layer=f"load_visit-{token}")
-        visits.append(add(warp_visit, visit.group, order, visit, loaded, of=who, layer=f"warp_visit-{token}"))
+        warped.append(add(warp_visit, visit.group, order, visit, loaded, of=who, layer=f"warp_visit-{token}"))
+    visits = add(check_visits, "", order, List(*warped))
     blocks = plan.blocks(order.config)
-    solved = [add(accumulate, cells, order, cells, List(*visits), layer=f"accumulate-{token}") for cells in blocks]
+    solved = [add(accumulate, cells, order, cells, visits, layer=f"accumulate-{token}") for cells in blocks]
     found: TaskRef | None = None
     for again in range(CALIBRATIONS if order.config.self_calibrate is not False else 0):
-        found = add(calibrate_visits, again, order, List(*solved), List(*visits), found, again == 0)
+        found = add(calibrate_visits, again, order, List(*solved), visits, found, again == 0)
         solved = [
             add(
                 accumulate,
                 (again, cells),
                 order,
                 cells,
-                List(*visits),
+                visits,
                 found,
                 alone,
                 layer=f"accumulate-{again}-{token}",
@@ -103,7 +107,7 @@ def coadd_task(
             for cells, alone in zip(blocks, solved, strict=True)
         ]
     solution = add(solve_patch, "", order, List(*solved))
-    written = add(write_patch, store, order, store, dict(about), list(before), List(*visits), solution)
+    written = add(write_patch, store, order, store, dict(about), list(before), visits, solution)
     return Delayed(written.key, _graph(layers))
 
 

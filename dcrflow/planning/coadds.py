@@ -215,7 +215,7 @@ class CoaddPlan:
     def num_tasks(self) -> int:
         """Tasks of all graphs."""
         rounds = 1 if self.config.self_calibrate is False else 3
-        return sum(2 * len(p.visits) + rounds * len(p.blocks(self.config)) + rounds + 1 for p in self.patches)
+        return sum(2 * len(p.visits) + rounds * len(p.blocks(self.config)) + rounds + 2 for p in self.patches)
 
     def bytes_read(self) -> int:
         """Bytes of pixels that are read, uncompressed, about."""
@@ -346,7 +346,8 @@ def _notes(visits: Sequence[DetectorVisit], band: CoaddBand, tract: Tract) -> tu
         return (f"{number} visit{'s' * (number > 1)} only: colours come from the prior; give {_FEW} or more",)
     scale = tract.wcs.pixel_scale(*_middle(tract.bbox))
     points = np.array([_spread(v, band) for v in visits]) / scale
-    axes = np.sqrt(np.linalg.eigvalsh(np.cov(points.T, bias=True)))  # rms, pixels, ascending
+    spread = np.linalg.eigvalsh(np.cov(points.T, bias=True))  # ascending; rounding may leave the smaller below 0
+    axes = np.sqrt(np.maximum(spread, 0.0))  # rms, pixels
     if axes[1] < _ALIKE:
         return (
             f"all visits refract nearly alike ({axes[1]:.2f} px rms across the band): they tell no colours, which come "

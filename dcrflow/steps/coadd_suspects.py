@@ -15,18 +15,21 @@ _LARGEST_SCALE, _LARGEST_SHIFT = 0.05, 0.5  # of the flux, and pixels, that self
 def suspects(reports: Mapping[tuple[int, int], VisitReport]) -> Iterator[LeftOut]:
     """Visits whose residuals, or corrections by self-calibration, say that something is wrong with them.
 
+    A visit that is wrong worsens the residuals of the others: those below half of the largest are not named.
+
     Parameters
     ----------
     reports : mapping of (visit, detector) to VisitReport
         Of a whole patch.
     """
+    least = max([_LARGEST_RESIDUAL, *(r.residual / 2 for r in reports.values() if r.pixels)])
     for (visit, detector), report in sorted(reports.items()):
         if not report.pixels:
             continue
         found = report.correction
         shift = math.hypot(found.dy, found.dx)
         what = []
-        if report.residual > _LARGEST_RESIDUAL:
+        if report.residual > least:
             what.append(
                 f"its residual is {report.residual:.1f} times the noise ({report.rejected} of {report.pixels} pixels "
                 "were rejected): look at its WCS, PSF and zero point"

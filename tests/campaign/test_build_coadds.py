@@ -151,7 +151,9 @@ def test_steps_have_names_and_the_same_keys_again(survey: SimulatedSurvey, tmp_p
     one, other = (coadd_task(patch, order, "store", {}, "token").__dask_graph__() for _ in range(2))
     assert set(one) == set(other)
     names = {str(key).partition("-")[0] for key in one}
-    assert names == {"load_visit", "warp_visit", "accumulate", "calibrate_visits", "solve_patch", "write_patch"}
+    steps = {"load_visit", "warp_visit", "check_visits", "accumulate", "calibrate_visits", "solve_patch", "write_patch"}
+    assert names == steps
+    assert len(one) == plan.num_tasks()
     assert sum(str(key).startswith("load_visit") for key in one) == 3
 
 
