@@ -6,6 +6,7 @@ campaign wait: if the scheduler does not answer, what is told is lost, and the r
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -17,6 +18,7 @@ from datetime import UTC, datetime
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
+from dcrflow.base.attributes import decoded, is_number
 from dcrflow.live.plugin import OPERATION, serve_page
 
 if TYPE_CHECKING:
@@ -33,8 +35,8 @@ _WAITING = 20_000  # events that wait for a scheduler that does not answer; then
 _PATIENCE = 10.0  # s until an answer
 _GIVE_UP = 5  # messages in a row without an answer
 _TOGETHER = 500  # detector-visits whose places are looked up at a time
-_LOOKED_AT = 3  # templates whose thumbnail is looked up at a time
-_LOOK_EVERY = 1.0  # s
+_LOOKED_AT = 12  # templates whose thumbnail is looked up at a time
+_LOOK_EVERY, _SHARE = 1.0, 0.05  # s between two looks; and the share of the time that they may take
 
 Event = Mapping[str, Any]
 
@@ -145,16 +147,17 @@ class Reporter:
         if not serve_page(self._client):
             return
         sky = self._sky()
-        looked = 0.0
+        look = 0.0
         while True:
             over = self._over.wait(EVERY)
             with suppress(Exception):
                 self._events.extend(next(sky, ()))
                 if over:
                     self._events.extend(event for some in sky for event in some)
-                if time.monotonic() - looked > _LOOK_EVERY or over:
-                    looked = time.monotonic()
+                if time.monotonic() > look or over:
+                    began = time.monotonic()
                     self._events.extend(self._thumbnails())
+                    look = time.monotonic() + max(_LOOK_EVERY, (time.monotonic() - began) / _SHARE)
             self._send()
             if over or self._unanswered >= _GIVE_UP:
                 return
@@ -165,7 +168,8 @@ class Reporter:
             events.append(self._progress)
         try:
             operation = getattr(self._client.scheduler, OPERATION)
-            self._client.sync(operation, run=self._run, sent=time.time(), events=events, callback_timeout=_PATIENCE)
+            text = json.dumps(events, separators=(",", ":")).encode()
+            self._client.sync(operation, run=self._run, sent=time.time(), events=text, callback_timeout=_PATIENCE)
             self._unanswered = 0
         except Exception as error:
             self._unanswered += 1
@@ -200,8 +204,9 @@ class Reporter:
         for entry in self._store.entries_of(wanted):
             image = checked_thumbnail(_preview(entry).get("image"))
             if image is not None:
-                names = ("visit", "detector", "band", "coverage")
-                found.append({**{name: entry.get(name) for name in names}, "image": image})
+                covered = entry.get("coverage")
+                known = {"visit": entry["visit"], "detector": entry["detector"], "band": str(entry.get("band", ""))}
+                found.append({**known, "coverage": covered if is_number(covered) else None, "image": image})
         yield {"event": "thumbnails", "templates": found}
 
 
@@ -218,8 +223,6 @@ def _sent(events: Iterable[Event]) -> list[Event]:
 
 
 def _preview(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    from dcrflow.base.attributes import decoded
-
     preview = decoded(entry.get("preview"))
     return preview if isinstance(preview, Mapping) else {}
 

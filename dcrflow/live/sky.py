@@ -118,5 +118,6 @@ def tract_event(tracts: Mapping[int, Tract], visits: Sequence[DetectorVisit]) ->
 
 
 def _pairs(ra: Any, dec: Any) -> list[list[float]]:
-    pairs: list[list[float]] = np.round(np.stack([ra, dec], axis=1), 5).tolist()
-    return pairs
+    """(RA, Dec) of some points; none if a WCS does not know them all."""
+    pairs = np.round(np.stack([ra, dec], axis=1), 5)
+    return pairs.tolist() if np.isfinite(pairs).all() else []

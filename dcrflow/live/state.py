@@ -338,7 +338,7 @@ def _numbers(values: object) -> dict[str, float]:
 
 
 def _list(value: object) -> Sequence[Any]:
-    """A list; messages of dask have tuples."""
+    """A list, or nothing."""
     return value if isinstance(value, list | tuple) else ()
 
 

@@ -7,6 +7,7 @@ as a run does; a browser (or two) asks for the state once a second.
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -82,7 +83,7 @@ def _teller(client: Client, rate: int) -> Any:
     at, operation = iter(range(10**9)), getattr(client.scheduler, OPERATION)
 
     def send(*events: dict[str, Any]) -> None:
-        client.sync(operation, run="benchmark", sent=time.time(), events=list(events))
+        client.sync(operation, run="benchmark", sent=time.time(), events=json.dumps(events).encode())
 
     def line(number: int) -> dict[str, Any]:
         seconds = rng.lognormal(1.0, 0.4)

@@ -39,7 +39,7 @@ def get(link: str) -> tuple[Any, str]:
 
 
 def tell(client: Client, *events: dict[str, Any], run: str = RUN) -> None:
-    client.sync(getattr(client.scheduler, OPERATION), run=run, sent=1.8e9, events=list(events))
+    client.sync(getattr(client.scheduler, OPERATION), run=run, sent=1.8e9, events=json.dumps(events).encode())
 
 
 REQUESTED = {"event": "requested", "time": BEGAN, "store": NASTY, "total": 3}
@@ -90,7 +90,8 @@ def test_numbers_for_prometheus(client: Client) -> None:
 def test_what_is_no_event_stops_nothing(client: Client) -> None:
     serve_page(client)
     tell(client, {"event": "ended"}, {"event": "sky", "cells": "x", "order": 3}, {"no": "event"}, REQUESTED)
-    client.sync(getattr(client.scheduler, OPERATION), run=RUN, sent=1.8e9, events=[7])
+    client.sync(getattr(client.scheduler, OPERATION), run=RUN, sent=1.8e9, events=b"[7]")
+    client.sync(getattr(client.scheduler, OPERATION), run=RUN, sent=1.8e9, events=b"no JSON")
     assert client.submit is not None
     assert json.loads(get(f"{address(client)}/dcrflow/state.json")[1])["total"] == 3
 
