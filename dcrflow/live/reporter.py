@@ -86,10 +86,15 @@ class Reporter:
     def stop(self) -> None:
         """Send the rest, as far as that takes no more than a few seconds."""
         self._over.set()
-        self._thread.join(_PATIENCE)
+        if self._thread.is_alive():
+            self._thread.join(_PATIENCE)
 
     def line(self, line: Event) -> None:
         """Tell a line of the journal."""
+        with suppress(Exception):
+            self._line(line)
+
+    def _line(self, line: Event) -> None:
         if line.get("event") == "requested":
             line = {**line, "store": self._store.url, "total": len(self._rows)}
         if line.get("event") == "ended":
@@ -234,7 +239,8 @@ def _now() -> str:
 @contextmanager
 def reporting(reporter: Reporter) -> Iterator[Reporter]:
     """Report while a run lasts."""
-    reporter.start()
+    with suppress(RuntimeError):  # no thread can be started
+        reporter.start()
     try:
         yield reporter
     except BaseException:
