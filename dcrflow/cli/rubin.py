@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -17,7 +18,7 @@ from dcrflow.cli.inputs import require_lsst
 from dcrflow.cli.interrupt import STATUS, interruptible
 
 if TYPE_CHECKING:
-    from dcrflow.lsst.quanta import GraphProgress
+    from dcrflow.lsst.graph_progress import GraphProgress
 
 app = Commands(no_args_is_help=True, help="Quantum graphs on dask; subfilters and trials of a Butler repository.")
 
@@ -36,6 +37,14 @@ def run_graph(
     retries: Annotated[int, typer.Option(min=0, help="How often a quantum that fails is tried again.")] = 2,
     aggregate: Annotated[bool, typer.Option(help="Bring the outputs into the repository at the end.")] = True,
     state: Annotated[Path | None, typer.Option(help="Keep the run's figures in this file, as JSON.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Memory of a worker, as 4GiB.")] = None,
+    jobs: Annotated[
+        Path | None, typer.Option(help="Which quanta go together, and what their labels need; `bps` writes it.")
+    ] = None,
+    final: Annotated[str | None, typer.Option(help="Program to call at the end: PROGRAM GRAPH REPO.")] = None,
+    only_if_complete: Annotated[
+        bool, typer.Option("--only-if-complete", help="Leave out the end if quanta failed.")
+    ] = False,
 ) -> None:
     """Execute a quantum graph on a dask cluster; run it again to finish what is missing.
 
@@ -50,22 +59,38 @@ def run_graph(
     show.begin(f"executing the quanta of {redacted(graph)}; starting the cluster: {redacted(cluster)}")
     from dcrflow.cli.show_campaign import CampaignDisplay
     from dcrflow.cluster import connect
+    from dcrflow.lsst.controller import signs_of_life
+    from dcrflow.lsst.graph_progress import write_state
+    from dcrflow.lsst.jobs import JobPlan, Needs
     from dcrflow.lsst.quanta import run_graph as execute
-    from dcrflow.lsst.quanta import write_state
 
-    stop = Event()
+    stop, default = Event(), Needs(retries=retries)
+    plan = JobPlan(default=default) if jobs is None else JobPlan.read(jobs, default)
     with (
         interruptible(stop.set),
-        connect(cluster, workers=workers) as client,
+        signs_of_life(None if state is None else state.absolute().parent, stop.set),
+        connect(cluster, workers=workers, memory=memory) as client,
         CampaignDisplay(client, "quanta") as display,
+        ExitStack() as more,
     ):
+
+        def larger(megabytes: int) -> Any:
+            """Another cluster, for quanta that need more memory than the workers have."""
+            if "://" in cluster or cluster.endswith(".json"):
+                return None
+            show.console.print(f"starting a worker with {megabytes} MB of memory")
+            opened = connect(cluster, workers=1, memory=f"{megabytes}MB", dashboard=0)
+            return more.enter_context(opened)
 
         def update(now: GraphProgress) -> None:
             display.update_quanta(now)
             if state is not None:
                 write_state(now, state)
 
-        result = execute(graph, repo, client=client, retries=retries, aggregate=aggregate, progress=update, stop=stop)
+        result = execute(
+            graph, repo, client=client, plan=plan, larger=larger, aggregate=aggregate, final=final,
+            only_if_complete=only_if_complete, progress=update, stop=stop,
+        )  # fmt: skip
     for failure in result.failures:
         words = f"[red]failed[/] {failure.task} {escape(failure.data_id)}: {escape(failure.message)}"
         show.output.print(words, soft_wrap=True)
@@ -74,6 +99,8 @@ def run_graph(
         f"blocked of {result.total} quanta",
         soft_wrap=True,
     )
+    if result.final is not None:
+        show.output.print(f"[red]failed[/] {escape(result.final)}", soft_wrap=True)
     if result.stopped:
         show.output.print("stopped before the end; the same command again finishes what is missing", soft_wrap=True)
     raise typer.Exit(0 if result.ok else STATUS if result.stopped else 1)

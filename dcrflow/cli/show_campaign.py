@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dcrflow import campaign
     from dcrflow.campaign.alive import RunState
     from dcrflow.campaign.status import CampaignStatus, Planned
-    from dcrflow.lsst.quanta import GraphProgress
+    from dcrflow.lsst.graph_progress import GraphProgress
 
 #: What a state is called on the screen, and its colour; in files and JSON it is as the key has it.
 STATES = {

@@ -16,22 +16,75 @@ from lsst.daf.butler import Butler
 from processes import workers_of
 from rubin import PROGRAMS, damaged_coadd, must, wait_until
 
-from dcrflow.lsst.quanta import QuantumGraphError, _Order, run_graph
+from dcrflow.lsst.jobs import JobOrder, JobPlan, Needs
+from dcrflow.lsst.quanta import QuantumGraphError, run_graph
 
 HERE = Path(__file__).parent
 
 
+def graph_of(*edges: tuple[str, str]) -> Any:
+    """Quanta named by letters; the label of each is its letter."""
+    networkx = pytest.importorskip("networkx")
+    graph = networkx.DiGraph(edges)
+    for name in graph:
+        graph.nodes[name]["task_label"] = name
+    return graph
+
+
+EDGES = ("a", "c"), ("b", "c"), ("c", "d"), ("b", "e")
+
+
 def test_order() -> None:
     """What depends on a failure is blocked, once; what is ready is begun depth first."""
-    networkx = pytest.importorskip("networkx")
-    order = _Order(networkx.DiGraph([("a", "c"), ("b", "c"), ("c", "d"), ("b", "e")]))
-    assert order.ready == ["a", "b"]
-    order.succeed("b")
-    assert order.ready[0] == "e"
-    assert "c" not in order.ready
-    assert order.fail("a") == 2
-    assert order.fail("a") == 0
-    assert "c" not in order.ready
+    order = JobOrder(graph_of(*EDGES))
+    number = {job.label: n for n, job in enumerate(order.jobs)}
+    assert order.ready == [number["a"], number["b"]]
+    order.succeed(number["b"])
+    assert order.ready[0] == number["e"]
+    assert number["c"] not in order.ready
+    assert order.fail(number["a"]) == [number["c"], number["d"]]
+    assert order.fail(number["a"]) == []
+    assert number["c"] not in order.ready
+
+
+def test_order_of_clusters() -> None:
+    """Quanta of a job are in order whatever order they are given in; jobs depend on each other as their quanta do."""
+    order = JobOrder(graph_of(*EDGES), JobPlan((("last", "cd", ("d", "c")),)))
+    jobs = {job.label: (n, job) for n, job in enumerate(order.jobs)}
+    number, cluster = jobs["cd"]
+    assert cluster.quanta == ("c", "d")
+    assert (order.parents["c"], order.parents["d"]) == ((), ("c",))
+    assert len(order.jobs) == 4
+    for label in "ab":
+        assert number not in order.ready
+        order.succeed(jobs[label][0])
+    assert number in order.ready
+
+
+@pytest.mark.parametrize(("quanta", "words"), [
+    (("a", "x"), "job one has the quantum x, which is not in the graph"),
+    (("b", "d"), "depend on each other in a circle"),
+])  # fmt: skip
+def test_clusters_that_cannot_be(quanta: tuple[str, ...], words: str) -> None:
+    with pytest.raises(QuantumGraphError, match=words):
+        JobOrder(graph_of(*EDGES), JobPlan((("one", "one", quanta),)))
+
+
+def test_memory_grows_up_to_a_limit() -> None:
+    needs = Needs(memory=1000, memory_multiplier=3.0, memory_max=4000)
+    assert needs.more(1000) == 3000
+    assert needs.more(3000) == needs.more(4000) == 4000
+    assert Needs(memory=1000, memory_multiplier=0.5).more(1000) == 1000
+    assert Needs().more(None) is None
+
+
+def test_job_plans_are_kept(tmp_path: Path) -> None:
+    plan = JobPlan((("j", "k", ("a", "b")),), {"k": Needs(3, (1, 2), 2048, 2.0, 9000)}, Needs(retries=7))
+    plan.write(tmp_path / "jobs.json")
+    assert JobPlan.read(tmp_path / "jobs.json", Needs(retries=7)) == plan
+    (tmp_path / "jobs.json").write_text("{}")
+    with pytest.raises(QuantumGraphError, match="cannot read the jobs in"):
+        JobPlan.read(tmp_path / "jobs.json", Needs())
 
 
 def test_what_is_no_graph(tmp_path: Path) -> None:
