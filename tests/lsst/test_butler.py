@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -16,7 +17,9 @@ import pytest
 pytest.importorskip("lsst.daf.butler", reason="the extra lsst is not installed")
 
 from astropy.io import fits
+from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, FileDataset
 from rubin import inputs_of
+from summaries import BOX, catalog, detector_table, golden_wcs, pixels_off, record
 from zarr.storage import MemoryStore
 
 import dcrflow
@@ -204,7 +207,6 @@ def test_visits_that_are_not_there(repo: Path) -> None:
 
 def test_subfilters_in_a_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
     """By the command, in a new repository; what is there stays."""
-    from lsst.daf.butler import Butler
 
     def register(*words: object) -> str:
         monkeypatch.setattr(sys, "argv", ["dcrflow", "lsst", "register-subfilters", "-b", *map(str, words)])
@@ -246,3 +248,55 @@ def test_subfilters_of_the_bands(repo: Path) -> None:
         assert (made.effective_wavelength, made.bandwidth) == (effective, high - low)
     with pytest.raises(ValueError, match="nothing is known of band 'w'"):
         subfilters_of_band("w", 3)
+
+
+def test_chained_collections_and_a_file_that_is_gone(repo: Path, scene: Any, tmp_path: Path) -> None:
+    """The first collection of a chain that has a coadd is the one it is read from; what is gone is named."""
+    copy = tmp_path / "repo"
+    shutil.copytree(repo, copy)
+    butler = Butler.from_config(str(copy), writeable=True)
+    ref = butler.query_datasets("dcrCoadd", collections="coadds", where="skymap='test' AND patch=1 AND subfilter=0")[0]
+    brighter = butler.get(ref)
+    brighter.image.array[...] += 5.0
+    butler.put(brighter, "dcrCoadd", ref.dataId, run="newer")
+    butler.collections.register("chain", CollectionType.CHAINED)
+    butler.collections.redefine_chain("chain", ["newer", "coadds"])
+    old, new = (open_butler_coadds(f"butler:{copy}?collections={c}") for c in ("coadds", "chain"))
+    for patch in (0, 1):
+        info = old.info(7, patch, "g")
+        box = info.bbox.grown(-100)
+        before, after = (s.read(7, patch, "g", box, info.planes).image for s in (old, new))
+        assert np.allclose(after[0] - before[0], 5.0 if patch == 1 else 0.0, equal_nan=True)
+        assert np.array_equal(after[1:], before[1:], equal_nan=True)
+    Path(butler.getURI(ref).ospath).unlink()
+    fresh = type(old)(old.place)
+    with pytest.raises(CoaddStoreError, match=r"cannot read .* of tract 7 patch 1 band g subfilter 0: FileNot"):
+        fresh.info(7, 1, "g")
+    butler.pruneDatasets([ref], purge=True, disassociate=True, unstore=True)
+    lacking = type(old)(old.place)
+    assert [c.subfilter for c in lacking.coadds(7, 1, "g")] == [1, 2]
+    with pytest.raises(dcrflow.MissingSubfilterError, match="patch 1"):
+        dcrflow.plan_template(lacking, scene[1][0])
+
+
+def test_tables_of_detectors_in_a_butler(repo: Path, golden: Path, tmp_path: Path) -> None:
+    """`visit_detector_table` through the Butler; a `visitSummary` of afw from its file, without afw."""
+
+    copy = tmp_path / "repo"
+    shutil.copytree(repo, copy)
+    butler = Butler.from_config(str(copy), writeable=True)
+    table, _ = detector_table()
+    of_all = DatasetType("visit_detector_table", ["instrument"], "ArrowAstropy", universe=butler.dimensions)
+    butler.registry.registerDatasetType(of_all)
+    butler.put(table, of_all, {"instrument": "TestCam"}, run="tables")
+    found = visits_of(f"butler:{copy}?collections=tables&dataset=visit_detector_table")
+    assert [(v.instrument, v.visit, v.detector) for v in found] == [("TestCam", 2024120600239, d) for d in (3, 4)]
+    text, header = golden_wcs(golden, "1002_1")
+    file = catalog(tmp_path / "summary.fits", [text], [record(1, 10)])
+    of_visit = DatasetType("visitSummary", ["instrument", "visit"], "ExposureCatalog", universe=butler.dimensions)
+    butler.registry.registerDatasetType(of_visit)
+    data_id = butler.registry.expandDataId(instrument="TestCam", visit=12)
+    butler.ingest(FileDataset(str(file), DatasetRef(of_visit, data_id, run="tables")), transfer="copy")
+    (visit,) = visits_of(f"butler:{copy}?collections=tables&dataset=visitSummary")
+    assert (visit.instrument, visit.detector) == ("LSSTCam", 1)
+    assert pixels_off(header, visit.wcs, BOX) < 2e-6
