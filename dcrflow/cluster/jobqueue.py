@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -102,8 +103,13 @@ def job_script(description: Batch, prefix: str, settings: Mapping[str, Any]) -> 
     if description.tls:
         settings |= {"security": security_of(Path("certificates-of-the-run")), "protocol": "tls://"}
     address = f"{'tls' if description.tls else 'tcp'}://scheduler:8786"
-    job = _named(prefix, "Job")(address, name="dcrflow-worker", **settings)
-    return str(job.job_script())
+    new = [folder for folder in (description.logs, *description.logs.parents) if not folder.exists()]
+    try:
+        return str(_named(prefix, "Job")(address, name="dcrflow-worker", **settings).job_script())
+    finally:  # dask-jobqueue makes the folder of the logs, but nothing is submitted
+        for folder in new:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def open_batch(description: Batch, prefix: str, settings: Mapping[str, Any]) -> Iterator[Client]:

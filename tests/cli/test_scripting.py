@@ -313,3 +313,15 @@ def test_errors_say_where_coadds_come_from(dcr: Run, survey: Path, tmp_path: Pat
         code, _, err = dcr(*command)
         assert code == 2
         assert "dcrflow coadd or coadds_from_arrays: see docs/data.md" in err or "without FITS files" in err
+
+
+@pytest.mark.parametrize("kind", ["slurm", "pbs", "htcondor"])
+def test_showing_a_cluster_makes_no_folder(
+    dcr: Run, kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("dask_jobqueue", reason="wants the extra cluster")
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = dcr("cluster", "show", kind)
+    assert code == 0
+    assert "dcrflow-logs" in out
+    assert list(tmp_path.iterdir()) == []
