@@ -74,7 +74,7 @@ def _problems(store: TemplateStore, record: TemplateRecord) -> Iterator[str]:
         return
     for name in damaged:
         which = "one of its attributes" if name == "attributes" else name
-        yield f"{which} is not what was written: its checksum differs, or it cannot be read"
+        yield f"{which} has changed since it was written (its checksum differs), or cannot be read"
     missing = [n for n in ATTRIBUTES if n not in template.attrs]
     if missing:
         yield f"it lacks the attributes {', '.join(missing)}"

@@ -45,7 +45,7 @@ _PASSED = ("cluster", "workers", "memory", "retries")
 _FINAL, _INIT = "finalJob", "pipetaskInit"
 _LOG = getLogger(__name__)
 
-_STARTED: dict[int, subprocess.Popen[bytes]] = {}  # controllers of this process, by their number
+_STARTED: dict[int, subprocess.Popen[bytes]] = {}  # controllers started by this process, by PID
 
 
 class DaskWorkflow(BaseWmsWorkflow):
@@ -166,7 +166,7 @@ class DaskService(BaseWmsService):
         """Restart the controller of a run, on this host; it skips quanta that are done."""
         directory = _directory(wms_workflow_id)
         if not (directory / COMMAND).exists():
-            return None, None, f"{directory} is no submit directory of this service"
+            return None, None, f"{directory} is not a submit directory of this service"
         if _is_alive(directory):
             where = f" on {host_of(directory)}" if not pid_of(directory) else ""
             quiet = silence(directory)
@@ -208,7 +208,7 @@ class DaskService(BaseWmsService):
         """The state of a run as a whole."""
         directory = _directory(wms_workflow_id)
         if not (directory / COMMAND).exists():
-            return WmsStates.UNKNOWN, f"{directory} is no submit directory of this service"
+            return WmsStates.UNKNOWN, f"{directory} is not a submit directory of this service"
         if _is_alive(directory):
             return WmsStates.RUNNING, ""
         ended = read_json(directory / STATE).get("ended")
@@ -217,8 +217,8 @@ class DaskService(BaseWmsService):
         if ended == "stopped" or (directory / CANCELLED).exists():
             return WmsStates.DELETED, f"it was cancelled; `bps restart --id {directory}` goes on"
         if ended == "failed":
-            return WmsStates.FAILED, f"quanta failed; {directory / LOG} says which and why"
-        return WmsStates.FAILED, f"its controller came to an end before the run did: see {directory / LOG}"
+            return WmsStates.FAILED, f"quanta failed; see {directory / LOG} for the errors"
+        return WmsStates.FAILED, f"its controller ended before the run was finished: see {directory / LOG}"
 
     def cancel(self, wms_id: Any, pass_thru: Any = None) -> tuple[bool, str]:
         """Ask a run to start no more quanta and to finish those in flight."""

@@ -15,7 +15,7 @@ _ZERO_POINTS = ("MAGZERO", "MAGZP", "ZEROPT", "PHOTZP", "MAGZPT", "ZP")
 
 
 def nanojansky(file: fits.HDUList, header: fits.Header) -> float:
-    """nJy per unit of an image's pixel values.
+    """Return nJy per unit of an image's pixel values.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def nanojansky(file: fits.HDUList, header: fits.Header) -> float:
 
 
 def _zero_point(file: fits.HDUList, header: fits.Header) -> float | None:
-    """AB magnitude of one unit; None if no keyword has it."""
+    """AB magnitude of one unit; None if no keyword gives it."""
     found = (_number(key, header, file[0].header) for key in _ZERO_POINTS)
     return next((value for value in found if value is not None), None)
 

@@ -60,7 +60,7 @@ class WarpConfig(Config):
     )  # fmt: skip
 
     def validate(self) -> None:
-        """Refuse what is not done."""
+        """Refuse values that dcrflow does not support."""
         super().validate()
         _only(self, "maskWarpingKernelName", "bilinear", "the mask is always taken so")
         _only(self, "growFullMask", None, "leave it out; grow planes downstream")
@@ -99,7 +99,7 @@ class VarianceBackgroundConfig(Config):
     )  # fmt: skip
 
     def validate(self) -> None:
-        """Refuse what is not done."""
+        """Refuse values that dcrflow does not support."""
         super().validate()
         for name, field in self._fields.items():
             expected = list(field.default) if isinstance(field.default, list | tuple) else field.default
@@ -109,9 +109,9 @@ class VarianceBackgroundConfig(Config):
 class GetDcrTemplateConfig(  # type: ignore[call-arg]
     PipelineTaskConfig, pipelineConnections=GetDcrTemplateConnections
 ):
-    """Fields of the reference task by the names they have there, and dcrflow's own.
+    """The fields of the reference task with the same names, and dcrflow's own fields.
 
-    LSST's own way of doing it is ``dcr="split"``, ``rotation="boresight"``, ``warp.warpingKernelName="lanczos3"``.
+    LSST's own method is ``dcr="split"``, ``rotation="boresight"``, ``warp.warpingKernelName="lanczos3"``.
     """
 
     templateBorderSize = RangeField[int](  # noqa: N815
@@ -195,12 +195,12 @@ class GetDcrTemplateConfig(  # type: ignore[call-arg]
     )
 
     def validate(self) -> None:
-        """Check what goes together, and refuse what is not done.
+        """Check that the fields agree, and refuse values that dcrflow does not support.
 
         Raises
         ------
         lsst.pex.config.FieldValidationError
-            For a field that cannot be used; names it, and what to use.
+            For a field that cannot be used; the message names it and says what to use instead.
         """
         super().validate()
         for name, other in (("effectiveWavelength", "bandwidth"), ("bandwidth", "effectiveWavelength")):
@@ -209,7 +209,7 @@ class GetDcrTemplateConfig(  # type: ignore[call-arg]
         if self.effectiveWavelength is not None and self.bandwidth >= 2 * self.effectiveWavelength:
             raise _refusal(self, "bandwidth", f"{self.bandwidth} nm around {self.effectiveWavelength} nm")
         if self.output == "DifferenceImage" and self.storage != "lsst.images":
-            raise _refusal(self, "output", f"a DifferenceImage is none of the family {self.storage}")
+            raise _refusal(self, "output", f"a DifferenceImage does not belong to the storage {self.storage}")
         if math.isinf(self.fill):
             raise _refusal(self, "fill", "it is infinite")
         self._check_reference_fields()
@@ -218,7 +218,7 @@ class GetDcrTemplateConfig(  # type: ignore[call-arg]
     def _check_reference_fields(self) -> None:
         wanted = {"legacy": "afw", "future": "lsst.images", None: self.storage}[self.output_image_type]
         if wanted != self.storage:
-            raise _refusal(self, "output_image_type", f"{self.output_image_type} wants storage={wanted}; set that too")
+            raise _refusal(self, "output_image_type", f"{self.output_image_type} needs storage={wanted}; set that too")
         _only(self, "doScaleVariance", False, "scale it downstream, where the science image's is scaled")
         _only(self, "doCorrectVariancePlateScale", False, "the variance already follows the area of the pixels")
         kernel = self.coaddPsf.warpingKernelName
@@ -229,7 +229,7 @@ class GetDcrTemplateConfig(  # type: ignore[call-arg]
             )  # fmt: skip
 
     def template_config(self) -> TemplateConfig:
-        """The same as dcrflow has it."""
+        """The same settings as a `TemplateConfig`."""
         values = {
             "border": self.templateBorderSize,
             "num_subfilters": self.numSubfilters,

@@ -20,7 +20,7 @@ storage.register()
 _DETECTOR = ("instrument", "visit", "detector")
 _COADDS = "{fakesType}dcrCoadd{warpTypeSuffix}"
 
-#: What is read of the detector's image, by family: its component, and the storage class of that.
+#: For each family of classes: the components of the visit image that are read, and their storage classes.
 _IMAGE: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "lsst.images": {
         "bbox": ("bbox", "BoxV2"),
@@ -35,7 +35,7 @@ _IMAGE: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "detector": ("detector", "Detector"),
     },
 }
-#: The name under which a connection is known, and the names that it has had or has in the reference.
+#: The name of a connection, and other names that the reference uses or has used for it.
 _ALIASES: Mapping[str, tuple[str, ...]] = {
     "dcrCoadds": ("coaddExposures", "coaddExposureRefs"),
     "visitInfo": ("obs_info",),
@@ -136,7 +136,7 @@ class GetDcrTemplateConnections(  # type: ignore[call-arg]
             self.template = dataclasses.replace(self.template, storageClass="MaskedImageV2")
 
     def __getattr__(self, name: str) -> Any:
-        """A connection by another of its names, as contracts of pipelines ask for it."""
+        """Return a connection by another of its names, as pipelines' contracts use it."""
         for ours, others in _ALIASES.items():
             if name in others:
                 return getattr(self, ours)
@@ -158,7 +158,7 @@ class GetDcrTemplateConnections(  # type: ignore[call-arg]
             self._rename(role, f"{image}.{component}" if dot and found in known else getattr(self, role).name,
                          storageClass=storage_class)  # fmt: skip
         if "." not in self.detector.name and "bbox" not in given:
-            del self.bbox  # the detector, a dataset of its own, has it
+            del self.bbox  # taken from the detector, which is a separate dataset
 
 
 def _is_set(config: Any, connection: str) -> bool:

@@ -30,7 +30,7 @@ _TOLERANCE = 1e-6  # pixels by which a projection's FITS form may be off it
 
 
 def box_of(box: Any) -> Box:
-    """A `Box` of a `lsst.images.Box` or a `lsst.geom.Box2I`."""
+    """Convert a `lsst.images.Box` or a `lsst.geom.Box2I` to a `Box`."""
     if isinstance(box, Box):
         return box
     if hasattr(box, "getMinX"):
@@ -39,21 +39,21 @@ def box_of(box: Any) -> Box:
 
 
 def lsst_box(box: Box) -> Any:
-    """A `lsst.images.Box`."""
+    """Convert a `Box` to a `lsst.images.Box`."""
     from lsst.images import Box as LsstBox
 
     return LsstBox.from_shape(box.shape, start=(box.y0, box.x0))
 
 
 def afw_box(box: Box) -> Any:
-    """A `lsst.geom.Box2I`; wants the LSST stack."""
+    """Convert a `Box` to a `lsst.geom.Box2I`; needs the LSST stack."""
     from lsst.geom import Box2I, Extent2I, Point2I
 
     return Box2I(Point2I(box.x0, box.y0), Extent2I(box.width, box.height))
 
 
 def box_in_skymap(skymap: Any, tract: int, patch: int) -> Box:
-    """The outer bounding box of a patch of a `lsst.skymap.BaseSkyMap`.
+    """Return the outer bounding box of a patch of a `lsst.skymap.BaseSkyMap`.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def box_in_skymap(skymap: Any, tract: int, patch: int) -> Box:
 
 
 def wcs_of(wcs: Any, bbox: Box) -> SkyWcs:
-    """A `SkyWcs` of a `lsst.images.SkyProjection`, a `lsst.afw.geom.SkyWcs`, or anything `SkyWcs.from_any` takes.
+    """Make a `SkyWcs` from a `lsst.images.SkyProjection`, a `lsst.afw.geom.SkyWcs`, or what `SkyWcs.from_any` takes.
 
     A projection that FITS can express is converted to FITS cards. The result is checked on the outline of `bbox`,
     because some distortions are lost in the conversion. Otherwise the projection itself is kept and used.
@@ -96,7 +96,9 @@ def wcs_of(wcs: Any, bbox: Box) -> SkyWcs:
             return made
     off = _off(exact.world_to_pixel_values(ra, dec), x, y)
     if not off <= 1e-3:
-        raise WcsError(f"the projection is {off:.3g} pixels off after a way to the sky and back, on the edge of {bbox}")
+        raise WcsError(
+            f"the projection is {off:.3g} pixels off after a conversion to the sky and back, on the edge of {bbox}"
+        )
     return SkyWcs.from_any(exact)
 
 
@@ -105,12 +107,12 @@ def _off(found: tuple[Float, Float], x: Float, y: Float) -> float:
 
 
 def projection_of(wcs: SkyWcs, frame: Any, bbox: Box) -> Any:
-    """A `lsst.images.SkyProjection` of a FITS `SkyWcs`.
+    """Convert a FITS `SkyWcs` to a `lsst.images.SkyProjection`.
 
     Raises
     ------
     WcsError
-        If it cannot be made, or is more than 1e-6 pixels off on the edge of `bbox`.
+        If it cannot be converted, or the result differs by more than 1e-6 pixels on the edge of `bbox`.
     """
     from astropy.wcs import WCS
     from lsst.images import SkyProjection
@@ -121,7 +123,7 @@ def projection_of(wcs: SkyWcs, frame: Any, bbox: Box) -> Any:
     off = _off(wcs.sky_to_pixel(ra, dec), x, y)
     if not off <= _TOLERANCE:
         raise WcsError(
-            f"this WCS does not survive the conversion to a lsst.images projection: {off:.3g} pixels off on the edge "
+            f"this WCS cannot be converted to a lsst.images projection without error: {off:.3g} pixels off on the edge "
             f"of {bbox}; take --format fits"
         )
     return made
@@ -221,7 +223,7 @@ def arrays_of(exposure: Any) -> ExposureArrays:
     Raises
     ------
     InconsistentCoaddsError
-        If the unit is no flux density, or the calibration varies over the image.
+        If the unit is not a flux density, or the calibration varies over the image.
     """
     if hasattr(exposure, "getBBox"):
         masked = exposure.getMaskedImage() if hasattr(exposure, "getMaskedImage") else exposure
@@ -240,12 +242,12 @@ def arrays_of(exposure: Any) -> ExposureArrays:
 
 
 def flux_scale(unit: Any) -> float:
-    """nJy of one unit.
+    """Return the flux density of one unit in nJy.
 
     Raises
     ------
     InconsistentCoaddsError
-        If it is no unit of flux density.
+        If the unit is not a flux density.
     """
     try:
         return float(u.Unit(unit).to(u.nJy))
@@ -263,7 +265,7 @@ def _afw_scale(exposure: Any) -> float:
 
 
 def _mask_of(mask: Any) -> tuple[NDArray[np.int32], dict[str, int]]:
-    """An int32 mask of a `lsst.images.Mask`, and its planes: named ones alone, in their order."""
+    """Convert a `lsst.images.Mask` to an int32 mask and its planes; only planes with a name are kept."""
     stride = mask.schema.bits_per_element(mask.schema.dtype)
     names = [(i, p.name) for i, p in enumerate(mask.schema) if p is not None]
     moved = any(i > 30 for i, _ in names)
@@ -280,7 +282,7 @@ def _mask_of(mask: Any) -> tuple[NDArray[np.int32], dict[str, int]]:
 
 
 def kernel_of(psf: Any, x: float, y: float) -> Float | None:
-    """The kernel of a `lsst.images` or afw PSF at a pixel position, summing to 1; None where it has none."""
+    """Return the kernel of a `lsst.images` or afw PSF at a pixel position, with sum 1; None if it has none there."""
     try:
         if hasattr(psf, "computeKernelImage"):
             from lsst.geom import Point2D
@@ -303,7 +305,7 @@ def masked_image(
     projection: Any,
     metadata: Mapping[str, Any] | None = None,
 ) -> Any:
-    """A `lsst.images.MaskedImage` in nJy; mask planes keep their bits and get lsst.images' names."""
+    """Make a `lsst.images.MaskedImage` in nJy; mask planes keep their bits and get the names of lsst.images."""
     from lsst.images import Image, MaskedImage
 
     bbox = lsst_box(box)
@@ -316,7 +318,7 @@ def masked_image(
 
 
 def lsst_mask(mask: NDArray[np.int32], planes: Mapping[str, int], bbox: Any) -> Any:
-    """A `lsst.images.Mask` whose planes have the bits that `planes` gives them."""
+    """Make a `lsst.images.Mask` whose planes have the bits that `planes` says."""
     from lsst.images import Mask, MaskPlane, MaskSchema
 
     by_bit = {bit: name for name, bit in planes.items()}

@@ -32,7 +32,7 @@ _PIXELS = ("image", "mask", "variance", "masked_image")
 
 
 def photo_calib(unit: Any) -> dict[str, Any]:
-    """The photometric calibration of pixels in a unit: nJy of one of them."""
+    """Return the photometric calibration of pixels in a unit, in nJy per unit."""
     import astropy.units as u
 
     return {**_CALIBRATED, "calibrationMean": float(u.Unit(unit).to(u.nJy))} if unit is not None else dict(_CALIBRATED)
@@ -46,12 +46,12 @@ def tile_of(shape: tuple[int, ...]) -> int:
 class DcrTemplate(DifferenceImage):
     """A template: a `lsst.images.DifferenceImage` whose PSF varies over the detector.
 
-    Made with `of`. ``psf`` is a `NodePsf`, or, where the coadds have no PSF, an error that reading it raises.
+    Use `of` to make one. ``psf`` is a `NodePsf`. If the coadds have no PSF, reading it raises an error.
     """
 
     @classmethod
     def of(cls, image: DifferenceImage, psf: NodePsf | None) -> DcrTemplate:
-        """A template of a `DifferenceImage`, with another PSF; None leaves the one it has."""
+        """Make a template from a `DifferenceImage` and a PSF; with None it keeps the PSF of the image."""
         made: DcrTemplate = copy.copy(image)
         made.__class__ = cls
         if psf is not None:
@@ -87,7 +87,7 @@ class DcrTemplate(DifferenceImage):
 
     @property
     def coaddInputs(self) -> list[Any]:  # noqa: N802
-        """The coadds that it was made of: a `lsst.images.DifferenceImageTemplateInfo` each."""
+        """The coadds that were used, each as a `lsst.images.DifferenceImageTemplateInfo`."""
         return list(self.templates)
 
     def serialize(self, archive: OutputArchive[Any]) -> DcrTemplateModel[Any]:
@@ -135,7 +135,7 @@ class DcrTemplateModel[P: pydantic.BaseModel](DifferenceImageSerializationModel[
 
 
 class DcrCoadd(MaskedImage):
-    """A subfilter coadd: a `lsst.images.MaskedImage` with band and PSF; made with `of`."""
+    """A subfilter coadd: a `lsst.images.MaskedImage` with band and PSF. Use `of` to make one."""
 
     _psf: NodePsf | None = None
     _band: str = ""
@@ -144,7 +144,7 @@ class DcrCoadd(MaskedImage):
 
     @classmethod
     def of(cls, image: MaskedImage, psf: NodePsf | None, band: str, physical_filter: str = "") -> DcrCoadd:
-        """A coadd of a masked image."""
+        """Make a coadd from a masked image."""
         made: DcrCoadd = copy.copy(image)
         made.__class__ = cls
         made._psf, made._band, made._physical_filter = psf, band, physical_filter
@@ -152,7 +152,7 @@ class DcrCoadd(MaskedImage):
 
     @classmethod
     def from_image(cls, image: MaskedImage) -> DcrCoadd:
-        """A coadd of any masked image, with the PSF and band that it has, if it has them."""
+        """Make a coadd from any masked image; PSF and band are taken over if it has them."""
         return cls.of(image, getattr(image, "psf", None), str(getattr(image, "band", None) or ""))
 
     def __getitem__(self, bbox: Any) -> DcrCoadd:
@@ -171,7 +171,7 @@ class DcrCoadd(MaskedImage):
 
     @property
     def tile(self) -> tuple[int, int] | None:
-        """Shape of the compressed tiles of the file that it was read from, pixels; None of one that was not."""
+        """Shape of the compressed tiles of the file, pixels; None if the coadd was not read from a file."""
         return None if self._tile is None else (self._tile, self._tile)
 
     @property
@@ -181,7 +181,7 @@ class DcrCoadd(MaskedImage):
 
     @property
     def filter(self) -> dict[str, str]:
-        """Band and physical filter; the latter is empty for a coadd of several."""
+        """Band and physical filter; the physical filter is empty if the coadd has several."""
         return {"band": self._band, "physical": self._physical_filter}
 
     @property

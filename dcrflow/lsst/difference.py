@@ -44,7 +44,7 @@ class TemplateInput:
     datasets : sequence of (UUID, str)
         Butler's dataset of each subfilter, and its RUN collection.
     x, y : ndarray of float64, shape (n,), or None
-        The patch's outline in detector pixels; None if it is not known where on the detector it lies.
+        The patch's outline in detector pixels; None if its position on the detector is not known.
     """
 
     skymap: str
@@ -90,7 +90,7 @@ def difference_image(
     observation : astro_metadata_translator.ObservationInfo
         Of the visit.
     inputs : sequence of TemplateInput
-        What it was made of.
+        The coadds that the template was made from.
     """
     from lsst.images import DifferenceImage
     from lsst.images.psfs import GaussianPointSpreadFunction

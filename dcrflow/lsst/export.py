@@ -37,20 +37,20 @@ def export(
     Parameters
     ----------
     store : TemplateStore, or anything that `TemplateStore.open` takes
-        Where from.
+        The store to read.
     directory : str or path
-        Where to; made if need be.
+        The directory to write to; created if it does not exist.
     kind : {"fits", "lsst-images", "lsst-difference"}
         LSST-style FITS (`dcrflow.lsst.fits_templates`); a `lsst.images.MaskedImage`; or a `lsst.images.DifferenceImage`
-        (`dcrflow.lsst.difference`), whose detector is a nominal one: the store knows its pixels alone.
+        (`dcrflow.lsst.difference`), with a nominal detector, because the store has only its pixels.
     where : str, optional
         An expression in instrument, visit, detector, band and physical_filter, as `dcrflow.stores.visits.select` takes.
     limit : int, optional
-        How many at most.
+        Largest number of templates to write.
     overwrite : bool
-        Write again what is there; it is left alone otherwise.
+        Replace files that exist; without it they are kept.
     progress : callable, optional
-        Called with the number of templates done, and of all.
+        Called with the number of templates done and the number of all.
 
     Returns
     -------
@@ -60,7 +60,8 @@ def export(
     Raises
     ------
     TemplateStoreError
-        If there is no such store, nothing can be written, or some templates cannot be exported: once the others are.
+        If there is no such store, if nothing can be written, or if some templates cannot be exported. The others are
+        exported first.
     """
     store, directory = TemplateStore.open(store), Path(directory)
     try:

@@ -38,7 +38,7 @@ def open_fits_coadds(
     Parameters
     ----------
     files : iterable of str or path
-        FITS files, and directories of them.
+        FITS files, or directories that hold them.
     subfilters : Subfilters or callable
         See `HandleCoadds`.
 
@@ -131,15 +131,15 @@ class FitsCoadd(SubfilterCoadd):
         return None
 
     def metadata(self) -> Mapping[str, Any]:
-        """None of ours."""
+        """Empty: such files have no metadata of dcrflow."""
         return {}
 
     def planes(self) -> Mapping[str, int]:
-        """Its mask planes, of the mask's header."""
+        """Its mask planes, from the header of the mask."""
         return planes_of(self._headers["MASK"])
 
     def component(self, *names: str) -> Any:
-        """The PSF, if that is what is asked for and the file has one that can be read."""
+        """The PSF if it is requested and can be read; no other component."""
         return self._psf if "psf" in names else None
 
     def region(self, box: Box) -> ExposureArrays:
@@ -166,13 +166,13 @@ class FitsCoadd(SubfilterCoadd):
 
     @cached_property
     def _headers(self) -> Mapping[str, fits.Header]:
-        """Those of its planes."""
+        """The headers of image, mask and variance."""
         with self._named("its headers"), fits.open(self.data, memmap=False, lazy_load_hdus=True) as file:
             return {name: _plane(file, i, name).header.copy() for i, name in enumerate(("IMAGE", "MASK"), 1)}
 
     @cached_property
     def _scale(self) -> float:
-        """nJy of one unit of its pixels."""
+        """nJy per unit of its pixels."""
         try:
             with self._named("its calibration"), fits.open(self.data, memmap=False) as file:
                 return nanojansky(file, self._headers["IMAGE"])
@@ -198,7 +198,7 @@ class FitsCoadd(SubfilterCoadd):
         return ExposureF(str(self.data)).getPsf()
 
     def _psf_by_images(self) -> Any:
-        """The PSF of a file of lsst.images; None if it has none, or one that cannot be read here."""
+        """The PSF of a file of lsst.images; None if it has none, or if it cannot be read without the LSST stack."""
         try:
             from lsst.images.serialization import ArchiveReadError, open_archive
         except ImportError:
@@ -211,7 +211,7 @@ class FitsCoadd(SubfilterCoadd):
 
 
 def _plane(file: fits.HDUList, index: int, name: str) -> Any:
-    """The HDU of a plane: by name, or by place as the pipelines write them."""
+    """Find the HDU of a plane by its name, or by its position in files of the pipelines."""
     return file[name] if name in file else file[index]
 
 

@@ -41,7 +41,7 @@ def write_fits(template: xr.Dataset, path: str | Path) -> None:
     template : xarray.Dataset
         From a template store.
     path : str or path
-        Where to.
+        The file to write.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def write_fits(template: xr.Dataset, path: str | Path) -> None:
     box = Box(int(x[0]), int(y[0]), len(x), len(y))
     where = f"visit {attributes.get('visit')} detector {attributes.get('detector')}"
     if "wcs" not in attributes:
-        raise TemplateStoreError(f"{where}: its WCS is no FITS WCS, so FITS cannot keep it; take --format lsst-images")
+        raise TemplateStoreError(f"{where}: its WCS cannot be written to FITS; use --format lsst-images")
     hdus: list[Any] = [fits.PrimaryHDU(header=_primary(attributes))]
     for name, variable in _PLANES:
         header = _place(SkyWcs.from_header(attributes["wcs"]), box)
@@ -90,7 +90,7 @@ def read_fits(path: str | Path) -> xr.Dataset:
     Raises
     ------
     TemplateStoreError
-        If it is no such file.
+        If the file was not written by `write_fits`.
     """
     try:
         with fits.open(path, memmap=False) as file:
@@ -113,7 +113,7 @@ def read_fits(path: str | Path) -> xr.Dataset:
                     _, _, node_type, about = _NODES[name]
                     coordinates[name] = ("psf_node", np.asarray(nodes[name], node_type), about)
     except (OSError, LookupError, ValueError, TypeError) as error:
-        raise TemplateStoreError(f"{path} is no FITS file of a template: {' '.join(str(error).split())}") from error
+        raise TemplateStoreError(f"{path} is not a FITS file of a template: {' '.join(str(error).split())}") from error
     return xr.Dataset(variables, coords=coordinates, attrs=encoded(attributes))
 
 
@@ -138,7 +138,7 @@ def _primary(attributes: Any) -> fits.Header:
 
 
 def _place(wcs: SkyWcs, box: Box) -> fits.Header:
-    """The cards of a WCS for an array that covers `box`, and where that is."""
+    """The cards of a WCS for an array that covers `box`, and the cards of its position."""
     try:
         header = wcs.header
     except WcsError as error:

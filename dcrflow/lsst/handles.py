@@ -1,4 +1,4 @@
-"""The DCR coadds that LSST's tools hand over, all subfilters and patches of them, as one source of coadds."""
+"""Coadds from LSST's tools (Butler datasets, files or objects in memory) as one source of coadds."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _SAME_PIXEL = 1e-3  # pixels by which the WCS of a patch may differ from its tra
 class HandleCoadds:
     """A `dcrflow.stores.coadds.source.CoaddSource` of `SubfilterCoadd`.
 
-    A tract's bounding box is what its projection says, or all that its patches cover. What is read of a patch is kept;
-    its pixels are not.
+    A tract's bounding box comes from its projection, or covers all its patches. The metadata of a patch are kept after
+    they were read; its pixels are not.
 
     Parameters
     ----------
     coadds : iterable of SubfilterCoadd
         In any order; subfilters of a patch are ordered by their id.
     subfilters : Subfilters or callable
-        Of every patch; or a function of a `SubfilterCoadd` (the first of the patch) that says.
+        Subfilters of every patch, or a function that returns them for the first `SubfilterCoadd` of a patch.
     url : str
-        Where they come from, for messages and provenance.
+        Address of the coadds, for messages and provenance.
     box_of_patch : callable, optional
         Gives the bounding box of a patch from its (tract, patch) without opening it.
     """
@@ -75,7 +75,7 @@ class HandleCoadds:
 
     @property
     def digest(self) -> str:
-        """A hash of where they come from and which there are."""
+        """A hash of the address and of the data IDs."""
         words = (self.url, [(k, [c.subfilter for c in v]) for k, v in self._coadds.items()])
         return blake2b(repr(words).encode(), digest_size=16).hexdigest()
 
@@ -94,7 +94,7 @@ class HandleCoadds:
         return tuple(self._coadds.get((tract, patch, band), ()))
 
     def boxes(self, tract: int) -> dict[int, Box]:
-        """Bounding boxes of a tract's patches, by id: of all that are known, with coadds or without."""
+        """Bounding boxes of all known patches of a tract by id, also of those without coadds."""
         return {p: self._box_of_patch(t, p) for t, p, _ in self._coadds if t == tract}
 
     def require_band(self, band: str) -> None:
@@ -115,14 +115,14 @@ class HandleCoadds:
         return tuple(Patch(t, p, self._box_of_patch(t, p)) for t, p, b in self._coadds if (t, b) == (tract, band))
 
     def info(self, tract: int, patch: int, band: str) -> PatchInfo:
-        """What is known of a patch: all its subfilters looked at, no more than one pixel of each read.
+        """Metadata of a patch. All its subfilters are opened; at most one pixel of each is read.
 
         Raises
         ------
         CoaddStoreError
             If it is not there.
         InconsistentCoaddsError
-            If its subfilters differ in place, or one of them is there twice.
+            If its subfilters cover different pixels, or a subfilter is there twice.
         """
         key = (tract, patch, band)
         if key not in self._infos:
@@ -133,7 +133,7 @@ class HandleCoadds:
         return self._infos[key]
 
     def read(self, tract: int, patch: int, band: str, box: Box, planes: Mapping[str, int]) -> PatchPixels:
-        """Read part of a patch, that region of each subfilter alone; as `DcrCoadds.read`."""
+        """Read part of a patch, as `DcrCoadds.read`; only that region of each subfilter is read."""
         info = self.info(tract, patch, band)
         missing = sorted(set(info.planes) - set(planes))
         if missing:
@@ -151,7 +151,7 @@ class HandleCoadds:
     def read_psf(self, tract: int, patch: int, band: str) -> PatchPsf | None:
         """The PSF of a patch's first subfilter; None if no kernel can be computed anywhere.
 
-        At the nodes that it has, or at 3 x 3 where it has none of its own.
+        It is computed at the nodes of the PSF, or at 3 x 3 positions if the PSF has no nodes.
         """
         first, box = self._coadds[tract, patch, band][0], self.info(tract, patch, band).bbox
         psf = first.psf
@@ -250,7 +250,7 @@ def _psf_shape(psf: Any, bbox: Box) -> tuple[int, int, int] | None:
 
 
 def _stand_in(given: Subfilters, number: int) -> tuple[tuple[float, float], ...]:
-    """Edges for a patch that lacks subfilters: what is wrong with it is said where it is used."""
+    """Placeholder edges for a patch that lacks subfilters; using the patch raises the error."""
     return Subfilters.even(number, given.effective_wavelength, given.bandwidth).edges
 
 

@@ -35,15 +35,15 @@ def ingest(
     source : HandleCoadds
         From `dcrflow.lsst.fits_coadds.open_fits_coadds` or `dcrflow.lsst.butler.open_butler_coadds`.
     store : str, path or zarr store
-        Where to.
+        The store to write.
     skymap : str
         Name of the skymap.
     num_subfilters : int, optional
-        Of every patch; that of the first otherwise.
+        Subfilters that every patch must have; by default as many as the first patch has.
     overwrite : bool
-        Replace a store that is there.
+        Replace an existing store.
     progress : callable, optional
-        Called with the number of patches done, and of all.
+        Called with the number of patches done and the number of all.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def ingest(
     MissingSubfilterError
         If a patch does not have its subfilters 0 to `num_subfilters` - 1; before anything is written.
     CoaddStoreError, InconsistentCoaddsError
-        If something cannot be read or written, or does not fit together.
+        If something cannot be read or written, or the coadds do not agree with each other.
     """
     patches = [
         (p.tract, p.patch, band) for t in source.tracts for band in source.bands for p in source.patches(t, band)
@@ -113,7 +113,7 @@ def _copy(source: HandleCoadds, writer: CoaddWriter, tract: int, patch: int, ban
 
 
 def _planes(parts: list[ExposureArrays]) -> Mapping[str, int]:
-    """The planes as they are, if all subfilters have the same; planes with new bits otherwise."""
+    """The mask planes: unchanged if they are the same in all subfilters, with new bits if not."""
     if all(p.planes == parts[0].planes for p in parts):
         return parts[0].planes
     names = sorted({name for p in parts for name in p.planes})
@@ -121,6 +121,6 @@ def _planes(parts: list[ExposureArrays]) -> Mapping[str, int]:
 
 
 def _once(arrays: list[NDArray[Any]]) -> NDArray[Any]:
-    """One array if all are the same, the stack of them otherwise."""
+    """One array if all are equal, otherwise all of them, stacked."""
     same = all(np.array_equal(a, arrays[0], equal_nan=a.dtype.kind == "f") for a in arrays[1:])
     return arrays[0] if same else np.stack(arrays)

@@ -31,20 +31,20 @@ from dcrflow.steps.dataset import coverage
 
 @dataclass(frozen=True)
 class Order:
-    """What a template is to be made of, and for which detector-visit.
+    """The inputs of one template: coadds, detector-visit and configuration.
 
     Parameters
     ----------
     source : HandleCoadds
         The subfilter coadds.
     observation, config
-        What they are matched to, and how.
+        The observation to match, and the method.
     box : Box
         Pixels of the detector, without border.
     wcs : object
         Of the detector, as it was given.
     task_config : GetDcrTemplateConfig
-        Says which class the result has.
+        Gives the class of the result.
     band, physical_filter, instrument : str
         Of the detector-visit; empty where they are not known.
     visit, detector : int
@@ -125,7 +125,7 @@ def plan_of(order: Order, wcs: SkyWcs, *, flag: bool) -> TemplatePlan:
     wcs : SkyWcs
         Of the detector.
     flag : bool
-        Whether HIGH_VARIANCE is set; without, a hook does.
+        Whether to set HIGH_VARIANCE; if not, a method of the task sets it.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def covered(template: xr.Dataset) -> float:
 
 
 def notes(plan: TemplatePlan) -> dict[str, Any]:
-    """What the task's metadata say of a plan."""
+    """The entries that a plan adds to the task's metadata."""
     applied = plan.applied
     found: dict[str, Any] = {
         "patches": [f"{p.tract},{p.patch}" for p in plan.patches],
@@ -187,7 +187,7 @@ def notes(plan: TemplatePlan) -> dict[str, Any]:
 
 
 def exposure_of(order: Order, plan: TemplatePlan, template: xr.Dataset) -> Any:
-    """The template as the object that the configuration asks for."""
+    """The template as an object of the configured class."""
     datasets: dict[tuple[int, int], list[tuple[Any, str]]] = {}
     for ref in order.components["coaddRefs"] or ():
         datasets.setdefault((ref.dataId["tract"], ref.dataId["patch"]), []).append((ref.id, ref.run))

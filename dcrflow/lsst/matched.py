@@ -31,7 +31,7 @@ _ANYWHERE = {
 
 
 def observation_of(visit_info: Any) -> Observation:
-    """The observation of an ObservationInfo or VisitInfo; the detector's part of the row is made up."""
+    """Make an `Observation` from an ObservationInfo or VisitInfo, by way of a row with a placeholder detector."""
     row = {"visit": 0, "detector": 0, "band": "x", "x0": 0, "y0": 0, "width": 1, "height": 1, "wcs": _ANYWHERE}
     return detector_visit(observation_row(visit_info) | row).observation
 
@@ -46,13 +46,13 @@ class MatchedCoadd:
     Parameters
     ----------
     coadds : HandleCoadds
-        Where its subfilters are.
+        The coadds that hold its subfilters.
     tract, patch : int
         Which patch.
     band : str
         Of the coadds.
     observation : Observation
-        Whose DCR it is matched to.
+        The observation whose DCR it is matched to.
     config : TemplateConfig
         How.
     dataId : object
@@ -71,7 +71,7 @@ class MatchedCoadd:
     visitInfo: Any = field(default=None, repr=False)  # noqa: N815
 
     def get(self, *, component: str | None = None, parameters: Mapping[str, Any] | None = None) -> Any:
-        """Itself as a deferred dataset has it: a masked image, a part of it, or a component.
+        """As the method of a deferred dataset: the masked image, a part of it, or a component.
 
         Raises
         ------
@@ -108,7 +108,7 @@ class MatchedCoadd:
 
     @property
     def subfilters(self) -> tuple[SubfilterCoadd, ...]:
-        """What it is made of."""
+        """Its subfilter coadds."""
         return self.coadds.coadds(self.tract, self.patch, self.band)
 
     @cached_property
@@ -171,7 +171,7 @@ def _get(data_id: Any, name: str, default: Any) -> Any:
 
 
 def as_observed(matched: Sequence[MatchedCoadd], url: str) -> tuple[HandleCoadds, Observation, TemplateConfig]:
-    """The subfilters behind matched coadds as one source, and what they were matched to."""
+    """The subfilters of matched coadds as one source, and the observation they were matched to."""
     bands = {(m.tract, m.patch): m for m in matched}
     subfilters = [c for m in matched for c in m.subfilters]
     source = HandleCoadds(subfilters, lambda coadd: bands[coadd.tract, coadd.patch].bands, url)
@@ -181,7 +181,7 @@ def as_observed(matched: Sequence[MatchedCoadd], url: str) -> tuple[HandleCoadds
 def already_matched(
     coadds: Sequence[Any], data_ids: Sequence[Any], config: TemplateConfig
 ) -> tuple[HandleCoadds, Observation, TemplateConfig]:
-    """Coadds that are already matched, as a source with one subfilter that DCR does not shift."""
+    """Coadds that were matched before, as a source with a single subfilter, which DCR does not shift."""
     wavelength = 500.0  # of no effect: at the zenith nothing moves
     source = HandleCoadds(
         [

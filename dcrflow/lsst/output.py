@@ -23,18 +23,18 @@ _PROVENANCE = ("patches", "dcr", "config", "software")
 
 @dataclass(frozen=True)
 class Described:
-    """What a template is beyond its pixels.
+    """What an LSST object of a template has in addition to the pixels.
 
     Parameters
     ----------
     output : str
         Its class: MaskedImage, DifferenceImage or DcrTemplate.
     detector : lsst.images.cameras.Detector, optional
-        Of the detector's image; made up where it is not given.
+        The detector of the visit image; by default a nominal one.
     observation : astro_metadata_translator.ObservationInfo, optional
-        Of the visit; one that says which visit it was, where it is not given.
+        The observation; by default one that has only the data ID.
     inputs : sequence of TemplateInput
-        The coadds that it is made of.
+        The coadds that the template was made from.
     """
 
     output: str
@@ -49,13 +49,13 @@ def lsst_template(plan: TemplatePlan, template: xr.Dataset, wcs: Any, described:
     Parameters
     ----------
     plan : TemplatePlan
-        What was made.
+        The plan of the template.
     template : xarray.Dataset
         Its pixels, in memory.
     wcs : lsst.images.SkyProjection or SkyWcs
         Of the detector.
     described : Described
-        Which class, and what else it has.
+        The class of the result, and what it has in addition to the pixels.
     """
     made = masked_image_of(template, plan.visit.wcs, wcs if hasattr(wcs, "as_fits_wcs") else None)
     if described.output == "MaskedImage":
@@ -95,7 +95,7 @@ def described_template(masked: Any, template: xr.Dataset, described: Described) 
 
 
 def masked_image_of(template: xr.Dataset, wcs: SkyWcs, projection: Any = None) -> Any:
-    """A template as a `lsst.images.MaskedImage`, with what was done among its metadata (JSON, key by key)."""
+    """A template as a `lsst.images.MaskedImage`, with the provenance in its metadata (each key as JSON)."""
     from lsst.images import DetectorFrame
 
     attributes, box = objects(template.attrs), box_of_template(template)

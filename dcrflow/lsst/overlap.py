@@ -103,7 +103,7 @@ def handles_of_patches(
 
 
 def patch_and_subfilter(entry: Any) -> tuple[int, int | None]:
-    """Of an entry of a patch list; the subfilter is None where the entry is the patch alone."""
+    """Patch and subfilter of an entry of a patch list; the subfilter is None if the entry has only the patch."""
     if isinstance(entry, Integral):
         return int(entry), None
     if isinstance(entry, tuple):
@@ -112,7 +112,7 @@ def patch_and_subfilter(entry: Any) -> tuple[int, int | None]:
 
 
 def flat(values: Any) -> list[Any]:
-    """A list of what is given by tract, or all together."""
+    """All items as one list, whether they are given by tract or as one sequence."""
     return [v for some in values.values() for v in some] if isinstance(values, Mapping) else list(values)
 
 
@@ -125,7 +125,7 @@ def by_tract(coadds: Sequence[Any]) -> dict[int, list[Any]]:
 
 
 def value_of(data_id: Any, name: str, default: Any) -> Any:
-    """A value of a data ID, or what to take where it has none."""
+    """A value of a data ID, or a default if the data ID does not have it."""
     try:
         return data_id[name]
     except (KeyError, TypeError):
@@ -133,7 +133,7 @@ def value_of(data_id: Any, name: str, default: Any) -> Any:
 
 
 def one_band(data_ids: Iterable[Any]) -> str:
-    """The band of all data IDs; empty where none has one.
+    """The band of all data IDs; empty if no data ID has one.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def one_band(data_ids: Iterable[Any]) -> str:
 
 
 def one_calibration(coadds: Iterable[Any]) -> Any:
-    """The photometric calibration of all coadds, as they give it; None where none gives one.
+    """The photometric calibration of all coadds, unchanged; None if no coadd has one.
 
     Raises
     ------

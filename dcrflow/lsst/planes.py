@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-#: Short name: long name. All others are spelled alike.
+#: Short name to long name. Other planes have the same name in both.
 LONG_NAMES: Mapping[str, str] = {
     "SAT": "SATURATED",
     "INTRP": "INTERPOLATED",
@@ -29,15 +29,15 @@ _DESCRIPTIONS = {
 
 
 def short_name(plane: str) -> str:
-    """A plane's name as dcrflow has it, whichever way it is spelled."""
+    """The name of a plane in dcrflow, from either spelling."""
     return _SHORT_NAMES.get(plane, plane)
 
 
 def long_name(plane: str) -> str:
-    """A plane's name as lsst.images has it."""
+    """The name of a plane in lsst.images."""
     return LONG_NAMES.get(plane, plane)
 
 
 def description(plane: str) -> str:
-    """What a plane means, in a sentence; its name where that is all there is."""
+    """The meaning of a plane in one sentence, or its name if the meaning is not known."""
     return _DESCRIPTIONS.get(plane, plane)

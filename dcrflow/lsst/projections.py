@@ -1,4 +1,4 @@
-"""LSST's projections as objects of the APE-14 interface, for those that FITS cannot say."""
+"""LSST's projections as objects of the APE-14 interface, for projections that FITS cannot express."""
 
 from __future__ import annotations
 

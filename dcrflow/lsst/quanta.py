@@ -52,7 +52,7 @@ def run_graph(
     repo : str
         The Butler repository; the workers must be able to read and write its files.
     client : distributed.Client
-        Whose workers do it.
+        The dask client whose workers execute the quanta.
     retries : int
         How often a quantum that raises is tried again, where `plan` does not say.
     plan : JobPlan, optional
@@ -71,7 +71,7 @@ def run_graph(
     progress : callable, optional
         Called with a `GraphProgress` whenever a job ends, and at the end.
     stop : threading.Event, optional
-        Once set, nothing more is begun; what is in flight is finished.
+        When it is set, no more quanta are started; those in flight are finished.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def run_graph(
     Raises
     ------
     QuantumGraphError
-        If the graph cannot be read, or its run not be prepared.
+        If the graph cannot be read, or its run cannot be prepared.
     """
     plan = plan or JobPlan(default=Needs(retries=retries))
     order = _prepare(graph, repo, plan)
@@ -297,8 +297,8 @@ def _failure(quantum: UUID, node: Any, message: str) -> QuantumFailure:
     return QuantumFailure(quantum, str(node["task_label"]), data_id, message)
 
 
-def _bring_home(graph: str, repo: str, *, incomplete: bool) -> None:
-    """Register the outputs in the repository; of a run that is not at its end, what there is."""
+def _register_outputs(graph: str, repo: str, *, incomplete: bool) -> None:
+    """Register the outputs in the repository; if the run is not complete, those that exist."""
     from lsst.pipe.base.quantum_graph.aggregator import AggregatorConfig, FatalWorkerError, aggregate_graph
 
     try:

@@ -34,7 +34,7 @@ COADDS, VISITS = "dcrCoadd", "calexp"
 
 _EXPOSURE = 30.0  # seconds
 _DAY = 20260101
-_MJD = 61000.0  # of a visit that has no time
+_MJD = 61000.0  # the day of visits without a time
 
 
 def make_repository(
@@ -55,7 +55,7 @@ def make_repository(
         Of the telescope, degrees, east positive. A visit without a time gets one at which its altitude and parallactic
         angle are about right.
     progress : callable, optional
-        Called with the number of patches and detector-visits done, and of all.
+        Called with the number of patches and detector-visits done and the number of all.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def make_repository(
     Raises
     ------
     CoaddStoreError
-        If a repository cannot be made there; nothing is changed if there is one.
+        If a repository cannot be made there. An existing one is not changed.
     """
     from lsst.daf.butler import Butler, DatasetType
 
@@ -111,7 +111,7 @@ def patches_of(coadds: DcrCoadds) -> Iterable[tuple[Patch, str]]:
 def put_patch(
     butler: Any, coadds: DcrCoadds, skymap: str, patch: Patch, band: str, run: str = COADD_RUN, dataset: str = COADDS
 ) -> None:
-    """Write a patch, a subfilter at a time: pixels and mask bits as they are."""
+    """Write a patch, one subfilter after the other, with pixels and mask bits unchanged."""
     from lsst.images import TractFrame
 
     from dcrflow.lsst.datasets import DcrCoadd
@@ -134,7 +134,7 @@ def put_patch(
 
 
 def _psf(coadds: DcrCoadds, patch: Any, band: str) -> Any:
-    """The PSF of a patch, with the nodes that it has; None where it has none."""
+    """The PSF of a patch with its nodes; None if it has no PSF."""
     if coadds.info(patch.tract, patch.patch, band).psf_shape is None:
         return None
     from dcrflow.lsst.node_psf import node_psf
@@ -198,7 +198,7 @@ def observation_info(visit: DetectorVisit, longitude: float) -> Any:
 
 
 def nominal_observation(instrument: str, visit: int, detector: int, physical_filter: str) -> Any:
-    """An `astro_metadata_translator.ObservationInfo` that tells which observation it was, and nothing of the sky."""
+    """An `astro_metadata_translator.ObservationInfo` with the data ID only, without the pointing."""
     from astro_metadata_translator import ObservationInfo
 
     return ObservationInfo.makeObservationInfo(
@@ -208,7 +208,7 @@ def nominal_observation(instrument: str, visit: int, detector: int, physical_fil
 
 
 def _when(boresight: SkyCoord, parallactic: float, altitude: float, start: Time, place: EarthLocation) -> Time:
-    """The time of a day at which the zenith is nearest to where it should be."""
+    """The time of a day at which the zenith is nearest to its direction in the observation."""
     times = start + TimeDelta(np.linspace(0.0, 0.99727, 2881), format="jd")
     zenith = SkyCoord(az=0 * u.deg, alt=90 * u.deg, frame=AltAz(obstime=times, location=place)).icrs
     ra, dec = float(boresight.ra.deg), float(boresight.dec.deg)
@@ -281,7 +281,7 @@ def nominal_detector(instrument: str, visit: int, detector: int, bbox: Box) -> A
 
 
 class _Lines:
-    """Where an AST channel writes to."""
+    """Collects the lines that an AST channel writes."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

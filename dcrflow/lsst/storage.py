@@ -26,7 +26,7 @@ class _LikeImages(StorageClass):
 
     A datastore finds the formatter of a dataset by the storage class's name in its configuration. This one gives the
     stock class's name as well, so that a repository that has never heard of dcrflow can keep its datasets. That is a
-    private method of the Butler's (tried with lsst-daf-butler 30.2026.4300); it can go when formatters are inherited.
+    private method of the Butler (tried with lsst-daf-butler 30.2026.4300); it can go when formatters are inherited.
     """
 
     like: str = "MaskedImageV2"
@@ -38,7 +38,7 @@ class _LikeImages(StorageClass):
 
 
 def register() -> None:
-    """Make dcrflow's storage classes known to this process; again does nothing."""
+    """Make dcrflow's storage classes known to this process; calling it again does nothing."""
     factory = StorageClassFactory()
     factory.addFromConfig(str(CONFIG_PATH / "storageClasses.yaml"))
     for name in STORAGE_CLASSES:
@@ -60,12 +60,12 @@ def prepare(root: str) -> bool:
     Returns
     -------
     bool
-        Whether something was new.
+        Whether the configuration was changed.
 
     Raises
     ------
     CoaddStoreError
-        If there is no such repository, or its configuration cannot be changed; says what to do instead.
+        If there is no such repository, or its configuration cannot be changed; the message says what to do instead.
     """
     path = Path(root) / "butler.yaml"
     own = yaml.safe_load((CONFIG_PATH / "storageClasses.yaml").read_text())["storageClasses"]

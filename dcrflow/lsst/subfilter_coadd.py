@@ -1,4 +1,4 @@
-"""One subfilter's coadd of a patch as LSST's tools hand it over: a deferred Butler dataset, or an image in memory."""
+"""The coadd of one subfilter of a patch, from LSST's tools: a deferred Butler dataset, or an image in memory."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Subfilters:
 
 @dataclass(frozen=True)
 class _Pixel:
-    """What a coadd's pixel tells of the coadd."""
+    """Properties of a coadd that are known only after reading a pixel of it."""
 
     metadata: Mapping[str, Any]
     planes: Mapping[str, int]
@@ -58,7 +58,7 @@ class _Pixel:
 
 @dataclass(frozen=True)
 class SubfilterCoadd:
-    """One subfilter's coadd of a patch; what it says of itself, but for its pixels, is read once.
+    """The coadd of one subfilter of a patch. Its metadata are read once; its pixels are read at each call.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class SubfilterCoadd:
         return hasattr(self.data, "get") and hasattr(self.data, "dataId")
 
     def _read(self, what: str, **which: Any) -> Any:
-        """Read through the handle; what goes wrong names the data ID."""
+        """Read through the handle; errors name the data ID."""
         try:
             return self.data.get(**which)
         except Exception as error:
@@ -98,7 +98,7 @@ class SubfilterCoadd:
             ) from error
 
     def component(self, *names: str) -> Any:
-        """The first of these components that it has; None if it has none."""
+        """The first of these components that exists; None if none does."""
         for name in names:
             if not self._is_handle:
                 if hasattr(self.data, name):
@@ -116,7 +116,7 @@ class SubfilterCoadd:
         return hasattr(self._projection, "pixelToSkyArray") if self._is_handle else hasattr(self.data, "getBBox")
 
     def metadata(self) -> Mapping[str, Any]:
-        """What was written down with it."""
+        """Its metadata."""
         return {} if self._from_afw else self._pixel.metadata
 
     def planes(self) -> Mapping[str, int]:
@@ -125,12 +125,12 @@ class SubfilterCoadd:
 
     @property
     def calibration(self) -> Any:
-        """How its pixels are calibrated: afw's PhotoCalib, or the unit; None if it does not say."""
+        """The calibration of its pixels: afw's PhotoCalib, or the unit; None if it has neither."""
         return self._pixel.calibration
 
     @cached_property
     def _pixel(self) -> _Pixel:
-        """What a read of pixels tells, of one: most of it has no component of its own."""
+        """Read one pixel, for the properties that cannot be read as components."""
         bbox = self.bbox()
         found = self._cut(Box(bbox.x0, bbox.y0, 1, 1))
         planes = self._arrays(found).planes
@@ -147,9 +147,9 @@ class SubfilterCoadd:
 
     @property
     def chunk(self) -> tuple[int, int]:
-        """Height and width of what is best read at once, pixels: a compressed tile, if the coadd says how large one is.
+        """Height and width of the best region for one read, pixels: a compressed tile, if its size is known.
 
-        LSST's tiles are rows, unless something else was said when they were written.
+        LSST's tiles are rows, unless another shape was chosen when the file was written.
         """
         known = self.__dict__.get("_pixel")
         return _UNTOLD if known is None or known.tile is None else known.tile
@@ -182,18 +182,18 @@ class SubfilterCoadd:
     def psf(self) -> Any:
         """Its PSF; None if it has none.
 
-        A coadd that is read as a stock class has no such component; its pixels may bring a PSF with them all the same.
+        A coadd that is read as a stock class has no such component, but its masked image may have a PSF.
         """
         found = self.component("psf")
         return self._pixel.psf if found is None and self._is_handle else found
 
     def tract_bbox(self) -> Box | None:
-        """All pixels of the tract, if the projection knows them."""
+        """All pixels of the tract, if the projection has them."""
         frame: Any = getattr(self._projection, "pixel_frame", None)
         return box_of(frame.bbox) if getattr(frame, "frame_type", None) == "TRACT" else None
 
     def region(self, box: Box) -> ExposureArrays:
-        """Its pixels in a box, and no others."""
+        """Read its pixels in a box; only these are read."""
         return self._arrays(self._cut(box))
 
     def _cut(self, box: Box) -> Any:

@@ -14,25 +14,25 @@ _KEY, _REFRACTION = "dcrflow subfilters", "dcrflow refraction"  # of the metadat
 
 
 def subfilters_of_band(band: str, number: int) -> Subfilters:
-    """The subfilters of one of the `BANDS`: equally wide, together as wide as it, around its effective wavelength.
+    """The subfilters of one of the `BANDS`: equally wide, together as wide as the band, centred on its wavelength.
 
-    That is how LSST cuts a band for its DCR coadds, so that the first begins 2 nm below the band, in g.
+    LSST divides a band like this for its DCR coadds. In g the first subfilter therefore begins 2 nm below the band.
 
     Raises
     ------
     ConfigError
-        If the band is none of them.
+        If the band is not one of them.
     """
     if band not in BANDS:
         raise ConfigError(
-            f"nothing is known of band {band!r}; set effectiveWavelength and bandwidth (known are {', '.join(BANDS)})"
+            f"unknown band {band!r}; set effectiveWavelength and bandwidth (known bands are {', '.join(BANDS)})"
         )
     effective, low, high = BANDS[band]
     return Subfilters.even(number, effective, high - low)
 
 
 def subfilters_to_metadata(subfilters: Subfilters) -> dict[str, str]:
-    """Subfilters as the metadata of a coadd keep them."""
+    """Subfilters in the form of a coadd's metadata."""
     return {
         _KEY: json.dumps(
             {
@@ -57,7 +57,7 @@ def refraction_of_coadd(coadd: SubfilterCoadd) -> str | None:
 
 
 def subfilters_of_coadd(coadd: SubfilterCoadd, number: int) -> Subfilters:
-    """The subfilters of a coadd's band: what the coadd itself says, or those of `BANDS`."""
+    """The subfilters of a coadd, from its own metadata or from `BANDS`."""
     text = coadd.metadata().get(_KEY)
     if not isinstance(text, str):
         return subfilters_of_band(coadd.band, number)
@@ -72,14 +72,14 @@ def subfilters_of_coadd(coadd: SubfilterCoadd, number: int) -> Subfilters:
 
 
 def register_subfilters(butler: Any, number: int, bands: Iterable[str] = tuple(BANDS)) -> int:
-    """Register the dimension records of subfilters 0 to `number` - 1 of some bands; those that are there stay.
+    """Register the dimension records of subfilters 0 to `number` - 1 of some bands; existing ones are kept.
 
     Does what ``butler register-dcr-subfilters REPO number band`` of the LSST stack does, for several bands at once.
 
     Returns
     -------
     int
-        How many were new.
+        Number of new records.
     """
     new = 0
     for band in bands:

@@ -98,7 +98,7 @@ class GetDcrTemplateTask(PipelineTask):
         bbox : lsst.images.Box or lsst.geom.Box2I
             Pixels of the detector, without border.
         skymap : lsst.skymap.BaseSkyMap or None
-            Where the patches are; without one, each patch's first coadd is asked.
+            Gives the outlines of the patches; without one, they are read from the first coadd of each patch.
         wcs : lsst.images.SkyProjection or lsst.afw.geom.SkyWcs
             Of the detector.
         visitInfo : astro_metadata_translator.ObservationInfo or lsst.afw.image.VisitInfo
@@ -108,7 +108,7 @@ class GetDcrTemplateTask(PipelineTask):
         -------
         lsst.pipe.base.Struct
             ``coaddExposures``, a dict of tract to a list of `dcrflow.lsst.matched.MatchedCoadd`, and ``dataIds``,
-            theirs, in the same order.
+            their data IDs, in the same order.
 
         Raises
         ------
@@ -132,7 +132,7 @@ class GetDcrTemplateTask(PipelineTask):
 
     @timeMethod
     def getOverlappingExposures(self, inputs: Mapping[str, Any]) -> Struct:  # noqa: N802
-        """`getExposures` of older pipelines: of a mapping, and with lists as its result.
+        """As `getExposures`, for older pipelines: it takes a mapping and returns lists.
 
         Parameters
         ----------
@@ -143,7 +143,7 @@ class GetDcrTemplateTask(PipelineTask):
         Returns
         -------
         lsst.pipe.base.Struct
-            ``coaddExposures``, a list of `dcrflow.lsst.matched.MatchedCoadd`, and ``dataIds``, theirs.
+            ``coaddExposures``, a list of `dcrflow.lsst.matched.MatchedCoadd`, and ``dataIds``, their data IDs.
 
         Raises
         ------
@@ -165,7 +165,7 @@ class GetDcrTemplateTask(PipelineTask):
         Parameters
         ----------
         patchList : mapping of int to iterable
-            By tract, an entry a coadd: (patch, subfilter), a data ID, or, as LSST has it, the patch alone.
+            By tract, one entry per coadd: (patch, subfilter), a data ID, or, as in LSST's task, only the patch.
 
         Raises
         ------
@@ -186,7 +186,7 @@ class GetDcrTemplateTask(PipelineTask):
         Parameters
         ----------
         patchList : mapping of int to iterable
-            Which patches, as `checkPatchList` takes them.
+            The patches, as for `checkPatchList`.
         coaddRefs : sequence
             Handles of subfilter coadds; those of other patches are left out.
         visitInfo : astro_metadata_translator.ObservationInfo or lsst.afw.image.VisitInfo
@@ -227,13 +227,13 @@ class GetDcrTemplateTask(PipelineTask):
     ) -> Struct:
         """Resample coadds to a detector; where tracts overlap, they are averaged.
 
-        None of the arguments is changed; the reference's later form grows its `bbox`.
+        No argument is changed. (The reference task enlarges `bbox` in its newer form.)
 
         Parameters
         ----------
         coaddExposures, coaddExposureHandles : mapping of int to sequence, or sequence
-            From `getExposures` or `getOverlappingExposures`; or masked images or exposures, or handles of them, matched
-            already. By tract, or all; by one of the two names.
+            From `getExposures` or `getOverlappingExposures`; or masked images, exposures or handles of coadds that were
+            matched before. By tract, or as one sequence; give only one of the two arguments.
         bbox : lsst.images.Box or lsst.geom.Box2I
             Pixels of the detector, without border.
         wcs : lsst.images.SkyProjection or lsst.afw.geom.SkyWcs
@@ -243,9 +243,9 @@ class GetDcrTemplateTask(PipelineTask):
         physical_filter : str, optional
             Of the detector-visit.
         visit : int, optional
-            Of the detector-visit; what reads the template finds it there.
+            Visit id of the template, as readers of the template see it.
         **kwargs
-            ``dataId``: that of the detector, for messages and provenance. ``detector`` and ``visitInfo``, components of
+            ``dataId`` of the detector, for messages and provenance. ``detector`` and ``visitInfo``, components of
             the detector's image, which the template then has; ``coaddRefs``, the coadds' dataset references. Others are
             ignored.
 
@@ -298,18 +298,18 @@ class GetDcrTemplateTask(PipelineTask):
         return Struct(outputExposure=output, template=output, psf=dataset.get("psf"))
 
     def checkHighVariance(self, template: Any) -> None:  # noqa: N802
-        """Set HIGH_VARIANCE where the variance is far above its median; for classes derived from this to override.
+        """Set HIGH_VARIANCE where the variance is far above its median; derived classes may override this.
 
         Parameters
         ----------
         template : lsst.images.MaskedImage, or lsst.afw.image.Exposure
-            Its mask is changed. One of lsst.images has the plane already.
+            Its mask is changed. The mask of lsst.images has the plane already.
         """
         flag_exposure(template, self.config.template_config())
 
     @staticmethod
     def _checkInputs(dataIds: Mapping[int, Any], coaddExposures: Mapping[int, Any]) -> tuple[str, Any]:  # noqa: N802, N803
-        """Check that the coadds go together; for classes derived from this to override.
+        """Check that the coadds agree in band and calibration; derived classes may override this.
 
         Parameters
         ----------
@@ -331,11 +331,11 @@ class GetDcrTemplateTask(PipelineTask):
         return overlap.one_band(overlap.flat(dataIds)), overlap.one_calibration(overlap.flat(coaddExposures))
 
     def getResourceConfig(self) -> None:  # noqa: N802
-        """Resources that the task asks for: none of its own."""
+        """Resources of the task: it has no requirements."""
         return
 
     def getSchemaCatalogs(self) -> dict[str, Any]:  # noqa: N802
-        """Schemas of the catalogues that the task writes: it writes none."""
+        """Schemas of the catalogues that the task writes: it does not write any."""
         return {}
 
     def getAllSchemaCatalogs(self) -> dict[str, Any]:  # noqa: N802

@@ -76,14 +76,12 @@ class Observation:
         if not 0 < self.altitude <= 90:
             raise ObservationError(
                 f"the boresight's altitude is {self.altitude:g} deg: below the horizon or past the zenith; "
-                "an observation lies within 0 and 90 deg"
+                "expected 0 to 90 deg"
             )
         for name, (low, high, unit) in _RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                raise ObservationError(
-                    f"{name} of the observation is {value:g} {unit}; it lies within {low} and {high}"
-                )
+                raise ObservationError(f"{name} of the observation is {value:g} {unit}, expected {low} to {high}")
 
     @cached_property
     def zenith(self) -> tuple[float, float]:

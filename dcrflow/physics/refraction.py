@@ -49,7 +49,7 @@ class Weather:
     def standard(cls, height: float) -> Weather:
         """The standard atmosphere at `height` metres: 19 C at sea level, -6.5 C/km, barometric pressure, 40 %."""
         if not -1000 <= height <= 50000:
-            raise ValueError(f"height is {height:g} m; it lies within -1000 and 50000")
+            raise ValueError(f"height is {height:g} m, expected -1000 to 50000")
         temperature = 19.0 - 6.5e-3 * height
         pressure = 101325.0 * math.exp(-9.80665 * 0.0289644 * height / (8.3144598 * 288.15))
         return cls(temperature, pressure, 40.0, ("temperature", "pressure", "humidity"))

@@ -82,8 +82,8 @@ def planes_of_words(tmp_path: Path) -> None:
 
 
 CASES = {
-    "a flipped bit": (flip, "image is not what was written: its checksum differs, or it cannot be read"),
-    "a lost chunk": (lose, "variance is not what was written"),
+    "a flipped bit": (flip, "image has changed since it was written (its checksum differs), or cannot be read"),
+    "a lost chunk": (lose, "variance has changed since it was written"),
     "a NaN that is not masked": (
         written("image", lambda a: a.__setitem__((50, 50), np.nan)), "image is not finite on 1 pixels without NO_DATA",
     ),
@@ -93,8 +93,8 @@ CASES = {
     "another coverage": (attribute("coverage", 0.5), "its coverage is 1.000000, and it says 0.500000"),
     "no provenance": (attribute("inputs", None), "it lacks the attributes inputs"),
     "no checksums": (attribute("crc32", None), "it lacks the attributes crc32"),
-    "a digit of the WCS": (digit, "one of its attributes is not what was written"),
-    "a plane of another name": (plane, "one of its attributes is not what was written"),
+    "a digit of the WCS": (digit, "one of its attributes has changed since it was written"),
+    "a plane of another name": (plane, "one of its attributes has changed since it was written"),
     "planes that are none": (planes_of_words, "its attributes do not describe its pixels: ValueError"),
     "another's pixels": (attribute("visit", 7), "it says that it is visit 7 detector 3"),
     "no WCS to speak of": (attribute("wcs", {"CTYPE1": "RA---TAN"}), "its WCS is unusable"),
@@ -128,5 +128,5 @@ def test_command(
         main()
     assert ended.value.code == 1
     said = capfd.readouterr().out
-    assert "visit 1 detector 3: image is not what was written" in said
+    assert "visit 1 detector 3: image has changed since it was written" in said
     assert "1 of 2 templates are sound" in said

@@ -89,7 +89,7 @@ def test_a_controller_that_dies_is_a_failure(service: DaskService, tmp_path: Pat
         write_state(GraphProgress(6, running=1), tmp_path / STATE)
     (report,), message = service.report(str(tmp_path))
     assert report.state == WmsStates.FAILED
-    assert message == f"its controller came to an end before the run did: see {tmp_path / LOG}"
+    assert message == f"its controller ended before the run was finished: see {tmp_path / LOG}"
     assert "no cluster" in (tmp_path / LOG).read_text()
 
 

@@ -246,7 +246,7 @@ def test_subfilters_of_the_bands(repo: Path) -> None:
         made = subfilters_of_band(band, 4)
         assert low < effective < high
         assert (made.effective_wavelength, made.bandwidth) == (effective, high - low)
-    with pytest.raises(ValueError, match="nothing is known of band 'w'"):
+    with pytest.raises(ValueError, match="unknown band 'w'"):
         subfilters_of_band("w", 3)
 
 

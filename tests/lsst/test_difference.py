@@ -78,7 +78,7 @@ def test_a_nominal_detector_where_none_is_given(butler: Any) -> None:
 def test_not_of_afw() -> None:
     config = GetDcrTemplateTask.ConfigClass()
     config.output, config.storage = "DifferenceImage", "afw"
-    with pytest.raises(FieldValidationError, match="a DifferenceImage is none of the family afw"):
+    with pytest.raises(FieldValidationError, match="a DifferenceImage does not belong to the storage afw"):
         config.validate()
 
 

@@ -228,7 +228,7 @@ def test_a_detector_of_its_own_gives_the_bounding_box() -> None:
         ("coaddPsf.warpingKernelName", "lanczos5", "set warp.warpingKernelName"),
         ("doScaleVariance", True, "scale it downstream"),
         ("doCorrectVariancePlateScale", True, "follows the area of the pixels"),
-        ("output_image_type", "legacy", "wants storage=afw"),
+        ("output_image_type", "legacy", "needs storage=afw"),
     ],
 )
 def test_what_is_not_done_is_refused_by_name(field: str, value: Any, words: str) -> None:

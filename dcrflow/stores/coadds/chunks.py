@@ -77,7 +77,7 @@ def read_parts(
         no_data = flag_of(info.planes[NO_DATA], found["mask"].dtype) if NO_DATA in info.planes else 0
         for part in parts if not damage else ():
             for file in await missing_chunks(arrays, found, info.bbox, part, box, no_data, patience):
-                line = f"{label}: {file.name} at {file.box}: {file.key} is not there"
+                line = f"{label}: {file.name} at {file.box}: chunk {file.key} is missing"
                 damage.setdefault(line, []).append(file.box.intersection(part))
 
     sync(every())

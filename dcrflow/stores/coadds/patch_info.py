@@ -269,7 +269,7 @@ def _open_arrays(group: zarr.AsyncGroup, where: str, bbox: Box) -> tuple[Arrays,
             if name in _OPTIONAL:
                 return None
             raise CoaddStoreError(
-                f"{where} has no variable {name!r}; if its writing was cut off, do it again"
+                f"{where} has no variable {name!r}; if writing it was interrupted, write it again"
             ) from None
         except Exception as error:
             raise CoaddStoreError(f"{where}: cannot open variable {name!r}: {words_of(error)}") from error

@@ -214,7 +214,7 @@ class DcrCoadds:
         try:
             return tuple(geometry.patch(p) for p, bands in self._names.get(tract, {}).items() if band in bands)
         except LookupError as error:
-            raise CoaddStoreError(f"{self.url}: there is a patch too many: {error}") from None
+            raise CoaddStoreError(f"{self.url}: unexpected patch: {error}") from None
 
     def info(self, tract: int, patch: int, band: str) -> PatchInfo:
         """Metadata of a patch; read once.
@@ -319,7 +319,7 @@ def _numbers(names: list[str]) -> list[int]:
 
 def _of_stray_bits(bits: int, kind: np.dtype[Any]) -> str:
     found = ", ".join(str(n) for n in range(8 * kind.itemsize) if bits >> n & 1)
-    return f"bits without a name in flag_meanings are set, and dropped: {found}"
+    return f"dropped bits that are set but have no name in flag_meanings: {found}"
 
 
 _OPEN: dict[str, DcrCoadds] = {}

@@ -74,7 +74,7 @@ def holds(condition: str, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.boo
     with np.errstate(all="ignore"):
         kind, values = _Conditions(columns).value(tree, 0)
     if kind != "truth":
-        raise ValueError("it is not true or false of each")
+        raise ValueError("it is not a condition that is true or false for each row")
     return np.broadcast_to(np.asarray(values, np.bool_), (number,))
 
 

@@ -125,7 +125,7 @@ def _observation(numbers: Mapping[str, float | None], visit: int) -> Observation
     altitude, parallactic = stated_altitude(numbers, weather, latitude, visit), numbers["parallactic_angle"]
     if altitude is None or parallactic is None:
         if mjd is None or site["longitude"] is None or site["latitude"] is None:
-            raise ValueError("neither altitude and parallactic_angle nor mjd, longitude and latitude are there")
+            raise ValueError("found neither altitude and parallactic_angle nor mjd, longitude and latitude")
         try:
             found = altitude_and_parallactic_angle(ra, dec, mjd, site["longitude"], site["latitude"], height)
         except Exception as error:  # dates outside the Earth rotation tables raise errors of many classes

@@ -170,7 +170,8 @@ def _pointed(visit: DetectorVisit) -> DetectorVisit:
     off = float(sphere.separation(seen.ra, seen.dec, *middle))
     if off > _WIDEST:  # NaN outside the projection; planning reports that
         raise ValueError(
-            f"the wcs has the detector {off:.1f} deg from ra, dec, expected {_WIDEST} at most: one is wrong"
+            f"the wcs puts the detector {off:.1f} deg from the boresight (ra, dec), expected at most {_WIDEST}; "
+            "one of them is wrong"
         )
     return visit
 

@@ -87,7 +87,7 @@ def test_integers_are_compared_exactly(numbers: list[int], other: int, op: str) 
         ("visit in ['1']", "cannot be compared"),
         ("band + 'x' == 'gx'", "band is not a number"),
         ("visit and band", "visit is not true or false"),
-        ("visit", "not true or false of each"),
+        ("visit", "true or false for each row"),
         ("visit == None", "None is not understood"),
         ("visit == 1j", "1j is not understood"),
         ("visit + 9223372036854775807 > 0", r"beyond 2\^63"),
