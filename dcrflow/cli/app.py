@@ -66,21 +66,21 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and leave.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Nothing of its own: the options above belong to all commands."""
+    """Options of all commands."""
 
 
 @app.command(rich_help_panel=_FIRST, examples=["dcrflow demo", "dcrflow demo --from-visits --out DIR --workers 2"])
 def demo(
-    out: Annotated[Path, typer.Option(help="Where to put everything; made anew.")] = Path("dcrflow-demo"),
+    out: Annotated[Path, typer.Option(help="Directory for all results; it is replaced.")] = Path("dcrflow-demo"),
     from_visits: Annotated[
         bool, typer.Option("--from-visits", help="Build the coadds from simulated visits, too.")
     ] = False,
     workers: Workers = None,
 ) -> None:
-    """Simulate a small survey, build its templates, show what they gain."""
+    """Simulate a small survey, build its templates and show the gain."""
     require("dcrflow demo", "sim")
     show.begin(f"simulating a small survey in {out}, then making its templates")
     forkserver.begin()
@@ -103,13 +103,13 @@ def simulate(
     ] = "demo",
     config: Annotated[Path | None, typer.Option("--config", help="YAML file of the survey's keys.")] = None,
     settings: Settings = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all random numbers.")] = None,
     visits: Annotated[
         int | None,
-        typer.Option(min=1, help="So many visits, of varying seeing, PSF shape, airmass, direction and rotation."),
+        typer.Option(min=1, help="Number of visits; their seeing, PSF shape, airmass, direction and rotation vary."),
     ] = None,
     workers: Workers = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a survey that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing survey.")] = False,
 ) -> None:
     """Simulate a survey of any size: coadds, visits, science images."""
     require("dcrflow simulate", "sim")
@@ -172,13 +172,13 @@ app.command(
 )(coadd)
 app.command(
     rich_help_panel=_COADDS,
-    short_help="Say how large DCR is without matching.",
+    short_help="Estimate how large residuals are without DCR matching.",
     examples=["dcrflow need visits.ecsv --fwhm 0.9"],
 )(need)
 app.command(
     "visits",
     rich_help_panel=_FILES,
-    short_help="Make a detector-visit table of FITS headers.",
+    short_help="Make a detector-visit table from FITS headers.",
     examples=["dcrflow visits --explain image.fits", "dcrflow visits images --mapping mine.yaml --out visits.parquet"],
 )(visits_command)
 app.command(
@@ -188,6 +188,6 @@ app.command(
 )(files.ingest)
 app.command(
     rich_help_panel=_FILES,
-    short_help="Write templates as FITS files that LSST's readers know.",
+    short_help="Write templates as FITS files that LSST's readers can read.",
     examples=['dcrflow export templates.zarr DIR --where "visit == 1001"'],
 )(files.export)

@@ -71,7 +71,9 @@ def run(
         ),
     ] = "local",
     workers: Workers = None,
-    memory: Annotated[str | None, typer.Option(help="Of each worker, as 4GiB.", show_default=False)] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Memory of each worker, for example 4GiB.", show_default=False)
+    ] = None,
     adaptive: Annotated[
         bool, typer.Option("--adaptive", help="Start and stop workers with the load, up to --workers.")
     ] = False,
@@ -83,8 +85,12 @@ def run(
     ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Make again what failed before.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make again what is complete.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again the detector-visits that failed before.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Make all templates again, also complete ones.")
+    ] = False,
     limit: Limit = None,
     where: Where = None,
     window: Annotated[int | None, typer.Option(min=1, help="Templates in flight at once.")] = None,
@@ -144,14 +150,16 @@ def run(
 
 def status(
     out: Annotated[str, typer.Argument(help="Template store, or DCR-coadd store.", show_default=False)],
-    failures: Annotated[int, typer.Option(min=0, help="Also list so many of what is not complete, a line each.")] = 0,
-    every: Annotated[bool, typer.Option("--all", help="List all of it, a line each.")] = False,
+    failures: Annotated[
+        int, typer.Option(min=0, help="Also list this many detector-visits that are not complete, one per line.")
+    ] = 0,
+    every: Annotated[bool, typer.Option("--all", help="List all of them, one per line.")] = False,
     scan: Annotated[
-        bool, typer.Option("--scan", help="Look at every template instead of the journals of the runs.")
+        bool, typer.Option("--scan", help="Read every template instead of the journals of the runs.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what is complete, failed or missing, and why.
+    """Show what is complete, failed or missing, and why.
 
     It also says whether a run is alive, where, since when, how fast it is, and when it will end.
 

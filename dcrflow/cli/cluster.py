@@ -10,7 +10,7 @@ import typer
 from dcrflow.cli import show
 from dcrflow.cli.console import Commands
 
-app = Commands(no_args_is_help=True, help="Show what a cluster would be; make certificates for one.")
+app = Commands(no_args_is_help=True, help="Show what would be submitted to a cluster; make its certificates.")
 
 Kind = Annotated[str, typer.Argument(help="slurm, pbs, htcondor, kubernetes, or a YAML file.", show_default=False)]
 
@@ -25,7 +25,7 @@ def show_cluster(kind: Kind) -> None:
 
 @app.command()
 def fields(
-    kind: Annotated[str | None, typer.Argument(help="One kind; all of them otherwise.", show_default=False)] = None,
+    kind: Annotated[str | None, typer.Argument(help="Show only this kind; by default all.", show_default=False)] = None,
 ) -> None:
     """List the fields of a cluster's YAML file."""
     from dcrflow.cluster import KINDS
@@ -35,7 +35,9 @@ def fields(
 
 @app.command()
 def certificates(
-    directory: Annotated[Path, typer.Argument(help="Where to; on a shared file system.", show_default=False)],
+    directory: Annotated[
+        Path, typer.Argument(help="Directory to write to, on a shared file system.", show_default=False)
+    ],
 ) -> None:
     """Make TLS certificates for one run, and print the variables by which dask's own commands use them."""
     from dcrflow.cluster.tls import environment, write_certificates

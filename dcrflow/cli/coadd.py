@@ -37,23 +37,32 @@ def coadd(
     skymap: Annotated[
         str, typer.Option(help="Sky map: a file (see dcrflow skymap), or auto: one tract around the visits.")
     ] = "auto",
-    cluster: Annotated[str, typer.Option(help="As of dcrflow run.")] = "local",
+    cluster: Annotated[str, typer.Option(help="Cluster, as for dcrflow run.")] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None,
-    memory: Annotated[str | None, typer.Option(help="Of each worker, as 4GiB.", show_default=False)] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Memory of each worker, for example 4GiB.", show_default=False)
+    ] = None,
     add: Annotated[bool, typer.Option("--add", help="Add new visits; old images are not read.")] = False,
-    plan: Annotated[bool, typer.Option("--plan", help="Only show what would be read, computed and written.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show what would be read, computed and written, and stop.")
+    ] = False,
     config: Annotated[Path | None, typer.Option("--config", help="YAML file of configuration keys.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one configuration key.")
     ] = None,
-    where: Annotated[str | None, typer.Option(help="Only rows for which this holds.")] = None,
+    where: Annotated[
+        str | None, typer.Option(help="Use only rows for which this holds, such as 'visit == 12'.")
+    ] = None,
     scratch: Annotated[
-        Path | None, typer.Option(help="Folder that all workers see, for warped visits.", show_default=False)
+        Path | None, typer.Option(help="Folder for warped visits, which all workers can reach.", show_default=False)
     ] = None,
     keep_sums: Annotated[
-        bool, typer.Option("--keep-sums/--no-keep-sums", help="Keep what --add adds to: some 60 bytes a pixel.")
+        bool,
+        typer.Option(
+            "--keep-sums/--no-keep-sums", help="Write the sums that a later --add needs (about 60 bytes per pixel)."
+        ),
     ] = True,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make again what is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make all patches again, also existing ones.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Build DCR coadds from visits; run it again to finish what is missing.
@@ -217,7 +226,7 @@ def _show_result(result: CoaddResult, as_json: bool) -> None:
 
 
 def show_status(found: BuildStatus, as_json: bool) -> None:
-    """What became of a build of coadds."""
+    """Print the state of a coadd store."""
     if as_json:
         typer.echo(json.dumps(found.as_json()))
         return
@@ -233,6 +242,6 @@ def show_status(found: BuildStatus, as_json: bool) -> None:
     for tract, patch, band, message in found.failed[:_SHOWN]:
         show.output.print(f"[red]failed[/] tract {tract} patch {patch} band {band}: {escape(message)}", soft_wrap=True)
     for tract, patch, band in found.missing[:_SHOWN]:
-        show.output.print(f"[magenta]missing[/] tract {tract} patch {patch} band {band}: asked for, not there yet")
+        show.output.print(f"[magenta]missing[/] tract {tract} patch {patch} band {band}: requested, not made yet")
     _show_left_out(found.left_out)
     _show_left_out(found.suspects, "does not fit")

@@ -38,7 +38,7 @@ Verbose = Annotated[
 ]
 LogFile = Annotated[
     Path | None,
-    typer.Option("--log-file", help="Append to this file what happens, with times.", rich_help_panel=PANEL),
+    typer.Option("--log-file", help="Append all messages to this file, with times.", rich_help_panel=PANEL),
 ]
 
 

@@ -25,12 +25,12 @@ def ingest(
     skymap: Annotated[str, typer.Option(help="Name of the skymap.")] = "",
     num_subfilters: Annotated[int, typer.Option(min=1, help="Subfilters that every patch must have.")] = 3,
     effective_wavelength: Annotated[
-        float | None, typer.Option(help="nm, middle of the subfilters; the LSST band's otherwise.")
+        float | None, typer.Option(help="Middle of the subfilters, nm; by default that of the LSST band.")
     ] = None,
-    bandwidth: Annotated[float | None, typer.Option(help="nm, of all subfilters together.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a store that is there.")] = False,
+    bandwidth: Annotated[float | None, typer.Option(help="Width of all subfilters together, nm.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")] = False,
 ) -> None:
-    """Copy LSST's DCR coadds into a DCR-coadd store: pixels, mask planes, PSF and WCS as they are."""
+    """Copy LSST's DCR coadds into a DCR-coadd store: pixels, mask planes, PSF and WCS are unchanged."""
     show.begin(f"reading coadds from {', '.join(map(redacted, sources[:3]))}{' ...' if len(sources) > 3 else ''}")
     from dcrflow.lsst.fits_coadds import open_fits_coadds
     from dcrflow.lsst.ingest import ingest as copy
@@ -56,11 +56,16 @@ def export(
     directory: Annotated[Path, typer.Argument(help="Directory to write to.", show_default=False)],
     kind: Annotated[
         Literal["fits", "lsst-images", "lsst-difference"],
-        typer.Option("--format", help="FITS as LSST's; lsst.images' MaskedImage; its DifferenceImage."),
+        typer.Option(
+            "--format",
+            help="FITS files like those of LSST, or files of a MaskedImage or DifferenceImage of lsst.images.",
+        ),
     ] = "fits",
-    where: Annotated[str | None, typer.Option(help="Choose: an expression as `run --where` takes.")] = None,
-    limit: Annotated[int | None, typer.Option(min=0, help="How many at most.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write again what is there.")] = False,
+    where: Annotated[
+        str | None, typer.Option(help="Export only templates for which this expression holds, as in `run --where`.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="Export at most this many.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
 ) -> None:
     """Write complete templates as FITS files: image, mask with its planes by name, variance, PSF, provenance."""
     show.begin(f"writing templates of {redacted(out)} to {directory}")

@@ -20,13 +20,16 @@ def need(
     visits: Annotated[
         str, typer.Argument(help="Detector-visit table, or a directory of FITS exposures.", show_default=False)
     ],
-    fwhm: Annotated[float, typer.Option(min=0.01, help="PSF, arcsec, of visits whose table has no psf_fwhm.")] = 0.8,
+    fwhm: Annotated[
+        float, typer.Option(min=0.01, help="FWHM of the PSF in arcsec, for visits without psf_fwhm in the table.")
+    ] = 0.8,
     transmission: Annotated[
-        str | None, typer.Option(help="Of the band: a file or a filter's name; LSST's limits otherwise.")
+        str | None,
+        typer.Option(help="Transmission of the band: a file or the name of a filter; by default LSST's limits."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say how large DCR's residuals would be without matching, by band and visit."""
+    """Estimate for each visit how large the residuals are without DCR matching."""
     from dcrflow.model.coadd_config import CoaddConfig
     from dcrflow.model.visit import DetectorVisit
     from dcrflow.planning.coadds import CoaddBand

@@ -20,7 +20,7 @@ from dcrflow.cli.interrupt import STATUS, interruptible
 if TYPE_CHECKING:
     from dcrflow.lsst.graph_progress import GraphProgress
 
-app = Commands(no_args_is_help=True, help="Quantum graphs on dask; subfilters and trials of a Butler repository.")
+app = Commands(no_args_is_help=True, help="Run quantum graphs on dask; prepare Butler repositories.")
 
 Repo = Annotated[str, typer.Option("-b", "--butler-config", help="Butler repository.", show_default=False)]
 
@@ -32,7 +32,7 @@ def run_graph(
         typer.Argument(help="Quantum graph, saved with --qgraph-datastore-records: GRAPH.qg.", show_default=False),
     ],
     repo: Repo,
-    cluster: Annotated[str, typer.Option(help="As for dcrflow run.")] = "local",
+    cluster: Annotated[str, typer.Option(help="Cluster, as for dcrflow run.")] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="Workers of the cluster.")] = None,
     retries: Annotated[int, typer.Option(min=0, help="How often a quantum that fails is tried again.")] = 2,
     aggregate: Annotated[bool, typer.Option(help="Bring the outputs into the repository at the end.")] = True,
@@ -112,7 +112,7 @@ def make_repository(
     visits: Annotated[str, typer.Argument(help="Detector-visit table or FITS exposures.", show_default=False)],
     repo: Annotated[str, typer.Argument(help="Directory for the new repository.", show_default=False)],
 ) -> None:
-    """Make a Butler repository of coadds and detector-visits, to try things on; the visits' images are blank."""
+    """Make a Butler repository from coadds and detector-visits, to try things out; the visits' images are blank."""
     require_lsst(ConfigError, "make-repository")
     from dcrflow.lsst.repository import COADD_RUN, COADDS, VISIT_RUN, VISITS
     from dcrflow.lsst.repository import make_repository as make
@@ -127,10 +127,10 @@ def make_repository(
 def prepare(
     repo: Annotated[str, typer.Option("-b", "--butler-config", help="Directory of the repository.")] = "",
     where: Annotated[
-        bool, typer.Option("--show", help="Print what DAF_BUTLER_CONFIG_PATH may be instead, and change nothing.")
+        bool, typer.Option("--show", help="Only print the value for DAF_BUTLER_CONFIG_PATH, and change nothing.")
     ] = False,
 ) -> None:
-    """Tell a Butler repository of dcrflow's dataset classes, in its butler.yaml; again changes nothing."""
+    """Add dcrflow's dataset classes to the butler.yaml of a repository; repeating it changes nothing."""
     require_lsst(ConfigError, "prepare")
     from dcrflow.lsst import storage
 

@@ -83,7 +83,7 @@ class CampaignDisplay:
         if now.damaged:
             parts.append(f"[yellow]{now.damaged} damaged[/]")
         if now.worker_losses:
-            parts.append(f"[yellow]{now.worker_losses} lost[/]")
+            parts.append(f"[yellow]{now.worker_losses} restarted[/]")
         parts.append(f"{rate:.0f}/min" if now.workers else "[yellow]waiting for workers[/]")
         self._move(ended + now.skipped, now.total, " ".join(parts))
 
@@ -118,7 +118,7 @@ def result(ended: campaign.CampaignResult, url: str, wall_clock: float) -> None:
     if ended.failures:
         parts.append(state("failed", len(ended.failures)))
     if ended.worker_losses:
-        parts.append(f"[yellow]{ended.worker_losses} begun again after their workers died[/]")
+        parts.append(f"[yellow]{ended.worker_losses} restarted because their workers died[/]")
     output.print(
         f"{', '.join(parts)} of {ended.total} detector-visits in {wall_clock:.1f} s "
         f"({max(0.0, wall_clock - ended.elapsed):.1f} s of them to start and stop): {said(url)}",
@@ -224,7 +224,7 @@ def status(found: CampaignStatus, shown: int, runs: Sequence[RunState] = ()) -> 
         for cause in found.causes(name):
             _cause(name, cause)
     if found.missing:
-        output.print(f"{state('missing', len(found.missing))}: asked for, not there yet")
+        output.print(f"{state('missing', len(found.missing))}: requested, not made yet")
         output.print(f"    {data_ids(found.missing, _EXAMPLES)}", soft_wrap=True)
     _damage(found, shown)
     _each(found, shown)

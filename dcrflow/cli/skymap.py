@@ -16,7 +16,7 @@ from dcrflow.cli.console import Commands
 if TYPE_CHECKING:
     from dcrflow.geometry.layout import SkyMap
 
-app = Commands(help="Tracts and patches of the sky, from a configuration alone.", no_args_is_help=True)
+app = Commands(help="Show the tracts and patches of a sky map, from its configuration.", no_args_is_help=True)
 
 File = Annotated[
     str,
@@ -36,7 +36,7 @@ def find(
     dec: Annotated[float, typer.Argument(help="ICRS, degrees.", show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Say which tract and patch hold a position on the sky."""
+    """Find the tract and patch that hold a position on the sky."""
     found = _read(file).find(ra, dec)
     if as_json:
         typer.echo(json.dumps(found._asdict()))
@@ -47,7 +47,7 @@ def find(
 @app.command("show")
 def show_(
     file: File,
-    tract: Annotated[int | None, typer.Option(help="Show this tract; the whole sky map otherwise.")] = None,
+    tract: Annotated[int | None, typer.Option(help="Show this tract; by default the whole sky map.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show a sky map, or the boxes, patches and WCS of one of its tracts."""
@@ -82,8 +82,10 @@ def show_(
 @app.command()
 def export(
     file: File,
-    out: Annotated[Path, typer.Argument(help="To write: .json, .yaml (kind: tracts) or .ecsv.", show_default=False)],
-    tract: Annotated[list[int] | None, typer.Option(help="Only these tracts; may be given again.")] = None,
+    out: Annotated[
+        Path, typer.Argument(help="File to write: .json, .yaml (kind: tracts) or .ecsv.", show_default=False)
+    ],
+    tract: Annotated[list[int] | None, typer.Option(help="Use only this tract; can be repeated.")] = None,
 ) -> None:
     """Write the geometry of tracts and patches: boxes, WCS, and their corners on the sky."""
     from dcrflow.stores.skymaps.write import write_geometry

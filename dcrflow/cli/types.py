@@ -26,9 +26,11 @@ Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE"
 Where = Annotated[
     str | None,
     typer.Option(
-        help="Only rows for which this holds, such as \"visit == 12 and detector < 4\" or \"band in ['g', 'r']\"."
+        help="Use only rows for which this holds, such as \"visit == 12 and detector < 4\" or \"band in ['g', 'r']\"."
     ),
 ]
-Limit = Annotated[int | None, typer.Option(min=0, help="Only the first so many rows.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; a local cluster has one a core otherwise.")]
+Limit = Annotated[int | None, typer.Option(min=0, help="Use only this many rows, from the first.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Worker processes; a local cluster has one per core by default.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, as the page on commands describes it.")]

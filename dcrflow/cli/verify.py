@@ -14,7 +14,7 @@ from dcrflow.cli.types import Json, Templates
 
 
 def verify(out: Templates, as_json: Json = False) -> None:
-    """Read every template again and say which are not sound.
+    """Read every template again and list those that are not sound.
 
     Exit status:
 

@@ -17,9 +17,11 @@ def watch(
             show_default=False,
         ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each look, for other programs.")] = False,
-    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 1.0,
-    once: Annotated[bool, typer.Option("--once", help="Look once.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON per update, for other programs.")
+    ] = False,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between updates.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Show the state once and exit.")] = False,
 ) -> None:
     """Show a campaign while it runs: states on the sky, rate, time left, failures.
 

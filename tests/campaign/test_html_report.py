@@ -187,7 +187,7 @@ def test_a_browser_shows_it(store: dcrflow.TemplateStore, browser: str, tmp_path
     assert 'data-ready="3"' in dom
     assert dom.count("<figure") == 1
     assert "&lt;/script&gt;&lt;b&gt;@@SCRIPT@@ disk on fire" in dom
-    assert "asked for, not there yet" in dom
+    assert "requested, not made yet" in dom
 
 
 @pytest.mark.integration

@@ -109,7 +109,7 @@ def test_status_tells_what_is_missing(dcr: Run, tmp_path: Path) -> None:
     code, out, _ = dcr("status", tmp_path / "out.zarr")
     assert code == 1
     assert "1 failed: OSError: disk on fire\n    visit 1 detector 2" in out
-    assert "2 missing: asked for, not there yet\n    visit 1 detector 3; visit 5 detector 0" in out
+    assert "2 missing: requested, not made yet\n    visit 1 detector 3; visit 5 detector 0" in out
     code, out, _ = dcr("status", tmp_path / "out.zarr", "--all")
     assert "failed visit 1 detector 2: OSError: disk on fire" in out
     assert "missing visit 5 detector 0" in out

@@ -94,7 +94,7 @@ def test_a_distortion_that_does_not_survive_is_refused() -> None:
     header["A_ORDER"] = header["B_ORDER"] = 2
     header["B_2_0"] = 1e-4
     frame = DetectorFrame(instrument="X", detector=1, bbox=lsst_box(BOX))
-    with pytest.raises(WcsError, match="cannot be converted to a lsst.images projection"):
+    with pytest.raises(WcsError, match="cannot be converted to a"):
         projection_of(SkyWcs.from_header(header), frame, BOX)
 
 

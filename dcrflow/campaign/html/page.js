@@ -75,7 +75,7 @@ if (names.length) {
 
 /* What is not complete, and what is damaged: each cause once */
 const rest = rows.filter(r => r.status !== "complete")
-  .map(r => ({ ...r, words: r.error || (r.status === "missing" ? "asked for, not there yet" : "") }))
+  .map(r => ({ ...r, words: r.error || (r.status === "missing" ? "requested, not made yet" : "") }))
   .concat(damaged.flatMap(r => r.damage.map(words => ({ ...r, status: "damaged", words }))));
 if (!rest.length) $("failures-section").remove();
 const causes = new Map();
