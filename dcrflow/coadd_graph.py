@@ -9,7 +9,6 @@ from the inputs, and a task's name on the dashboard is the name of its step.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -28,26 +27,9 @@ from dcrflow.steps.coadd import (
     warp_visit,
     write_patch,
 )
+from dcrflow.steps.labelled import LabelledStep
 
 CALIBRATIONS = 2  # rounds of self-calibration
-
-
-@dataclass(frozen=True, repr=False)
-class _ForPatch:
-    """A step's function; an error in it carries the data ID, even from a worker."""
-
-    function: Callable[..., object]
-    label: str
-
-    def __call__(self, *arguments: object) -> object:
-        try:
-            return self.function(*arguments)
-        except Exception as error:
-            error.add_note(f"in {self}")
-            raise
-
-    def __repr__(self) -> str:
-        return f"{self.function.__name__} of {self.label}"
 
 
 def coadd_task(
@@ -78,7 +60,7 @@ def coadd_task(
     ) -> TaskRef:
         name = function.__name__
         key = f"{name}-{blake2b(f'{token}:{name}:{what}'.encode(), digest_size=16).hexdigest()}"
-        task = UnfusedTask(key, _ForPatch(function, of or order.label), *arguments)
+        task = UnfusedTask(key, LabelledStep(function, of or order.label), *arguments)
         layers.setdefault(layer or key, {})[key] = task
         return TaskRef(key)
 

@@ -7,7 +7,6 @@ same template has the same keys in every process. A task's name on the dashboard
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -41,6 +40,7 @@ from dcrflow.steps import (
     write_tiles,
 )
 from dcrflow.steps.dataset import template_dataset
+from dcrflow.steps.labelled import LabelledStep
 from dcrflow.stores.coadds.source import CoaddSource
 from dcrflow.stores.coadds.store import coadd_source
 from dcrflow.stores.templates.store import TemplateStore
@@ -110,24 +110,6 @@ def write_task(coadds: CoaddSource, plan: TemplatePlan, store: TemplateStore) ->
     return TemplateGraph(coadds, plan).written(store)
 
 
-@dataclass(frozen=True, repr=False)
-class _ForVisit:
-    """A step's function; errors that it raises carry the data ID, also when they come from a worker."""
-
-    function: Callable[..., object]
-    label: str
-
-    def __call__(self, *arguments: object) -> object:
-        try:
-            return self.function(*arguments)
-        except Exception as error:
-            error.add_note(f"in {self}")
-            raise
-
-    def __repr__(self) -> str:
-        return f"{self.function.__name__} of {self.label}"
-
-
 class TemplateGraph:
     """The tasks of one template."""
 
@@ -140,7 +122,7 @@ class TemplateGraph:
         return f"{name}-{blake2b(f'{self.token}:{what}'.encode(), digest_size=16).hexdigest()}"
 
     def _step(self, key: Any, function: Callable[..., object], *arguments: object) -> UnfusedTask:
-        return UnfusedTask(key, _ForVisit(function, self.plan.visit.label), *arguments)
+        return UnfusedTask(key, LabelledStep(function, self.plan.visit.label), *arguments)
 
     def steps(self, box: Box) -> tuple[dict[str, dict[Any, Task]], list[list[str]]]:
         """The tasks for a region, grouped by step, and the keys of its tiles, row by row."""

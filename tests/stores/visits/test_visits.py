@@ -133,7 +133,9 @@ def test_direction_from_time_and_site() -> None:
     }
     mixed = table(**place, altitude=MaskedColumn([50.0] * 4, mask=[False, True, False, False]))
     assert [v.observation.altitude for v in read_visits(mixed)] == [50.0, altitude, 50.0, 50.0]
-    with pytest.raises(VisitTableError, match=r"row 1 \(visit 1 detector 4\): found neither altitude and parallactic_angle"):
+    with pytest.raises(
+        VisitTableError, match=r"row 1 \(visit 1 detector 4\): found neither altitude and parallactic_angle"
+    ):
         read_visits(table(altitude=MaskedColumn([50.0] * 4, mask=[False, True, False, False])))
 
 
