@@ -13,7 +13,7 @@ from typing import Any
 
 HIDDEN = "***"
 
-#: Parts of a query that say which data are meant. All others are hidden: nobody knows all names of signatures.
+#: Parts of a query that say which data are meant. All others are hidden: their names are too many to list.
 _HARMLESS = {
     "collections", "dataset", "generation", "instrument", "partnumber", "skymap", "snapshot", "versionid", "where",
 }  # fmt: skip
@@ -47,7 +47,7 @@ def redacted(address: str) -> str:
 
 
 def redacted_text(text: str) -> str:
-    """A message without the secrets of the addresses in it, nor what it says of keys, tokens and passwords."""
+    """A message without the secrets of its addresses, and without keys, tokens and passwords."""
     if "://" in text or "?" in text:
         text = _IN_TEXT.sub(lambda found: redacted(found[0]), text)
     return _ASSIGNED.sub(lambda found: f"{found[1]}{HIDDEN}", text)

@@ -74,7 +74,7 @@ class Checked:
         return None
 
     def text(self, name: str) -> str:
-        """A text; empty if it is none."""
+        """A text; empty if the value is not a text."""
         value = self.attributes.get(name)
         if value is None or isinstance(value, str):
             return value or ""
@@ -82,7 +82,7 @@ class Checked:
         return ""
 
     def object(self, name: str) -> Mapping[str, Any]:
-        """A mapping; empty if it is none."""
+        """A mapping; empty if the value is not a mapping."""
         value = decoded(self.attributes.get(name))
         if value is None or isinstance(value, Mapping):
             return value or {}

@@ -147,7 +147,7 @@ def planes_from_attributes(attributes: Mapping[str, Any]) -> dict[str, int]:
     Raises
     ------
     ValueError
-        If the two attributes disagree in length, a name occurs twice or is none, or a flag is not a single bit.
+        If the two attributes differ in length, a name occurs twice or is not a name, or a flag is not a single bit.
     """
     names = [_plane_named(name) for name in _items(attributes.get("flag_meanings", ""), "flag_meanings")]
     values = [_flag(value) for value in _items(attributes.get("flag_masks", []), "flag_masks")]

@@ -43,5 +43,5 @@ def data_ids(pairs: Sequence[DataId], most: int | None = None) -> str:
 
 
 def label(visit: int, detector: int) -> str:
-    """A data ID in words; ``a row of the table`` where it could not be read."""
+    """A data ID as text; ``a row of the table`` where it could not be read."""
     return f"visit {visit} detector {detector}" if min(visit, detector) >= 0 else "a row of the table"

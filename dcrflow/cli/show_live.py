@@ -32,7 +32,7 @@ Place = tuple[float, float, Sequence[int]]
 
 
 class LiveView:
-    """Redraws itself in a terminal; where the output is none, only the last state is printed."""
+    """Redraws itself in a terminal; if the output is not a terminal, only the last state is printed."""
 
     def __init__(self) -> None:
         self._live = Live(console=output, auto_refresh=False, transient=False)

@@ -56,7 +56,7 @@ def connect(cluster: str = "local", **changes: Any) -> Iterator[Client]:
     Raises
     ------
     ClusterError
-        If the description is none of the above, a package is missing, or no scheduler answers.
+        If the description is not one of the above, a package is missing, or no scheduler answers.
     """
     description = read_description(cluster, **changes)
     ttl = {"distributed.scheduler.worker-ttl": description.worker_ttl} if isinstance(description, Workers) else {}

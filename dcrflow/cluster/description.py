@@ -54,7 +54,9 @@ class Backend:
 class Workers(Description):
     """Worker processes, whatever starts them."""
 
-    workers: Annotated[int, Field(ge=1)] | None = Field(None, description="worker processes; None: one a core (local)")
+    workers: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="worker processes; None: one per core (local)"
+    )
     threads: Annotated[int, Field(ge=1)] = Field(1, description="threads of a worker")
     memory: str = Field("auto", description="of a worker, as 4GiB; it spills at 70 % and is restarted at 95 % of it")
     adaptive: bool = Field(False, description="start and stop workers with the load instead of keeping their number")

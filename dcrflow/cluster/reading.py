@@ -29,7 +29,7 @@ def read_description(text: str, **changes: Any) -> Description:
     Raises
     ------
     ClusterError
-        If it is none of these, or a field is unknown or unusable; names it.
+        If it is not one of these, or a field is unknown or unusable; the message names it.
     """
     fields = {name: value for name, value in changes.items() if value is not None}
     if text in KINDS:

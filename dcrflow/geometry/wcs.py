@@ -99,7 +99,7 @@ class SkyWcs:
         Raises
         ------
         WcsError
-            If there is no celestial WCS in it, it is singular, or a card is none that FITS can have.
+            If it has no celestial WCS, if the WCS is singular, or if a card is not valid FITS.
 
         Examples
         --------

@@ -3,7 +3,7 @@
 A pixel of float32 carries 24 bits, of which the noise leaves a handful that mean anything; the rest are random and do
 not compress. Images are rounded to multiples of a power-of-two step that is a small share of the noise, which adds
 step^2 / 12 to the variance (Widrow & Kollar 2008, Quantization Noise, eq. 1.14): for 16 steps a sigma 0.03 % at most.
-Variances keep 8 bits behind the leading one. The type stays float32, so every reader goes on as before.
+Variances keep 8 bits behind the leading one. The type stays float32, so readers need no change.
 """
 
 from __future__ import annotations

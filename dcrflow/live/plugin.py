@@ -1,6 +1,6 @@
 """The plugin that makes a scheduler serve the page: it keeps the state of its campaigns, and adds routes to dask's.
 
-Nothing here may stop a scheduler or a campaign. What fails is logged, and the campaign goes on without its page.
+Nothing here may stop a scheduler or a campaign. Errors are logged, and the campaign continues without its page.
 """
 
 from __future__ import annotations

@@ -305,7 +305,7 @@ _HANDLERS: Mapping[str, Callable[[CampaignState, Event], None]] = {
 
 
 def seconds_of(time: object) -> float | None:
-    """Seconds since 1970 of an ISO 8601 time; None if it is none."""
+    """Seconds since 1970 of an ISO 8601 time; None if the text is not one."""
     if not isinstance(time, str):
         return None
     try:

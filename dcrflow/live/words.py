@@ -1,4 +1,4 @@
-"""Numbers of a campaign in words."""
+"""Numbers of a campaign as text."""
 
 from __future__ import annotations
 

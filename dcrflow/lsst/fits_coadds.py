@@ -30,7 +30,7 @@ _IN_HEADER = "LSST BUTLER DATAID "
 def open_fits_coadds(
     files: Iterable[str | Path], subfilters: Subfilters | Callable[[SubfilterCoadd], Subfilters]
 ) -> HandleCoadds:
-    """Subfilter coadds in FITS files, one a file, as `HandleCoadds`.
+    """Subfilter coadds in FITS files, one per file, as `HandleCoadds`.
 
     Tract, patch, band and subfilter come from the Butler's cards in the primary header, or from a name that ends in
     ``_<tract>_<patch>_<band>_<subfilter>``.

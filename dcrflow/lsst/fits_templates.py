@@ -2,9 +2,9 @@
 
 HDUs ``IMAGE``, ``MASK`` (planes named by ``MP_`` cards) and ``VARIANCE``, each with the detector's WCS for the array's
 pixels and the array's place (``LTV1``, ``CRVAL1A``), as `lsst.images.MaskedImage.read_legacy` and afw read them; then,
-if the template has a PSF, ``PSF`` (kernels, a plane a node), ``PSF_NODES`` (their places, absolute detector pixels, and
-whose they are: indices into ``psf_patches`` of the provenance) and perhaps ``PSF_COADD`` (the coadds' kernels there);
-then ``PROVENANCE``: what the template store says of it, key by key, as JSON.
+if the template has a PSF, ``PSF`` (kernels, one plane per node), ``PSF_NODES`` (their places, absolute detector pixels,
+and their patches: indices into ``psf_patches`` of the provenance) and perhaps ``PSF_COADD`` (the coadds' kernels),
+then ``PROVENANCE``: the attributes of the template store, each as JSON.
 """
 
 from __future__ import annotations

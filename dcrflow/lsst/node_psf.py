@@ -98,7 +98,7 @@ class NodePsf(PointSpreadFunction):
         return kernel / kernel.sum()
 
     def to_legacy(self) -> Any:
-        """The same as a `lsst.meas.algorithms.CoaddPsf`; wants the LSST stack."""
+        """The same as a `lsst.meas.algorithms.CoaddPsf`; needs the LSST stack."""
         from dcrflow.lsst.afw_psf import coadd_psf_of_nodes
 
         return coadd_psf_of_nodes(self.nodes, self._bbox)

@@ -81,7 +81,7 @@ class SubfilterCoadd:
 
     @property
     def label(self) -> str:
-        """The data ID in words."""
+        """The data ID as text."""
         return f"tract {self.tract} patch {self.patch} band {self.band} subfilter {self.subfilter}"
 
     @property

@@ -39,7 +39,7 @@ class DetectorVisit:
     mjd : float, optional
         TAI, mid-exposure.
     image : str
-        Path or URL of its pixels; empty where nobody said. Templates need none, coadds from visits do.
+        Path or URL of its pixels; may be empty. Coadds from visits need it, templates do not.
     psf_fwhm : float, optional
         Arcsec, of its PSF, for an image that brings none.
     zero_point : float, optional
@@ -74,7 +74,7 @@ class DetectorVisit:
 
     @property
     def label(self) -> str:
-        """The data ID in words, for messages."""
+        """The data ID as text, for messages."""
         return f"visit {self.visit} detector {self.detector}"
 
     def __repr__(self) -> str:

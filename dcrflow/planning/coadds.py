@@ -49,7 +49,7 @@ class CoaddBand:
     effective_wavelength, bandwidth : float
         nm.
     is_top_hat : bool
-        Whether the transmission is made up of two numbers.
+        Whether the transmission is a top-hat, made from two numbers.
     """
 
     name: str
@@ -123,7 +123,7 @@ class PatchPlan:
 
     @property
     def label(self) -> str:
-        """The patch in words, for messages."""
+        """The patch as text, for messages."""
         return f"tract {self.tract.tract} patch {self.patch.patch}"
 
     def grid(self, config: CoaddConfig) -> CellGrid:

@@ -56,7 +56,7 @@ class PsfPlan:
     size : int
         Side of the kernels, odd: what the patches' kernels need when they are turned to the detector's frame.
     shares : tuple of PsfShare
-        Which patches contribute where; at least one for each node, and just one where `patches` says whose it is.
+        Which patches contribute to which node: at least one per node, and exactly one if the nodes are of `patches`.
     patches : tuple of Patch
         Those that the nodes are of; empty where a node is of all patches that contain it.
     node_patch : ndarray of int64, shape (num_nodes,)

@@ -1,4 +1,4 @@
-"""A plan in words: as text, and as a card in a notebook."""
+"""A plan as text, and as a card in a notebook."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def photon_spectrum(name: str, wavelength: ArrayLike) -> Float:
     Raises
     ------
     ValueError
-        For a name that is none.
+        If the name is unknown.
     """
     wavelength = np.asarray(wavelength, np.float64)
     kind, _, value = name.partition(":")
@@ -134,7 +134,7 @@ def lsst_band(name: str, num_subfilters: int = 3, slice_width: float = 0.5) -> B
         For another band.
     """
     if name not in tuple("ugrizy"):
-        raise ValueError(f"band {name!r} is none of LSST's: u g r i z y")
+        raise ValueError(f"band {name!r} is not one of LSST's: u g r i z y")
     gs = galsim()
     bandpass = gs.Bandpass(f"LSST_{name}.dat", wave_type="nm")
     points = np.asarray(bandpass.wave_list, np.float64)

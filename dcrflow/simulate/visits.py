@@ -84,7 +84,7 @@ def psf_of_visit(config: SurveyConfig, index: int) -> Psf:
 
 
 def told_psf(config: SurveyConfig, index: int) -> Psf:
-    """The PSF that is written with a visit: the true one, but for the error of its width."""
+    """The PSF that is written with a visit: the true one, except that its width has an error."""
     true = psf_of_visit(config, index)
     return replace(true, fwhm=true.fwhm * (1.0 + config.visits[index].psf_error))
 

@@ -90,7 +90,7 @@ class PatchOrder:
 
     @property
     def label(self) -> str:
-        """The patch in words, for messages."""
+        """The patch as text, for messages."""
         return f"tract {self.tract.tract} patch {self.patch.patch} band {self.band.name}"
 
     @property

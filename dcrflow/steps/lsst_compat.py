@@ -128,8 +128,8 @@ def match_patch(
     Returns
     -------
     Matched or None
-        The matched coadd. Left out is what lies near missing pixels, and, but for ``plan.margins.lsst_edges``, what
-        lies near the patch's edge. None if the patch has nothing there.
+        The matched coadd, without the surroundings of missing pixels and, unless ``plan.margins.lsst_edges``, without
+        the surroundings of the patch's edge. None if the patch has nothing there.
     """
     degrees = plan.margins.patch_degrees
     radius = filter_radius(degrees)

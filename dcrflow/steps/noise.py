@@ -40,7 +40,7 @@ def table_of(plan: TemplatePlan, tract: int) -> NDArray[np.float32]:
 def factor_of(plan: TemplatePlan, tract: int) -> VarianceFactor:
     """What a variance that was spread by normalised weights is multiplied by, to be that of the whole chain.
 
-    It is reckoned with the DCR at the detector's middle, so that it is the same for all tiles.
+    It is computed with the DCR at the detector's middle, so that it is the same for all tiles.
     """
     kept = kept_of(plan, tract)
     if "factor" not in kept:
@@ -72,7 +72,7 @@ def _middle(plan: TemplatePlan) -> tuple[float, float]:
 
 
 def _weights_of(plan: TemplatePlan) -> tuple[Interpolation, tuple[int, ...]]:
-    """The interpolation by whose weights the noise is reckoned, and the splines undone before it."""
+    """The interpolation by whose weights the noise is computed, and the splines undone before it."""
     degree, interpolation = plan.model.degree, plan.interpolation
     if interpolation.weight is None:
         stands_for = INTERPOLATIONS["bilinear"] if interpolation.reproject else _NEAREST

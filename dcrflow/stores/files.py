@@ -131,7 +131,7 @@ def exchange(one: Path, other: Path) -> bool:
 
 @lru_cache(maxsize=1)
 def _exchanger() -> Any:
-    """The system's call that exchanges two paths; None where there is none."""
+    """The system call that exchanges two paths; None if the system has none."""
     try:
         library = ctypes.CDLL(None, use_errno=True)
         if sys.platform == "linux":

@@ -92,7 +92,7 @@ class Journal:
             return
 
     def flush(self) -> None:
-        """Write the waiting lines. If that fails (a full disk), they wait for the next call, and the run goes on."""
+        """Write the waiting lines. If that fails (a full disk), they wait for the next call, and the run continues."""
         if not self._waiting:
             return
         self._flushed = time.monotonic()
@@ -156,7 +156,7 @@ def _texts(root: zarr.Group, suffix: str) -> list[tuple[str, bytes]]:
 
 
 def _object(text: bytes) -> dict[str, Any] | None:
-    """A JSON object; None if the text is none."""
+    """Parse a JSON object; None if the text is not one."""
     try:
         entry = json.loads(text)
     except (ValueError, RecursionError):

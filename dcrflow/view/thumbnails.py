@@ -138,7 +138,7 @@ def _thumbnail(image: NDArray[Any]) -> str:
 
 
 def checked_thumbnail(text: object) -> str | None:
-    """A thumbnail that somebody else's store has, decoded and made anew as `preview` makes it; None if it is none.
+    """A thumbnail from a store, decoded and encoded again as `preview` does it; None if it is not an image.
 
     Whatever else its text may hold is gone. Stores of earlier versions have JPEG.
     """

@@ -47,7 +47,7 @@ def campaign_facts(
     Returns
     -------
     dict
-        As JSON has it: ``store``; ``rows``, one a detector-visit; ``tracts`` with the outlines of the patches that
+        As JSON has it: ``store``; ``rows``, one per detector-visit; ``tracts`` with the outlines of the patches that
         were used; ``notes`` on what could not be found out; ``timelines`` of the last runs; ``configs``, ``software``
         and ``inputs`` with how many detector-visits have each.
 

@@ -1,4 +1,4 @@
-"""One detector-visit as the report shows it: what a store says of it, checked, since anybody may have written it."""
+"""One detector-visit in the report. Its attributes are checked, because any program may have written them."""
 
 from __future__ import annotations
 

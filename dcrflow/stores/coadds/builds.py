@@ -1,4 +1,4 @@
-"""What a DCR-coadd store that dcrflow builds says of its making: how each band is made, and of which visits a patch.
+"""The build records of a DCR-coadd store that dcrflow makes: the settings of each band and the visits of each patch.
 
 Beside the coadds a store in a directory has ``.dcrflow/``: the journals of its runs, the sums over visits that new
 visits are added to, and what a run leaves for its own tasks.

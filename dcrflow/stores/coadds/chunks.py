@@ -20,7 +20,7 @@ from dcrflow.stores.coadds.patch_info import Arrays, PatchInfo
 from dcrflow.stores.zarr.access import words_of
 from dcrflow.stores.zarr.arrays import UNDECODABLE, read_chunks, read_into
 
-Damage = Mapping[str, Sequence[Box]]  # what could not be read, in words, to the pixels of it
+Damage = Mapping[str, Sequence[Box]]  # description of what could not be read, to its pixels
 
 
 def read_parts(

@@ -29,7 +29,7 @@ Edges = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class _Filter:
-    """What the file says of the band: edges of the subfilters, and the curve if there is one."""
+    """The band of the file: edges of the subfilters, and the transmission curve if there is one."""
 
     edges: Edges
     effective_wavelength: float

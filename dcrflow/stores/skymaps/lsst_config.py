@@ -110,7 +110,7 @@ def _value(node: ast.expr) -> Any:
 def _number(node: ast.expr) -> float:
     value = _value(node)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
-        raise ValueError(f"{ast.unparse(node)[:80]} is no number to reckon with")
+        raise ValueError(f"{ast.unparse(node)[:80]} is not a number")
     return value
 
 

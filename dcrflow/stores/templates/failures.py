@@ -22,7 +22,7 @@ _ROW = "row-"
 
 
 def name_of(visit: int, detector: int, message: str = "") -> str:
-    """What a failure is kept under: its data ID, or what is said of a row that has none."""
+    """The name under which a failure is kept: its data ID, or the description of a row without one."""
     if min(visit, detector) >= 0:
         return f"{visit}.{detector}"
     return f"{_ROW}{blake2b(message.encode(), digest_size=8).hexdigest()}"

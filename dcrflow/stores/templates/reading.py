@@ -219,7 +219,7 @@ class KeptFiles:
         return cls(descriptors, metadata)
 
     def read(self, name: str, prototype: Any, byte_range: ByteRequest | None) -> Any:
-        """Part of a file, as zarr's stores give it; None if there is none of that name."""
+        """Part of a file, as zarr's stores return it; None if the file does not exist."""
         if name in self._metadata:
             content = self._metadata[name]
             start, stop = _bounds(byte_range, len(content))

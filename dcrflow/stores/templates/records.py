@@ -1,4 +1,4 @@
-"""What a template store says of a detector-visit, without its pixels."""
+"""The record of a detector-visit in a template store: all but its pixels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STATUSES = ("complete", "no-overlap", "failed")
 
 @dataclass(frozen=True)
 class TemplateRecord:
-    """What the store says of a detector-visit, without its pixels.
+    """The record of a detector-visit: all that the store has, except its pixels.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def recorded(visit: int, detector: int, attributes: Mapping[str, Any]) -> Templa
 
 
 def label_of(attributes: Mapping[Any, Any]) -> str:
-    """The data ID among some attributes, in words."""
+    """The data ID in some attributes, as text."""
     return f"visit {attributes.get('visit', '?')} detector {attributes.get('detector', '?')}"
 
 

@@ -81,7 +81,7 @@ class TemplateStore:
         Raises
         ------
         TemplateStoreError
-            If there is no such store, or it is none of templates.
+            If there is no such store, or it is not a template store.
 
         Examples
         --------
@@ -220,7 +220,7 @@ class TemplateStore:
             If the store cannot be written.
         """
         if status not in STATUSES[1:]:
-            raise ValueError(f"status {status!r} is none of {', '.join(STATUSES[1:])}")
+            raise ValueError(f"status {status!r} is not one of {', '.join(STATUSES[1:])}")
         attributes = {**attributes, "visit": visit, "detector": detector}
         if error is not None:
             attributes["error"] = dict(error)
@@ -321,7 +321,7 @@ class TemplateStore:
         return self.journalled()[1]
 
     def status(self, visit: int, detector: int) -> TemplateRecord | None:
-        """What the store says of a detector-visit; None if nothing (complete) is there. One metadata read."""
+        """The record of a detector-visit; None if there is none. Takes one read of metadata."""
         attributes = self._attributes(visit, detector)
         return None if attributes is None else record_of(visit, detector, attributes)
 

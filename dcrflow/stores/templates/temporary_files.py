@@ -21,7 +21,7 @@ _UNCHANGED = 2.0  # seconds; a writer that lives is done with such a file in mil
 
 
 def remove_leftovers(root: zarr.Group, groups: Iterable[str]) -> int:
-    """Remove what nobody is writing any more: locks of dead processes, and temporary files right in some groups.
+    """Remove what is no longer written: locks of dead processes, and temporary files in some groups.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def remove_leftovers(root: zarr.Group, groups: Iterable[str]) -> int:
             if _mark(os.stat(path)) == mark:
                 os.unlink(path)
                 removed += 1
-        except OSError:  # it was somebody's, or nobody may
+        except OSError:  # in use by another process, or not permitted
             continue
     return removed
 

@@ -118,7 +118,7 @@ def _detectors(hdus: fits.HDUList) -> list[Any]:
         some = f"{', '.join(labels[:4])}{', ...' if len(images) > 4 else ''}"
         raise VisitTableError(
             f"it has {len(images)} images ({some}), and what tells detectors apart "
-            f"({', '.join(_NAMES['detector'])} in each image's header) {what}; give a table, or a file a detector"
+            f"({', '.join(_NAMES['detector'])} in each image's header) {what}; give a table, or one file per detector"
         )
     return images
 

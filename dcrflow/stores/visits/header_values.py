@@ -24,7 +24,7 @@ _SCALES = {"ut": "utc", "gmt": "utc", "z": "utc", "iat": "tai", "tdt": "tt", "et
 
 
 class TimeSource(Protocol):
-    """What a mapping says of a time."""
+    """How a mapping describes a time."""
 
     @property
     def scale(self) -> str:
@@ -105,7 +105,7 @@ def mjd_of(source: TimeSource, value: Any, look: Look) -> float:
     Parameters
     ----------
     source : TimeSource
-        What the mapping says of it.
+        Its description in the mapping.
     value : number or str
         A modified Julian date, a Julian date, or a date with or without time of day.
     look : callable
@@ -155,5 +155,5 @@ def _scale(source: TimeSource, look: Look) -> str:
     scale = str(source.scale or look("TIMESYS") or "utc").lower()
     scale = _SCALES.get(scale, scale)
     if scale not in Time.SCALES:
-        raise ValueError(f"the time scale {brief(scale)} is none of {', '.join(Time.SCALES)}; set scale")
+        raise ValueError(f"the time scale {brief(scale)} is not one of {', '.join(Time.SCALES)}; set scale")
     return scale

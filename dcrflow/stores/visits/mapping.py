@@ -242,7 +242,7 @@ def _converted(column: str, source: Source, value: Any, look: Look) -> Any:
         value = match[1] if match.groups() else match[0]
     if source.names:
         if str(value) not in source.names:
-            raise ValueError(f"{brief(value)} is none of {', '.join(source.names)}")
+            raise ValueError(f"{brief(value)} is not one of {', '.join(source.names)}")
         value = source.names[str(value)]
     if column in _TEXT:
         return str(value)

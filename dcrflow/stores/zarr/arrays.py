@@ -47,7 +47,7 @@ def reading() -> AbstractContextManager[Any]:
 
 
 def _default(key: str) -> Any:
-    """A setting of zarr's, before anybody changed it; None where there is none of that name."""
+    """The default of a zarr setting; None if zarr has no setting of that name."""
     found: Any = zarr.config.defaults[0]
     for word in key.split("."):
         found = found.get(word, {})

@@ -127,7 +127,7 @@ def test_status_and_records() -> None:
     assert found.matches("c0ffee", "coadds.zarr")
     assert not found.matches("c0ffee", "others")
     assert not found.matches("other", "coadds.zarr")
-    with pytest.raises(ValueError, match="status 'complete' is none of no-overlap, failed"):
+    with pytest.raises(ValueError, match="status 'complete' is not one of no-overlap, failed"):
         store.write_status(3, 1, "complete", PROVENANCE)
 
 

@@ -36,7 +36,7 @@ class AstWcs(IcrsWcs):
         return x.reshape(np.shape(ra)), y.reshape(np.shape(ra))
 
     def frames(self) -> Any:
-        """The frame set; raises WcsError if the text is none."""
+        """The frame set; raises WcsError if the text is not a frame set."""
         if "_read" not in self.__dict__:
             self.__dict__["_read"] = _read(self.text)
         return self.__dict__["_read"]
