@@ -35,8 +35,8 @@ def run_graph(
     cluster: Annotated[str, typer.Option(help="Cluster, as for dcrflow run.")] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="Workers of the cluster.")] = None,
     retries: Annotated[int, typer.Option(min=0, help="How often a quantum that fails is tried again.")] = 2,
-    aggregate: Annotated[bool, typer.Option(help="Bring the outputs into the repository at the end.")] = True,
-    state: Annotated[Path | None, typer.Option(help="Keep the run's figures in this file, as JSON.")] = None,
+    aggregate: Annotated[bool, typer.Option(help="Register the outputs in the repository at the end.")] = True,
+    state: Annotated[Path | None, typer.Option(help="Write the progress of the run to this file, as JSON.")] = None,
     memory: Annotated[str | None, typer.Option(help="Memory of a worker, as 4GiB.")] = None,
     jobs: Annotated[
         Path | None, typer.Option(help="Which quanta go together, and what their labels need; `bps` writes it.")

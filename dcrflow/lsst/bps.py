@@ -189,7 +189,7 @@ class DaskService(BaseWmsService):
         """Report the states of the jobs of a run, by label, and the exit statuses of attempts that failed."""
         directory = _directory(wms_workflow_id)
         if wms_workflow_id is None or not (directory / COMMAND).exists():
-            return [], f"give a submit directory of this service as --id; {wms_workflow_id} is none"
+            return [], f"give a submit directory of this service as --id; {wms_workflow_id} is not one"
         run, found = read_json(directory / COMMAND), read_json(directory / STATE)
         labels = {label: _of_label(counts) for label, counts in (found.get("labels") or {}).items()}
         counts = _sum(labels.values()) if labels else _of_quanta(found)
@@ -215,7 +215,7 @@ class DaskService(BaseWmsService):
         if ended == "complete":
             return WmsStates.SUCCEEDED, ""
         if ended == "stopped" or (directory / CANCELLED).exists():
-            return WmsStates.DELETED, f"it was cancelled; `bps restart --id {directory}` goes on"
+            return WmsStates.DELETED, f"it was cancelled; continue it with `bps restart --id {directory}`"
         if ended == "failed":
             return WmsStates.FAILED, f"quanta failed; see {directory / LOG} for the errors"
         return WmsStates.FAILED, f"its controller ended before the run was finished: see {directory / LOG}"
@@ -224,7 +224,7 @@ class DaskService(BaseWmsService):
         """Ask a run to start no more quanta and to finish those in flight."""
         directory = _directory(wms_id)
         if not _is_alive(directory):
-            return False, f"no run is going on in {directory}"
+            return False, f"no run is active in {directory}"
         (directory / CANCELLED).touch()  # the controller looks for it every few seconds
         pid = pid_of(directory)
         if pid:

@@ -63,7 +63,7 @@ def run_graph(
     window : int, optional
         Jobs in flight at once; 3 a worker thread otherwise.
     aggregate : bool
-        Bring the outputs home into the repository's registry at the end.
+        Whether to register the outputs in the repository at the end.
     final : str, optional
         A program that is called at the end, with `graph` and `repo` as its arguments, unless the run was stopped.
     only_if_complete : bool
@@ -101,7 +101,7 @@ def run_graph(
     stopped = bool(order.ready) or run.given_up
     incomplete = bool(run.failures) or stopped
     if aggregate and not (incomplete and only_if_complete):
-        _bring_home(graph, repo, incomplete=incomplete)
+        _register_outputs(graph, repo, incomplete=incomplete)
     good = True
     if final is not None and not stopped:
         good = _final(state, [] if incomplete and only_if_complete else [final, graph, repo])
