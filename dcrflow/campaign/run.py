@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import time
-from asyncio import CancelledError
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distributed import Client, Future, as_completed
+from distributed import Client
 
-from dcrflow.base.errors import ClusterError, NoOverlapError, TemplateStoreError
+from dcrflow.base.errors import ClusterError
+from dcrflow.campaign import events
 from dcrflow.campaign.alive import Heartbeat, told
-from dcrflow.campaign.failures import VisitFailure, machine_trouble
-from dcrflow.campaign.lookup import Lookup
+from dcrflow.campaign.batch import Job, Row, record_of_event, write_failure
+from dcrflow.campaign.failures import VisitFailure
+from dcrflow.campaign.in_flight import Begun, Ended, InFlight, Lost, Outcome
 from dcrflow.campaign.outcome import CampaignResult, Failure, Progress
 from dcrflow.campaign.performance_reports import PerformanceReports
 from dcrflow.campaign.stopping import Stop
-from dcrflow.graph import write_task
+from dcrflow.cluster.steps_on_dashboard import show_steps
 from dcrflow.live.notebook import shown
 from dcrflow.live.reporter import Reporter, reporting
 from dcrflow.model.config import TemplateConfig
-from dcrflow.model.visit import DetectorVisit, sky_order
-from dcrflow.planning.template import TemplatePlan, plan_template
+from dcrflow.model.visit import sky_order
 from dcrflow.stores.coadds.source import CoaddSource
 from dcrflow.stores.coadds.store import DcrCoadds, coadd_source
 from dcrflow.stores.journal import Journal
 from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
-from dcrflow.stores.visits.tables import BadVisit
 
-WINDOW = 3  # templates in flight for each worker thread
-
-Row = DetectorVisit | BadVisit
+_NEWS_EVERY = 1.0  # seconds between looks at the cluster while nothing is heard
+_SPANS_A_SECOND = 20  # templates of all workers whose steps are reported one by one
 
 
 def run_campaign(
@@ -67,13 +65,13 @@ def run_campaign(
     client : distributed.Client, optional
         Client whose workers do the work; by default dask's current client, the one that was opened last.
     window : int, optional
-        Number of templates in flight at once; by default 3 per worker thread.
+        Number of templates in flight at once; by default 3 per worker thread, or two tasks of several templates each.
     overwrite : bool
         Make complete templates again.
     retry_failed : bool
         Retry templates that failed in an earlier run.
     retries : int
-        How often to retry a task that raises before its template counts as failed.
+        How often to retry a template whose making raises before it counts as failed.
     worker_retries : int
         How often to restart a template whose workers died before it counts as failed.
     progress : callable or bool, optional
@@ -114,6 +112,7 @@ def run_campaign(
     if retry_failed:
         store.forget_rows()
     rows = sky_order(visits)
+    show_steps(client, events.TOPIC)
     with (
         store.journal() as journal,
         Heartbeat(journal, client.dashboard_link) as heartbeat,
@@ -126,11 +125,14 @@ def run_campaign(
             "requested", detector_visits=_by_visit(rows), config=config.as_json(),
             inputs=coadds.url,
         )  # fmt: skip
-        campaign = _Campaign(
-            coadds, store, config, client, journal, reports, live, retries, worker_retries, len(rows),
-            told(heartbeat.tell, live.progress, on_progress), stop or Stop(),
+        job = Job(
+            journal.run, coadds, store, config, overwrite, retry_failed, retries,
+            spans_every=len(client.nthreads()) / _SPANS_A_SECOND,
         )  # fmt: skip
-        campaign.run(campaign.to_do(rows, overwrite, retry_failed), window)
+        tell = told(heartbeat.tell, live.progress, on_progress)
+        campaign = _Campaign(job, client, journal, reports, live, len(rows), tell, stop or Stop())
+        campaign.say("begun", total=len(rows), url=store.url)
+        campaign.run(InFlight(client, job, rows, window, worker_retries))
         store.remove_leftovers({row.visit for row in rows})
         result = campaign.result()
         if result.stopped:
@@ -139,6 +141,7 @@ def run_campaign(
             "stopped" if result.stopped else "finished", complete=result.complete, failed=len(result.failures),
             damaged=result.damaged, again=dict(result.again),
         )  # fmt: skip
+        campaign.say("stopped" if result.stopped else "finished")
     return result
 
 
@@ -154,33 +157,20 @@ def _current_client() -> Client:
 
 
 @dataclass
-class _InFlight:
-    """A template that the cluster is making."""
-
-    visit: DetectorVisit
-    plan: TemplatePlan
-    since: float
-    worker_losses: int = 0
-
-
-@dataclass
 class _Campaign:
     """The state of one run, all of it on the client."""
 
-    coadds: CoaddSource
-    store: TemplateStore
-    config: TemplateConfig
+    job: Job
     client: Client
     journal: Journal
     reports: PerformanceReports
     live: Reporter
-    retries: int
-    worker_retries: int
     total: int
     on_progress: Callable[[Progress], None]
     stop: Stop
     began: float = field(default_factory=time.monotonic)
     skipped: int = 0
+    running: int = 0
     worker_losses: int = 0
     stopped: str = ""
     done: Counter[str] = field(default_factory=Counter)
@@ -188,32 +178,29 @@ class _Campaign:
     damage: Counter[str] = field(default_factory=Counter)
     again: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
-    pending: dict[Future[Any], _InFlight] = field(default_factory=dict)
     known: Mapping[str, int] = field(default_factory=dict)  # of `threads`
     known_until: float = 0.0
     workers: int = -1  # as the journal has it
 
-    def run(self, to_do: Iterator[DetectorVisit], window: int | None) -> None:
-        """Submit templates until none is left or there is a reason to stop; then wait for those in flight."""
-        finished = as_completed(with_results=False)
+    def run(self, flight: InFlight) -> None:
+        """Send rows to the workers until none is left or there is a reason to stop; then wait for those in flight."""
         self.tell()
-        while True:
-            while len(self.pending) < (window or WINDOW * max(1, sum(self.threads().values()))):
-                self.stopped = self.stop.reason
-                visit = None if self.stopped else next(to_do, None)
-                if visit is None:
-                    break
-                future = self.begin(visit)
-                if future is not None:
-                    finished.add(future)
+        with flight.listening():
+            while True:
+                self.stopped = self.stopped or self.stop.reason
+                if self.stopped:
+                    flight.stop()
+                else:
+                    flight.fill(sum(self.threads().values()))
+                self.running = len(flight)
                 self.tell()
-            if not self.pending:
-                break
-            again = self.end(next(finished))
-            if again is not None:
-                finished.add(again)
-            self.tell()
-        if self.stopped and next(to_do, None) is None:
+                if not flight:
+                    break
+                for outcome in flight.outcomes(_NEWS_EVERY):
+                    self.take(outcome)
+                    self.running = len(flight)
+                    self.tell()
+        if not flight.num_left:
             self.stopped = ""  # it was all done anyway
 
     def threads(self) -> Mapping[str, int]:
@@ -223,99 +210,55 @@ class _Campaign:
             self.known, self.known_until = self.client.nthreads(), now + 1.0
         return self.known
 
-    def to_do(self, rows: Sequence[Row], overwrite: bool, retry_failed: bool) -> Iterator[DetectorVisit]:
-        """The detector-visits that are still to be made; the store is asked for each when its turn comes."""
-        lookup = Lookup(self.store, self.coadds, self.config, overwrite, retry_failed)
-        for row in rows:
-            if isinstance(row, BadVisit):
-                self.fail(row, VisitFailure(type(row.error).__name__, str(row.error)))
-                continue
-            record, reason = lookup.of(row)
-            if record is None or reason:
-                if reason:
-                    self.again[reason] += 1
-                yield row
-            elif record.status == "failed":
+    def take(self, outcome: Outcome) -> None:
+        """Count and write down what became of a detector-visit."""
+        if isinstance(outcome, Begun):
+            self.live.begun(outcome.event)
+            return
+        if isinstance(outcome, Ended):
+            self.end(outcome.event)
+            return
+        if not isinstance(outcome, Lost):
+            self.fail(outcome.row, outcome.failure)
+            return
+        self.worker_losses += 1
+        lost, trouble = outcome.row, outcome.trouble.as_attribute()
+        self.journal.add("lost", visit=lost.visit, detector=lost.detector, **trouble)
+        self.say("lost", visit=lost.visit, detector=lost.detector, **trouble)
+        if outcome.given_up:
+            self.fail(lost, outcome.trouble)
+
+    def end(self, event: Mapping[str, Any]) -> None:
+        """Count what an event tells of a detector-visit that ended, now or in an earlier run."""
+        record = record_of_event(event)
+        if record.status == "failed":
+            error = record.error or {}
+            self.failures.append(
+                Failure(record.visit, record.detector, error.get("type", "?"), error.get("message", "?"))
+            )
+        if event.get("before"):
+            self.live.before(event, "damaged" if record.damage else record.status)
+            if record.status == "failed":
                 self.done["failed"] += 1
-                self.live.before(row, record.status)
-                error = record.error or {}
-                self.failures.append(
-                    Failure(row.visit, row.detector, error.get("type", "?"), error.get("message", "?"))
-                )
-                self.tell()
             else:
                 self.skipped += 1
                 self.count_damage(record)
-                self.live.before(row, "damaged" if record.damage else record.status)
-                self.tell()
+            return
+        self.again.update([event["again"]] if "again" in event else [])
+        self.reports.count(1 + len(event.get("spans", ())))
+        if self.stop.deadline is not None:
+            self.stop.deadline.took(event["seconds"])
+        names = {name: name for name in ("seconds", "steps", "patches", "made_from", "worker")}
+        names |= {"bytes_read": "read", "bytes_written": "written"}
+        self.note(record, **{line: event[name] for name, line in names.items() if name in event})
 
     def count_damage(self, record: TemplateRecord) -> None:
         self.damaged += bool(record.damage)
         self.damage.update(record.damage)
 
-    def begin(self, visit: DetectorVisit) -> Future[Any] | None:
-        """Plan one template and submit it; None if planning failed."""
-        self.live.begun(visit)
-        try:
-            plan = plan_template(self.coadds, visit, self.config)
-        except NoOverlapError as error:
-            self.end_without_overlap(visit, VisitFailure.of(error))
-            return None
-        except Exception as error:  # any error here fails this detector-visit only
-            self.fail(visit, VisitFailure.of(error))
-            return None
-        return self.submit(_InFlight(visit, plan, time.monotonic()))
-
-    def submit(self, template: _InFlight) -> Future[Any]:
-        future: Future[Any] = self.client.compute(
-            write_task(self.coadds, template.plan, self.store), retries=self.retries
-        )
-        self.pending[future] = template
-        self.reports.count(template.plan.num_tasks)
-        return future
-
-    def end(self, future: Future[Any]) -> Future[Any] | None:
-        """Record how one template ended; returns its new future if it is begun again."""
-        template = self.pending.pop(future)
-        elapsed = time.monotonic() - template.since
-        record = _result(future)
-        if record is not None:
-            if self.stop.deadline is not None:
-                self.stop.deadline.took(elapsed)
-            self.note(record, seconds=round(elapsed, 3), read=template.plan.bytes_read, written=_stored(record))
-            return None
-        trouble = machine_trouble(self.client, future)
-        if trouble is None:
-            self.fail(template.visit, VisitFailure.of(future.exception()))
-            return None
-        template.worker_losses += 1
-        self.worker_losses += 1
-        self.journal.add("lost", visit=template.visit.visit, detector=template.visit.detector, **trouble.as_attribute())
-        if template.worker_losses > self.worker_retries:
-            message = f"{trouble.message} (begun {template.worker_losses} times)"
-            self.fail(template.visit, VisitFailure(trouble.kind, message))
-            return None
-        future.release()
-        return self.submit(template)
-
-    def end_without_overlap(self, visit: DetectorVisit, failure: VisitFailure) -> None:
-        try:
-            record = self.store.write_status(
-                visit.visit, visit.detector, "no-overlap", self.provenance(visit), error=failure.as_attribute()
-            )
-        except TemplateStoreError as error:
-            self.fail(visit, VisitFailure.of(error))
-        else:
-            self.note(record)
-
     def fail(self, visit: Row, failure: VisitFailure) -> None:
-        provenance, error = self.provenance(visit), failure.as_attribute()
-        try:
-            record = self.store.write_status(visit.visit, visit.detector, "failed", provenance, error=error)
-        except TemplateStoreError:  # such as a full disk: without a status, the next run makes it again
-            record = TemplateRecord(
-                visit.visit, visit.detector, "failed", None, self.config.digest, self.coadds.url, error
-            )
+        """Write down a failure that no worker could."""
+        record = write_failure(self.job, visit, failure)
         if record.status == "failed":
             self.failures.append(Failure(visit.visit, visit.detector, failure.kind, failure.message))
         self.note(record)
@@ -328,30 +271,28 @@ class _Campaign:
         self.journal.add(
             "ended", visit=record.visit, detector=record.detector, status=record.status,
             config_hash=record.config_hash, inputs=record.inputs, inputs_digest=record.inputs_digest,
-            **{k: v for k, v in said.items() if v is not None}, **record.took, **more,
+            **{k: v for k, v in said.items() if v is not None}, **more,
             **self.live.about(record.visit, record.detector),
         )  # fmt: skip
 
-    def provenance(self, visit: Row) -> dict[str, Any]:
-        """Attributes that every entry of the output store has, complete or not."""
-        found = {"config": self.config.as_json(), "config_hash": self.config.digest, "inputs": self.coadds.url}
-        if isinstance(visit, DetectorVisit):
-            found |= {"instrument": visit.instrument, "band": visit.band}
-        return found
+    def say(self, state: str, **more: Any) -> None:
+        """Send an event of the client's own under the topic of the workers' events."""
+        event = {"state": state, "time": time.time(), **more}
+        self.client.log_event(events.TOPIC, {"run": self.job.run, "events": [event]})
 
     def tell(self) -> None:
         elapsed = time.monotonic() - self.began
-        running, workers = len(self.pending), len(self.threads())
+        workers = len(self.threads())
         if workers != self.workers:
             self.workers = workers
             self.journal.add("workers", workers=workers)
         places = self.live.take_map()
         if places is not None:
             self.journal.add(**places)
-        progress = Progress(
-            self.total, self.skipped, running, dict(self.done), elapsed, self.worker_losses, workers, self.damaged
+        done = dict(self.done)
+        self.on_progress(
+            Progress(self.total, self.skipped, self.running, done, elapsed, self.worker_losses, workers, self.damaged)
         )
-        self.on_progress(progress)
 
     def result(self) -> CampaignResult:
         return CampaignResult(
@@ -367,22 +308,6 @@ class _Campaign:
             damage=dict(self.damage),
             again=dict(self.again),
         )
-
-
-def _result(future: Future[Any]) -> TemplateRecord | None:
-    """The result of a task; None if it failed, or if the result was lost repeatedly with its workers."""
-    if future.status != "finished":
-        return None
-    try:
-        record: TemplateRecord = future.result()
-    except (Exception, CancelledError):
-        return None
-    return record
-
-
-def _stored(record: TemplateRecord) -> int:
-    """Bytes that a template takes in its store."""
-    return sum(size or 0 for size in record.stored_bytes.values())
 
 
 def _by_visit(rows: Sequence[Row]) -> Mapping[str, list[int]]:

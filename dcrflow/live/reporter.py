@@ -106,14 +106,14 @@ class Reporter:
                     self._made.popitem(last=False)
         self._add(line)
 
-    def begun(self, visit: Any) -> None:
-        """Tell that a detector-visit is being made."""
-        row = [visit.visit, visit.detector, self._cell(visit)]
-        self._add({"event": "begun", "rows": [row]})
+    def begun(self, event: Event) -> None:
+        """Tell that a detector-visit is being made, as a worker's event says."""
+        self._add({"event": "begun", "rows": [[event["visit"], event["detector"], self._cell(event)]]})
 
-    def before(self, visit: Any, status: str) -> None:
-        """Tell the status that a detector-visit has from an earlier run."""
-        self._add({"event": "before", "rows": [[visit.visit, visit.detector, self._cell(visit), status]]})
+    def before(self, event: Event, status: str) -> None:
+        """Tell the status that a detector-visit has from an earlier run, as a worker's event says."""
+        cell = self._cells.pop((event["visit"], event["detector"]), None)
+        self._add({"event": "before", "rows": [[event["visit"], event["detector"], cell, status]]})
 
     def progress(self, progress: Progress) -> None:
         """Tell the numbers of the run; only the last ones are sent."""
@@ -129,17 +129,10 @@ class Reporter:
         cell = self._cells.get((visit, detector), -1)
         return {"cell": cell} if cell >= 0 else {}
 
-    def _cell(self, visit: Any) -> int | None:
-        try:
-            import numpy as np
-
-            from dcrflow.live.sky import cells_at, position_of
-
-            ra, dec = position_of(visit)
-            cell = int(cells_at(np.array([ra]), np.array([dec]))[0])
-        except Exception:
-            return None
-        self._cells[visit.visit, visit.detector] = cell
+    def _cell(self, event: Event) -> int | None:
+        cell: int | None = event.get("cell")
+        if cell is not None:
+            self._cells[event["visit"], event["detector"]] = cell
         return cell
 
     def _add(self, event: Event) -> None:

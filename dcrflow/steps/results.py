@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any, NamedTuple
 
 from dcrflow.geometry.box import Box
@@ -25,12 +25,15 @@ class TimingKey(NamedTuple):
         Index into the plan's `tracts`; -1 for a step that is not for one tract.
     patch : str
         ``tract/patch``; empty for a step that is not for one patch.
+    began : float
+        When it began, seconds since 1970.
     """
 
     step: str
     box: Box
     tract: int = -1
     patch: str = ""
+    began: float = 0.0
 
 
 #: Seconds by run of a step.
@@ -71,7 +74,7 @@ class Recorder:
         self._step, self._tract, self._patch = step, tract, patch
         self._timing: dict[TimingKey, float] = {}
         self._damage: frozenset[str] = frozenset()
-        self._began = perf_counter()
+        self._began, self._began_at = perf_counter(), time()
 
     def include[P: (PatchPixels, Pixels)](self, result: StepResult[P]) -> P:
         """Note an input's timing and damage (what two inputs share counts once); returns its pixels."""
@@ -81,7 +84,7 @@ class Recorder:
 
     def result[P: (PatchPixels, Pixels)](self, pixels: P, damage: frozenset[str] = frozenset()) -> StepResult[P]:
         """The step's result. `damage` is what the step itself could not read."""
-        key = TimingKey(self._step, pixels.box, self._tract, self._patch)
+        key = TimingKey(self._step, pixels.box, self._tract, self._patch, self._began_at)
         return StepResult(pixels, self._timing | {key: perf_counter() - self._began}, self._damage | damage)
 
 
@@ -96,12 +99,26 @@ def combined(results: Iterable[StepResult[Any]]) -> tuple[dict[TimingKey, float]
 
 
 def timing_summary(tiles: Iterable[StepResult[Pixels]]) -> dict[str, Any]:
-    """Seconds by step, and of reading by patch (``tract/patch``), for the record of a template."""
+    """How long the steps of a template took.
+
+    Returns
+    -------
+    dict
+        ``steps``: seconds by step; ``patches``: seconds of reading by patch (``tract/patch``); ``spans``: name, begin
+        and end (seconds since 1970) of each run of a step, in the order of their beginnings.
+    """
     timing, _ = combined(tiles)
     return {
         "steps": _totals((key.step, seconds) for key, seconds in timing.items()),
         "patches": _totals((key.patch, seconds) for key, seconds in timing.items() if key.patch),
+        "spans": sorted(((key.step, key.began, key.began + s) for key, s in timing.items()), key=lambda span: span[1]),
     }
+
+
+def pixels_read(tiles: Iterable[StepResult[Pixels]]) -> int:
+    """Pixels of coadds that were read for some tiles."""
+    timing, _ = combined(tiles)
+    return sum(key.box.area for key in timing if key.step == "load_patch")
 
 
 def _totals(seconds: Iterable[tuple[str, float]]) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from dcrflow.steps import dataset
 from dcrflow.steps.high_variance import flag_high_variance, map_variance
 from dcrflow.steps.psf import TemplatePsf
 from dcrflow.steps.region import make_region
-from dcrflow.steps.results import StepResult, combined, timing_summary
+from dcrflow.steps.results import StepResult, combined, pixels_read, timing_summary
 from dcrflow.stores.coadds.source import CoaddSource
 from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
 
@@ -51,11 +51,14 @@ def write_tiles(
     plan: TemplatePlan, store: TemplateStore, tiles: Sequence[StepResult[Pixels]], psf: Sequence[Any] | None = None
 ) -> TemplateRecord:
     """Write a template from its tiles; its status last. `psf` are the fields of a `TemplatePsf`."""
-    took, began = timing_summary(tiles), perf_counter()
+    took, began, began_at = timing_summary(tiles), perf_counter(), time()
     record = dataset.write_template(
         assemble(plan, tiles, None if psf is None else TemplatePsf(*psf)), store, in_place=True
     )
-    took["steps"]["write_template"] = round(perf_counter() - began, 4)
+    seconds = perf_counter() - began
+    took["steps"]["write_template"] = round(seconds, 4)
+    took["bytes_read"] = 4 * (plan.info.num_subfilters + 2) * pixels_read(tiles)
+    took["spans"].append(("write_template", began_at, began_at + seconds))
     return replace(record, took=took)
 
 

@@ -2,18 +2,20 @@
 
 import json
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import dask
 import numpy as np
 import pytest
 from scenes import IMAGE, coadds, tan, visit
 from zarr.storage import MemoryStore
 
 import dcrflow
+from dcrflow.campaign import batch, run_campaign, stopping
 from dcrflow.campaign import run as run_module
-from dcrflow.campaign import run_campaign, stopping
 from dcrflow.campaign.status import campaign_status
 from dcrflow.model.visit import sky_order
 from dcrflow.stores.templates.store import TemplateStore
@@ -38,6 +40,16 @@ def _grow(*_: object) -> None:
         time.sleep(0.02)
 
 
+@dataclass
+class Deadly:
+    """Makes templates, but of visit 2 does something else."""
+
+    work: Callable[..., object]
+
+    def __call__(self, coadds: Any, plan: Any, store: TemplateStore) -> Any:
+        return self.work() if plan.visit.visit == 2 else batch.make_one(coadds, plan, store)
+
+
 @pytest.mark.integration
 @pytest.mark.slow
 @pytest.mark.parametrize(("work", "kind"), [(_die, "WorkersLost"), (_grow, "OutOfMemory")])
@@ -45,12 +57,7 @@ def test_what_killed_the_workers_is_named(
     store: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, work: Any, kind: str
 ) -> None:
     """A template whose workers die is begun again so often and no more; it fails alone, with the reason."""
-    plain = run_module.write_task
-
-    def write_task(coadds: Any, plan: Any, out: Any) -> Any:
-        return dask.delayed(work)(plan.visit.visit) if plan.visit.visit == 2 else plain(coadds, plan, out)
-
-    monkeypatch.setattr(run_module, "write_task", write_task)
+    monkeypatch.setattr(run_module, "Job", partial(batch.Job, make=Deadly(work)))
     on_disk = coadds(IMAGE, store=str(tmp_path / "coadds.zarr"))
     with dcrflow.connect("local", workers=2, memory="700MiB", dashboard=0) as client:
         client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))

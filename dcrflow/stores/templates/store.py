@@ -309,7 +309,7 @@ class TemplateStore:
         Returns
         -------
         dict
-            ``seconds`` from submission to end; ``steps``, seconds of work by step; ``patches``, seconds of reading by
+            ``seconds`` on the worker; ``steps``, seconds of work by step; ``patches``, seconds of reading by
             ``tract/patch``.
         """
         ended = (e for e in entries(self._root) if e.get("event") == "ended" and "seconds" in e)
