@@ -28,13 +28,14 @@ from dcrflow.steps import make_template
 from dcrflow.stores.coadds.source import CoaddSource
 from dcrflow.stores.coadds.store import DcrCoadds
 from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
-from dcrflow.stores.visits.tables import BadVisit
+from dcrflow.stores.visits.long_table import TableRow
+from dcrflow.stores.visits.tables import BadVisit, visit_of
 
 _LOG = logging.getLogger("distributed.worker.dcrflow")  # dask shows the logs of `distributed.worker` on its dashboard
 _STEPS = ("load_patch", "shift_subfilters", "warp_tract", "mosaic_tracts", "warp_psf", "map_variance", "write_template")
 _LONGEST = 60.0  # seconds after which a batch begins no more templates, and hands the rest back
 
-Row = DetectorVisit | BadVisit
+Row = DetectorVisit | BadVisit | TableRow
 Make = Callable[[CoaddSource, TemplatePlan, TemplateStore], TemplateRecord]
 
 _stopped: set[str] = set()  # runs that were asked to stop, in this process
@@ -112,7 +113,7 @@ def make_templates(packed: bytes, rows: Sequence[Row], numbers: Sequence[int]) -
     ----------
     packed : bytes
         A `Job`.
-    rows : sequence of DetectorVisit or BadVisit
+    rows : sequence of DetectorVisit, BadVisit or TableRow
         What to make templates for.
     numbers : sequence of int
         The rows' places in the run.
@@ -127,9 +128,10 @@ def make_templates(packed: bytes, rows: Sequence[Row], numbers: Sequence[int]) -
     tell, ended = events.Reporter(job.run, job.spans_every), list[events.Event]()
     began = time.monotonic()
     try:
-        for number, row in zip(numbers, rows, strict=True):
+        for number, given in zip(numbers, rows, strict=True):
             if job.run in _stopped or (ended and time.monotonic() - began > _LONGEST):
                 break
+            row = visit_of(given) if isinstance(given, TableRow) else given
             tell(events.running(number, row.visit, row.detector, _place(row)))
             start = time.perf_counter()
             record, more = _made(job, row)
@@ -142,7 +144,7 @@ def make_templates(packed: bytes, rows: Sequence[Row], numbers: Sequence[int]) -
     return ended
 
 
-def _place(row: Row) -> dict[str, Any]:
+def _place(row: DetectorVisit | BadVisit) -> dict[str, Any]:
     """Where a detector is on the sky; nothing where that cannot be told."""
     if not isinstance(row, DetectorVisit):
         return {}
@@ -153,7 +155,7 @@ def _place(row: Row) -> dict[str, Any]:
         return {}
 
 
-def _made(job: Job, row: Row) -> tuple[TemplateRecord, dict[str, Any]]:
+def _made(job: Job, row: DetectorVisit | BadVisit) -> tuple[TemplateRecord, dict[str, Any]]:
     """Make one template, if it must be made; its record, and what else its event says."""
     if isinstance(row, BadVisit):
         return write_failure(job, row, VisitFailure(type(row.error).__name__, str(row.error))), {}

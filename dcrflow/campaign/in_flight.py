@@ -18,11 +18,12 @@ from dcrflow.campaign.batch import Job, Row, make_templates, stop_batches
 from dcrflow.campaign.batch_size import BatchSize
 from dcrflow.campaign.events import events_of, topic_of
 from dcrflow.campaign.failures import VisitFailure, machine_trouble
+from dcrflow.stores.visits.long_table import LongTable
 
 WINDOW = 3  # detector-visits in flight for each worker thread, at least
 _TASKS = 2  # in flight for each worker thread: one that runs, and one that waits
 
-Rows = Sequence[Row]  # a slice of it is sent to a worker as it is
+Rows = Sequence[Row]
 
 
 @dataclass
@@ -79,7 +80,7 @@ class InFlight:
     job : Job
         What to do with the rows.
     rows : sequence of DetectorVisit or BadVisit
-        All rows of the run, in the order in which they are made; slices of it go to the workers.
+        All rows of the run, in the order in which they are made. Those of a long table go to the workers as they are.
     window : int, optional
         Largest number of rows in flight; by default as many as keep all threads busy.
     worker_retries : int
@@ -139,13 +140,16 @@ class InFlight:
         while self._left and len(rows) < size:
             first = self._left[0]
             taken, rest = first[: size - len(rows)], first[size - len(rows) :]
-            rows.update(zip(taken, self._rows[taken.start : taken.stop], strict=True))
+            rows.update(zip(taken, self._of(taken), strict=True))
             if rest:
                 self._left[0] = rest
             else:
                 self._left.popleft()
         self._num_left -= len(rows)
         return rows
+
+    def _of(self, places: range) -> Sequence[Row]:
+        return self._rows.raw(places) if isinstance(self._rows, LongTable) else self._rows[places.start : places.stop]
 
     def _submit(self, rows: dict[int, Row]) -> None:
         batch = _Batch(rows, size=len(rows))

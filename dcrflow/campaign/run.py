@@ -29,6 +29,7 @@ from dcrflow.stores.coadds.source import CoaddSource
 from dcrflow.stores.coadds.store import DcrCoadds, coadd_source
 from dcrflow.stores.journal import Journal
 from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
+from dcrflow.stores.visits.long_table import LongTable
 
 _NEWS_EVERY = 1.0  # seconds between looks at the cluster while nothing is heard
 _SPANS_A_SECOND = 20  # templates of all workers whose steps are reported one by one
@@ -112,6 +113,7 @@ def run_campaign(
     if retry_failed:
         store.forget_rows()
     rows = sky_order(visits)
+    asked = _by_visit(rows)
     show_steps(client, events.TOPIC)
     with (
         store.journal() as journal,
@@ -122,7 +124,7 @@ def run_campaign(
     ):
         journal.listeners.append(live.line)
         journal.add(
-            "requested", detector_visits=_by_visit(rows), config=config.as_json(),
+            "requested", detector_visits=asked, config=config.as_json(),
             inputs=coadds.url,
         )  # fmt: skip
         job = Job(
@@ -133,7 +135,7 @@ def run_campaign(
         campaign = _Campaign(job, client, journal, reports, live, len(rows), tell, stop or Stop())
         campaign.say("begun", total=len(rows), url=store.url)
         campaign.run(InFlight(client, job, rows, window, worker_retries))
-        store.remove_leftovers({row.visit for row in rows})
+        store.remove_leftovers(map(int, asked))
         result = campaign.result()
         if result.stopped:
             heartbeat.stopped()
@@ -311,8 +313,15 @@ class _Campaign:
 
 
 def _by_visit(rows: Sequence[Row]) -> Mapping[str, list[int]]:
+    """Detectors by visit, of rows that have a data ID."""
     found = defaultdict(list)
-    for row in rows:
-        if min(row.visit, row.detector) >= 0:
-            found[str(row.visit)].append(row.detector)
+    ids: tuple[Iterable[int], Iterable[int]]
+    if isinstance(rows, LongTable):
+        visits, detectors = rows.data_ids()
+        ids = visits.tolist(), detectors.tolist()
+    else:
+        ids = (row.visit for row in rows), (row.detector for row in rows)
+    for visit, detector in zip(*ids, strict=True):
+        if min(visit, detector) >= 0:
+            found[str(visit)].append(detector)
     return found

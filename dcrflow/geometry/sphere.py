@@ -27,3 +27,11 @@ def offset(ra: ArrayLike, dec: ArrayLike, angle: ArrayLike, distance: ArrayLike)
     """The point at `distance` from (ra, dec) along position angle `angle`; all in degrees."""
     lon, lat = offset_by(*(np.deg2rad(v) for v in (ra, dec, angle, distance)))
     return Angle(lon, u.rad).deg % 360.0, Angle(lat, u.rad).deg
+
+
+def from_tangent_plane(ra: Float, dec: Float, xi: Float, eta: Float) -> tuple[Float, Float]:
+    """The points at (xi, eta) on planes that touch the sphere at (ra, dec); all in degrees, xi to the east."""
+    lat, x, y = np.deg2rad(dec), np.deg2rad(xi), np.deg2rad(eta)
+    along = np.cos(lat) - y * np.sin(lat)
+    lon = np.deg2rad(ra) + np.arctan2(x, along)
+    return np.rad2deg(lon) % 360.0, np.rad2deg(np.arctan2(np.sin(lat) + y * np.cos(lat), np.hypot(x, along)))

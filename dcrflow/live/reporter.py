@@ -178,9 +178,16 @@ class Reporter:
         """Events that set up the map, a few at a time: each takes no more than some tenths of a second."""
         import numpy as np
 
-        from dcrflow.live.sky import SINGLE, cells_of, footprint_event, map_event, tract_event
+        from dcrflow.live.sky import SINGLE, cells_at, cells_of, footprint_event, map_event, tract_event
         from dcrflow.model.visit import DetectorVisit
+        from dcrflow.stores.visits.long_table import LongTable
 
+        if isinstance(self._rows, LongTable):
+            cells_of_rows = cells_at(*self._rows.positions())
+            self._map = map_event(cells_of_rows, with_corners=False)
+            yield [map_event(cells_of_rows)]
+            yield [tract_event(self._coadds.tracts, self._rows)]
+            return
         visits = [row for row in self._rows if isinstance(row, DetectorVisit)]
         cells = [np.empty(0, np.int64)]
         for some in batched(visits, _TOGETHER):

@@ -49,6 +49,6 @@ def read_summaries(butler: Any, refs: Iterable[Any]) -> list[DetectorVisit | Bad
 
 def _read(butler: Any, ref: Any) -> list[DetectorVisit | BadVisit]:
     if ref.datasetType.storageClass_name in _TABLES:
-        return read_visit_rows(butler.get(ref))
+        return list(read_visit_rows(butler.get(ref)))
     with butler.getURI(ref).as_local() as local:
-        return read_visit_rows([Path(local.ospath)])
+        return list(read_visit_rows([Path(local.ospath)]))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Outline, sketched
@@ -108,24 +110,41 @@ class DetectorVisit:
         return f"{self.visit}/{self.detector}"
 
 
-def sky_order[Row](rows: Iterable[Row]) -> list[Row]:
+def sky_order[Row](rows: Iterable[Row]) -> Sequence[Row]:
     """Order detector-visits so that neighbours on the sky follow each other and can share cached coadds.
 
-    They follow a Z-order curve of the detectors' centres on the unit sphere. Rows that are not detector-visits come
-    first.
+    Rows that are not detector-visits come first. A long table (`dcrflow.stores.visits.long_table`) is ordered by its
+    columns.
     """
+    if isinstance(rows, HasSkyOrder):
+        ordered: Sequence[Row] = rows.in_sky_order()
+        return ordered
     visits = list(rows)
-    places = np.zeros((len(visits), 3))
+    ra, dec = np.full(len(visits), np.nan), np.full(len(visits), np.nan)
     for i, visit in enumerate(visits):
         if isinstance(visit, DetectorVisit):
             box = visit.bbox
-            ra, dec = np.deg2rad(visit.wcs.pixel_to_sky(box.x0 + box.width / 2, box.y0 + box.height / 2))
-            places[i] = np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)
-        else:
-            places[i] = -1.0
-    cells = ((np.nan_to_num(places) + 1) / 2 * (2**_BITS - 1)).astype(np.uint64)
-    order = np.zeros(len(visits), np.uint64)
+            ra[i], dec[i] = visit.wcs.pixel_to_sky(box.x0 + box.width / 2, box.y0 + box.height / 2)
+    first = np.array([not isinstance(visit, DetectorVisit) for visit in visits], np.bool_)
+    order = curve_order(ra, dec)
+    return [visits[i] for i in (*order[first[order]], *order[~first[order]])]
+
+
+@runtime_checkable
+class HasSkyOrder(Protocol):
+    """Rows that can order themselves."""
+
+    def in_sky_order(self) -> Any:
+        """The rows in an order in which neighbours on the sky follow each other."""
+
+
+def curve_order(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Indices that put positions (degrees) along a Z-order curve on the unit sphere; what is not finite comes first."""
+    lon, lat = np.deg2rad(ra), np.deg2rad(dec)
+    places = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+    cells = ((np.nan_to_num(places, nan=-1.0) + 1) / 2 * (2**_BITS - 1)).astype(np.uint64)
+    order = np.zeros(cells.shape[1], np.uint64)
     for bit in range(_BITS):
         for axis in range(3):
-            order |= ((cells[:, axis] >> np.uint64(bit)) & np.uint64(1)) << np.uint64(3 * bit + axis)
-    return [visits[i] for i in np.argsort(order, kind="stable")]
+            order |= ((cells[axis] >> np.uint64(bit)) & np.uint64(1)) << np.uint64(3 * bit + axis)
+    return np.argsort(order, kind="stable")

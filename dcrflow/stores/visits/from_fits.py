@@ -102,7 +102,7 @@ def visit_rows_from_fits(
     Tables, and LSST's summaries of visits, need no mapping and are read by `read_visit_rows`.
     """
     if isinstance(files, str | Path) and Path(files).suffix.lower() in _TABLES:
-        return read_visit_rows(files)
+        return list(read_visit_rows(files))
     paths = _paths(files)
     chosen = named_mapping(mapping)
     rows: list[DetectorVisit | BadVisit] = []

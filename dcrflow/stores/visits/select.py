@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,15 +11,17 @@ from numpy.typing import NDArray
 
 from dcrflow.base.errors import VisitTableError, brief
 from dcrflow.stores.visits.expression import holds
+from dcrflow.stores.visits.long_table import LongTable
 from dcrflow.stores.visits.values import values_in_words
 
 _TEXTS, _INTEGERS = ("instrument", "band", "physical_filter"), ("visit", "detector")
 _OBSERVED = ("ra", "dec", "altitude", "parallactic_angle", "rotation_angle")  # degrees
+_COMPUTED = ("altitude", "parallactic_angle")  # from time and site, where a table has none
 _NAMES = ("instrument", *_INTEGERS, "band", "physical_filter")
 _OF_VISITS, _OF_TEMPLATES = (*_NAMES, "mjd", *_OBSERVED), (*_NAMES, "coverage")
 
 
-def select[Row](rows: Sequence[Row], where: str | None, limit: int | None = None) -> list[Row]:
+def select[Row](rows: Sequence[Row], where: str | None, limit: int | None = None) -> Sequence[Row]:
     """The rows for which a condition is true, at most `limit` of them.
 
     Parameters
@@ -39,19 +42,46 @@ def select[Row](rows: Sequence[Row], where: str | None, limit: int | None = None
         If the condition is not understood; names the part that is not.
     """
     if where is None:
-        return list(rows[:limit])
-    names = _OF_TEMPLATES if rows and isinstance(rows[0], Mapping) else _OF_VISITS
+        return rows[:limit] if isinstance(rows, LongTable) else list(rows[:limit])
+    names = _names_of(rows)
     try:
-        kept = np.flatnonzero(holds(where, {name: _column(rows, name) for name in names}))
+        kept = np.flatnonzero(holds(where, _columns(rows, names, where)))
     except (ValueError, OverflowError) as error:
         raise VisitTableError(
             f"cannot select detector-visits by {brief(where)}: {' '.join(str(error).split())}; "
             f"compare any of {', '.join(names)}"
         ) from error
+    if isinstance(rows, LongTable):
+        return rows.take(kept[:limit])
     return [rows[i] for i in kept[:limit]]
 
 
-def select_some[Row](rows: Sequence[Row], where: str | None, limit: int | None = None) -> list[Row]:
+def _names_of(rows: Sequence[object]) -> tuple[str, ...]:
+    """What rows can be selected by."""
+    of_templates = not isinstance(rows, LongTable) and len(rows) > 0 and isinstance(rows[0], Mapping)
+    return _OF_TEMPLATES if of_templates else _OF_VISITS
+
+
+def _columns(rows: Sequence[object], names: Sequence[str], where: str) -> dict[str, NDArray[Any]]:
+    """Columns by name; of a long table, only those that a condition names have values."""
+    if not isinstance(rows, LongTable):
+        return {name: _column(rows, name) for name in names}
+    used = set(re.findall(r"\w+", where))
+    nothing = np.broadcast_to(np.nan, len(rows))
+    return {name: _column_of_table(rows, name) if name in used else nothing for name in names}
+
+
+def _column_of_table(rows: LongTable, name: str) -> NDArray[Any]:
+    """A column as the detector-visits have it: what a table leaves out is computed row by row."""
+    found = rows.column(name)
+    if found is None and name not in rows.names and name not in _COMPUTED:
+        return np.full(len(rows), np.nan) if name not in _TEXTS else np.full(len(rows), "")
+    if found is None or (name in _COMPUTED and np.isnan(found).any()):
+        return _column(list(rows), name)
+    return found
+
+
+def select_some[Row](rows: Sequence[Row], where: str | None, limit: int | None = None) -> Sequence[Row]:
     """The same rows as `select` gives, but a condition that no row fulfils is an error.
 
     Raises
@@ -60,9 +90,8 @@ def select_some[Row](rows: Sequence[Row], where: str | None, limit: int | None =
         Also if there are rows, and the condition is true for none of them; says which values the columns have.
     """
     chosen = select(rows, where)
-    if rows and not chosen and where is not None:
-        names = _OF_TEMPLATES if isinstance(rows[0], Mapping) else _OF_VISITS
-        there = values_in_words(where, {name: _column(rows, name) for name in names})
+    if len(rows) and not len(chosen) and where is not None:
+        there = values_in_words(where, _columns(rows, _names_of(rows), where))
         raise VisitTableError(
             f"no detector-visit fulfils {brief(where)}; the {len(rows)} that are there have {there or 'other values'}"
         )

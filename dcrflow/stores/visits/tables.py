@@ -20,6 +20,7 @@ from dcrflow.geometry import sphere
 from dcrflow.model.visit import DetectorVisit
 from dcrflow.stores.visits.any_table import any_table
 from dcrflow.stores.visits.exposures import exposure_files, id_in_name, read_exposure_rows
+from dcrflow.stores.visits.long_table import LongTable, TableRow, long_table
 from dcrflow.stores.visits.rows import REQUIRED, UNITS, detector_visit, integer_or
 from dcrflow.stores.visits.summaries.from_table import SUMMARY_COLUMNS, is_summary_table, summary_table_rows
 
@@ -45,8 +46,12 @@ class BadVisit:
     error: VisitTableError
 
 
-def read_visits(source: Any) -> list[DetectorVisit]:
+def read_visits(source: Any) -> Sequence[DetectorVisit]:
     """Read detector-visits.
+
+    A Parquet file or a table in memory of 10,000 rows and more stays a table: a row becomes a `DetectorVisit`, and an
+    unusable one an error, when it is asked for. What it lacks as a whole, and data IDs that occur twice, are errors at
+    once.
 
     Parameters
     ----------
@@ -70,13 +75,27 @@ def read_visits(source: Any) -> list[DetectorVisit]:
     (12, 3, 'g')
     """
     rows = read_visit_rows(source)
+    if isinstance(rows, LongTable):
+        return rows.converted_by(_strict)
     for row in rows:
         if isinstance(row, BadVisit):
             raise row.error
     return [row for row in rows if isinstance(row, DetectorVisit)]
 
 
-def read_visit_rows(source: Any) -> list[DetectorVisit | BadVisit]:
+def _strict(row: TableRow) -> DetectorVisit:
+    found = visit_of(row)
+    if isinstance(found, BadVisit):
+        raise found.error
+    return found
+
+
+def visit_of(row: TableRow) -> DetectorVisit | BadVisit:
+    """The detector-visit of a row of a long table."""
+    return _checked(row.label, partial(dict, row.values), row.values)
+
+
+def read_visit_rows(source: Any) -> Sequence[DetectorVisit | BadVisit]:
     """Read detector-visits as `read_visits` does, but return a `BadVisit` for a row that cannot be used.
 
     Raises
@@ -84,6 +103,8 @@ def read_visit_rows(source: Any) -> list[DetectorVisit | BadVisit]:
     VisitTableError
         If the source as a whole cannot be used.
     """
+    if isinstance(source, LongTable):
+        return source.converted_by(visit_of)
     if isinstance(source, Iterable) and not isinstance(source, str | os.PathLike) and not hasattr(source, "columns"):
         source = list(source)
         if all(isinstance(v, DetectorVisit | BadVisit) for v in source):
@@ -92,6 +113,9 @@ def read_visit_rows(source: Any) -> list[DetectorVisit | BadVisit]:
     if files is not None:
         labelled = [one for path in files for one in _of_exposure(path)]
         return _unique("these exposures", [row for _, row in labelled], [label for label, _ in labelled])
+    long = long_table(source, KNOWN, visit_of)
+    if long is not None and _has_directions(long.names):
+        return long
     name, table = any_table(source, KNOWN | SUMMARY_COLUMNS)
     if is_summary_table(table.colnames):
         rows = summary_table_rows(name, table)
@@ -105,7 +129,7 @@ def read_visit_rows(source: Any) -> list[DetectorVisit | BadVisit]:
         raise VisitTableError(
             f"{name} lacks the column {', '.join(missing)}; it has {', '.join(table.colnames) or 'none'}"
         )
-    if not {"altitude", "parallactic_angle"} <= set(columns) and not {"mjd", "longitude", "latitude"} <= set(columns):
+    if not _has_directions(columns):
         raise VisitTableError(
             f"{name} needs the columns altitude and parallactic_angle, or mjd, longitude and latitude; "
             f"it has {', '.join(table.colnames)}"
@@ -119,6 +143,12 @@ def read_visit_rows(source: Any) -> list[DetectorVisit | BadVisit]:
     return _unique(
         name, [_checked(f"{name}, {n}", partial(dict, r), r) for n, r in zip(labels, rows, strict=True)], labels
     )
+
+
+def _has_directions(columns: Iterable[str]) -> bool:
+    """Whether some columns tell the direction of the zenith."""
+    there = set(columns)
+    return {"altitude", "parallactic_angle"} <= there or {"mjd", "longitude", "latitude"} <= there
 
 
 def _of_exposure(path: Path) -> list[tuple[str, DetectorVisit | BadVisit]]:
