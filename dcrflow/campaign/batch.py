@@ -224,7 +224,7 @@ def _ended(number: int, record: TemplateRecord, seconds: float) -> events.Event:
     found = {
         "row": number, "visit": record.visit, "detector": record.detector, "state": record.status, "time": time.time(),
         "seconds": round(seconds, 3), "config_hash": record.config_hash, "inputs": record.inputs,
-        "inputs_digest": record.inputs_digest, "coverage": record.coverage, "error": record.error,
+        "inputs_digest": record.inputs_digest, "band": record.band, "coverage": record.coverage, "error": record.error,
         "damage": list(record.damage), "made_from": [list(p) for p in record.patches],
         "bytes_written": _bytes_written(record.stored_bytes.values()), **took,
     }  # fmt: skip

@@ -11,9 +11,9 @@ scheduler plugins (``log_event``), and `topic_of` the run, which its client has 
   as the live map counts them,
 - at its end: ``seconds``, ``config_hash``, ``inputs``, ``inputs_digest``, ``coverage``, ``damage``, ``error``,
   ``steps`` and ``patches`` (seconds by step, and of reading by ``tract/patch``), ``bytes_read`` (of arrays),
-  ``bytes_written`` (of files), ``made_from`` (pairs of tract and patch), ``spans`` ([step, begin, end], not of every
-  template when there are many workers), ``again`` (why it was made although something was there), ``before`` (true if
-  it ended in an earlier run). What is empty is left out.
+  ``bytes_written`` (of files), ``made_from`` (pairs of tract and patch), ``band``, ``spans`` ([step, begin, end], not
+  of every template when there are many workers), ``again`` (why it was made although something was there), ``before``
+  (true if it ended in an earlier run). What is empty is left out.
 
 The client sends events of its own under `TOPIC`, with ``state`` and ``time``: ``begun`` with ``total`` and ``url`` (of
 the templates), ``lost`` (a worker, with it ``visit`` and ``detector``), ``finished`` or ``stopped``.

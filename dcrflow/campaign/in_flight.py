@@ -18,6 +18,7 @@ from dcrflow.campaign.batch import Job, Row, make_templates, stop_batches
 from dcrflow.campaign.batch_size import BatchSize
 from dcrflow.campaign.events import events_of, topic_of
 from dcrflow.campaign.failures import VisitFailure, machine_trouble
+from dcrflow.stores.templates.complete import ranges_of
 from dcrflow.stores.visits.long_table import LongTable
 
 WINDOW = 3  # detector-visits in flight for each worker thread, at least
@@ -121,10 +122,11 @@ class InFlight:
         """Rows that were not sent yet, or came back without being begun."""
         return self._num_left + sum(map(len, self._again))
 
-    def leave_out(self, keep: Sequence[range]) -> None:
-        """Make these rows alone, of those that were not sent yet."""
-        self._left = deque(keep)
-        self._num_left = sum(map(len, keep))
+    def leave_out(self, done: Any) -> int:
+        """Leave rows out where an array is True; to be called before any was sent. Returns how many."""
+        self._left = deque(ranges_of(~done))
+        self._num_left = sum(map(len, self._left))
+        return len(self._rows) - self._num_left
 
     def fill(self, threads: int) -> None:
         """Send rows until enough are in flight for so many threads."""

@@ -25,6 +25,7 @@ from dcrflow.live.notebook import shown
 from dcrflow.live.reporter import Reporter, reporting
 from dcrflow.model.config import TemplateConfig
 from dcrflow.model.visit import sky_order
+from dcrflow.stores.coadds.contents import inputs_digest
 from dcrflow.stores.coadds.source import CoaddSource
 from dcrflow.stores.coadds.store import DcrCoadds, coadd_source
 from dcrflow.stores.journal import Journal
@@ -134,7 +135,10 @@ def run_campaign(
         tell = told(heartbeat.tell, live.progress, on_progress)
         campaign = _Campaign(job, client, journal, reports, live, len(rows), tell, stop or Stop())
         campaign.say("begun", total=len(rows), url=store.url)
-        campaign.run(InFlight(client, job, rows, window, worker_retries))
+        flight = InFlight(client, job, rows, window, worker_retries)
+        if isinstance(rows, LongTable) and not overwrite:
+            campaign.skipped = flight.leave_out(_complete_before(rows, job))
+        campaign.run(flight)
         store.remove_leftovers(map(int, asked))
         result = campaign.result()
         if result.stopped:
@@ -250,7 +254,7 @@ class _Campaign:
         self.reports.count(1 + len(event.get("spans", ())))
         if self.stop.deadline is not None:
             self.stop.deadline.took(event["seconds"])
-        names = {name: name for name in ("seconds", "steps", "patches", "made_from", "worker")}
+        names = {name: name for name in ("seconds", "steps", "patches", "made_from", "band", "worker")}
         names |= {"bytes_read": "read", "bytes_written": "written"}
         self.note(record, **{line: event[name] for name, line in names.items() if name in event})
 
@@ -310,6 +314,15 @@ class _Campaign:
             damage=dict(self.damage),
             again=dict(self.again),
         )
+
+
+def _complete_before(rows: LongTable, job: Job) -> Any:
+    """Which rows of a long table earlier runs have made alike, by their archived journals."""
+
+    def now(patches: Sequence[tuple[int, int]], band: str) -> str:
+        return inputs_digest(job.coadds, patches, band)
+
+    return job.store.complete_before(*rows.data_ids(), job.config.digest, now, job.coadds.url)
 
 
 def _by_visit(rows: Sequence[Row]) -> Mapping[str, list[int]]:

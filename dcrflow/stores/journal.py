@@ -2,11 +2,12 @@
 
 It is a log to read and search. It also lets `dcrflow status` report without opening every template. A local store has
 one file per run, ``.dcrflow/<run>.jsonl``, that grows. Objects cannot grow, so an object store has one object per batch
-of lines.
+of lines. When a run of many lines ends, `dcrflow.stores.journal_archive` makes one Parquet file of them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -23,10 +24,12 @@ from zarr.buffer.cpu import Buffer, buffer_prototype
 from zarr.storage import LocalStore
 
 from dcrflow.compat.zarr_sync import sync
+from dcrflow.stores.journal_archive import ARCHIVE, archive, archived_lines, names_in
 from dcrflow.stores.zarr.access import url_of, words_of
 
 FOLDER = ".dcrflow"
 _PROGRESS = ".progress.json"
+MANY = 10_000  # lines of a run that are archived as Parquet when it ends
 _BATCH, _SECONDS = 500, 5.0  # lines, and seconds, after which an object store gets an object
 
 
@@ -45,7 +48,7 @@ class Journal:
         self._root = root
         self._waiting: list[str] = []
         self._flushed = time.monotonic()
-        self._batches = 0
+        self._batches = self._lines = 0
         self.write_error: OSError | None = None  #: why the last write failed; None if it did not
         self.listeners: list[Callable[[Mapping[str, Any]], None]] = []  #: each gets every line that is added
 
@@ -54,6 +57,9 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.flush()
+        if self.write_error is None and self._lines >= MANY:
+            with contextlib.suppress(OSError):  # then the lines stay lines
+                archive(self._root, self.run)
         if self.write_error is not None:
             warnings.warn(
                 f"{len(self._waiting)} lines of the journal could not be written to {url_of(self._root.store_path)}: "
@@ -70,6 +76,7 @@ class Journal:
         }
         for listener in self.listeners:
             listener(line)
+        self._lines += 1
         self._waiting.append(json.dumps(line, separators=(",", ":")))
         local = isinstance(self._root.store, LocalStore)
         if local or len(self._waiting) >= _BATCH or time.monotonic() - self._flushed > _SECONDS:
@@ -129,7 +136,17 @@ def entries(root: zarr.Group) -> Iterator[Mapping[str, Any]]:
 
     Runs are not sorted by time, since clocks of different machines may differ.
     """
+    for name in names_in(root):
+        if name.endswith(ARCHIVE):
+            for line in archived_lines(root, name):
+                entry = _object(line)
+                if entry is not None:
+                    yield {**entry, "run": name.removesuffix(ARCHIVE)}
+    yield from line_entries(root)
 
+
+def line_entries(root: zarr.Group) -> Iterator[Mapping[str, Any]]:
+    """The same of those runs that are not archived."""
     for run, text in _texts(root, ".jsonl"):
         for line in text.splitlines():
             entry = _object(line)
@@ -155,7 +172,7 @@ def _texts(root: zarr.Group, suffix: str) -> list[tuple[str, bytes]]:
     return sync(texts())
 
 
-def _object(text: bytes) -> dict[str, Any] | None:
+def _object(text: bytes | str) -> dict[str, Any] | None:
     """Parse a JSON object; None if the text is not one."""
     try:
         entry = json.loads(text)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from zarr.storage import LocalStore
 
 from dcrflow.compat.zarr_sync import sync
 from dcrflow.stores.journal import FOLDER
+from dcrflow.stores.journal_archive import ARCHIVE, archived_lines, names_in
 
 _LINES = ".jsonl"
 
@@ -29,10 +32,14 @@ class JournalReader:
     def __init__(self, root: zarr.Group) -> None:
         self._root = root
         self._is_local = isinstance(root.store, LocalStore)
+        self._lines: Counter[str] = Counter()  # of each run that were read
         self._read: dict[str, int] = {}  # bytes of each file or object that were read, whole lines only
 
     def new(self) -> Iterator[Mapping[str, Any]]:
         """The lines since the last call, in the order of each run, each with its ``run``."""
+        for name in names_in(self._root):
+            if name.endswith(ARCHIVE):
+                yield from self._archived(name)
         for name in self._names():
             if not self._is_local and name in self._read:  # an object does not grow
                 continue
@@ -47,6 +54,21 @@ class JournalReader:
                     continue
                 if isinstance(entry, dict):
                     yield {**entry, "run": run}
+            self._lines[run] += len(whole.splitlines())
+
+    def _archived(self, name: str) -> Iterator[Mapping[str, Any]]:
+        """The lines of a run that has ended, but for those that were read while it went on."""
+        run = name.removesuffix(ARCHIVE)
+        if name in self._read:
+            return
+        self._read[name] = 1
+        for line in islice(archived_lines(self._root, name), self._lines[run], None):
+            try:
+                entry = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(entry, dict):
+                yield {**entry, "run": run}
 
     def _names(self) -> list[str]:
         async def collect() -> list[str]:

@@ -7,7 +7,7 @@ crash anywhere in between. Writers of the same template take turns (`dcrflow.sto
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from dcrflow.stores.journal import Journal, entries, progress_of
 from dcrflow.stores.journal_reader import JournalReader
 from dcrflow.stores.locks import Held, locked
 from dcrflow.stores.templates import failures
+from dcrflow.stores.templates.complete import complete_before
 from dcrflow.stores.templates.damage import damaged_variables
 from dcrflow.stores.templates.encoding import EncodedTemplate, encoded_status
 from dcrflow.stores.templates.listing import all_entries, entries_of
@@ -302,6 +303,13 @@ class TemplateStore:
     def journal_reader(self) -> JournalReader:
         """A reader of the runs' journals, which may be growing."""
         return JournalReader(self._root)
+
+    def complete_before(
+        self, visit: Any, detector: Any, config_hash: str, now: Callable[[Sequence[tuple[int, int]], str], str],
+        inputs: str,
+    ) -> Any:  # fmt: skip
+        """Which of many data IDs the archived journals have as complete and unchanged; see `complete`."""
+        return complete_before(self._root, visit, detector, config_hash, inputs, now)
 
     def timings(self) -> dict[tuple[int, int], dict[str, Any]]:
         """How long each (visit, detector) that a run made took, as the journals have it.

@@ -1,0 +1,121 @@
+"""A long journal becomes one Parquet file that says the same, and that later runs ask in place of the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from zarr.storage import LocalStore, MemoryStore, WrapperStore
+
+from dcrflow.stores import journal as journal_module
+from dcrflow.stores.journal import Journal, entries, line_entries
+from dcrflow.stores.journal_archive import archived_ends
+from dcrflow.stores.journal_reader import JournalReader
+from dcrflow.stores.templates.complete import complete_before, ranges_of
+
+NUMBER = 40
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "MANY", NUMBER)
+
+
+@pytest.fixture(params=["directory", "objects"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> zarr.Group:
+    return zarr.create_group(LocalStore(tmp_path / "out.zarr") if request.param == "directory" else MemoryStore())
+
+
+def ended(visit: int, **more: Any) -> dict[str, Any]:
+    return {
+        "visit": visit, "detector": 3, "status": "complete", "config_hash": "a", "inputs": "b", "inputs_digest": "c",
+        "coverage": 1.0, "band": "g", "made_from": [[7, 0], [7, 1]], **more,
+    }  # fmt: skip
+
+
+def write(root: zarr.Group, visits: list[dict[str, Any]]) -> str:
+    with Journal(root) as journal:
+        journal.add("requested", detector_visits={"1": [2]})
+        for one in visits:
+            journal.add("ended", **one)
+    return journal.run
+
+
+def test_the_lines_are_the_same(root: zarr.Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "_SECONDS", 0.0)  # an object a line
+    run = write(root, [ended(v) for v in range(NUMBER)])
+    found = list(entries(root))
+    assert [e.get("visit") for e in found] == [None, *range(NUMBER)]
+    assert {e["run"] for e in found} == {run}
+    assert list(line_entries(root)) == []
+    assert [e.get("visit") for e in JournalReader(root).new()] == [None, *range(NUMBER)]
+
+
+def test_who_follows_a_run_gets_each_line_once(root: zarr.Group) -> None:
+    reader = JournalReader(root)
+    with Journal(root) as journal:
+        for v in range(NUMBER // 2):
+            journal.add("ended", **ended(v))
+        journal.flush()
+        first = [e["visit"] for e in reader.new()]
+        for v in range(NUMBER // 2, NUMBER):
+            journal.add("ended", **ended(v))
+    assert first + [e["visit"] for e in reader.new()] == list(range(NUMBER))
+    assert list(reader.new()) == []
+
+
+def test_short_journals_stay_lines(root: zarr.Group) -> None:
+    write(root, [ended(v) for v in range(NUMBER // 2)])
+    assert len(list(line_entries(root))) == NUMBER // 2 + 1
+    assert archived_ends(root).num_rows == 0
+
+
+class Counting(WrapperStore[MemoryStore]):
+    """Counts what is asked of a store."""
+
+    requests = 0
+
+    async def get(self, *arguments: Any, **more: Any) -> Any:
+        self.requests += 1
+        return await self._store.get(*arguments, **more)
+
+    async def exists(self, key: str) -> bool:
+        self.requests += 1
+        return await self._store.exists(key)
+
+
+def test_a_finished_run_costs_requests_by_runs_not_by_templates() -> None:
+    store = Counting(MemoryStore())
+    root = zarr.create_group(store)
+    write(root, [ended(v) for v in range(3000)])
+    store.requests, looked_up = 0, []
+
+    def now(patches: Any, band: str) -> str:
+        looked_up.append((tuple(patches), band))
+        return "c"
+
+    visits = np.arange(3002)
+    done = complete_before(root, visits, np.full(3002, 3), "a", "b", now)
+    assert done.sum() == 3000
+    assert ranges_of(~done) == [range(3000, 3002)]
+    assert store.requests <= 3
+    assert looked_up == [(((7, 0), (7, 1)), "g")], "patches are looked at once for all templates"
+
+
+def test_what_is_unclear_is_looked_at(root: zarr.Group) -> None:
+    odd = [
+        ended(0, config_hash="other"), ended(1, inputs="other"), ended(2, inputs_digest="old"), ended(3, coverage=0.9),
+        ended(4, status="failed", error={"type": "A"}), ended(5, damage=["a chunk"]), ended(6, made_from=[]), ended(7),
+    ]  # fmt: skip
+    write(root, odd + [ended(v) for v in range(10, 10 + NUMBER)])
+    write(root, [ended(11, status="failed")])  # a later run, not archived
+    visits = np.array([*range(8), 10, 11, 12])
+    if isinstance(root.store, LocalStore):
+        for visit in (*range(8), 10, 11):  # the template of 12 was deleted
+            root.create_group(f"{visit}/3")
+    done = complete_before(root, visits, np.full(len(visits), 3), "a", "b", lambda patches, band: "c")
+    missing = isinstance(root.store, LocalStore)
+    assert visits[done].tolist() == ([7, 10] if missing else [7, 10, 12])
