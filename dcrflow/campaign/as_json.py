@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dcrflow.base.addresses import redacted, redacted_text
 from dcrflow.base.texts import one_line
 from dcrflow.campaign.causes import Cause, causes
 from dcrflow.campaign.data_ids import DataId
-from dcrflow.campaign.outcome import CampaignResult
-from dcrflow.campaign.status import CampaignStatus, Planned
-from dcrflow.campaign.verify import Verdict
+
+if TYPE_CHECKING:
+    from dcrflow.campaign.outcome import CampaignResult
+    from dcrflow.campaign.plans import Planned
+    from dcrflow.campaign.status import CampaignStatus
+    from dcrflow.campaign.verify import Verdict
 
 _EXAMPLES = 5
 _PLANS = 10

@@ -45,7 +45,7 @@ def plan(
     """
     show.begin(f"planning the templates of {redacted(visits)} from {redacted(coadds)}")
     from dcrflow.campaign.as_json import plan_as_json
-    from dcrflow.campaign.status import plan_campaign
+    from dcrflow.campaign.plans import plan_campaign
     from dcrflow.cli import show_campaign
     from dcrflow.stores.visits.select import select_some
 
@@ -175,7 +175,7 @@ def status(
     from dcrflow.campaign.as_json import status_as_json
     from dcrflow.campaign.status import campaign_status
     from dcrflow.cli import show_campaign
-    from dcrflow.stores.coadds.builds import is_coadd_store
+    from dcrflow.stores.coadds.kind import is_coadd_store
 
     if is_coadd_store(out):
         from dcrflow.campaign.coadd_status import build_status

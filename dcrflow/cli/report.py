@@ -23,7 +23,7 @@ def report(
 ) -> None:
     """Write one HTML page: maps, thumbnails, DCR, failures, settings."""
     show.begin(f"collecting what {redacted(out)} holds")
-    from dcrflow.stores.coadds.builds import is_coadd_store
+    from dcrflow.stores.coadds.kind import is_coadd_store
 
     if is_coadd_store(out):
         _report_of_coadds(out, to)

@@ -16,7 +16,8 @@ from dcrflow.cli.show import bar, console, new_table, output, said
 if TYPE_CHECKING:
     from dcrflow import campaign
     from dcrflow.campaign.alive import RunState
-    from dcrflow.campaign.status import CampaignStatus, Planned
+    from dcrflow.campaign.plans import Planned
+    from dcrflow.campaign.status import CampaignStatus
     from dcrflow.lsst.graph_progress import GraphProgress
 
 #: What a state is called on the screen, and its colour; in files and JSON it is as the key has it.

@@ -26,7 +26,7 @@ def verify(out: Templates, as_json: Json = False) -> None:
     from dcrflow.campaign.as_json import verdicts_as_json
     from dcrflow.campaign.data_ids import label
     from dcrflow.campaign.status import campaign_status
-    from dcrflow.stores.coadds.builds import is_coadd_store
+    from dcrflow.stores.coadds.kind import is_coadd_store
 
     if is_coadd_store(out):
         raise typer.Exit(_verify_coadds(out, as_json))

@@ -11,27 +11,34 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import batched, chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import zarr
-from pyarrow import parquet
 from zarr.buffer.cpu import Buffer, buffer_prototype
 from zarr.storage import LocalStore
 
 from dcrflow.compat.zarr_sync import sync
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow import parquet
 
 FOLDER, LINES, ARCHIVE = ".dcrflow", ".jsonl", ".parquet"
 _TOGETHER = 20_000  # lines of a row group
 
 #: What an end says, as far as it is in columns: null in other lines. ``made_from`` and ``trouble`` are JSON; of the
 #: latter, only that it is not null matters: there were errors or damage.
-COLUMNS = pa.schema([
-    ("visit", pa.int64()), ("detector", pa.int64()), ("status", pa.string()), ("config_hash", pa.string()),
-    ("inputs", pa.string()), ("inputs_digest", pa.string()), ("band", pa.string()), ("coverage", pa.float64()),
-    ("made_from", pa.string()), ("trouble", pa.string()),
-])  # fmt: skip
-_SCHEMA = pa.schema([("line", pa.string()), *COLUMNS])
+COLUMNS = {
+    "visit": "int64", "detector": "int64", "status": "string", "config_hash": "string", "inputs": "string",
+    "inputs_digest": "string", "band": "string", "coverage": "float64", "made_from": "string", "trouble": "string",
+}  # fmt: skip
+
+
+def _schema(*more: str) -> pa.Schema:
+    import pyarrow as pa
+
+    types = dict.fromkeys(more, "string") | COLUMNS
+    return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in types.items()])
 
 
 def archive(root: zarr.Group, run: str) -> None:
@@ -53,11 +60,15 @@ def archive(root: zarr.Group, run: str) -> None:
 
 
 def _write(path: Path, lines: Iterator[bytes]) -> None:
-    with parquet.ParquetWriter(path, _SCHEMA, compression="zstd") as writer:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    schema = _schema("line")
+    with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         for some in batched(lines, _TOGETHER):
             texts = [line.decode(errors="replace") for line in some]
             rows = [{"line": text, **_facts(text)} for text in texts]
-            writer.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA))
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
 
 
 def _facts(line: str) -> dict[str, Any]:
@@ -89,6 +100,8 @@ def names_in(root: zarr.Group) -> list[str]:
 
 def archived_lines(root: zarr.Group, name: str) -> Iterator[str]:
     """The JSON lines in an archive, in order; none if it is damaged."""
+    import pyarrow as pa
+
     try:
         for batch in _opened(root, name).iter_batches(_TOGETHER, columns=["line"]):
             yield from (line for line in batch.column(0).to_pylist() if line is not None)
@@ -98,18 +111,23 @@ def archived_lines(root: zarr.Group, name: str) -> Iterator[str]:
 
 def archived_ends(root: zarr.Group) -> pa.Table:
     """`COLUMNS` of the ends of detector-visits in all archives."""
+    import pyarrow as pa
+
     found = []
     for name in names_in(root):
         if name.endswith(ARCHIVE):
             try:
-                table = _opened(root, name).read(columns=COLUMNS.names)
-                found.append(table.filter(table["visit"].is_valid()).cast(COLUMNS))
+                table = _opened(root, name).read(columns=list(COLUMNS))
+                found.append(table.filter(table["visit"].is_valid()).cast(_schema()))
             except (OSError, pa.ArrowException, KeyError):
                 continue
-    return pa.concat_tables(found) if found else COLUMNS.empty_table()
+    return pa.concat_tables(found) if found else _schema().empty_table()
 
 
 def _opened(root: zarr.Group, name: str) -> parquet.ParquetFile:
+    import pyarrow as pa
+    from pyarrow import parquet
+
     if isinstance(root.store, LocalStore):
         return parquet.ParquetFile(Path(root.store.root) / key_of(root, name))
     content = sync(root.store.get(key_of(root, name), prototype=buffer_prototype))

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import zarr
-
 from dcrflow.base.errors import CoaddStoreError
 from dcrflow.geometry.skymap import Tract
 from dcrflow.stores.coadds.patch_info import read_tract
@@ -209,12 +207,3 @@ def _rows(values: Any) -> tuple[Row, ...]:
         for v in listed
         if isinstance(v, Sequence) and len(v) == 3 and isinstance(v[0], int) and isinstance(v[1], int)
     )
-
-
-def is_coadd_store(store: Any) -> bool:
-    """Whether a path or URL is a DCR-coadd store, and not one of templates."""
-    try:
-        root: zarr.Group = open_root(location(store), KIND, VERSION, CoaddStoreError)
-    except CoaddStoreError:
-        return False
-    return root is not None

@@ -20,6 +20,7 @@ from dcrflow.geometry.skymap import Patch, Tract, sketched
 from dcrflow.model.pixels import PatchPixels
 from dcrflow.stores.coadds.chunks import read_parts, with_planes
 from dcrflow.stores.coadds.contents import group_contents
+from dcrflow.stores.coadds.kind import KIND, VERSION
 from dcrflow.stores.coadds.missing_chunks import Patience
 from dcrflow.stores.coadds.patch_info import Arrays, PatchInfo, open_patch, read_patch_info, read_tract
 from dcrflow.stores.coadds.patch_psf import PatchPsf, read_patch_psf
@@ -34,8 +35,6 @@ _LOG = logging.getLogger(__name__)
 _SKETCHED = 200  # patches of a tract that a sketch shows
 
 _WARNED: set[tuple[str, str]] = set()  # what was said already: many templates are made of the same chunk
-
-KIND, VERSION = "dcr-coadds", 1
 
 
 def open_coadds(store: DcrCoadds | Any) -> DcrCoadds:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
-import xarray as xr
 import zarr
 from numpy.typing import NDArray
 from zarr.storage import MemoryStore
@@ -16,6 +15,9 @@ from zarr.storage import MemoryStore
 from dcrflow.base.attributes import objects
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
 from dcrflow.stores import templates as room
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 #: Attributes that depend on how the arrays are stored, not on what they are.
 OF_FILES = ("stored_bytes", "attributes_crc32")

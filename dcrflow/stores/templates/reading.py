@@ -9,10 +9,9 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 import zarr
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
 from zarr.buffer.cpu import buffer_prototype
@@ -24,6 +23,9 @@ from dcrflow.compat.zarr_sync import sync
 from dcrflow.stores.locks import directory_of
 from dcrflow.stores.templates.encoding import digest
 from dcrflow.stores.zarr.access import url_of
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _SHARE = 4  # one of so many of the files that a process may have open
 _OPEN = 0  # files that this process keeps open for templates
@@ -50,6 +52,8 @@ def open_template(root: zarr.Group, path: str, attributes: Mapping[str, Any]) ->
     """
     store = OneTemplate.at(root, path)
     group = "/".join(part for part in (root.path, path) if part)
+    import xarray as xr
+
     template: xr.Dataset = xr.open_zarr(store, group=group, consolidated=False, zarr_format=3)
     if template.attrs.get("crc32") != attributes.get("crc32"):
         raise store.replaced()

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import xarray as xr
 import zarr
 
 from dcrflow.base.attributes import objects
@@ -23,7 +22,6 @@ from dcrflow.stores.journal import Journal, entries, progress_of
 from dcrflow.stores.journal_reader import JournalReader
 from dcrflow.stores.locks import Held, locked
 from dcrflow.stores.templates import failures
-from dcrflow.stores.templates.complete import complete_before
 from dcrflow.stores.templates.damage import damaged_variables
 from dcrflow.stores.templates.encoding import EncodedTemplate, encoded_status
 from dcrflow.stores.templates.listing import all_entries, entries_of
@@ -31,7 +29,6 @@ from dcrflow.stores.templates.places import create_directory, place_for, restore
 from dcrflow.stores.templates.reading import is_intact, open_template
 from dcrflow.stores.templates.records import STATUSES, data_id, label_of, last_records, record_of, recorded
 from dcrflow.stores.templates.records import TemplateRecord as TemplateRecord
-from dcrflow.stores.templates.sketch import sketch
 from dcrflow.stores.templates.temporary_files import remove_leftovers
 from dcrflow.stores.zarr.access import (
     group_attributes,
@@ -46,7 +43,9 @@ from dcrflow.stores.zarr.access import (
     words_of,
 )
 from dcrflow.stores.zarr.remote import dependable
-from dcrflow.view import accessor as accessor  # what is read has `template.dcrflow`
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 KIND, VERSION = "templates", 1
 
@@ -146,6 +145,8 @@ class TemplateStore:
         return f"<TemplateStore {self.url}>"
 
     def _repr_html_(self) -> str:
+        from dcrflow.stores.templates.sketch import sketch
+
         return sketch(self.url, len(self.requested()), self.entries())
 
     @property
@@ -309,6 +310,8 @@ class TemplateStore:
         inputs: str,
     ) -> Any:  # fmt: skip
         """Which of many data IDs the archived journals have as complete and unchanged; see `complete`."""
+        from dcrflow.stores.templates.complete import complete_before
+
         return complete_before(self._root, visit, detector, config_hash, inputs, now)
 
     def timings(self) -> dict[tuple[int, int], dict[str, Any]]:

@@ -1,0 +1,21 @@
+"""What makes a store one of DCR coadds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import zarr
+
+from dcrflow.base.errors import CoaddStoreError
+from dcrflow.stores.zarr.access import location, open_root
+
+KIND, VERSION = "dcr-coadds", 1
+
+
+def is_coadd_store(store: Any) -> bool:
+    """Whether a path or URL is a DCR-coadd store, and not one of templates."""
+    try:
+        root: zarr.Group = open_root(location(store), KIND, VERSION, CoaddStoreError)
+    except CoaddStoreError:
+        return False
+    return root is not None
