@@ -15,7 +15,7 @@ import dcrflow
 from dcrflow.base.errors import CoaddStoreError, ConfigError, VisitTableError
 from dcrflow.campaign import Progress, run_campaign
 from dcrflow.campaign.status import campaign_status
-from dcrflow.cli import show
+from dcrflow.cli import show_campaign
 from dcrflow.steps.dataset import rounded
 from dcrflow.stores.visits.tables import BadVisit
 
@@ -64,12 +64,12 @@ def test_campaign(client, store: str, tmp_path) -> None:
 
 def test_it_says_that_it_waits_for_workers(store: str, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And that it has got some, as soon as something has ended."""
-    monkeypatch.setattr(show, "console", Console(file=(said := StringIO()), width=120, force_terminal=True))
+    monkeypatch.setattr(show_campaign, "console", Console(file=(said := StringIO()), width=120, force_terminal=True))
     states: list[Progress] = []
     with (
         LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,
         Client(cluster) as waiting,
-        show.CampaignDisplay(waiting) as display,
+        show_campaign.CampaignDisplay(waiting) as display,
     ):
 
         def look(state: Progress) -> None:
