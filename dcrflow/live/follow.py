@@ -13,13 +13,16 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from dcrflow.base.addresses import redacted
 from dcrflow.base.attributes import is_number
 from dcrflow.base.errors import ClusterError, TemplateStoreError
+from dcrflow.campaign.alive import runs_of
 from dcrflow.live.plugin import ANSWER, PAGE
 from dcrflow.live.state import CampaignState
 from dcrflow.stores.templates.records import data_id
 from dcrflow.stores.templates.store import TemplateStore
 
+_WEB = ("http://", "https://")
 _SCHEDULERS = ("tcp://", "tls://", "ws://", "wss://")
 _PATIENCE = 10.0  # s
 _LARGEST = 1 << 26  # bytes of an answer
@@ -72,11 +75,20 @@ def _looks(source: str | TemplateStore) -> Iterator[Seen]:
         return _of_store(source)
     if source.startswith(_SCHEDULERS):
         return _of_scheduler(source, address=source)
-    if source.startswith(("http://", "https://")) and _serves_page(source):
+    if source.startswith(_WEB) and _serves_page(source):
         return _of_page(source)
     if _is_scheduler_file(source):
         return _of_scheduler(source, scheduler_file=source)
-    return _of_store(TemplateStore.open(source))
+    try:
+        store = TemplateStore.open(source)
+    except TemplateStoreError as error:
+        if not source.startswith(_WEB):
+            raise
+        raise ClusterError(
+            f"{redacted(source)}: no dashboard with a page of dcrflow answers there, and "
+            f"it is no template store: {error}"
+        ) from None
+    return _of_store(store)
 
 
 def _is_scheduler_file(source: str) -> bool:
@@ -180,9 +192,13 @@ def _of_store(store: TemplateStore) -> Iterator[Seen]:
             _take(runs, made, line, store.url)
         if not runs:
             raise TemplateStoreError(f"{store.url} has no journal of a run yet; begin one with dcrflow run")
-        for progress in store.progress():
+        beats = store.progress()
+        for progress in beats:
             if progress.get("run") in runs:
                 _take_progress(runs[progress["run"]], progress)
+        for run in runs_of(beats):
+            if run.run in runs and run.state in ("dead", "failed"):
+                runs[run.run].take({"event": "failed"})
         last = max(runs.values(), key=lambda state: state.began)
         if last.run != shown:
             _add_earlier(last, made)
@@ -216,8 +232,6 @@ def _take_progress(state: CampaignState, progress: Mapping[str, Any]) -> None:
         with suppress(OverflowError, ValueError, OSError):
             when = datetime.fromtimestamp(float(updated or 0), UTC).isoformat()
             state.take({**progress, "event": "progress", "time": when})
-    if progress.get("state") == "failed":
-        state.take({"event": "failed"})
 
 
 def _cells(state: CampaignState) -> list[tuple[float, float, list[int]]]:

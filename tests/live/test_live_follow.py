@@ -85,6 +85,21 @@ def test_an_address_where_nothing_answers() -> None:
         next(follow("tcp://127.0.0.1:9"))
 
 
+def test_where_neither_a_dashboard_nor_a_store_is() -> None:
+    with pytest.raises(dcrflow.errors.ClusterError, match="no dashboard with a page of dcrflow answers there"):
+        next(follow("http://127.0.0.1:9"))
+
+
+def test_a_run_that_died_is_over(tmp_path: Any) -> None:
+    out = store(str(tmp_path / "out.zarr"))
+    write_run(out, over=False)
+    (path,) = (tmp_path / "out.zarr/.dcrflow").glob("*.jsonl")
+    beat = {"state": "running", "host": "elsewhere", "pid": 1, "began": 1.79e9, "updated": 1.79e9, "total": 3}
+    path.with_suffix(".progress.json").write_text(json.dumps(beat))
+    (seen,) = follow(out, 0.0)
+    assert seen.state["state"] == "failed"
+
+
 def test_a_journal_is_read_once(tmp_path: Any) -> None:
     """Lines that grow are read as they come; half a line waits for its rest."""
     out = store(str(tmp_path / "out.zarr"))
