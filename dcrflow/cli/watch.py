@@ -25,7 +25,7 @@ def watch(
 ) -> None:
     """Show a campaign while it runs: states on the sky, rate, time left, failures.
 
-    Ends when the run ends. A store is followed by its journals, which know neither what is running nor the workers.
+    Ends when the run ends. A store is followed by its journals; the dashboard knows the workers, too.
     """
     from dcrflow.cli.show_live import LiveView
     from dcrflow.live.follow import follow
