@@ -33,7 +33,7 @@ def need(
     from dcrflow.model.coadd_config import CoaddConfig
     from dcrflow.model.visit import DetectorVisit
     from dcrflow.planning.coadds import CoaddBand
-    from dcrflow.planning.need import needs
+    from dcrflow.planning.need import by_band, by_visit, needs
 
     rows = [v for v in visits_of(visits) if isinstance(v, DetectorVisit)]
     if not rows:
@@ -50,21 +50,29 @@ def need(
     if as_json:
         typer.echo(json.dumps([asdict(n) | {"worth_it": n.is_worth_it} for n in found]))
         return
-    table = show.new_table("visit", "detector", "band", "z", "blue to red", "spread", "residual", left=0)
-    for n in found[:_SHOWN]:
+    table = show.new_table("band", "visits", "z", "median residual", "largest", "worth it", left=1)
+    for b in by_band(found):
         table.add_row(
-            str(n.visit), str(n.detector), n.band, f"{n.zenith_angle:.1f}°", f"{1000 * n.shift:.0f} mas",
+            escape(b.band), str(b.visits), f"{b.low:.0f}-{b.high:.0f}°", f"{100 * b.median:.1f} %",
+            f"{100 * b.largest:.1f} %", str(b.worth_it),
+        )  # fmt: skip
+    show.output.print(table)
+    visits_found = by_visit(found)
+    table = show.new_table("visit", "band", "z", "blue to red", "spread", "residual", left=0)
+    for n in visits_found[:_SHOWN]:
+        table.add_row(
+            str(n.visit), escape(n.band), f"{n.zenith_angle:.1f}°", f"{1000 * n.shift:.0f} mas",
             f"{1000 * n.width:.0f} mas", f"{100 * n.residual:.1f} %",
         )  # fmt: skip
     show.output.print(table)
-    if len(found) > _SHOWN:
-        show.output.print(f"... and {len(found) - _SHOWN} less")
+    if len(visits_found) > _SHOWN:
+        show.output.print(f"... and {len(visits_found) - _SHOWN} visits with smaller residuals")
     for line in unknown:
         show.output.print(f"[yellow]passed over[/]: {escape(line)}", soft_wrap=True)
-    worth = sum(n.is_worth_it for n in found)
+    worth = sum(n.is_worth_it for n in visits_found)
     show.output.print(
         "residual: largest, of a star of 3000 K or 15000 K subtracted with a template of mean colour at the zenith, "
         "over its peak",
         soft_wrap=True,
     )
-    show.output.print(f"{worth} of {len(found)} detector-visits leave more than 1 %: there matching is worth it")
+    show.output.print(f"{worth} of {len(visits_found)} visits leave more than 1 %: there matching is worth it")

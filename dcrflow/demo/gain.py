@@ -152,7 +152,7 @@ def compare(
         unmatched=float(left[0]),
         matched=float(left[1]),
         noise=float(np.sqrt(np.mean(noise[around]))),
-        coverage=float(matched.attrs["coverage"]),
+        coverage=float(matched.attrs.get("coverage", np.mean(np.isfinite(matched["image"].values)))),
     )
     difference = Difference(visit, image, noise, templates[0], templates[1], good, x[kept], y[kept], flux[kept])
     return gain, difference

@@ -89,3 +89,55 @@ def needs(visits: Iterable[DetectorVisit], bands: dict[str, CoaddBand], fwhm: fl
     """The same of many, the worst first; visits of bands that are not given are passed over."""
     found = [need_of(v, bands[v.band], v.psf_fwhm or fwhm) for v in visits if v.band in bands]
     return sorted(found, key=lambda n: -n.residual)
+
+
+@dataclass(frozen=True)
+class BandNeed:
+    """What DCR does to the visits of one band.
+
+    Parameters
+    ----------
+    band : str
+        The band.
+    visits : int
+        Number of visits.
+    low, high : float
+        Smallest and largest zenith angle, degrees.
+    median, largest : float
+        Residual of the median visit and of the worst, as of `Need`; each visit counts by its worst detector.
+    worth_it : int
+        Visits for which matching gains something.
+    """
+
+    band: str
+    visits: int
+    low: float
+    high: float
+    median: float
+    largest: float
+    worth_it: int
+
+
+def by_visit(found: Iterable[Need]) -> list[Need]:
+    """The worst detector of each visit, the worst visit first."""
+    worst: dict[tuple[str, int], Need] = {}
+    for need in found:
+        kept = worst.get((need.band, need.visit))
+        if kept is None or need.residual > kept.residual:
+            worst[need.band, need.visit] = need
+    return sorted(worst.values(), key=lambda n: -n.residual)
+
+
+def by_band(found: Iterable[Need]) -> list[BandNeed]:
+    """A summary of each band, the one with the largest residual first."""
+    bands: dict[str, list[Need]] = {}
+    for need in by_visit(found):
+        bands.setdefault(need.band, []).append(need)
+    summary = [
+        BandNeed(
+            band, len(visits), min(n.zenith_angle for n in visits), max(n.zenith_angle for n in visits),
+            float(np.median([n.residual for n in visits])), visits[0].residual, sum(n.is_worth_it for n in visits),
+        )
+        for band, visits in bands.items()
+    ]  # fmt: skip
+    return sorted(summary, key=lambda b: -b.largest)

@@ -11,7 +11,7 @@ from dcrflow.model.visit import DetectorVisit
 from dcrflow.physics.observation import Observation
 from dcrflow.physics.refraction import Weather
 from dcrflow.planning.coadds import CoaddBand
-from dcrflow.planning.need import need_of, needs
+from dcrflow.planning.need import by_band, by_visit, need_of, needs
 
 
 def visit(zenith_angle: float, band: str = "g") -> DetectorVisit:
@@ -44,3 +44,17 @@ def test_red_bands_need_less() -> None:
 def test_seeing_hides_it() -> None:
     sharp = needs([replace(visit(45.0), psf_fwhm=0.6)], {"g": band("g")}, 0.8)[0]
     assert sharp.residual > need_of(visit(45.0), band("g"), 1.2).residual
+
+
+def test_sums_up_visits_and_bands() -> None:
+    rows = [
+        replace(visit(z, name), visit=v, detector=d) for name in "gr" for v, z in ((1, 30.0), (2, 50.0)) for d in (0, 1)
+    ]
+    rows[1] = replace(rows[1], observation=visit(31.0).observation)
+    found = needs(rows, {b: band(b) for b in "gr"}, 0.8)
+    assert [(n.band, n.visit) for n in by_visit(found)] == [("g", 2), ("g", 1), ("r", 2), ("r", 1)]
+    assert by_visit(found)[1].zenith_angle == pytest.approx(31.0), "the worst of its detectors"
+    green, red = by_band(found)
+    assert (green.band, green.visits, red.visits) == ("g", 2, 2)
+    assert (green.low, green.high) == (pytest.approx(31.0), pytest.approx(50.0))
+    assert green.largest > green.median > red.median
