@@ -137,10 +137,11 @@ def _show_plan(plan: CoaddPlan, as_json: bool) -> None:
     _show_notes({p.label: p.notes for p in plan.patches})
     _show_left_out(plan.left_out)
     show.output.print(
-        f"{len(plan.patches)} patches of band {escape(plan.band.name)} from {plan.num_visits} detector-visits, "
+        f"{_number(len(plan.patches), 'patch', 'patches')} of band {escape(plan.band.name)} from {plan.num_visits} "
+        "detector-visits, "
         f"{plan.config.num_subfilters} subfilters, PSF {plan.psf_fwhm:.2f} arcsec\n"
         f"{plan.num_tasks()} tasks, reads {plan.bytes_read() / 1e9:.2f} GB, writes {plan.bytes_written() / 1e9:.2f} GB "
-        f"(uncompressed), at most about {plan.hours():.2f} hours of a processor",
+        f"(uncompressed), at most about {_duration(plan.hours())} of a processor",
         soft_wrap=True,
     )
     if plan.band.is_top_hat:
@@ -168,6 +169,17 @@ def _plan_as_json(plan: CoaddPlan) -> dict[str, Any]:
         "bytes_written": plan.bytes_written(),
         "hours": round(plan.hours(), 4),
     }  # fmt: skip
+
+
+def _number(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
+
+
+def _duration(hours: float) -> str:
+    """Hours, or minutes or seconds where there is less than one."""
+    if hours >= 1:
+        return f"{hours:.1f} hours"
+    return f"{60 * hours:.0f} minutes" if hours >= 1 / 30 else f"{max(1, round(3600 * hours))} s"
 
 
 def _show_notes(notes: Mapping[str, Iterable[str]]) -> None:

@@ -13,7 +13,7 @@ from dcrflow.planning.coadds import LeftOut
 from dcrflow.steps.coadd import PatchOrder
 from dcrflow.steps.coadd_scratch import StoredVisit
 
-_CELLS = 6  # of a patch that are looked at
+_CELLS = 4  # of a patch that are looked at
 _LARGEST_SHIFT = 2.5  # pixels; DCR moves the mean of many stars by less, and self-calibration corrects less
 _LARGEST_SCALE = 1.2
 
