@@ -1,9 +1,9 @@
 """Self-calibration: flux scale and shift of every visit, fitted to the model that all visits share.
 
 The residual of a visit is fitted with a m - dy dm/dy - dx dm/dx + c, where m is the model of the visit. The 4 x 5
-normal equations are summed over cells and patches. Two things cannot be determined from the data and are removed from
-the result: the weighted means over the visits, and the pattern of shifts that a change of the colours of all sources
-would cause. This pattern is the DCR of the visits.
+normal equations (`dcrflow.kernels.coadd_pixels.calibration_sums`) are summed over cells and patches. Two things cannot
+be determined from the data and are removed from the result: the weighted means over the visits, and the pattern of
+shifts that a change of the colours of all sources would cause. This pattern is the DCR of the visits.
 """
 
 from __future__ import annotations
@@ -17,40 +17,10 @@ from dcrflow.coadding.basis import SpectralBasis
 from dcrflow.coadding.visits import Correction, VisitOnFrame
 
 Float = NDArray[np.float64]
-Image = NDArray[np.float32]
 Name = tuple[int, int]
 
-_MODEL_ERROR = 0.01  # error of the model as a fraction of its light; it limits the weight of pixels in bright stars
 _SIGNIFICANT = 4.0  # standard errors; with `auto`, corrections of a typical visit must exceed this to be applied
 _LEAST_SHIFT, _LEAST_SCALE = 0.004, 5e-4  # pixels and relative flux: smaller typical corrections bring no gain
-
-
-def normal_equations(residual: Image, model: Image, use: Image, sigma: float) -> Float:
-    """Normal equations for (scale, dy, dx, background) of one visit on one cell, shape (4, 5).
-
-    The last column is the right-hand side.
-
-    Parameters
-    ----------
-    residual, model : ndarray of float32, shape (height, width)
-        Data minus model, and the model.
-    use : ndarray of float32, shape (height, width)
-        Weight of each pixel, 0 where there are no data.
-    sigma : float
-        Noise of the sky, in the unit of the image.
-    """
-    weight = use / (sigma**2 + (_MODEL_ERROR * model) ** 2)
-    columns = np.stack([model, -_slope(model, 0), -_slope(model, 1), np.ones_like(model), residual])
-    columns = columns.reshape(5, -1).astype(np.float64)
-    return np.asarray((columns[:4] * weight.ravel()) @ columns.T)
-
-
-def _slope(image: Image, axis: int) -> Image:
-    """Derivative by 8th-order differences; periodic, so it is wrong near the edges."""
-    out = np.zeros_like(image)
-    for k, c in enumerate((4 / 5, -1 / 5, 4 / 105, -1 / 280), start=1):
-        out += np.float32(c) * (np.roll(image, -k, axis) - np.roll(image, k, axis))
-    return out
 
 
 def fit_corrections(

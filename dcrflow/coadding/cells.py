@@ -17,7 +17,7 @@ from scipy.special import erf
 
 from dcrflow.geometry.box import Box
 
-_STEEP = 7.0  # steepness of the error function: the weight at the end of the taper is 1e-6
+_STEEP = 4.5  # steepness of the error function: the weight at the end of the taper is 7e-4
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class CellGrid:
     """
 
     shape: tuple[int, int]
-    cell: int = 288
-    halo: int = 48
+    cell: int = 432
+    halo: int = 44
     taper: int = 32
 
     def __post_init__(self) -> None:

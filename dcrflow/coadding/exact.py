@@ -1,9 +1,15 @@
 """The exact equations of a cell, including pixels without data, and conjugate gradients to solve them.
 
-    (sum_v w_v T_v^H F M_v F^-1 T_v + L) s = sum_v w_v T_v^H F M_v d_v
+    (sum_v w_v T_v^H F H_v F^-1 T_v + L) s = sum_v w_v T_v^H F H_v d_v
 
-M_v is 0 where visit v has no data, and falls to 0 towards the edges of the cell's box; F is the Fourier transform.
-Without M_v the operator is block diagonal in frequency. In this form, A + L, it is the preconditioner.
+H_v is 0 in the holes of visit v (pixels without data) and 1 elsewhere; F is the Fourier transform; d_v is the visit
+times a window that falls to 0 towards the edges of the cell's box, so s is the sky times this window. Without holes the
+operator is block diagonal in frequency: A + L, which is the preconditioner. It differs from the exact one only by
+
+    A - sum_v w_v T_v^H F H_v F^-1 T_v = sum_v w_v T_v^H F (1 - H_v) F^-1 T_v
+
+so a round needs only the visits that have holes where there is light. As soon as the change that a step makes in the
+holes of a visit no longer matters, the visit is left out of further rounds.
 
 When the iteration stops at a sky s with residual r, b = (A + L) s + r are the sums over visits whose pixels without
 data are filled with the model's prediction. From then on, the cell is solved as if every pixel had data
@@ -12,182 +18,23 @@ data are filled with the model's prediction. From then on, the cell is solved as
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
 
-from dcrflow.coadding.basis import SpectralBasis
-from dcrflow.coadding.cells import Cell, cut
+from dcrflow.coadding.cell_visits import CellVisits, Member, Seen
 from dcrflow.coadding.ladder import Image, System
-from dcrflow.coadding.sums import CellSums, merge
-from dcrflow.coadding.transfer import Transform, backward, forward, transfer_functions
-from dcrflow.coadding.visits import Correction, VisitOnFrame
+from dcrflow.coadding.sums import CellSums
+from dcrflow.coadding.transfer import Transform, backward, forward
+from dcrflow.kernels.coadd_pixels import keep_holes
 from dcrflow.kernels.fourier import add_adjoint, predict
 
-Name = tuple[int, int]
-
-CACHE = 192 << 20  # bytes of visits and transfer functions that a cell keeps between rounds; others are recomputed
-
-
-@dataclass(frozen=True, eq=False)
-class Member:
-    """A visit that has data on a cell.
-
-    Parameters
-    ----------
-    visit : VisitOnFrame
-        The visit.
-    place : int
-        Its index among the visits of the cell.
-    weight : float
-        Its weight w = sigma^-2.
-    share : float
-        Fraction of the cell, weighted by the window, where it has data.
-    """
-
-    visit: VisitOnFrame
-    place: int
-    weight: float
-    share: float
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """The data of a member, read for one round.
-
-    Parameters
-    ----------
-    member : Member
-        The member.
-    image : ndarray of float32, shape (side, side)
-        Image d; 0 where there are no data.
-    use : ndarray of float32, shape (side, side)
-        Weights M of the pixels.
-    transfer : ndarray of complex64, shape (num_terms, side, side // 2 + 1)
-        Transfer functions T.
-    """
-
-    member: Member
-    image: Image
-    use: Image
-    transfer: Transform
-
-
-@dataclass(eq=False)
-class CellVisits:
-    """The visits of a cell, read one at a time and kept between rounds as far as `CACHE` allows.
-
-    Parameters
-    ----------
-    cell : Cell
-        The cell.
-    window : ndarray of float32, shape (side, side)
-        The window of the cell's grid.
-    visits : sequence of VisitOnFrame
-        The visits of the frame; those without data here are skipped.
-    basis : SpectralBasis
-        Basis of the band.
-    corrections : mapping
-        Corrections from self-calibration.
-    """
-
-    cell: Cell
-    window: Image
-    visits: Sequence[VisitOnFrame]
-    basis: SpectralBasis
-    corrections: Mapping[Name, Correction]
-    members: list[Member] = field(default_factory=list)
-    rejected: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
-    _kept: dict[int, Seen] = field(default_factory=dict)
-    _bytes: int = 0
-
-    def __post_init__(self) -> None:
-        total = float(self.window.sum())
-        for visit in self.visits:
-            on = visit.on(self.cell)
-            share = 0.0 if on is None else float(np.sum(self.window[on.valid])) / total
-            if share > 1e-3:
-                self.members.append(Member(visit, len(self.members), visit.sigma**-2, share))
-
-    def read(self, member: Member) -> Seen:
-        """Read one visit, without its rejected pixels."""
-        if member.place in self._kept:
-            return self._kept[member.place]
-        on = member.visit.on(self.cell)
-        assert on is not None, "members have data"
-        use = self.window * on.valid
-        if member.place in self.rejected:
-            use[self.rejected[member.place]] = 0
-        transfer = transfer_functions(on, self.basis, len(use), self.corrections.get(member.visit.name))
-        seen = Seen(member, on.image, use, transfer)
-        size = on.image.nbytes + use.nbytes + transfer.nbytes
-        if self._bytes + size <= CACHE:
-            self._kept[member.place] = seen
-            self._bytes += size
-        return seen
-
-    def most_refracted(self) -> Transform:
-        """Transfer functions of the member with the most DCR; zero if there are no members."""
-        if not self.members:
-            return np.zeros((self.basis.num_terms, len(self.window), len(self.window) // 2 + 1), np.complex64)
-        return self.read(max(self.members, key=lambda m: float(np.ptp(m.visit.displacement, axis=1).max()))).transfer
-
-    def valid(self, member: Member) -> NDArray[np.bool_]:
-        """Pixels of a visit that have data, rejected or not, shape (side, side)."""
-        return np.asarray(cut(member.visit.valid, self.cell.box, False), np.bool_)
-
-    def edges(self, member: Member) -> NDArray[np.bool_] | None:
-        """Pixels of a visit near the edge of a sensor, shape (side, side)."""
-        edges = member.visit.edges
-        return None if edges is None else np.asarray(cut(edges, self.cell.box, False), np.bool_)
-
-    def reject(self, member: Member, pixels: NDArray[np.bool_]) -> None:
-        """Exclude pixels of a visit from now on."""
-        before = self.rejected.get(member.place)
-        self.rejected[member.place] = pixels if before is None else before | pixels
-        if member.place in self._kept:
-            self._kept[member.place].use[pixels] = 0
-
-    def __iter__(self) -> Iterator[Seen]:
-        return (self.read(member) for member in self.members)
-
-
-def first_sums(visits: CellVisits, kept: CellSums | None) -> CellSums:
-    """First sums: pixels without data are filled with the mean of the visits that have data there."""
-    side = len(visits.window)
-    sums = CellSums.empty(visits.basis.num_terms, side)
-    light, weight = np.zeros((side, side), np.float32), np.zeros((side, side), np.float32)
-    for seen in visits:
-        w = np.float32(seen.member.weight) * (seen.use > 0)
-        light += w * seen.image
-        weight += w
-    mean = np.divide(light, weight, out=np.zeros_like(light), where=weight > 0)
-    for seen in visits:
-        filled, member = np.where(seen.use > 0, seen.image, mean), seen.member
-        sums = sums.with_visit(filled, seen.use > 0, seen.transfer, member.weight, member.share)
-    return sums if kept is None else merge(sums, kept)
-
-
-def masked_product(visits: CellVisits, sky: Transform) -> Transform:
-    """Apply sum_v w_v T_v^H F M_v F^-1 T_v to a sky."""
-    out = np.zeros_like(sky)
-    seen_as = np.empty(sky.shape[1:], np.complex64)
-    for seen in visits:
-        predict(seen.transfer, sky, seen_as)
-        image = backward(seen_as)
-        image *= seen.use
-        add_adjoint(seen.transfer, forward(image), seen.member.weight, out)
-    return out
-
-
-def residual_of(seen: Seen, sky: Transform) -> tuple[Image, Image]:
-    """M (d - model) of a visit, and the model."""
-    seen_as = np.empty(sky.shape[1:], np.complex64)
-    predict(seen.transfer, sky, seen_as)
-    model = backward(seen_as)
-    return seen.use * (seen.image - model), model
+RELATIVE = 3e-4  # error of the image that is left, as a fraction of the local light; 1/30 of a star's DCR residual
+_SETTLED = 0.1  # noise units of a visit; smaller changes in its holes do not matter
+_SETTLED_RELATIVE = 5e-4  # the same as a fraction of the light
+_BRIGHT = 2.0  # noise units of a visit; holes with less light are filled well enough by the mean of the visits
+_AROUND = 5  # pixels; side of the square whose largest light counts
 
 
 @dataclass(eq=False)
@@ -201,10 +48,11 @@ class Iterate:
     residual : ndarray of complex64
         Right-hand side minus left-hand side at s.
     left : float
-        Largest remaining change in the core: the correction that the residual implies for the image of the visit with
-        the most DCR, in units of a pixel's noise in an ordinary coadd.
+        Largest value of `where` in the core.
     where : ndarray of float32, shape (side, side)
-        This change, in the same units, at every pixel.
+        Remaining change at every pixel: the correction that the residual implies for the image of the visit with the
+        most DCR. In units of a pixel's noise in an ordinary coadd, plus `RELATIVE` of the local light over the
+        tolerance.
     rounds : int
         Rounds over the visits so far.
     """
@@ -216,8 +64,87 @@ class Iterate:
     rounds: int
 
 
+class Holes:
+    """Which visits still take part in the rounds.
+
+    Parameters
+    ----------
+    visits : CellVisits
+        The visits of the cell.
+    light : ndarray of float32, shape (side, side)
+        Light at and around each pixel.
+    """
+
+    def __init__(self, visits: CellVisits, light: Image) -> None:
+        self.visits = visits
+        self.light = light
+        self.active: dict[int, Member] = {}
+
+    def add(self, member: Member) -> None:
+        """Let a visit take part again, of which pixels were rejected."""
+        self.active[member.place] = member
+        if self.visits.kept is None:
+            self.light = light_of(self.visits.mean)
+
+    def has_bright(self, seen: Seen) -> bool:
+        """Whether a visit has holes where there is light."""
+        return bool(np.any(self.light[~seen.valid] > _BRIGHT * seen.member.sigma))
+
+    def product(self, sky: Transform, out: Transform) -> dict[int, float]:
+        """Add sum_v w_v T_v^H F (1 - H_v) F^-1 T_v sky to `out`; returns the largest values in holes, settled = 1."""
+        seen_as, sizes = np.empty(sky.shape[1:], np.complex64), {}
+        for place, member in self.active.items():
+            seen = self.visits.read(member)
+            predict(seen.transfer, sky, seen_as)
+            image = backward(seen_as)
+            sizes[place] = float(
+                keep_holes(image, seen.valid, self.light, _SETTLED * member.sigma, _SETTLED_RELATIVE)
+            )  # fmt: skip
+            add_adjoint(seen.transfer, forward(image), member.weight, out)
+        return sizes
+
+    def settle(self, sizes: dict[int, float], step: float) -> None:
+        """Leave out the visits in whose holes a step changes little."""
+        for place, size in sizes.items():
+            if abs(step) * size < 1.0:
+                del self.active[place]
+
+
+def light_of(image: Image) -> Image:
+    """Largest light around each pixel."""
+    return np.asarray(maximum_filter(np.abs(image), _AROUND), np.float32)
+
+
+def first_iterate(visits: CellVisits, system: System, sums: CellSums, q: float) -> tuple[Iterate, Holes]:
+    """Solve with the first sums, and compute the residual of the exact equations there."""
+    sky = system.solve(sums.right, q)
+    holes = Holes(visits, light_of(visits.mean))
+    seen_as = np.empty(sky.shape[1:], np.complex64)
+    if visits.kept is not None:
+        probe = visits.most_refracted()
+        predict(probe, sky, seen_as)
+        holes.light = np.maximum(holes.light, light_of(backward(seen_as)))
+    residual = sums.right - system.apply(sky, q)
+    if visits.kept is not None:
+        residual += visits.kept.data - visits.kept.right
+    for member in visits.members:
+        seen = visits.read(member)
+        old = member.visit is None
+        if np.all(seen.valid) or not (old or visits.kept is not None or holes.has_bright(seen)):
+            continue
+        predict(seen.transfer, sky, seen_as)
+        image = backward(seen_as)
+        if not old:
+            image -= seen.image
+        size = keep_holes(image, seen.valid, holes.light, _SETTLED * member.sigma, _SETTLED_RELATIVE)
+        add_adjoint(seen.transfer, forward(image), member.weight, residual)
+        if old or size > 1.0:
+            holes.active[member.place] = member
+    return Iterate(sky, residual, np.inf, np.zeros_like(visits.window), 2), holes
+
+
 def iterate(
-    visits: CellVisits, system: System, q: float, kept: CellSums | None, start: Iterate, tolerance: float, rounds: int
+    visits: CellVisits, system: System, q: float, holes: Holes, start: Iterate, tolerance: float, rounds: int
 ) -> Iterate:  # fmt: skip
     """Preconditioned conjugate gradients, until the residual is below the noise.
 
@@ -226,11 +153,11 @@ def iterate(
     visits : CellVisits
         The visits of the cell.
     system : System
-        The system whose A is the sum over all visits, masked or not, including those in `kept`.
+        The system whose A is the sum over all visits, with holes or without.
     q : float
         Local power q in the prior L(q).
-    kept : CellSums, optional
-        Sums over visits that are not read again.
+    holes : Holes
+        The visits that take part; changed.
     start : Iterate
         Sky and residual to start from.
     tolerance : float
@@ -238,26 +165,28 @@ def iterate(
     rounds : int
         Largest number of rounds.
     """
-    noise = np.float32(np.sqrt(system.noise(system.lowest)[0]))
-    probe, image = visits.most_refracted(), np.empty(start.sky.shape[1:], np.complex64)
     core = visits.cell.core.slices(visits.cell.box)
+    probe, image = visits.most_refracted(), np.empty(start.sky.shape[1:], np.complex64)
+    noise = float(np.sqrt(system.noise(system.lowest)[0]))
+    limit = np.float32(noise) + np.float32(RELATIVE / tolerance) * holes.light
     sky, residual = start.sky.copy(), start.residual.copy()
     change = system.solve(residual, q)
     direction, power = change.copy(), inner(residual, change)
     done = start.rounds
-    prior = np.asarray(system.precision(q), np.float32)[:, None, None]
     while True:
         predict(probe, change, image)
-        where = np.asarray(np.abs(backward(image)) / noise, np.float32)
+        where = np.asarray(np.abs(backward(image)) / limit, np.float32)
         left = float(where[core].max())
         if left <= tolerance or done - start.rounds >= rounds or power <= 0:
             return Iterate(sky, residual, left, where, done)
-        product = masked_product(visits, direction) + prior * direction
-        if kept is not None:
-            product += System(kept.normal, system.psf, system.prior).apply(direction)
+        removed = np.zeros_like(direction)
+        sizes = holes.product(direction, removed)
+        product = system.apply(direction, q)
+        product -= removed
         step = np.float32(power / inner(direction, product))
         sky += step * direction
         residual -= step * product
+        holes.settle(sizes, float(step))
         change = system.solve(residual, q)
         before, power = power, inner(residual, change)
         direction *= np.float32(power / before)
@@ -268,9 +197,6 @@ def iterate(
 def inner(one: Transform, other: Transform) -> float:
     """Real inner product of two images, from their transforms."""
     side = one.shape[-2]
-    total = 0.0
-    for a, b in zip(one, other, strict=True):
-        total += 2 * float(np.sum((a.real * b.real + a.imag * b.imag), dtype=np.float64))
-        ends = [0] if side % 2 else [0, -1]
-        total -= float(np.sum(a[:, ends].real * b[:, ends].real + a[:, ends].imag * b[:, ends].imag, dtype=np.float64))
-    return total
+    ends = [0] if side % 2 else [0, -1]
+    total = 2 * float(np.vdot(one, other).real)
+    return total - float(np.vdot(one[..., ends], other[..., ends]).real)

@@ -7,100 +7,177 @@ this visit has leaves F P (1 - h) in its residual. The flux and its error are
     F = (P * r) / sum |P|^2 (1 - h),      var F = sigma^2 / sum |P|^2 (1 - h)
 
 and the residuals of the other visits are much smaller, with opposite sign. At each position only the visit with the
-largest deviation is rejected. The other visits are tested in the next round, with a model without the rejected pixels.
+largest deviation is rejected, and near a large deviation no much smaller one. The others are tested in the next round,
+with a model without the rejected pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, maximum_filter
 
-from dcrflow.coadding.exact import CellVisits, Member, Seen, residual_of
+from dcrflow.coadding.cell_visits import CellVisits, Member, Seen
 from dcrflow.coadding.ladder import Image, System
 from dcrflow.coadding.transfer import Transform, backward, forward
-from dcrflow.kernels.fourier import add_adjoint, free_power
+from dcrflow.kernels.coadd_pixels import calibration_sums, note_deviation, subtract_model
+from dcrflow.kernels.fourier import add_adjoint, free_power, predict
 from dcrflow.model.coadd_config import CoaddConfig
 
+Name = tuple[int, int]
+Bounds = tuple[int, int, int, int]
+
+MODEL_ERROR = 0.01  # error of the model as a fraction of its light; limits the weight of stars in self-calibration
 _NEIGHBOURS = 25  # pixels; side of the square in which only one visit is rejected per round
+_SHADOW, _OVERSHADOWED = 60, 0.2  # pixels; peaks this near, and so much smaller, may be errors that a peak causes
 _REACH = 40  # pixels; significant pixels of the same visit this near to a rejected peak are rejected too
+_BEYOND = 12  # pixels around a core in which outliers are looked for; farther out the window is felt
 _LEAST_FREE = 0.05  # fraction of a visit's information not absorbed by the model; below it, no outlier can be found
-_SAMPLE = 3  # the scatter is estimated from every 3rd pixel along each axis
+_SAMPLE = 6  # the scatter is estimated from every 6th pixel along each axis
 _MEDIAN = 0.6745  # median of the absolute value of a standard normal deviate
-_EVERY = 4  # the leverage is evaluated at every 4th frequency
+_EVERY = 8  # the leverage is evaluated at every 8th frequency
 
 
-def free_shares(visits: CellVisits, system: System, q: float) -> list[tuple[float, float]]:
-    """sum |P|^2 (1 - h) and sum |P|^2 of each member; these do not depend on pixel values."""
-    return [_free(seen, system, q) for seen in visits]
-
-
-def _free(seen: Seen, system: System, q: float) -> tuple[float, float]:
-    transfer, prior = seen.transfer, system.precision(q)
-    free = free_power(system.normal, prior, transfer, seen.member.weight, transfer[0], _EVERY)
-    return free, float(free_power(system.normal, prior, transfer, 0.0, transfer[0], _EVERY))
-
-
-def significance(seen: Seen, residual: Image, model: Image, free: tuple[float, float], config: CoaddConfig) -> Image:
-    """Deviation of a visit at each pixel, in standard errors of a point source's flux; 0 if it cannot be measured."""
-    if free[0] < _LEAST_FREE * free[1]:
-        return np.zeros_like(residual)
-    matched = np.conj(seen.transfer[0])
-    flux = backward(matched * forward(residual)) / np.float32(free[0])
-    light = np.maximum(backward(matched * forward(model)), 0) / np.float32(free[1])
-    variance = seen.member.visit.sigma**2 / free[0] + (config.reject_model_error * light) ** 2
-    variance += seen.member.visit.gain * light
-    found = np.asarray(np.abs(flux) / np.sqrt(variance), np.float32)
-    # while iteration goes on, a visit's noise is not yet in the model, and its residual scatters more than it will
-    some = found[::_SAMPLE, ::_SAMPLE][seen.use[::_SAMPLE, ::_SAMPLE] > 0]
-    return found / np.float32(max(1.0, float(np.median(some)) / _MEDIAN)) if len(some) else found
-
-
-def residual_round(
-    visits: CellVisits, sky: Transform, free: list[tuple[float, float]] | None, config: CoaddConfig
-) -> tuple[Transform, int]:
-    """Reject outliers; returns the residual sum_v w_v T_v^H F M_v (d_v - model) and the number of pixels rejected.
+@dataclass(eq=False)
+class Look:
+    """What is found when every visit is compared with the model.
 
     Parameters
     ----------
     visits : CellVisits
         The visits; outliers are added to their rejected pixels.
-    sky : ndarray of complex64, shape (num_terms, side, side // 2 + 1)
-        The sky s.
-    free : list, optional
-        From `free_shares`; None to reject nothing.
+    system : System
+        The system of the cell.
+    q : float
+        Local power of the prior.
     config : CoaddConfig
-        Threshold and other settings.
+        Thresholds.
+    squares : dict
+        Sum of the squares of the residual and number of pixels in the core, for each visit of this run.
+    equations : dict
+        Normal equations of self-calibration of each of these visits, shape (4, 5).
     """
-    out = np.zeros_like(sky)
-    largest = np.zeros_like(visits.window)
-    whose = np.full(largest.shape, -1, np.int32)
-    for seen in visits:
-        residual, model = residual_of(seen, sky)
-        add_adjoint(seen.transfer, forward(residual), seen.member.weight, out)
-        if free is not None:
-            found = significance(seen, residual, model, free[seen.member.place], config)
-            more = found > largest
-            largest[more], whose[more] = found[more], seen.member.place
-    if free is None:
-        return out, 0
-    rejected = 0
-    for member, peaks in _peaks(visits, largest, whose, config.reject_threshold):
-        seen = visits.read(member)
-        residual, model = residual_of(seen, sky)
-        found = significance(seen, residual, model, free[member.place], config)
-        near = np.zeros(found.shape, np.bool_)
+
+    visits: CellVisits
+    system: System
+    q: float
+    config: CoaddConfig
+    squares: dict[Name, tuple[float, int]] = field(default_factory=dict)
+    equations: dict[Name, NDArray[np.float64]] = field(default_factory=dict)
+    _free: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+    def at(self, sky: Transform, residual: Transform, reject: bool) -> list[tuple[Member, int]]:
+        """Compare the visits with a sky, and reject outliers.
+
+        Parameters
+        ----------
+        sky : ndarray of complex64, shape (num_terms, side, side // 2 + 1)
+            The sky s.
+        residual : ndarray of complex64
+            Residual of the equations; what rejected pixels added to it is removed.
+        reject : bool
+            Whether to reject anything.
+
+        Returns
+        -------
+        list of (Member, int)
+            Visits of which pixels were rejected, and how many.
+        """
+        visits, core = self.visits, _bounds(self.visits, 0)
+        largest = np.zeros_like(visits.window)
+        whose = np.full(largest.shape, -1, np.int32)
+        light = self._light(sky) if reject else largest
+        seen_as, rest = np.empty(sky.shape[1:], np.complex64), np.empty_like(largest)
+        for member in visits.new:
+            seen = visits.read(member)
+            model = self._compare(seen, sky, seen_as, rest)
+            sums = np.empty((4, 5))
+            square = calibration_sums(rest, model, seen.valid, core, member.sigma**2, MODEL_ERROR, sums)
+            used = int(np.count_nonzero(seen.valid[core[0] : core[1], core[2] : core[3]]))
+            self.squares[member.name], self.equations[member.name] = (square, used), sums
+            if reject:
+                self._note(seen, rest, light, largest, whose)
+        out = []
+        for member, peaks in _peaks(visits, largest, whose, self.config.reject_threshold) if reject else ():
+            seen = visits.read(member)
+            self._compare(seen, sky, seen_as, rest)
+            pixels = self._outliers(seen, rest, light, peaks)
+            add_adjoint(seen.transfer, forward(np.where(pixels, rest, 0)), -member.weight, residual)
+            out.append((member, int(np.count_nonzero(pixels & seen.valid))))
+            visits.reject(member, pixels)
+        return [(member, number) for member, number in out if number]
+
+    def _compare(self, seen: Seen, sky: Transform, seen_as: Transform, rest: Image) -> Image:
+        predict(seen.transfer, sky, seen_as)
+        model = backward(seen_as)
+        subtract_model(seen.image, seen.valid, model, rest)
+        return model
+
+    def _light(self, sky: Transform) -> Image:
+        """Flux of a point source in the model at each pixel, as the visit with the widest PSF sees it."""
+        visits = self.visits
+        widest = visits.read(min(visits.new, key=lambda m: self._free_of(m)[1]))
+        power = self._free_of(widest.member)[1]
+        seen_as = np.empty(sky.shape[1:], np.complex64)
+        predict(widest.transfer, sky, seen_as)
+        flux = backward(np.conj(widest.transfer[0]) * seen_as) / np.float32(power)
+        return np.asarray(np.maximum(maximum_filter(flux, 3), 0), np.float32)
+
+    def _free_of(self, member: Member) -> tuple[float, float]:
+        """sum |P|^2 (1 - h) and sum |P|^2; these do not depend on pixel values."""
+        if member.place not in self._free:
+            transfer, prior = self.visits.read(member).transfer, self.system.precision(self.q)
+            self._free[member.place] = tuple(  # type: ignore[assignment]
+                float(free_power(self.system.normal, prior, transfer, w, transfer[0], _EVERY))
+                for w in (member.weight, 0.0)
+            )
+        return self._free[member.place]
+
+    def _flux(self, seen: Seen, rest: Image) -> tuple[Image, float] | None:
+        """Flux of a point source in the residual, in standard errors, and the standard error; None if unknown."""
+        free, all_of_it = self._free_of(seen.member)
+        if free < _LEAST_FREE * all_of_it:
+            return None
+        scale = seen.member.sigma / np.sqrt(free)
+        flux = backward(np.conj(seen.transfer[0]) * forward(rest))
+        flux *= np.float32(1 / (free * scale))
+        # while iteration goes on, a visit's noise is not yet in the model, and its residual scatters more than it will
+        y0, y1, x0, x1 = _bounds(self.visits, _BEYOND)
+        sample = np.s_[y0:y1:_SAMPLE, x0:x1:_SAMPLE]
+        some = np.abs(flux[sample][seen.valid[sample]])
+        if len(some):
+            flux /= np.float32(max(1.0, float(np.median(some)) / _MEDIAN))
+        return flux, float(scale)
+
+    def _note(self, seen: Seen, rest: Image, light: Image, largest: Image, whose: NDArray[np.int32]) -> None:
+        found = self._flux(seen, rest)
+        if found is not None:
+            flux, scale = found
+            note_deviation(
+                flux, light, scale, self.config.reject_model_error, seen.member.gain, seen.member.place,
+                _bounds(self.visits, _BEYOND), largest, whose,
+            )  # fmt: skip
+
+    def _outliers(self, seen: Seen, rest: Image, light: Image, peaks: list[tuple[int, int]]) -> NDArray[np.bool_]:
+        """Pixels of a visit that are significant, near to its peaks, grown."""
+        alone = np.zeros_like(light)
+        self._note(seen, rest, light, alone, np.zeros(light.shape, np.int32))
+        near = np.zeros(light.shape, np.bool_)
         for y, x in peaks:
             near[max(y - _REACH, 0) : y + _REACH + 1, max(x - _REACH, 0) : x + _REACH + 1] = True
-        pixels = near & (found > config.reject_threshold)
-        if config.reject_grow:
-            pixels = binary_dilation(pixels, _disc(config.reject_grow))
-        rejected += int(np.count_nonzero(pixels & (seen.use > 0)))
-        add_adjoint(seen.transfer, forward(np.where(pixels, residual, 0)), -member.weight, out)
-        visits.reject(member, pixels)
-    return out, rejected
+        pixels = near & (alone > self.config.reject_threshold)
+        if self.config.reject_grow:
+            pixels = binary_dilation(pixels, _disc(self.config.reject_grow))
+        return np.asarray(pixels)
+
+
+def _bounds(visits: CellVisits, beyond: int) -> Bounds:
+    """(y0, y1, x0, x1) of the core of a cell, grown, in its box."""
+    rows, columns = visits.cell.core.grown(beyond).slices(visits.cell.box)
+    return rows.start, rows.stop, columns.start, columns.stop
 
 
 def _peaks(
@@ -110,6 +187,7 @@ def _peaks(
     if not np.any(largest > threshold):
         return
     peak = (largest > threshold) & (largest == maximum_filter(largest, _NEIGHBOURS))
+    peak &= largest > _OVERSHADOWED * maximum_filter(largest, 2 * _SHADOW + 1)
     places = np.argwhere(peak)
     for place in np.unique(whose[peak]):
         yield visits.members[place], [(int(y), int(x)) for y, x in places if whose[y, x] == place]

@@ -11,6 +11,36 @@ import numpy as np
 from dcrflow.compat.numba_cache import njit
 
 
+@njit(cache=True, nogil=True)
+def light_along(along, nodes, step, out):  # type: ignore[no-untyped-def]
+    """Transform of light on a line, at frequencies -m step ... m step.
+
+    Parameters
+    ----------
+    along : ndarray of float64, shape (num_nodes,)
+        Positions on the line, pixels.
+    nodes : ndarray of float64, shape (num_nodes, num_terms)
+        Light at these positions, for each term.
+    step : float
+        Step in frequency, cycles per pixel.
+    out : ndarray of complex64, shape (num_terms, 2 m + 1)
+        Overwritten: sum_l nodes_lj exp(-2 pi i n step along_l) for n = -m ... m.
+    """
+    num, middle = out.shape[0], out.shape[1] // 2
+    total = np.zeros((num, middle + 1), np.complex128)
+    for k in range(len(along)):
+        angle = -2 * np.pi * step * along[k]
+        turn, phase = complex(np.cos(angle), np.sin(angle)), 1.0 + 0.0j
+        for n in range(middle + 1):
+            for j in range(num):
+                total[j, n] += nodes[k, j] * phase
+            phase *= turn
+    for j in range(num):
+        for n in range(middle + 1):
+            out[j, middle + n] = total[j, n]
+            out[j, middle - n] = total[j, n].conjugate()
+
+
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def spread_transfer(psf, table, step, ey, ex, out):  # type: ignore[no-untyped-def]
     """PSF times the transforms of light that is spread along a line.
@@ -19,7 +49,7 @@ def spread_transfer(psf, table, step, ey, ex, out):  # type: ignore[no-untyped-d
     ----------
     psf : ndarray of complex64, shape (ny, nh)
         Transform of the PSF.
-    table : ndarray of complex64, shape (2 m + 1, num_terms)
+    table : ndarray of complex64, shape (num_terms, 2 m + 1)
         The transform of each term's light along the line at frequencies (-m ... m) step, cycles a pixel.
     step : float
         Of the table.
@@ -29,16 +59,22 @@ def spread_transfer(psf, table, step, ey, ex, out):  # type: ignore[no-untyped-d
         Overwritten.
     """
     num, ny, nh = out.shape
-    middle = (table.shape[0] - 1) // 2
+    middle, slope = (table.shape[1] - 1) // 2, ex / (ny * step)
+    index, part = np.empty(nh, np.uint32), np.empty(nh, np.float32)
     for y in range(ny):
         fy = (y if 2 * y < ny else y - ny) / ny
-        start, slope = fy * ey / step + middle, ex / (ny * step)
+        start = fy * ey / step + middle
         for x in range(nh):
             at = start + x * slope
-            i = int(at)
-            part = np.float32(at - i)
-            for j in range(num):
-                out[j, y, x] = psf[y, x] * (table[i, j] + part * (table[i + 1, j] - table[i, j]))
+            i = np.int32(at)
+            index[x] = np.uint32(i)
+            part[x] = np.float32(at - i)
+        for j in range(num):
+            row = table[j]
+            for x in range(nh):
+                k = np.uint64(index[x])
+                here = row[k]
+                out[j, y, x] = psf[y, x] * (here + part[x] * (row[k + np.uint64(1)] - here))
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)

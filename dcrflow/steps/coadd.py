@@ -228,7 +228,9 @@ def accumulate(
     files, reports, calibration = [], [], []
     for index in cells:
         kept = load_sums(Path(order.kept) / f"{index}.npz") if order.kept else None
-        solution = solve_cell(every[index], grid, on_frame, basis, psf, order.config, corrections, kept)
+        solution = solve_cell(
+            every[index], grid, on_frame, basis, psf, order.config, corrections, kept, keep=bool(order.sums)
+        )
         path = Path(order.folder) / f"cell-{index}.npz"
         store_cell(path, solution)
         if order.sums:

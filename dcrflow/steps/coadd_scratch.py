@@ -18,14 +18,16 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
+from dcrflow.base.errors import CoaddStoreError
 from dcrflow.coadding.cell import CellSolution
 from dcrflow.coadding.cells import Cell
-from dcrflow.coadding.sums import CellSums
+from dcrflow.coadding.sums import CellSums, KeptVisit
 from dcrflow.coadding.visits import VisitOnFrame
 
 Float = NDArray[np.float64]
 
-_SUMS = ("normal", "right", "weight", "count")
+_SUMS = ("normal", "right", "data", "weight", "count", "flags")
+_KEPT = ("holes", "psf", "displacement")
 _SOLUTION = ("image", "variance", "mask")
 
 
@@ -114,15 +116,36 @@ def load_cell(path: Path, cell: Cell) -> CellSolution:
 def store_sums(path: Path, sums: CellSums) -> None:
     """Write a cell's sums over visits."""
     arrays = {n: getattr(sums, n) for n in _SUMS}
-    _save(path, total=np.array(sums.total), num_visits=np.array(sums.num_visits), **arrays)
+    for place, visit in enumerate(sums.visits):
+        arrays |= {f"{n}-{place}": getattr(visit, n) for n in _KEPT}
+    about = [[*v.name, v.sigma, *v.correction] for v in sums.visits]
+    _save(path, total=np.array(sums.total), visits=np.array(about, np.float64).reshape(-1, 6), **arrays)
 
 
 def load_sums(path: Path) -> CellSums | None:
-    """Read a cell's sums; None where there are none."""
+    """Read a cell's sums; None where there are none.
+
+    Raises
+    ------
+    CoaddStoreError
+        If the file is of a version that did not keep all that is needed.
+    """
     try:
         with np.load(path, allow_pickle=False) as found:
+            if "visits" not in found:
+                raise CoaddStoreError(
+                    f"{path}: these sums were kept by an earlier version of dcrflow, and nothing can be added to them; "
+                    "build the coadds again with --overwrite"
+                )  # fmt: skip
             arrays = {n: found[n] for n in _SUMS}
-            return CellSums(total=float(found["total"]), num_visits=int(found["num_visits"]), **arrays)
+            visits = tuple(
+                KeptVisit(
+                    (int(visit), int(detector)), sigma, correction=(scale, dy, dx),
+                    **{n: found[f"{n}-{place}"] for n in _KEPT},
+                )
+                for place, (visit, detector, sigma, scale, dy, dx) in enumerate(found["visits"].tolist())
+            )  # fmt: skip
+            return CellSums(total=float(found["total"]), visits=visits, **arrays)
     except FileNotFoundError:
         return None
 

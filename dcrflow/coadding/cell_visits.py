@@ -1,0 +1,259 @@
+"""The visits of a cell: read one at a time, kept between rounds as far as memory allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcrflow.coadding.basis import SpectralBasis
+from dcrflow.coadding.cells import Cell, cut
+from dcrflow.coadding.sums import FLAGS, CellSums, KeptVisit
+from dcrflow.coadding.transfer import Transform, forward, transfer_functions
+from dcrflow.coadding.visits import Correction, VisitOnCell, VisitOnFrame
+from dcrflow.kernels.coadd_pixels import add_pixels, fill_holes
+from dcrflow.kernels.fourier import add_adjoint, add_normal
+
+Name = tuple[int, int]
+Image = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+
+_NEAR = 16  # pixels around a core in which a visit must have data to be used
+_INSIDE, _SOME = 0.1, 0.01  # least window and least weight, relative to a visit's, for which a mean is computed
+
+CACHE = 320 << 20  # bytes of visits and transfer functions that a cell keeps between rounds; others are recomputed
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A visit on a cell.
+
+    Parameters
+    ----------
+    place : int
+        Its number among the visits of the cell.
+    name : tuple of (int, int)
+        Visit and detector.
+    sigma, gain : float
+        Noise of the sky and photon noise.
+    visit : VisitOnFrame or None
+        Where its pixels are; None if they are only in the sums of an earlier run.
+    """
+
+    place: int
+    name: Name
+    sigma: float
+    gain: float
+    visit: VisitOnFrame | None
+
+    @property
+    def weight(self) -> float:
+        """Weight w = sigma^-2."""
+        return self.sigma**-2
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What one round needs of a member.
+
+    Parameters
+    ----------
+    member : Member
+        The member.
+    image : ndarray of float32, shape (side, side)
+        Image times window, holes filled with a first prediction; empty for a visit of an earlier run.
+    valid : ndarray of bool, shape (side, side)
+        False in holes: pixels without data, and rejected ones.
+    transfer : ndarray of complex64, shape (num_terms, side, side // 2 + 1)
+        Transfer functions T.
+    """
+
+    member: Member
+    image: Image
+    valid: Bool
+    transfer: Transform
+
+
+@dataclass(eq=False)
+class CellVisits:
+    """The visits of a cell and those of earlier runs.
+
+    Parameters
+    ----------
+    cell : Cell
+        The cell.
+    window : ndarray of float32, shape (side, side)
+        The window of the cell's grid.
+    visits : sequence of VisitOnFrame
+        The visits of the frame; those without data near the core are skipped.
+    basis : SpectralBasis
+        Basis of the band.
+    corrections : mapping
+        Corrections from self-calibration.
+    kept : CellSums, optional
+        Sums over earlier visits, whose pixels are not read again.
+    """
+
+    cell: Cell
+    window: Image
+    visits: Sequence[VisitOnFrame]
+    basis: SpectralBasis
+    corrections: Mapping[Name, Correction]
+    kept: CellSums | None = None
+    members: list[Member] = field(default_factory=list)
+    rejected: dict[int, Bool] = field(default_factory=dict)
+    mean: Image = field(init=False)
+    _weight: Image = field(init=False)
+    _cache: dict[int, Seen] = field(default_factory=dict)
+    _bytes: int = 0
+
+    def __post_init__(self) -> None:
+        near = self.cell.core.grown(_NEAR)
+        for visit in self.visits:
+            if np.any(cut(visit.valid, near, False)):
+                self.members.append(Member(len(self.members), visit.name, visit.sigma, visit.gain, visit))
+        for old in self.kept.visits if self.kept is not None else ():
+            self.members.append(Member(len(self.members), old.name, old.sigma, 0.0, None))
+
+    @property
+    def new(self) -> list[Member]:
+        """The members whose pixels can be read."""
+        return [m for m in self.members if m.visit is not None]
+
+    @property
+    def side(self) -> int:
+        """Side of the cell's box."""
+        return len(self.window)
+
+    def read(self, member: Member) -> Seen:
+        """Read one visit; rejected pixels are not valid."""
+        if member.place in self._cache:
+            return self._cache[member.place]
+        on = self._on(member)
+        transfer = transfer_functions(on, self.basis, self.side, self.correction(member))
+        valid = on.valid
+        if member.visit is not None:
+            fill_holes(on.image, valid, self.mean, self.window)
+        if member.place in self.rejected:
+            valid &= ~self.rejected[member.place]
+        seen = Seen(member, on.image, valid, transfer)
+        size = on.image.nbytes + valid.nbytes + transfer.nbytes
+        if self._bytes + size <= CACHE:
+            self._cache[member.place] = seen
+            self._bytes += size
+        return seen
+
+    def correction(self, member: Member) -> Correction:
+        """The correction of a visit; that which was applied, for one of an earlier run."""
+        if member.visit is None:
+            return Correction(*self._old(member).correction)
+        return self.corrections.get(member.name, Correction())
+
+    def _old(self, member: Member) -> KeptVisit:
+        assert self.kept is not None, "members without pixels are those of an earlier run"
+        return self.kept.visits[member.place - (len(self.members) - len(self.kept.visits))]
+
+    def _on(self, member: Member) -> VisitOnCell:
+        if member.visit is not None:
+            on = member.visit.on(self.cell)
+            assert on is not None, "members have data"
+            return on
+        old = self._old(member)
+        holes = np.unpackbits(old.holes, count=self.side**2).reshape(self.side, self.side).astype(np.bool_)
+        return VisitOnCell(
+            old.name, np.zeros((0, 0), np.float32), ~holes, old.sigma, 0.0, old.psf, old.displacement
+        )  # fmt: skip
+
+    def most_refracted(self) -> Transform:
+        """Transfer functions of the member with the most DCR."""
+
+        def refraction(member: Member) -> float:
+            all_cells = self._old(member).displacement[None] if member.visit is None else member.visit.displacement
+            return float(np.ptp(all_cells, axis=1).max())
+
+        return self.read(max(self.members, key=refraction)).transfer
+
+    def reject(self, member: Member, pixels: Bool) -> None:
+        """Exclude pixels of a visit from now on, also from the mean."""
+        seen = self.read(member)
+        before = self.rejected.get(member.place)
+        self.rejected[member.place] = pixels if before is None else before | pixels
+        out = pixels & seen.valid & (self.window > _INSIDE)
+        left = self._weight[out] - np.float32(member.weight)
+        lost = np.float32(member.weight) * seen.image[out] / self.window[out]
+        rest = self.mean[out] * self._weight[out] - lost
+        self.mean[out] = np.where(left > _SOME * member.weight, rest / np.maximum(left, _SOME * member.weight), 0)
+        self._weight[out] = left
+        seen.valid[pixels] = False
+
+    def measured(self, member: Member) -> Bool:
+        """Pixels of a visit that have data, rejected or not, shape (side, side)."""
+        assert member.visit is not None, "only visits of this run are asked"
+        return np.asarray(cut(member.visit.valid, self.cell.box, False), np.bool_)
+
+    def first_sums(self) -> CellSums:
+        """Sums over all visits, with holes filled by the mean of the visits and what is near; those kept included."""
+        sums = CellSums.empty(self.basis.num_terms, self.side)
+        light, weight = np.zeros((self.side, self.side), np.float32), sums.weight
+        total = 0.0
+        for member in self.new:
+            on = self._on(member)
+            add_pixels(on.image, on.valid, member.weight, light, weight, sums.count)
+            total += member.weight
+        self.mean = np.divide(light, weight, out=np.zeros_like(light), where=weight > 0)
+        self._weight = weight.copy()
+        for member in self.new:
+            seen = self.read(member)
+            add_normal(seen.transfer, member.weight, sums.normal)
+            add_adjoint(seen.transfer, forward(seen.image), member.weight, sums.right)
+        kept = self.kept
+        if kept is None:
+            return CellSums(sums.normal, sums.right, sums.data, weight, total, sums.count, sums.flags)
+        return CellSums(
+            sums.normal + kept.normal, sums.right + kept.right, sums.data, weight + kept.weight, total + kept.total,
+            sums.count + kept.count, kept.flags.copy(),
+        )  # fmt: skip
+
+    def last_sums(self, first: CellSums, right: Transform, keep: bool) -> CellSums:
+        """The sums to be kept: holes filled by the model in `right`, 0 in `data`; rejected pixels are not counted.
+
+        Without `keep`, `data` and `visits` are those of no visits, and nothing can be added.
+        """
+        weight, count, flags, data = first.weight.copy(), first.count.copy(), first.flags.copy(), first.data
+        kept = list(self.kept.visits) if self.kept is not None else []
+        if self.kept is not None:
+            data += self.kept.data
+        new = []
+        for member in self.new:
+            measured, pixels = self.measured(member), self.rejected.get(member.place)
+            flags |= np.where(measured, np.uint8(0), np.uint8(FLAGS["REJECTED"]))
+            if pixels is not None:
+                out = pixels & measured
+                weight[out] -= np.float32(member.weight)
+                count[out] -= np.int16(1)
+                flags[out] |= np.uint8(FLAGS["CLIPPED"])
+            assert member.visit is not None
+            if member.visit.edges is not None:
+                flags[np.asarray(cut(member.visit.edges, self.cell.box, False), np.bool_)] |= FLAGS["SENSOR_EDGE"]
+            if keep:
+                seen = self.read(member)
+                add_adjoint(seen.transfer, forward(seen.image * seen.valid), member.weight, data)
+                new.append(self._keep(seen))
+        return CellSums(
+            first.normal, right, data, np.maximum(weight, 0), first.total, count, flags, (*kept, *new)
+        )  # fmt: skip
+
+    def _keep(self, seen: Seen) -> KeptVisit:
+        member, correction = seen.member, self.correction(seen.member)
+        assert member.visit is not None
+        on = member.visit
+        of_psf, of_dcr = (self.cell.index if len(a) > 1 else 0 for a in (on.psf, on.displacement))
+        return KeptVisit(
+            member.name, member.sigma, np.packbits(~seen.valid), on.psf[of_psf], on.displacement[of_dcr],
+            (correction.scale, correction.dy, correction.dx),
+        )  # fmt: skip
+
+    def __iter__(self) -> Iterator[Seen]:
+        return (self.read(member) for member in self.members)

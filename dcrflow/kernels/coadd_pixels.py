@@ -1,0 +1,208 @@
+"""Loops over the pixels of a visit on a cell of a coadd: holes, outliers, the equations of self-calibration."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dcrflow.compat.numba_cache import njit
+
+_NEAR = 2  # pixels; neighbours from which a hole is filled
+_SPREAD = 1.0  # pixels; sigma of their Gaussian weights
+
+
+@njit(cache=True, nogil=True)
+def add_pixels(image, valid, weight, light, total, count):  # type: ignore[no-untyped-def]
+    """Add a visit's valid pixels to the sums of weighted light, of weights, and to the number of visits."""
+    height, width = image.shape
+    w = np.float32(weight)
+    for y in range(height):
+        for x in range(width):
+            if valid[y, x]:
+                light[y, x] += w * image[y, x]
+                total[y, x] += w
+                count[y, x] += 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fill_holes(image, valid, mean, window):  # type: ignore[no-untyped-def]
+    """Fill the holes of a visit's image and apply the window, in place.
+
+    A hole is filled with the mean of the visits plus the difference between this visit and the mean at the valid pixels
+    next to it, weighted by a Gaussian.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (side, side)
+        Changed.
+    valid : ndarray of bool, shape (side, side)
+        False in holes.
+    mean : ndarray of float32, shape (side, side)
+        Weighted mean of the visits.
+    window : ndarray of float32, shape (side, side)
+        Weights that fall to 0 at the edges.
+    """
+    side = image.shape[0]
+    near = np.empty((2 * _NEAR + 1, 2 * _NEAR + 1), np.float32)
+    for j in range(-_NEAR, _NEAR + 1):
+        for i in range(-_NEAR, _NEAR + 1):
+            near[j + _NEAR, i + _NEAR] = np.exp(-0.5 * (j * j + i * i) / _SPREAD**2)
+    for y in range(side):
+        for x in range(side):
+            if valid[y, x]:
+                continue
+            total, share = np.float32(0), np.float32(0)
+            low_y, high_y = max(0, y - _NEAR), min(side - 1, y + _NEAR)
+            low_x, high_x = max(0, x - _NEAR), min(side - 1, x + _NEAR)
+            if (
+                valid[low_y, x] or valid[high_y, x] or valid[y, low_x] or valid[y, high_x]
+                or valid[low_y, low_x] or valid[high_y, high_x] or valid[low_y, high_x] or valid[high_y, low_x]
+            ):  # fmt: skip
+                for yy in range(low_y, high_y + 1):
+                    for xx in range(low_x, high_x + 1):
+                        if valid[yy, xx]:
+                            w = near[yy - y + _NEAR, xx - x + _NEAR]
+                            total += w * (image[yy, xx] - mean[yy, xx])
+                            share += w
+            image[y, x] = mean[y, x] + (total / share if share > 0 else np.float32(0))
+    for y in range(side):
+        for x in range(side):
+            image[y, x] *= window[y, x]
+
+
+@njit(cache=True, nogil=True)
+def keep_holes(image, valid, light, noise, share):  # type: ignore[no-untyped-def]
+    """Set an image to 0 outside holes, in place; returns the largest abs(image) / (noise + share * light) in them."""
+    height, width = image.shape
+    largest = np.float32(0)
+    for y in range(height):
+        for x in range(width):
+            if valid[y, x]:
+                image[y, x] = np.float32(0)
+            else:
+                largest = max(largest, abs(image[y, x]) / (np.float32(noise) + np.float32(share) * light[y, x]))
+    return largest
+
+
+@njit(cache=True, nogil=True)
+def subtract_model(image, valid, model, out):  # type: ignore[no-untyped-def]
+    """Image minus model where the image is valid, 0 elsewhere."""
+    height, width = image.shape
+    for y in range(height):
+        for x in range(width):
+            out[y, x] = image[y, x] - model[y, x] if valid[y, x] else np.float32(0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def note_deviation(flux, light, scale, model_error, gain, place, within, largest, whose):  # type: ignore[no-untyped-def]
+    """Keep, at each pixel, the visit that deviates most.
+
+    Parameters
+    ----------
+    flux : ndarray of float32, shape (side, side)
+        Flux of a point source in a visit's residual, in its standard errors from the sky.
+    light : ndarray of float32, shape (side, side)
+        Flux of a point source in the model.
+    scale : float
+        Standard error of the flux from the sky, in the unit of `light`.
+    model_error : float
+        Error of the model as a fraction of its light.
+    gain : float
+        Photon noise: variance per unit of light.
+    place : int
+        Number of the visit.
+    within : tuple of int
+        (y0, y1, x0, x1) of the pixels to look at.
+    largest, whose : ndarray, shape (side, side)
+        Updated: the largest deviation, in standard errors, and the number of the visit.
+    """
+    y0, y1, x0, x1 = within
+    for y in range(y0, y1):
+        for x in range(x0, x1):
+            bright = light[y, x] / np.float32(scale)
+            variance = np.float32(1) + (np.float32(model_error) * bright) ** 2
+            variance += np.float32(gain / scale) * bright
+            found = abs(flux[y, x]) / np.sqrt(variance)
+            if found > largest[y, x]:
+                largest[y, x] = found
+                whose[y, x] = place
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def calibration_sums(residual, model, valid, within, variance, model_error, out):  # type: ignore[no-untyped-def]
+    """Normal equations of (scale, dy, dx, background) of a visit, shape (4, 5); `dcrflow.coadding.calibrate`.
+
+    Parameters
+    ----------
+    residual, model : ndarray of float32, shape (side, side)
+        Data minus model, and the model.
+    valid : ndarray of bool, shape (side, side)
+        Pixels that count.
+    within : tuple of int
+        (y0, y1, x0, x1) of the pixels to sum over; 4 or more pixels from the edges.
+    variance : float
+        Of the sky.
+    model_error : float
+        Error of the model as a fraction of its light.
+    out : ndarray of float64, shape (4, 5)
+        Overwritten.
+
+    Returns
+    -------
+    float
+        Sum of the squares of the residual over the valid pixels.
+    """
+    y0, y1, x0, x1 = within
+    out[:] = 0.0
+    a, b = np.float32(4 / 5), np.float32(-1 / 5)
+    c, d = np.float32(4 / 105), np.float32(-1 / 280)
+    v, e = np.float32(variance), np.float32(model_error)
+    total = 0.0
+    for y in range(y0, y1):
+        mm = my = mx = yy = yx = xx = np.float32(0)
+        m1 = y1_ = x1_ = ww = rm = ry = rx = r1 = rr = np.float32(0)
+        for x in range(x0, x1):
+            m, r = model[y, x], residual[y, x]
+            w = np.float32(1) / (v + (e * m) ** 2) if valid[y, x] else np.float32(0)
+            dy = (
+                a * (model[y - 1, x] - model[y + 1, x]) + b * (model[y - 2, x] - model[y + 2, x])
+                + c * (model[y - 3, x] - model[y + 3, x]) + d * (model[y - 4, x] - model[y + 4, x])
+            )  # fmt: skip
+            dx = (
+                a * (model[y, x - 1] - model[y, x + 1]) + b * (model[y, x - 2] - model[y, x + 2])
+                + c * (model[y, x - 3] - model[y, x + 3]) + d * (model[y, x - 4] - model[y, x + 4])
+            )  # fmt: skip
+            wm, wy, wx, wr = w * m, w * dy, w * dx, w * r
+            mm += wm * m
+            my += wm * dy
+            mx += wm * dx
+            yy += wy * dy
+            yx += wy * dx
+            xx += wx * dx
+            m1 += wm
+            y1_ += wy
+            x1_ += wx
+            ww += w
+            rm += wm * r
+            ry += wy * r
+            rx += wx * r
+            r1 += wr
+            rr += r * r
+        out[0, 0] += mm
+        out[0, 1] += my
+        out[0, 2] += mx
+        out[0, 3] += m1
+        out[1, 1] += yy
+        out[1, 2] += yx
+        out[1, 3] += y1_
+        out[2, 2] += xx
+        out[2, 3] += x1_
+        out[3, 3] += ww
+        out[0, 4] += rm
+        out[1, 4] += ry
+        out[2, 4] += rx
+        out[3, 4] += r1
+        total += float(rr)
+    for i in range(4):
+        for j in range(i):
+            out[i, j] = out[j, i]
+    return total
