@@ -280,7 +280,8 @@ class _Build:
                 self.done["skipped"] += 1
                 continue
             new, before, kept = work
-            rows = tuple(sorted({*(before.rows if before else ()), *self.prepared.rows(new)}))
+            both = (*(before.rows if before else ()), *self.prepared.rows(new))
+            rows = tuple(sorted({row[:2]: row for row in both}.values()))  # a row replaces one that was left out
             digest = config_digest(self.plan, plan.tract)
             token = self.prepared.token(digest, rows)
             band = self.plan.band.name
