@@ -68,7 +68,8 @@ class Heartbeat:
         self._write()
 
     def tell(self, progress: Progress) -> None:
-        """Note the progress; it is written with the next beat."""
+        """Note the progress; it is written with the next beat, and the first at once."""
+        is_first = not self._progress
         ended, now = sum(progress.done.values()), time.monotonic()
         with self._lock:
             if not self._seen or self._seen[-1][1] != ended:
@@ -80,6 +81,8 @@ class Heartbeat:
                 "done": dict(progress.done), "damaged": progress.damaged, "worker_losses": progress.worker_losses,
                 "workers": progress.workers, "elapsed": round(progress.elapsed, 1),
             }  # fmt: skip
+        if is_first:
+            self._write()
 
     def stopped(self) -> None:
         """Note that the run ends before all is done."""

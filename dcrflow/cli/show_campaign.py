@@ -15,7 +15,6 @@ from dcrflow.cli.show import bar, console, new_table, output, said
 
 if TYPE_CHECKING:
     from dcrflow import campaign
-    from dcrflow.campaign.alive import RunState
     from dcrflow.campaign.plans import Planned
     from dcrflow.campaign.status import CampaignStatus
     from dcrflow.lsst.graph_progress import GraphProgress
@@ -207,7 +206,7 @@ def _problems(name: str, problems: Sequence[Planned], every: bool) -> None:
         _cause(name, cause)
 
 
-def status(found: CampaignStatus, shown: int, runs: Sequence[RunState] = ()) -> None:
+def status(found: CampaignStatus, shown: int) -> None:
     """Print counts, the runs, and the causes of what is not complete; then the first `shown` of it, a line each."""
     output.print(said(found.url), soft_wrap=True)
     table = new_table("status", "detector-visits", left=1)
@@ -219,7 +218,7 @@ def status(found: CampaignStatus, shown: int, runs: Sequence[RunState] = ()) -> 
     covered = [r.coverage for r in found.records if r.coverage is not None]
     if covered:
         output.print(f"coverage: mean {sum(covered) / len(covered):.3f}, least {min(covered):.3f}")
-    for run in runs:
+    for run in found.runs:
         output.print(said(run.words), soft_wrap=True)
     for name in ("failed", "no-overlap"):
         for cause in found.causes(name):

@@ -19,8 +19,9 @@ import dcrflow
 from dcrflow.campaign import as_json
 from dcrflow.campaign.alive import Heartbeat, RunState, runs_of
 from dcrflow.campaign.outcome import CampaignResult, Failure, Progress
+from dcrflow.campaign.status import campaign_status
 from dcrflow.campaign.verify import Verdict
-from dcrflow.cli import main
+from dcrflow.cli import main, show_campaign
 from dcrflow.cli.app import app
 
 Run = Callable[..., tuple[int, str, str]]
@@ -161,6 +162,7 @@ def test_run(dcr: Run, survey: Path, tmp_path: Path) -> None:
     assert set(found) == set(documented("### `run --json`"))
     assert "templates" not in said
     assert "dashboard" in log.read_text()
+    assert "last run finished" in dcr("status", out)[1]
     (run,) = json.loads(dcr("status", out, "--json")[1])["runs"]
     agrees(run, "Each of `runs`")
     assert (run["state"], run["ended"], run["total"]) == ("finished", 2, 2)
@@ -262,10 +264,12 @@ def test_progress_that_anybody_wrote(change: dict[str, Any]) -> None:
         json.dumps(run.as_json(), allow_nan=False)
 
 
-def test_heartbeat(tmp_path: Path) -> None:
+def test_heartbeat(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = dcrflow.TemplateStore.create_or_open(tmp_path / "out.zarr")
     with store.journal() as journal, Heartbeat(journal, "http://127.0.0.1:8787") as heartbeat:
         heartbeat.tell(Progress(5, 0, 2, {}, 0.5, 0, 2))
+        show_campaign.status(campaign_status(store), 0)
+        assert re.search(r"run alive on \S+ \(process \d+\) since .* UTC: 0 of 5", capsys.readouterr().out)
         assert [r.is_alive for r in runs_of(store.progress())] == [True]
         heartbeat.tell(Progress(5, 0, 1, {"complete": 3}, 1.5, 0, 2))
     (run,) = runs_of(store.progress())
