@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dcrflow.stores.templates.store import TemplateStore
 
 #: Of the lines of a journal; the page has no use for them.
-_UNUSED = ("detector_visits", "config", "config_hash", "inputs_digest", "seconds")
+_UNUSED = ("detector_visits", "config", "config_hash", "inputs_digest", "seconds", "made_from", "band")
 EVERY = 0.5  # s between two messages
 _WAITING = 20_000  # events that wait for a scheduler that does not answer; then the oldest are dropped
 _PATIENCE = 10.0  # s until an answer
