@@ -62,6 +62,9 @@ class Page:
             if entry.get("level") == "error" or said.get("method") == "Runtime.exceptionThrown":
                 self.complaints.append(json.dumps(said["params"]))
 
+    def close(self) -> None:
+        self._connection.close()
+
     def seen(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.call("Runtime.evaluate", expression=SEEN)["result"]["value"])
         return found
@@ -82,6 +85,7 @@ def opened(link: str, profile: Path) -> Iterator[Page]:
                 page.call(f"{domain}.enable")
             page.call("Page.navigate", url=link)
             yield page
+            page.close()
         finally:
             browser.terminate()
 
