@@ -9,10 +9,11 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from distributed import get_worker
 from distributed.protocol.pickle import dumps, loads
 
 from dcrflow.base.errors import DcrflowError, NoOverlapError, TemplateStoreError
@@ -25,6 +26,7 @@ from dcrflow.model.visit import DetectorVisit
 from dcrflow.planning.psf import plan_psf
 from dcrflow.planning.template import TemplatePlan, plan_template
 from dcrflow.steps import make_template
+from dcrflow.stores.coadds.shared import SharedCoadds
 from dcrflow.stores.coadds.source import CoaddSource
 from dcrflow.stores.coadds.store import DcrCoadds
 from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
@@ -33,6 +35,7 @@ from dcrflow.stores.visits.tables import BadVisit, visit_of
 
 _LOG = logging.getLogger("distributed.worker.dcrflow")  # dask shows the logs of `distributed.worker` on its dashboard
 _STEPS = ("load_patch", "shift_subfilters", "warp_tract", "mosaic_tracts", "warp_psf", "map_variance", "write_template")
+_MOST_KEPT, _SHARE_KEPT = 600 << 20, 0.15  # bytes, and share of a thread's memory, for coadds that neighbours share
 _LONGEST = 60.0  # seconds after which a batch begins no more templates, and hands the rest back
 
 Row = DetectorVisit | BadVisit | TableRow
@@ -125,6 +128,7 @@ def make_templates(packed: bytes, rows: Sequence[Row], numbers: Sequence[int]) -
         was stopped or the batch took too long, are not among them.
     """
     job = _unpacked(packed)
+    job = replace(job, coadds=SharedCoadds(job.coadds, _kept_bytes())) if len(rows) > 1 else job
     tell, ended = events.Reporter(job.run, job.spans_every), list[events.Event]()
     began = time.monotonic()
     try:
@@ -142,6 +146,16 @@ def make_templates(packed: bytes, rows: Sequence[Row], numbers: Sequence[int]) -
     finally:
         tell.flush()
     return ended
+
+
+def _kept_bytes() -> int:
+    """How many bytes of coadds a batch keeps for the next of its detector-visits."""
+    try:
+        worker = get_worker()
+        limit = worker.memory_manager.memory_limit
+        return min(_MOST_KEPT, int(_SHARE_KEPT * limit / worker.state.nthreads)) if limit else _MOST_KEPT
+    except (ValueError, AttributeError):  # this is no worker of dask's
+        return _MOST_KEPT
 
 
 def _place(row: DetectorVisit | BadVisit) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ def cells_at(ra: Float, dec: Float) -> NDArray[np.int64]:
     return found
 
 
+@cache
 def _healpix(order: int) -> HEALPix:
     return HEALPix(nside=2**order, order="nested")
 

@@ -157,7 +157,9 @@ class TemplateConfig(Config):
         1024, description="side of an output tile (dask chunk), pixels"
     )
     granularity: Granularity = Field(
-        "tile", description="what a dask task makes: a step of a tile, or all of a detector-visit, tile after tile"
+        "tile",
+        description="what a task of a lazy template makes: a step of a tile, or all of it, tile after tile; tasks of "
+        "campaigns make whole templates, several each",
     )
     band: str | None = Field(None, description="band of the coadds; None: the detector-visit's own")
     transmission: str | Curve | None = Field(
