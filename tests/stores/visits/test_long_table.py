@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ NUMBER = 60
 
 def rows() -> list[dcrflow.DetectorVisit]:
     rng = np.random.default_rng(1)
-    wcs = [
-        tan(ra=float(rng.uniform(0, 360)), dec=float(rng.uniform(-80, 80)), rotation=10.0 * i) for i in range(NUMBER)
-    ]
-    return [visit(w, visit=100 + i // 3, detector=i % 3, altitude=30.0 + i / 2) for i, w in enumerate(wcs)]
+    found = []
+    for i, (ra, dec) in enumerate(zip(rng.uniform(0, 360, NUMBER), rng.uniform(-80, 80, NUMBER), strict=True)):
+        wcs = tan(ra=float(ra), dec=float(dec), rotation=10.0 * i)
+        one = visit(wcs, visit=100 + i // 3, detector=i % 3, altitude=30.0 + i / 2)
+        found.append(replace(one, observation=replace(one.observation, ra=float(ra), dec=float(dec))))
+    return found
 
 
 @pytest.fixture
