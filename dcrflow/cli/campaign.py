@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -115,11 +115,8 @@ def run(
     show.begin(f"making the templates of {redacted(visits)} from {redacted(coadds)}")
     if cluster == "local":
         forkserver.begin()
-    from dcrflow.campaign import run_campaign
     from dcrflow.campaign.as_json import result_as_json
-    from dcrflow.campaign.stopping import Stop
     from dcrflow.cli import show_campaign
-    from dcrflow.cluster import connect
     from dcrflow.stores.templates.store import TemplateStore
     from dcrflow.stores.visits.select import select_some
 
@@ -128,24 +125,35 @@ def run(
     rows = select_some(visits_of(visits), where, limit)
     refuse_within(out, coadds)
     target = TemplateStore.create_or_open(out)
-    changes = {"workers": workers, "memory": memory, "adaptive": adaptive or None}
-    stop = Stop(None if walltime is None else _seconds(walltime))
+    seconds = None if walltime is None else _seconds(walltime)
     show.begin(f"{len(rows)} detector-visits; starting the cluster: {redacted(cluster)}")
-    with (
-        connect(cluster, **changes) as client,
-        interrupt.interruptible(stop.set),
-        show_campaign.CampaignDisplay(client) as display,
-    ):
-        result = run_campaign(
-            store, rows, target, chosen, client=client, window=window, overwrite=overwrite,
-            retry_failed=retry_failed, progress=display.update, stop=stop, report=performance_report,
-        )  # fmt: skip
+    result = _on_cluster(
+        {"cluster": cluster, "workers": workers, "memory": memory, "adaptive": adaptive or None}, seconds,
+        coadds=store, visits=rows, out=target, config=chosen, window=window, overwrite=overwrite,
+        retry_failed=retry_failed, report=performance_report,
+    )  # fmt: skip
     wall_clock, code = since_start(), _exit_status(result)
     if as_json:
         typer.echo(json.dumps(result_as_json(result, target.url, wall_clock, code)))
     else:
         show_campaign.result(result, target.url, wall_clock)
     raise typer.Exit(code)
+
+
+def _on_cluster(where: dict[str, Any], walltime: int | None, **campaign: Any) -> CampaignResult:
+    """Run a campaign on a cluster, with a bar; Ctrl-C and the walltime stop it in good order."""
+    from dcrflow.campaign import run_campaign
+    from dcrflow.campaign.stopping import Stop
+    from dcrflow.cli.show_campaign import CampaignDisplay
+    from dcrflow.cluster import connect
+
+    stop = Stop(walltime)
+    with (
+        connect(**where) as client,
+        interrupt.interruptible(stop.set),
+        CampaignDisplay(client) as display,
+    ):
+        return run_campaign(client=client, progress=display.update, stop=stop, **campaign)
 
 
 def status(
