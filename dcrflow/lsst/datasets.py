@@ -39,8 +39,11 @@ def photo_calib(unit: Any) -> dict[str, Any]:
 
 
 def tile_of(shape: tuple[int, ...]) -> int:
-    """Side of the compressed tiles of a coadd: small enough that a region costs little more than its own pixels."""
-    return 128 if min(shape) >= 1024 else 64
+    """Side of the compressed tiles of a coadd: small enough that a region costs little more than its own pixels.
+
+    And large enough that seeking a tile costs little: about 4 kB of each plane.
+    """
+    return 256 if min(shape) >= 2048 else 128 if min(shape) >= 1024 else 64
 
 
 class DcrTemplate(DifferenceImage):
