@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -62,6 +61,7 @@ def run_graph(
     from dcrflow.lsst.controller import signs_of_life
     from dcrflow.lsst.graph_progress import write_state
     from dcrflow.lsst.jobs import JobPlan, Needs
+    from dcrflow.lsst.larger import larger_clusters
     from dcrflow.lsst.quanta import run_graph as execute
 
     stop, default = Event(), Needs(retries=retries)
@@ -71,16 +71,8 @@ def run_graph(
         signs_of_life(None if state is None else state.absolute().parent, stop.set),
         connect(cluster, workers=workers, memory=memory) as client,
         CampaignDisplay(client, "quanta") as display,
-        ExitStack() as more,
+        larger_clusters(cluster) as larger,
     ):
-
-        def larger(megabytes: int) -> Any:
-            """Another cluster, for quanta that need more memory than the workers have."""
-            if "://" in cluster or cluster.endswith(".json"):
-                return None
-            show.console.print(f"starting a worker with {megabytes} MB of memory")
-            opened = connect(cluster, workers=1, memory=f"{megabytes}MB", dashboard=0)
-            return more.enter_context(opened)
 
         def update(now: GraphProgress) -> None:
             display.update_quanta(now)

@@ -138,7 +138,7 @@ class _Clients:
         self._others: dict[int, Client] = {}
 
     def of(self, memory: int | None) -> Client:
-        """A client for a job that needs so much memory, MB; that with the most memory, if there is none."""
+        """A client for a job that needs so much memory, MB, or any; that with the most memory, if there is none."""
         if memory is None or self._larger is None:
             return self._first
         has = self.memory()
@@ -167,7 +167,7 @@ class _Run:
         self._graph, self._repo, self._order, self._plan, self._clients = graph, repo, order, plan, clients
         self._ended: queue.SimpleQueue[tuple[int, Future[Any]]] = queue.SimpleQueue()
         self._attempts: dict[int, int] = {}
-        self._memory: dict[int, int | None] = {}
+        self._memory: dict[int, int | None] = {}  # of jobs for which a worker's was not enough, MB
         self._left: dict[int, tuple[UUID, ...]] = {}  # quanta of a job that are still to be done
         self.in_flight, self.given_up = 0, False
         self.failures: list[QuantumFailure] = []
@@ -182,11 +182,9 @@ class _Run:
     def submit(self, number: int) -> None:
         """Start a job, or start what is left of it again."""
         job = self._order.jobs[number]
-        needs = self._plan.needs_of(job.label)
         quanta = self._left.setdefault(number, job.quanta)
-        memory = self._memory.setdefault(number, needs.memory)
         attempt = self._attempts[number] = self._attempts.get(number, 0) + 1
-        future = self._clients.of(memory).submit(
+        future = self._clients.of(self._memory.get(number)).submit(
             execute_job,
             self._graph,
             self._repo,
@@ -233,7 +231,8 @@ class _Run:
     def _tried_enough(self, number: int, job: Job, codes: list[int]) -> bool:
         needs = self._plan.needs_of(job.label)
         if KILLED in codes:
-            self._memory[number] = needs.more(self._memory[number])
+            had = self._memory.get(number) or max(needs.memory or 0, self._clients.memory() or 0)
+            self._memory[number] = needs.more(had or None)
         return self._attempts[number] > needs.retries or any(code in needs.final_codes for code in codes)
 
     def _fail(self, number: int, job: Job, outcomes: list[Outcome]) -> None:

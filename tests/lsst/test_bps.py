@@ -281,6 +281,6 @@ def test_the_real_commands(repo: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert command("bps", "status", "--id", run).returncode == WmsStates.SUCCEEDED.value
     assert len((tmp_path / "attempts" / "12").read_text().split()) == 3
     small, large = map(int, (tmp_path / "attempts" / "13").read_text().split())
-    assert (small, large) == (1_500_000_000, 2_400_000_000)
+    assert (small, large) == (1_500_000_000, 3_000_000_000)
     refs = Butler.from_config(str(repo)).query_datasets("template_stats", collections="by-bps-in-a-test")
     assert {r.dataId["visit"] for r in refs} == {12, 13}
