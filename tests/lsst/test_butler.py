@@ -18,6 +18,7 @@ pytest.importorskip("lsst.daf.butler", reason="the extra lsst is not installed")
 
 from astropy.io import fits
 from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, FileDataset
+from lsst.images.formatters import GenericFormatter
 from rubin import inputs_of
 from summaries import BOX, catalog, detector_table, golden_wcs, pixels_off, record
 from zarr.storage import MemoryStore
@@ -258,6 +259,7 @@ def test_chained_collections_and_a_file_that_is_gone(repo: Path, scene: Any, tmp
     ref = butler.query_datasets("dcrCoadd", collections="coadds", where="skymap='test' AND patch=1 AND subfilter=0")[0]
     brighter = butler.get(ref)
     brighter.image.array[...] += 5.0
+    butler.collections.register("newer")
     butler.put(brighter, "dcrCoadd", ref.dataId, run="newer")
     butler.collections.register("chain", CollectionType.CHAINED)
     butler.collections.redefine_chain("chain", ["newer", "coadds"])
@@ -288,6 +290,7 @@ def test_tables_of_detectors_in_a_butler(repo: Path, golden: Path, tmp_path: Pat
     table, _ = detector_table()
     of_all = DatasetType("visit_detector_table", ["instrument"], "ArrowAstropy", universe=butler.dimensions)
     butler.registry.registerDatasetType(of_all)
+    butler.collections.register("tables")
     butler.put(table, of_all, {"instrument": "TestCam"}, run="tables")
     found = visits_of(f"butler:{copy}?collections=tables&dataset=visit_detector_table")
     assert [(v.instrument, v.visit, v.detector) for v in found] == [("TestCam", 2024120600239, d) for d in (3, 4)]
@@ -296,7 +299,8 @@ def test_tables_of_detectors_in_a_butler(repo: Path, golden: Path, tmp_path: Pat
     of_visit = DatasetType("visitSummary", ["instrument", "visit"], "ExposureCatalog", universe=butler.dimensions)
     butler.registry.registerDatasetType(of_visit)
     data_id = butler.registry.expandDataId(instrument="TestCam", visit=12)
-    butler.ingest(FileDataset(str(file), DatasetRef(of_visit, data_id, run="tables")), transfer="copy")
+    dataset = FileDataset(str(file), DatasetRef(of_visit, data_id, run="tables"), formatter=GenericFormatter)
+    butler.ingest(dataset, transfer="copy")  # the stack's own formatter is not on PyPI, and is not asked
     (visit,) = visits_of(f"butler:{copy}?collections=tables&dataset=visitSummary")
     assert (visit.instrument, visit.detector) == ("LSSTCam", 1)
     assert pixels_off(header, visit.wcs, BOX) < 2e-6

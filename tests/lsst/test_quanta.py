@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -16,6 +19,8 @@ from lsst.daf.butler import Butler
 from processes import workers_of
 from rubin import PROGRAMS, damaged_coadd, must, wait_until
 
+from dcrflow.lsst import quanta
+from dcrflow.lsst.execution import JobError, Outcome
 from dcrflow.lsst.jobs import JobOrder, JobPlan, Needs
 from dcrflow.lsst.quanta import QuantumGraphError, run_graph
 
@@ -85,6 +90,109 @@ def test_job_plans_are_kept(tmp_path: Path) -> None:
     (tmp_path / "jobs.json").write_text("{}")
     with pytest.raises(QuantumGraphError, match="cannot read the jobs in"):
         JobPlan.read(tmp_path / "jobs.json", Needs())
+
+
+class Done:
+    """A future that has ended."""
+
+    def __init__(self, outcomes: Any) -> None:
+        self._ended, self.status = outcomes, "error" if isinstance(outcomes, Exception) else "finished"
+
+    def result(self) -> Any:
+        return self._ended
+
+    exception = result
+
+    def release(self) -> None:
+        pass
+
+    def add_done_callback(self, call: Any) -> None:
+        call(self)
+
+
+class Workers:
+    """A client whose workers have some memory, MB; `ends` says how a job ends on them, by label and attempt."""
+
+    def __init__(self, memory: int, ends: Any) -> None:
+        self.memory, self.ends = memory, ends
+
+    def nthreads(self) -> dict[str, int]:
+        return {"one": 1}
+
+    def scheduler_info(self, n_workers: int) -> Any:
+        return {"workers": {"one": {"memory_limit": self.memory * 1_000_000}}}
+
+    def submit(self, call: Any, graph: str, repo: str, ids: list[str], parents: Any, *, key: str, pure: bool) -> Done:
+        return Done(self.ends(key.split("-")[0], self.memory, ids))
+
+
+def run_of(monkeypatch: pytest.MonkeyPatch, client: Workers, plan: JobPlan, larger: Any = None, **more: Any) -> Any:
+    """Run a graph of a -> b, c; no stack of LSST, no cluster."""
+    networkx = pytest.importorskip("networkx")
+    names = {label: UUID(int=n) for n, label in enumerate("abc")}
+    graph = networkx.DiGraph([(names["a"], names["b"])])
+    graph.add_node(names["c"])
+    for label, name in names.items():
+        graph.nodes[name].update(task_label=label, data_id=SimpleNamespace(required={"visit": label}))
+    monkeypatch.setattr(quanta, "_prepare", lambda *_: JobOrder(graph, plan))
+    last: list[Any] = []
+    result = run_graph("g", "r", client=client, plan=plan, larger=larger, aggregate=False,  # type: ignore[arg-type]
+                       progress=last.append, **more)  # fmt: skip
+    return result, last[-1]
+
+
+def test_retries_memory_and_exit_statuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that is killed goes to larger workers; one that fails in a final way is not tried again."""
+    attempts: Counter[str] = Counter()
+
+    def ends(label: str, memory: int, ids: list[str]) -> Any:
+        attempts[label] += 1
+        if label == "a" and memory < 3000:
+            return JobError("no memory", (Outcome(ids[0], "failed", "MemoryError", 137),))
+        if label == "c":
+            return JobError("wrong", (Outcome(ids[0], "failed", "OSError: wrong", 1),))
+        return (Outcome(ids[0], "complete"),)
+
+    made: list[Workers] = []
+
+    def larger(memory: int) -> Any:
+        made.append(Workers(memory, ends))
+        return made[-1]
+
+    client = Workers(1000, ends)
+    plan = JobPlan(needs={"a": Needs(retries=3, memory=800), "c": Needs(retries=3, final_codes=(1,))})
+    result, state = run_of(monkeypatch, client, plan, larger)
+    assert [w.memory for w in made] == [2000, 4000]
+    assert attempts == {"a": 3, "b": 1, "c": 1}
+    assert state.exit_codes == {"a": [137, 137], "b": [], "c": [1]}
+    assert (result.complete, result.blocked, [f.message for f in result.failures]) == (2, 0, ["OSError: wrong"])
+    assert not result.ok
+    alone, _ = run_of(monkeypatch, Workers(1000, ends), plan, lambda _: None)
+    assert (alone.blocked, sorted(f.task for f in alone.failures)) == (1, ["a", "c"]), "there is no larger worker"
+
+
+def test_a_lost_worker_and_the_program_of_the_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lost = type("KilledWorker", (Exception,), {})("four workers died")
+    left = iter([lost, None, None, None])
+
+    def ends(label: str, memory: int, ids: list[str]) -> Any:
+        return next(left) or (Outcome(ids[0], "complete"),)
+
+    program = tmp_path / "end"
+    program.write_text(f"#!/bin/sh\necho $1 $2 > {tmp_path}/said\nexit $(cat {tmp_path}/status)\n")
+    program.chmod(0o755)
+    (tmp_path / "status").write_text("0")
+    result, state = run_of(monkeypatch, Workers(1000, ends), JobPlan(), final=str(program))
+    assert result.ok
+    assert (tmp_path / "said").read_text() == "g r\n"
+    assert (sorted(map(tuple, state.exit_codes.values())), state.labels["finalJob"]["complete"]) == (
+        [(), (), (), (137,)],
+        1,
+    )
+    (tmp_path / "status").write_text("3")
+    left = iter([None] * 3)
+    result, state = run_of(monkeypatch, Workers(1000, ends), JobPlan(), final=str(program))
+    assert (result.ok, result.final, state.ended, state.exit_codes["finalJob"]) == (False, str(program), "failed", [3])
 
 
 def test_what_is_no_graph(tmp_path: Path) -> None:

@@ -94,12 +94,11 @@ def read_by_this_process() -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rotation", [0.0, 45.0])
-def test_bytes_of_files(full_size: Path, rotation: float) -> None:
-    """At most 1.5 times those of the pixels under the detector, whatever its rotation."""
+def test_bytes_of_files(full_size: Path) -> None:
+    """At most 1.5 times those of the pixels under the detector, though it is turned by 45 degrees."""
     if not Path("/proc/self/io").exists():
         pytest.skip("bytes that a process reads are counted by Linux alone")
-    assert share_read(f"butler:{full_size}?collections=coadds", full_size, rotation, read_by_this_process) < 1.5
+    assert share_read(f"butler:{full_size}?collections=coadds", full_size, 45.0, read_by_this_process) < 1.5
 
 
 @pytest.fixture(scope="module")
@@ -146,23 +145,22 @@ def in_s3(full_size: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rotation", [0.0, 45.0])
-def test_bytes_of_an_object_store(full_size: Path, in_s3: Any, rotation: float) -> None:
+def test_bytes_of_an_object_store(full_size: Path, in_s3: Any) -> None:
     place, counted = in_s3
-    share = share_read(place, full_size, rotation, counted)
+    share = share_read(place, full_size, 45.0, counted)
     assert 0.5 < share < 1.5
 
 
-@pytest.mark.slow
-def test_a_source_of_strips(full_size: Path) -> None:
-    """What is read in strips is what is read at once, where the strips are; nothing else is touched."""
-    source: ButlerCoadds = open_butler_coadds(f"butler:{full_size}?collections=coadds")
-    info = source.info(0, 0, "g")
-    box = Box(info.bbox.x0 + 1000, info.bbox.y0 + 900, 700, 600)
-    strips = [Box(box.x0 + 40, box.y0 + 10, 90, 64), Box(box.x0 + 500, box.y0 + 500, 64, 64)]
-    whole = source.read(0, 0, "g", box, info.planes)
-    some = source.read_strips(0, 0, "g", box, strips, info.planes)
+def test_a_source_of_strips(repo: Path) -> None:
+    """What is read in strips is what is read at once, where the strips are."""
+    source: ButlerCoadds = open_butler_coadds(f"butler:{repo}?collections=coadds")
+    info = source.info(7, 0, "g")
+    box = info.bbox.grown(-20)
+    strips = [Box(box.x0 + 40, box.y0 + 10, 30, 20), Box(box.x0 + 80, box.y0 + 90, 16, 16)]
+    whole = source.read(7, 0, "g", box, info.planes)
+    some = source.read_strips(7, 0, "g", box, strips, info.planes)
     for strip in strips:
         where = strip.slices(box)
         for name in ("image", "variance", "mask"):
-            assert np.array_equal(getattr(some, name)[:, *where], getattr(whole, name)[:, *where]), name
+            ours, theirs = (getattr(s, name)[:, *where] for s in (some, whole))
+            assert np.array_equal(ours, theirs, equal_nan=True), name
