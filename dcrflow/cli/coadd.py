@@ -29,7 +29,8 @@ def coadd(
     visits: Annotated[
         str,
         typer.Argument(
-            help="Detector-visit table (ECSV or Parquet) with a column image, or a directory of FITS exposures.",
+            help="Detector-visit table (ECSV or Parquet) with a column image, a directory of FITS exposures, or "
+            "butler:REPO?collections=A,B&dataset=visit_image.",
             show_default=False,
         ),
     ],
