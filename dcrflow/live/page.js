@@ -1,8 +1,8 @@
-/* Asks the scheduler for the state once a second and shows it. Addresses are relative: a proxy may be in between. */
+/* Asks the scheduler for the state every second or two and shows it. Addresses are relative: a proxy may be in between. */
 import { $, STEPS, bars, bytes, count, css, duration, element, legend, seconds, table } from "./charts.js";
 import { STATES, Sky, word } from "./sky.js";
 
-const EVERY = 1000, LATER = 5000;  // ms
+const EVERY = 1000, SELDOM = 2000, LATER = 5000;  // ms; seldom where thousands of detector-visits are shown
 const sky = new Sky($("sky"), $("tip"));
 let drawn = null, last = null, chosen = "";
 
@@ -12,7 +12,7 @@ async function ask(what) {
   return answer.json();
 }
 async function turn() {
-  let wait = EVERY;
+  let wait = last && last.total > 3000 ? SELDOM : EVERY;
   try {
     if (!document.hidden) await show(await ask("state"));
   } catch (error) {

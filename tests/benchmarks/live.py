@@ -1,7 +1,7 @@
 """`python tests/benchmarks/live.py`: what a campaign's page costs the scheduler, in per cent of a core.
 
 A scheduler without workers runs in a process of its own. A client tells it of 100 detector-visits a second, of 100,000,
-as a run does; a browser (or two) asks for the state once a second.
+as a run does; a browser asks for the state every two seconds, as the page does with so many.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from distributed import Client
 from dcrflow.live.plugin import OPERATION, serve_page
 from dcrflow.live.sky import cells_at, map_event
 
-TOTAL, BATCH = 100_000, 0.5  # detector-visits; seconds between two messages
+TOTAL, BATCH, LOOK = 100_000, 0.5, 2.0  # detector-visits; seconds between two messages, and between two looks
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def _measure(client: Client, process: psutil.Process, seconds: float, rate: int)
 
     def seen(number: int) -> None:
         tell(number)
-        if number % round(1 / BATCH) == 0:
+        if number % round(LOOK / BATCH) == 0:
             with urlopen(link, timeout=10) as answer:
                 answer.read()
 
