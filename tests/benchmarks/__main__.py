@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path[:] = [p for p in sys.path if Path(p).resolve() != Path(__file__).parent.resolve()]
 
-from benchmarks import competitors, graphs, measure, stages  # noqa: E402
+from benchmarks import coadds, competitors, graphs, measure, stages  # noqa: E402
 from benchmarks.ours import OURS, make, scaling  # noqa: E402
 from benchmarks.scene import DETECTOR, Work, full_size  # noqa: E402
 from dcrflow.planning.template import plan_template  # noqa: E402
@@ -24,6 +24,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(options.data or scratch)
         folder.mkdir(parents=True, exist_ok=True)
+        if options.only == "coadds":
+            _save(options, {"coadds": coadds.run(folder, options.repeat)})
+            return
         work = full_size(folder)
         if options.once:
             make(work, folder, int(options.once))
@@ -33,8 +36,14 @@ def main() -> None:
         for name, part in (("detector", _detector), ("stages", _stages), ("graphs", _graphs)):
             if options.only in (None, name):
                 found[name] = part(work, folder, options)
-        if options.json:
-            Path(options.json).write_text(json.dumps(found, indent=1))
+        if options.only is None:
+            found["coadds"] = coadds.run(folder, options.repeat)
+        _save(options, found)
+
+
+def _save(options: argparse.Namespace, found: dict[str, object]) -> None:
+    if options.json:
+        Path(options.json).write_text(json.dumps(found, indent=1))
 
 
 def _options() -> argparse.Namespace:
@@ -43,7 +52,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", help="file for all figures")
     parser.add_argument("--repeat", type=int, default=3, help="interleaved repetitions")
     parser.add_argument("--visits", type=int, default=300, help="detector-visits of the stubbed campaigns")
-    parser.add_argument("--only", choices=["detector", "stages", "graphs"], help="one part")
+    parser.add_argument("--only", choices=["detector", "stages", "graphs", "coadds"], help="one part")
     parser.add_argument("--without", nargs="*", default=[], help="competitors to leave out: SWarp, reproject")
     parser.add_argument("--once", help=argparse.SUPPRESS, metavar="TILE")
     return parser.parse_args()

@@ -1,0 +1,137 @@
+"""Cost of DCR coadds from visits, scaled to a patch of 4100 px, beside LSST's iteration and SWarp."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from benchmarks import measure
+from benchmarks.lsst_coadds import iterate
+from dcrflow.coadding.cell import CellSolution, solve_cell
+from dcrflow.coadding.cells import CellGrid
+from dcrflow.coadding.ladder import System, two_steps
+from dcrflow.coadding.output_psf import moffat_stamp
+from dcrflow.coadding.transfer import stamp_transform
+from dcrflow.coadding.visits import VisitOnFrame
+from dcrflow.demo.coadd_scene import CoaddScene, coadd_scene, pointings
+from dcrflow.geometry.box import Box
+from dcrflow.geometry.layout import PatchLayout
+from dcrflow.geometry.mapping import PixelMap
+from dcrflow.model.coadd_config import CoaddConfig
+from dcrflow.model.pixels import Pixels
+from dcrflow.model.visit_image import VisitImage, VisitPsf
+from dcrflow.steps.warp_visit import footprint, warp_visit
+
+PATCH, MARGIN = 4100, 60
+SIZE, VISITS = 422, 16  # pixels of one cell; visits
+TILES = 3  # cells down and across that are warped at once
+_BAD = 0.01  # share of bad pixels
+
+
+def run(folder: Path, repeat: int) -> dict[str, object]:
+    """Print and return the figures."""
+    scene = coadd_scene(3, SIZE, ("1e3", "1e4", "1e3", "1e3"))
+    visits = [scene.visit(n, p, 1.0, 3, valid=_valid(n)) for n, p in enumerate(pointings(3, VISITS))]
+    frame = (PATCH + 2 * MARGIN) ** 2
+    runs: dict[str, Callable[[], object]] = {
+        "warp": _warp(visits[0]),
+        "solve": _solve(scene, visits),
+        "ladder": _ladder(scene, visits),
+        "LSST": lambda: iterate([visits[0].image], [_shifts(scene, 0)], order=3),
+    }
+    swarp = _swarp(visits, folder)
+    if swarp is None:
+        print("SWarp: skipped, it is not installed (Debian package swarp)")
+    else:
+        runs["SWarp"] = swarp
+    for first in ("warp", "solve", "ladder"):
+        runs[first]()
+    # the least of the repetitions: processors that are shared with others take longer, never shorter
+    times = {name: min(timing.cpu) for name, timing in measure.interleaved(runs, repeat).items()}
+    area, cells = frame / SIZE**2, len(CellGrid((PATCH + 2 * MARGIN,) * 2))
+    found = {
+        "warp": times["warp"] * area / TILES**2,
+        "sums and rounds": (times["solve"] - times["ladder"]) * cells / VISITS,
+        "LSST's iteration, cubic": times["LSST"] * area,
+    }
+    if "SWarp" in times:
+        found["SWarp's ordinary coadd"] = times["SWarp"] * area / TILES**2 / VISITS
+    ours = found["warp"] + found["sums and rounds"]
+    print(f"DCR coadds, 3 subfilters, a {PATCH} px patch, {cells} cells, {VISITS} visits, {_BAD:.0%} bad pixels, gaps")
+    print(f"{'dcrflow, a visit':28}{ours:8.2f} s of a processor")
+    for name, seconds in found.items():
+        print(f"{name + ', a visit':28}{seconds:8.2f} s, {seconds / ours:.2f} of dcrflow's")
+    print(f"{'solution, a patch':28}{times['ladder'] * cells:8.2f} s\n", flush=True)
+    return found | {"dcrflow": ours, "solution, a patch": times["ladder"] * cells}
+
+
+def _valid(number: int) -> np.ndarray:
+    """Bad pixels everywhere, and a gap through every tenth visit."""
+    random = np.random.default_rng((9, number))
+    valid = random.random((SIZE, SIZE)) > _BAD
+    if number % 10 == 0:
+        valid[:, SIZE // 3 : SIZE // 3 + 24] = False
+    return valid
+
+
+def _solve(scene: CoaddScene, visits: list[VisitOnFrame]) -> Callable[[], CellSolution]:
+    config = CoaddConfig()
+    grid = CellGrid((SIZE, SIZE), config.cell, config.halo, config.taper)
+    psf = moffat_stamp(3.75, size=47)
+    return lambda: solve_cell(grid.cells[0], grid, visits, scene.basis, psf, config)
+
+
+def _ladder(scene: CoaddScene, visits: list[VisitOnFrame]) -> Callable[[], object]:
+    """From a cell's sums to its subfilters: what does not depend on the number of visits."""
+    config = CoaddConfig()
+    sums = _solve(scene, visits)().sums
+    system = System(sums.normal, stamp_transform(moffat_stamp(3.75, size=47), len(sums.weight)), config.color_prior[:2])
+    return lambda: two_steps(system, sums.right, config.color_deviation)
+
+
+def _warp(visit: VisitOnFrame) -> Callable[[], object]:
+    """A rotated detector of as many pixels as the frame."""
+    side = TILES * SIZE
+    detector, frame = Box(0, 0, side, side), Box(1000, 2000, side, side)
+    middle = side / 2
+    pixel_map = PixelMap.measured(
+        PatchLayout(0.2).wcs((53.0, -28.0), (1000 + middle, 2000 + middle)),
+        PatchLayout(0.2, rotation=37.0).wcs((53.0, -28.0), (middle, middle)), frame,
+    )  # fmt: skip
+    tiled = np.tile(visit.image, (TILES, TILES))
+    mask = np.tile(np.where(visit.valid, 0, 1), (TILES, TILES)).astype(np.int32)
+    pixels = Pixels(detector, tiled, np.ones(tiled.shape, np.float32), mask)
+    psf = VisitPsf(visit.psf, np.array([middle]), np.array([middle]))
+    image = VisitImage(pixels.part(footprint(pixel_map, detector)), psf, "")
+    centres = np.array([1000.0 + middle]), np.array([2000.0 + middle])
+    return lambda: warp_visit(image, detector, pixel_map, centres)
+
+
+def _shifts(scene: CoaddScene, number: int) -> np.ndarray:
+    pointing = pointings(3, VISITS)[number]
+    return scene.basis.weights.T @ scene.displacements(pointing, scene.basis.wavelength)
+
+
+def _swarp(visits: list[VisitOnFrame], folder: Path) -> Callable[[], object] | None:
+    """SWarp's ordinary coadd of the same visits, each turned by another angle; None where it is not installed."""
+    program = shutil.which("SWarp") or shutil.which("swarp")
+    if program is None:
+        return None
+    place = folder / "coadd-visits"
+    place.mkdir(exist_ok=True)
+    paths, side = [], TILES * SIZE
+    for number, visit in enumerate(visits):
+        header = PatchLayout(0.2, rotation=15.0 * number).wcs((53.0, -28.0), (side / 2, side / 2)).header
+        paths.append(place / f"{number}.fits")
+        tiled = np.tile(np.where(visit.valid, visit.image, 0), (TILES, TILES))
+        fits.PrimaryHDU(tiled, header).writeto(paths[-1], overwrite=True)
+    command = [program, *map(str, paths), "-c", "/dev/null", "-IMAGEOUT_NAME", str(place / "out.fits")]
+    command += ["-WEIGHTOUT_NAME", str(place / "weight.fits"), "-RESAMPLE_DIR", str(place), "-NTHREADS", "1"]
+    command += ["-RESAMPLING_TYPE", "LANCZOS3", "-COMBINE_TYPE", "WEIGHTED", "-SUBTRACT_BACK", "N", "-WRITE_XML", "N"]
+    command += ["-VERBOSE_TYPE", "QUIET", "-IMAGE_SIZE", f"{side},{side}"]
+    return lambda: subprocess.run(command, check=True, cwd=place, capture_output=True)
