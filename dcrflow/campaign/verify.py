@@ -41,13 +41,16 @@ class Verdict:
     problems: tuple[str, ...]
 
 
-def verify(store: TemplateStore | Any) -> Iterator[Verdict]:
+def verify(store: TemplateStore | Any, quick: bool = False) -> Iterator[Verdict]:
     """Read all pixels of every complete template and report problems.
 
     Parameters
     ----------
     store : TemplateStore, or anything that `TemplateStore.open` takes
         The store; it is not changed.
+    quick : bool
+        Read no pixels: compare the sizes of the files with those that were written. That finds files that are missing,
+        emptied or cut short, in a directory only.
 
     Yields
     ------
@@ -62,7 +65,13 @@ def verify(store: TemplateStore | Any) -> Iterator[Verdict]:
     opened = TemplateStore.open(store)
     for record in opened.records():
         if record.status == "complete":
-            yield Verdict(record.visit, record.detector, tuple(_problems(opened, record)))
+            problems = _sizes(opened, record) if quick else _problems(opened, record)
+            yield Verdict(record.visit, record.detector, tuple(problems))
+
+
+def _sizes(store: TemplateStore, record: TemplateRecord) -> Iterator[str]:
+    if not store.is_intact(record):
+        yield "files are missing, or are not as long as they were when they were written"
 
 
 def _problems(store: TemplateStore, record: TemplateRecord) -> Iterator[str]:

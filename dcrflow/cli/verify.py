@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +13,13 @@ from dcrflow.cli import show
 from dcrflow.cli.types import Json, Templates
 
 
-def verify(out: Templates, as_json: Json = False) -> None:
+def verify(
+    out: Templates,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Compare the sizes of files alone; templates in a directory only.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Read every template again and list those that are not sound.
 
     Exit status:
@@ -22,7 +28,7 @@ def verify(out: Templates, as_json: Json = False) -> None:
     - 1: some are not
     - 2: there is no such store
     """
-    show.begin(f"reading all of {redacted(out)}")
+    show.begin(f"{'looking at the files' if quick else 'reading all'} of {redacted(out)}")
     from dcrflow.campaign.as_json import verdicts_as_json
     from dcrflow.campaign.data_ids import label
     from dcrflow.campaign.status import campaign_status
@@ -35,7 +41,7 @@ def verify(out: Templates, as_json: Json = False) -> None:
     total = campaign_status(out, scan=True).count("complete")
     verdicts = []
     with show.bar("verifying") as update:
-        for number, verdict in enumerate(check(out), 1):
+        for number, verdict in enumerate(check(out, quick), 1):
             update(number, total)
             verdicts.append(verdict)
     bad = [verdict for verdict in verdicts if verdict.problems]

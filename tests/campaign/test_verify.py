@@ -115,6 +115,16 @@ def test_each_problem_is_found_in_its_template_alone(store: TemplateStore, tmp_p
     assert second.problems == ()
 
 
+def test_quick_looks_at_sizes_alone(store: TemplateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TemplateStore, "read", None)
+    flip(tmp_path)
+    assert [v.problems for v in verify(store, quick=True)] == [(), ()]
+    lose(tmp_path)
+    first, second = verify(store, quick=True)
+    assert first.problems[0].startswith("files are missing")
+    assert second.problems == ()
+
+
 def test_command(
     store: TemplateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
