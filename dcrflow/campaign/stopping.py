@@ -22,7 +22,7 @@ class Deadline:
         self._longest = 0.0
 
     def took(self, elapsed: float) -> None:
-        """Record the seconds that a template took from submission to end."""
+        """Record the seconds that a template took on its worker."""
         self._longest = max(self._longest, elapsed)
 
     @property

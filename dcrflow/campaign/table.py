@@ -25,7 +25,7 @@ def campaign_status(out: TemplateStore | Any, scan: bool = False) -> pd.DataFram
     pandas.DataFrame
         A row for each detector-visit, in order: ``visit``, ``detector`` (-1 for a row of the table that has no data
         ID); ``status``: ``complete``, ``no-overlap``, ``failed`` or ``missing``; ``coverage``, fraction of its pixels
-        that have data; ``seconds`` from submission to end; ``damage``, number of chunks of the coadds that could not
+        that have data; ``seconds`` on the worker; ``damage``, number of chunks of the coadds that could not
         be read; ``error`` and ``message``, class and text of what went wrong.
 
     Raises
