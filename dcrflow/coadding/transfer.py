@@ -66,7 +66,7 @@ def transfer_functions(
     the frequency along this direction, and is interpolated from a table.
     """
     psf = stamp_transform(visit.psf, side)
-    if correction is not None:
+    if correction is not None and (correction.scale, correction.dy, correction.dx) != (1.0, 0.0, 0.0):
         psf = psf * (correction.scale * shift_transform(side, correction.dy, correction.dx))
     along, ey, ex = line_of(visit.displacement)
     step = _HIGHEST / _TABLE
