@@ -112,6 +112,16 @@ def run_visits_demo(
             if not done.ok:
                 raise DemoFailedError(f"{len(done.failures)} templates failed, the first with: {done.failures[0]}")
             lap(title)
+    sheet, summary = out / "sheet.png", out / "summary.json"
+    gains = _compared(out, survey, chosen, held, sheet)
+    lap("compare and draw")
+    figures = [dataclasses.asdict(g) | {"ratio": g.ratio, "excess_ratio": g.excess_ratio} for g in gains]
+    summary.write_text(json.dumps({"detector_visits": figures, "seconds": seconds}, indent=2) + "\n")
+    return DemoReport(out, gains, sheet, summary, seconds)
+
+
+def _compared(out: Path, survey: Any, chosen: SurveyConfig, held: list[DetectorVisit], sheet: Path) -> tuple[Any, ...]:
+    """Compare the templates of the held-out visits with their science images, and draw the sheet; the gains."""
     truth = Table.read(survey.truth, format="ascii.ecsv")
     matched, plain = (TemplateStore.open(out / n) for n in ("templates.zarr", "plain.zarr"))
     compared = [
@@ -122,12 +132,8 @@ def run_visits_demo(
         for v in held
     ]  # fmt: skip
     gains = tuple(gain for gain, _ in compared)
-    sheet, summary = out / "sheet.png", out / "summary.json"
     draw_sheet(sheet, [d for _, d in compared], gains, _WORDS, [_transients(chosen, v) for v in held])
-    lap("compare and draw")
-    figures = [dataclasses.asdict(g) | {"ratio": g.ratio, "excess_ratio": g.excess_ratio} for g in gains]
-    summary.write_text(json.dumps({"detector_visits": figures, "seconds": seconds}, indent=2) + "\n")
-    return DemoReport(out, gains, sheet, summary, seconds)
+    return gains
 
 
 def _below_the_zenith(visit: DetectorVisit) -> DetectorVisit:
