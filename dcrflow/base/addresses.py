@@ -28,6 +28,7 @@ _VALUE = r"(?:\"[^\"]*\"|'[^']*'|(?:(?:basic|bearer)\s+)?[^\s&,;\"'\)\]\}]+)"
 _ASSIGNED = re.compile(
     rf"(?i)((?<![\w-]){_SECRET}\s*=\s*|[\"'](?:{_SECRET}|key)[\"']\s*[:=]\s*|\bauthorization:\s*){_VALUE}"
 )
+_INDIRECT = ("reference", "generic", "dask")  # of fsspec
 _LOCAL = ("file:", "local:", "memory:")
 _OF_CONTAINERS = ("abfs:", "abfss:", "wasb:", "wasbs:")  # container@account
 
@@ -60,6 +61,15 @@ def redacted_values(values: Any) -> Any:
     if isinstance(values, Mapping):
         return {key: redacted_values(value) for key, value in values.items()}
     return [redacted_values(value) for value in values] if isinstance(values, list | tuple) else values
+
+
+def indirection(address: str) -> str:
+    """The protocol of an address that opens whatever a file at another address names; empty if there is none.
+
+    An address that the user gave may have one, an address in a table or store may not.
+    """
+    protocols = [part.partition("://")[0].strip().lower() for part in address.split("::")]
+    return next((p for p in protocols if p in _INDIRECT), "") if "::" in address or "://" in address else ""
 
 
 def digest_of(address: str) -> str:

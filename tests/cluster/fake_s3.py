@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import md5
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
@@ -37,6 +38,11 @@ class FakeS3(ThreadingHTTPServer):
 
     def handle_error(self, *_: object) -> None:
         """A client that went away is no news."""
+
+
+def tag_of(value: bytes) -> str:
+    """An object's entity tag, without its quotes."""
+    return md5(value, usedforsecurity=False).hexdigest()
 
 
 @contextmanager
@@ -86,12 +92,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _act(self, body: bytes) -> tuple[int, bytes, dict[str, str]]:
         parts = urlsplit(self.path)
         key, query = unquote(parts.path).removeprefix("/bucket").lstrip("/"), parse_qs(parts.query)
-        objects, stamp = self.server.objects, {"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT", "ETag": '"e"'}
+        objects, stamp = self.server.objects, {"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}
         if self.command == "PUT":
             if "If-None-Match" in self.headers and key in objects:
                 return 412, b"", {}
+            wanted = self.headers.get("If-Match")
+            if wanted is not None and (key not in objects or wanted.strip('"') != tag_of(objects[key])):
+                return 412, b"", {}
             objects[key] = body
-            return 200, b"", stamp
+            return 200, b"", stamp | {"ETag": f'"{tag_of(body)}"'}
         if self.command == "DELETE":
             objects.pop(key, None)
             return 204, b"", {}
@@ -106,6 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
         if key not in objects or key in self.server.hidden:
             return 404, b"", {}
         value = objects[key]
+        stamp["ETag"] = f'"{tag_of(value)}"'
         if "Range" not in self.headers:
             return 200, value, stamp | {"Content-Length": str(len(value))}
         first, _, last = self.headers["Range"].removeprefix("bytes=").partition("-")

@@ -173,6 +173,8 @@ def test_no_such_image(tmp_path: Path) -> None:
         ("", "add a column `image`"),
         (str(tmp_path / "none.fits"), "no such file"),
         (str(tmp_path / "none"), "neither a FITS file"),
+        ("reference://::file:///other.json", "may not ask for"),
+        ("simplecache::reference://::https://host/a.fits", "may not ask for"),
     ):
         with pytest.raises(VisitImageError, match=words):
             read_visit_image(replace(visit(tmp_path), image=image))

@@ -15,6 +15,7 @@ from zarr.storage import MemoryStore
 from dcrflow.base.attributes import objects
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
 from dcrflow.stores import templates as room
+from dcrflow.stores.zarr.arrays import KEYS, KeyEncoding
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,17 +46,23 @@ class EncodedTemplate:
         """Whether some group's attributes say that it is this template."""
         return there is not None and _but_files(there) == json.loads(json.dumps(_but_files(self.about)))
 
-    def files(self) -> Iterator[tuple[str, Any]]:
-        """Name and content of each file, within the group; ``zarr.json`` with the status is the last."""
+    def files(self, keys: KeyEncoding = KEYS[0]) -> Iterator[tuple[str, Any]]:
+        """Name and content of each file, within the group; ``zarr.json`` with the status is the last.
+
+        Parameters
+        ----------
+        keys : KeyEncoding
+            How the keys of chunks are formed.
+        """
         written: dict[str, Any] = {}
         group = zarr.create_group(MemoryStore(written), zarr_format=3)
         sizes = {}
         for name, array in self._values.items():
             fill = 1 << self._planes[NO_DATA] if name == "mask" else np.nan if array.dtype.kind == "f" else 0
-            room.write_array(group, name, self._dims[name], array, fill=fill, attributes=self._said[name])
-            keys = sorted(key for key in written if key.startswith(f"{name}/"))
-            sizes[name] = sum(len(written[key]) for key in keys if not key.endswith("zarr.json"))
-            for key in keys:
+            room.write_array(group, name, self._dims[name], array, fill=fill, attributes=self._said[name], keys=keys)
+            names = sorted(key for key in written if key.startswith(f"{name}/"))
+            sizes[name] = sum(len(written[key]) for key in names if not key.endswith("zarr.json"))
+            for key in names:
                 yield key, written.pop(key).as_buffer_like()
         self.about["stored_bytes"] = sizes
         self.about["attributes_crc32"] = digest_of_words(self.about, self._said)

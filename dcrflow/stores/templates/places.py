@@ -5,12 +5,17 @@ again and synced; then one rename puts the folder where readers look, or exchang
 lock was taken away has lost that folder with it, so its rename finds nothing. The old files are removed when the new
 ones are on the disk.
 
-In other stores there is no rename. Objects are written where they belong, the group's metadata with the status last.
+In other stores there is no rename (`dcrflow.stores.templates.objects`).
+
+A template that replaces another one has other keys for its chunks, by turns in one of three ways that zarr knows. An
+empty file has each of the old keys, so a plain reader of zarr that opened the old template gets an error, not pixels of
+the new one.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +31,8 @@ from dcrflow.compat.zarr_sync import sync
 from dcrflow.stores import files
 from dcrflow.stores.locks import FOLDER, Held, directory_of, displaced
 from dcrflow.stores.templates.encoding import encoded_status
-from dcrflow.stores.zarr.access import group_attributes
+from dcrflow.stores.templates.objects import ObjectPlace, following, keys_in, others
+from dcrflow.stores.zarr.arrays import KEYS, KeyEncoding
 
 PARTIAL = ".partial"  # how files end that are not yet what they will be
 
@@ -42,17 +48,44 @@ def create_directory(path: Path, attributes: Mapping[str, Any]) -> None:
                 return
     elif os.path.lexists(path):
         return
-    path.mkdir(parents=True, exist_ok=True)
-    partial = path / f"zarr.{uuid4().hex}{PARTIAL}"
-    for _, data in encoded_status(attributes):
-        files.write_new_file(partial, data)
+    (path / FOLDER).mkdir(parents=True, exist_ok=True)
+    for folder, content in ((path / FOLDER, _own_folder()), (path, _group(attributes))):
+        _create_metadata(folder, content, folder)
+        files.sync(folder)
+    files.sync(path.parent)
+
+
+def describe_own(root: zarr.Group) -> None:
+    """Write the metadata of dcrflow's own folder to a store that is no directory."""
+    key = "/".join(part for part in (root.path, FOLDER, "zarr.json") if part)
+    sync(root.store.set(key, Buffer.from_bytes(_own_folder())))
+
+
+def _own_folder() -> bytes:
+    """Metadata of dcrflow's own folder: readers of zarr take it for a group with nothing in it, and look no further."""
+    about = json.loads(_group({"description": "journals, failures and locks of dcrflow"}))
+    about["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": {}}
+    return json.dumps(about).encode()
+
+
+def _group(attributes: Mapping[str, Any]) -> bytes:
+    """Metadata of a group without arrays."""
+    return b"".join(bytes(data) for _, data in encoded_status(attributes))
+
+
+def _create_metadata(folder: Path, content: bytes, beside: Path) -> None:
+    """Create a folder's ``zarr.json``, whole or not at all, by a file in a folder that nobody takes away."""
+    partial = beside / f"zarr.{uuid4().hex}{PARTIAL}"
+    files.write_new_file(partial, content)
     files.sync(partial)
-    os.rename(partial, path / "zarr.json")
-    files.sync_all([path, path.parent])
+    os.rename(partial, folder / "zarr.json")
 
 
 class Place(Protocol):
     """Where a group is written."""
+
+    #: How the keys of chunks are formed there.
+    keys: KeyEncoding
 
     def add(self, key: str, data: Any) -> None:
         """Write one of its files or objects; ``zarr.json`` last."""
@@ -62,7 +95,7 @@ class Place(Protocol):
 
 
 @contextmanager
-def place_for(root: zarr.Group, path: str, held: Held, synced: bool) -> Iterator[Place]:
+def place_for(root: zarr.Group, path: str, held: Held, synced: bool, same: bool = False) -> Iterator[Place]:
     """A place to write the group at `path` of a store, whose lock one holds.
 
     Parameters
@@ -75,11 +108,13 @@ def place_for(root: zarr.Group, path: str, held: Held, synced: bool) -> Iterator
         The lock.
     synced : bool
         Whether what is written must be on the disk before it is switched in.
+    same : bool
+        Whether it is what is there, which is damaged: then chunks keep their keys.
     """
     if isinstance(root.store, LocalStore):
-        yield FolderPlace(directory_of(root), path, held, synced)
+        yield FolderPlace(directory_of(root), path, held, synced, same)
     else:
-        yield ObjectPlace(root, path)
+        yield ObjectPlace(root, path, held, _group({}), same)
 
 
 def restore(root: zarr.Group, path: str, held: Held) -> None:
@@ -90,10 +125,20 @@ def restore(root: zarr.Group, path: str, held: Held) -> None:
             os.rename(taken / "old", target)
 
 
+def keys_of(folder: Path) -> KeyEncoding | None:
+    """How the keys of chunks are formed in a template's folder; None if it has no variables."""
+    for metadata in sorted(folder.glob("*/zarr.json")):
+        try:
+            return keys_in(json.loads(metadata.read_bytes()))
+        except (OSError, ValueError, RecursionError):
+            return KEYS[0]
+    return None
+
+
 class FolderPlace:
     """A place in a directory: a folder of the lock's."""
 
-    def __init__(self, directory: Path, path: str, held: Held, synced: bool) -> None:
+    def __init__(self, directory: Path, path: str, held: Held, synced: bool, same: bool) -> None:
         assert held.place is not None
         self._place = held.place
         self._directory, self._held, self._synced = directory, held, synced
@@ -101,6 +146,9 @@ class FolderPlace:
         self._target = directory / path
         self._folders: list[Path] = []
         self._files: list[Path] = []
+        now = keys_of(self._target)
+        self.keys = KEYS[0] if now is None else now if same else following(now)
+        self._replaces = self.keys != KEYS[0] or (now is not None and not same)
         self._folder(self._new)
 
     def _folder(self, path: Path) -> None:
@@ -113,6 +161,11 @@ class FolderPlace:
             self._folders.append(path)
 
     def add(self, key: str, data: Any) -> None:
+        self._add(key, data)
+        for other in others(key, self.keys) if self._replaces else ():
+            self._add(other, b"")
+
+    def _add(self, key: str, data: Any) -> None:
         path = self._new / key
         self._folder(path.parent)
         with _displaced_if_absent(path):
@@ -131,9 +184,12 @@ class FolderPlace:
                 files.sync_all([self._target.parent, self._place] if replaced else [self._target.parent])
 
     def _make_parent(self) -> None:
-        """The visit's folder."""
-        if files.make_folder(self._target.parent) and self._synced:
+        """The visit's folder, a group."""
+        folder = self._target.parent
+        if files.make_folder(folder) and self._synced:
             files.sync(self._directory)
+        if folder != self._directory and not (folder / "zarr.json").exists():
+            _create_metadata(folder, _group({}), self._place)
 
 
 @contextmanager
@@ -145,22 +201,3 @@ def _displaced_if_absent(target: Path) -> Iterator[None]:
         if error.errno == errno.ENOENT:
             raise displaced(f"of {target}") from None
         raise
-
-
-class ObjectPlace:
-    """A place in a store that is no directory: where readers look, without a status until all is there."""
-
-    def __init__(self, root: zarr.Group, path: str) -> None:
-        self._root, self._path = root, path
-        if group_attributes(root, [path])[0]:
-            root.require_group(path).attrs.put({})
-        root.create_group(path, overwrite=True)
-
-    def _key(self, name: str) -> str:
-        return "/".join(part for part in (self._root.path, self._path, name) if part)
-
-    def add(self, key: str, data: Any) -> None:
-        sync(self._root.store.set(self._key(key), Buffer.from_bytes(bytes(data))))
-
-    def switch(self) -> None:
-        """Nothing is left to do."""

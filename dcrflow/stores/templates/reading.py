@@ -127,7 +127,11 @@ class OneTemplate(WrapperStore[Store]):
         if not key.startswith(f"{self._group}/"):
             return await self._store.get(key, prototype, byte_range)
         name = key.removeprefix(f"{self._group}/")
-        if self._kept is not None:
+        said = self._said(name)
+        if said is not None:
+            start, stop = _bounds(byte_range, len(said))
+            found = prototype.buffer.from_bytes(said[start:stop])
+        elif self._kept is not None:
             found = self._kept.read(name, prototype, byte_range)
         else:
             found = await self._store.get(key, prototype, byte_range)
@@ -137,12 +141,22 @@ class OneTemplate(WrapperStore[Store]):
                 now = await self._store.get(f"{self._group}/zarr.json", buffer_prototype)
                 if now is None or now.to_bytes() != self._mark:
                     raise self.replaced()
-        if "/c/" in name and (found is None or len(found) == 0):
-            array = f"{name.partition('/c/')[0]}/zarr.json"
-            words = [await self.get(f"{self._group}/{n}", buffer_prototype) for n in ("zarr.json", array)]
-            self._expect_nothing(name.partition("/c/")[0], *words)
+        if not name.endswith("zarr.json") and (found is None or len(found) == 0):
+            variable = name.partition("/")[0]
+            names = ("zarr.json", f"{variable}/zarr.json")
+            self._expect_nothing(variable, *[await self.get(f"{self._group}/{n}", buffer_prototype) for n in names])
             return None
         return found
+
+    def _said(self, name: str) -> bytes | None:
+        """The metadata of a variable, as the group's hold them; None if they do not."""
+        variable, _, file = name.partition("/")
+        if file != "zarr.json" or not isinstance(self._mark, bytes):
+            return None
+        try:
+            return json.dumps(json.loads(self._mark)["consolidated_metadata"]["metadata"][variable]).encode()
+        except (LookupError, TypeError, ValueError, RecursionError):
+            return None
 
     @property
     def _supports_sync_io(self) -> bool:
@@ -204,8 +218,10 @@ class KeptFiles:
         try:
             for path in _below(folder):
                 name = path.relative_to(folder).as_posix()
-                if "/c/" not in name:
+                if name.endswith("zarr.json"):
                     metadata[name] = path.read_bytes()
+                    continue
+                if path.stat().st_size == 0:  # what was lost, or stands for a template that was replaced
                     continue
                 with _COUNTING:
                     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < _SHARE * (_OPEN + 1):
@@ -293,8 +309,10 @@ def is_intact(root: zarr.Group, path: str, sizes: Mapping[str, int | None]) -> b
         return True
     folder = directory_of(root) / path
     for name, size in sizes.items():
-        found = [file.stat().st_size for file in _below(folder / name / "c")]
-        if 0 in found or size not in (None, sum(found)) or not (folder / name / "zarr.json").is_file():
+        found = [file.stat().st_size for file in _below(folder / name) if file.name != "zarr.json"]
+        if (0 in found and size is None) or size not in (None, sum(found)):
+            return False
+        if not (folder / name / "zarr.json").is_file():
             return False
     return True
 

@@ -25,7 +25,7 @@ from dcrflow.stores.templates import failures
 from dcrflow.stores.templates.damage import damaged_variables
 from dcrflow.stores.templates.encoding import EncodedTemplate, encoded_status
 from dcrflow.stores.templates.listing import all_entries, entries_of
-from dcrflow.stores.templates.places import create_directory, place_for, restore
+from dcrflow.stores.templates.places import create_directory, describe_own, place_for, restore
 from dcrflow.stores.templates.reading import is_intact, open_template
 from dcrflow.stores.templates.records import STATUSES, data_id, label_of, last_records, record_of, recorded
 from dcrflow.stores.templates.records import TemplateRecord as TemplateRecord
@@ -126,7 +126,7 @@ class TemplateStore:
             if is_path(where):
                 create_directory(Path(where), attributes)
             elif not is_occupied(where):
-                zarr.create_group(dependable(where), zarr_format=3, attributes=attributes)
+                describe_own(zarr.create_group(dependable(where), zarr_format=3, attributes=attributes))
         except Exception as error:
             raise TemplateStoreError(
                 f"cannot write templates to {url_of(where)}: {words_of(error)}; give a place that is writable and "
@@ -181,9 +181,10 @@ class TemplateStore:
             encoded = EncodedTemplate(template)
             with self._locked(visit, detector) as held:
                 there = self._attributes(visit, detector)
-                if not encoded.is_said_by(there) or not self._is_sound(visit, detector):
-                    with place_for(self._root, path, held, self._synced) as place:
-                        for key, data in encoded.files():
+                same = encoded.is_said_by(there)
+                if not same or not self._is_sound(visit, detector):
+                    with place_for(self._root, path, held, self._synced, same) as place:
+                        for key, data in encoded.files(place.keys):
                             held()
                             place.add(key, data)
                         place.switch()

@@ -20,6 +20,7 @@ from astropy import units as u
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from dcrflow.base.addresses import indirection
 from dcrflow.base.errors import DcrflowError, VisitImageError, brief
 from dcrflow.base.masks import TEMPLATE_PLANES, planes_from_attributes, short_name
 from dcrflow.geometry.box import Box
@@ -92,6 +93,11 @@ def _checked[T](visit: DetectorVisit, read: Callable[[PixelSource], T]) -> T:
     if not visit.image:
         raise VisitImageError(
             f"{where}: the table names no image; add a column `image` with the path or URL of its pixels"
+        )
+    if indirection(visit.image):
+        raise VisitImageError(
+            f"{where}: {indirection(visit.image)}:// opens what a file names, which a table may not ask for; write the "
+            "image to a FITS file or a zarr group"
         )
     try:
         return read(_source(visit))

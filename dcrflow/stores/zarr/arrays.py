@@ -5,10 +5,10 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from inspect import signature
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zarr
@@ -27,6 +27,35 @@ UNDECODABLE = (ValueError, RuntimeError, zlib.error)
 CHUNK = 512  # pixels a side of an inner chunk: 1 MiB of float32
 GAP = 1 << 16  # bytes; a smaller gap between two chunks of a shard is read, which is faster than two requests
 COADD_CHUNK = 256  # pixels; with 512, a third more of a coadd would be read under a rotated detector
+
+
+@dataclass(frozen=True)
+class KeyEncoding:
+    """How zarr forms the keys of chunks.
+
+    Parameters
+    ----------
+    name, separator : str
+        As zarr's metadata have them.
+    """
+
+    name: Literal["default", "v2"]
+    separator: Literal["/", "."]
+
+    def key(self, number: Sequence[str]) -> str:
+        """The key of a chunk, after the variable's name and ``/``; `number` is its index along each axis, as text."""
+        return self.separator.join(["c", *number] if self.name == "default" else number)
+
+    def number(self, key: str) -> list[str] | None:
+        """The index of a chunk along each axis; None if a key has another form."""
+        found = key.split(self.separator)
+        if self.name == "default" and found.pop(0) != "c":
+            return None
+        return found if found and all(n.isdecimal() for n in found) else None
+
+
+#: Three ways that no key has in common, the first of them zarr's default.
+KEYS = (KeyEncoding("default", "/"), KeyEncoding("default", "."), KeyEncoding("v2", "."))
 
 
 def reading() -> AbstractContextManager[Any]:
@@ -122,6 +151,7 @@ def write_array(
     fill: Any = 0,
     chunk: int = CHUNK,
     attributes: Mapping[str, Any] | None = None,
+    keys: KeyEncoding = KEYS[0],
 ) -> None:
     """Create a variable and write it.
 
@@ -142,6 +172,8 @@ def write_array(
         Pixels a side of an inner chunk.
     attributes : mapping, optional
         Of the variable.
+    keys : KeyEncoding
+        How the keys of its chunks are formed.
     """
     chunks: tuple[int, ...] = tuple(max(1, n) for n in values.shape)
     how: dict[str, Any] = {"compressors": codecs()}
@@ -158,6 +190,7 @@ def write_array(
         fill_value=fill,
         attributes=dict(attributes or {}),
         dimension_names=dims,
+        chunk_key_encoding={"name": keys.name, "separator": keys.separator},
         **how,
     )
     array[...] = values

@@ -72,21 +72,21 @@ class DependableStore(WrapperStore[Store]):
 
     async def getsize(self, key: str) -> int:
         """Bytes of what a key holds."""
-        return await _patiently(lambda: self._store.getsize(key))
+        return await patiently_awaited(lambda: self._store.getsize(key))
 
     async def set(self, key: str, value: Buffer) -> None:
         """As any store's."""
-        await _patiently(lambda: self._store.set(key, value))
+        await patiently_awaited(lambda: self._store.set(key, value))
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         """As any store's."""
-        await _patiently(lambda: self._store.set_if_not_exists(key, value))
+        await patiently_awaited(lambda: self._store.set_if_not_exists(key, value))
 
     async def delete(self, key: str) -> None:
         """Delete a key until it is no longer listed: for zarr it is not an error to delete a key that is "not
         found"."""
         for wait in (*_WAITS, 0.0):
-            await _patiently(lambda: self._store.delete(key))
+            await patiently_awaited(lambda: self._store.delete(key))
             if not await self._listed(key):
                 return
             await asyncio.sleep(wait)
@@ -102,17 +102,17 @@ class DependableStore(WrapperStore[Store]):
 
     async def list(self) -> AsyncIterator[str]:
         """All keys."""
-        for key in await _patiently(lambda: _collected(self._store.list())):
+        for key in await patiently_awaited(lambda: _collected(self._store.list())):
             yield key
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         """All keys that begin so."""
-        for key in await _patiently(lambda: _collected(self._store.list_prefix(prefix))):
+        for key in await patiently_awaited(lambda: _collected(self._store.list_prefix(prefix))):
             yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """The names directly below."""
-        for name in await _patiently(lambda: _collected(self._store.list_dir(prefix))):
+        for name in await patiently_awaited(lambda: _collected(self._store.list_dir(prefix))):
             yield name
 
     async def _listed(self, key: str) -> bool | None:
@@ -143,7 +143,7 @@ async def _collected(found: AsyncIterator[str]) -> list[str]:
     return [key async for key in found]
 
 
-async def _patiently[T](request: Callable[[], Awaitable[T]]) -> T:
+async def patiently_awaited[T](request: Callable[[], Awaitable[T]]) -> T:
     """Make a request; repeat it after errors that may be temporary."""
     began = time.monotonic()
     for wait in _WAITS:
