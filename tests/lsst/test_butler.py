@@ -17,9 +17,10 @@ import pytest
 pytest.importorskip("lsst.daf.butler", reason="the extra lsst is not installed")
 
 from astropy.io import fits
-from lsst.daf.butler import Butler, CollectionType, DatasetType
+from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, FileDataset
+from lsst.images.formatters import GenericFormatter
 from rubin import inputs_of
-from summaries import detector_table
+from summaries import BOX, catalog, detector_table, golden_wcs, pixels_off, record
 from zarr.storage import MemoryStore
 
 import dcrflow
@@ -280,8 +281,8 @@ def test_chained_collections_and_a_file_that_is_gone(repo: Path, scene: Any, tmp
         dcrflow.plan_template(lacking, scene[1][0])
 
 
-def test_tables_of_detectors_in_a_butler(repo: Path, tmp_path: Path) -> None:
-    """`visit_detector_table`, through the Butler."""
+def test_tables_of_detectors_in_a_butler(repo: Path, golden: Path, tmp_path: Path) -> None:
+    """`visit_detector_table` through the Butler; a `visitSummary` of afw from its file, without afw."""
 
     copy = tmp_path / "repo"
     shutil.copytree(repo, copy)
@@ -293,3 +294,13 @@ def test_tables_of_detectors_in_a_butler(repo: Path, tmp_path: Path) -> None:
     butler.put(table, of_all, {"instrument": "TestCam"}, run="tables")
     found = visits_of(f"butler:{copy}?collections=tables&dataset=visit_detector_table")
     assert [(v.instrument, v.visit, v.detector) for v in found] == [("TestCam", 2024120600239, d) for d in (3, 4)]
+    text, header = golden_wcs(golden, "1002_1")
+    file = catalog(tmp_path / "summary.fits", [text], [record(1, 10)])
+    of_visit = DatasetType("visitSummary", ["instrument", "visit"], "ExposureCatalog", universe=butler.dimensions)
+    butler.registry.registerDatasetType(of_visit)
+    data_id = butler.registry.expandDataId(instrument="TestCam", visit=12)
+    dataset = FileDataset(str(file), DatasetRef(of_visit, data_id, run="tables"), formatter=GenericFormatter)
+    butler.ingest(dataset, transfer="copy")  # the stack's own formatter is not on PyPI, and is not asked
+    (visit,) = visits_of(f"butler:{copy}?collections=tables&dataset=visitSummary")
+    assert (visit.instrument, visit.detector) == ("LSSTCam", 1)
+    assert pixels_off(header, visit.wcs, BOX) < 2e-6
