@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("lsst.daf.butler", reason="the extra lsst is not installed")
 
+from lsst.daf.butler import DatasetRef, FileDataset
 from scenes import tan, visit
 
 import dcrflow
@@ -66,10 +67,10 @@ def full_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
     coadd, rng = butler.get(first), np.random.default_rng(1)
     coadd.image.array[...] = np.round(rng.normal(0, 11, (SIDE, SIDE)))  # in steps of sigma / 11
     coadd.variance.array[...] = np.round(rng.normal(121, 5, (SIDE, SIDE)) * 2) / 2  # to 8 bits
-    data_id, other = first.dataId, Path(butler.getURI(second).ospath)
-    butler.pruneDatasets([first], purge=True, disassociate=True, unstore=True)
-    new = butler.put(coadd, "dcrCoadd", data_id, run="coadds")
-    shutil.copy(butler.getURI(new).ospath, other)
+    butler.pruneDatasets([first, second], purge=True, disassociate=True, unstore=True)
+    new = butler.put(coadd, "dcrCoadd", first.dataId, run="coadds")
+    same = DatasetRef(second.datasetType, second.dataId, run="coadds")
+    butler.ingest(FileDataset(butler.getURI(new), same), transfer="copy")
     return root
 
 
