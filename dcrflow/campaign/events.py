@@ -1,8 +1,9 @@
 """What workers tell about detector-visits while a batch of them is being made.
 
-Events are dicts that msgpack knows. Workers send them, several at a time, as messages of dask's topics `TOPIC`, for
-scheduler plugins (``log_event``), and `topic_of` the run, which its client has subscribed to. A message is
-``{"run": ..., "events": [...]}``; dask adds the worker's address as ``worker``. An event has
+Workers send events, several at a time, as messages of dask's topics `TOPIC`, for scheduler plugins (``log_event``), and
+`topic_of` the run, which its client has subscribed to. A message is ``{"run": ..., "events": TEXT}``, where the text is
+a JSON array of objects: msgpack, in which dask sends messages, refuses integers over 64 bits and text that is no UTF-8,
+and a table may have both. dask adds the worker's address as ``worker``. An event has
 
 - ``row``: the detector-visit's place in the run, ``visit``, ``detector`` (-1 where a table's row has none),
 - ``state``: ``running``, ``complete``, ``no-overlap``, ``failed``, or ``skipped`` (complete before this run),
@@ -21,6 +22,7 @@ the templates), ``lost`` (a worker, with it ``visit`` and ``detector``), ``finis
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -99,13 +101,18 @@ class Reporter:
     def flush(self) -> None:
         """Send what waits."""
         if self._worker is not None and self._waiting:
-            self._worker.log_event([TOPIC, topic_of(self.run)], {"run": self.run, "events": self._waiting})
+            self._worker.log_event([TOPIC, topic_of(self.run)], message(self.run, self._waiting))
         self._waiting = []
         self._sent = time.monotonic()
 
 
-def events_of(message: Any) -> list[Mapping[str, Any]]:
-    """The events in a message that a subscriber got."""
-    _, content = message
+def message(run: str, events: list[Event]) -> dict[str, str]:
+    """The message that tells some events of a run."""
+    return {"run": run, "events": json.dumps(events, default=str)}
+
+
+def events_of(heard: Any) -> list[Mapping[str, Any]]:
+    """The events in a message that a subscriber got, with the time at which dask had it."""
+    _, content = heard
     worker = content.get("worker", "")
-    return [{"worker": worker, **event} for event in content.get("events", ())]
+    return [{"worker": worker, **event} for event in json.loads(content.get("events", "[]"))]

@@ -284,7 +284,7 @@ class _Campaign:
     def say(self, state: str, **more: Any) -> None:
         """Send an event of the client's own under the topic of the workers' events."""
         event = {"state": state, "time": time.time(), **more}
-        self.client.log_event(events.TOPIC, {"run": self.job.run, "events": [event]})
+        self.client.log_event(events.TOPIC, events.message(self.job.run, [event]))
 
     def tell(self) -> None:
         elapsed = time.monotonic() - self.began

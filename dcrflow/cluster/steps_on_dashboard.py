@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from typing import Any
 
@@ -13,8 +14,8 @@ from dcrflow.compat.dask_steps import count_steps, show_spans
 class StepsOnDashboard(SchedulerPlugin):
     """Shows the steps that tasks report as messages of a topic.
 
-    A message has the keys ``worker`` (an address) and ``events``. An event may have ``steps`` (seconds by name) and
-    ``spans`` (lists of name, begin and end).
+    A message has the keys ``worker`` (an address) and ``events`` (a JSON array). An event may have ``steps`` (seconds
+    by name) and ``spans`` (lists of name, begin and end).
 
     Parameters
     ----------
@@ -36,7 +37,7 @@ class StepsOnDashboard(SchedulerPlugin):
         if topic != self._topic or self._scheduler is None:
             return
         with suppress(LookupError, TypeError, ValueError, AttributeError):  # whatever it says, the scheduler goes on
-            for event in msg["events"]:
+            for event in json.loads(msg["events"]):
                 count_steps(self._scheduler, event.get("steps", {}))
                 show_spans(self._scheduler, str(msg["worker"]), event.get("spans", ()))
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from distributed import Client, LocalCluster
+from distributed.protocol import dumps as dumps_by_msgpack
+from distributed.protocol import loads as loads_by_msgpack
 from scenes import IMAGE, coadds, tan, visit
 
 import dcrflow
@@ -146,3 +148,13 @@ def test_tasks_are_few_and_all_rows_end_once(store: Any, tmp_path: Path, monkeyp
     assert tasks[0] == 1 < max(tasks) <= MOST
     assert len(tasks) < 300
     assert max(in_flight) <= 4 * MOST
+
+
+def test_events_reach_the_client_whatever_a_table_has() -> None:
+    """msgpack refuses integers over 64 bits and text that is no UTF-8; a worker that sends such a thing hangs."""
+    told = [
+        {"row": 0, "visit": 10**30, "detector": -1, "state": "running"},
+        {"row": 0, "visit": 10**30, "detector": -1, "state": "failed", "error": {"message": "\ud800 \x00"}},
+    ]
+    frames = dumps_by_msgpack(events.message("a", told))
+    assert events.events_of((0.0, loads_by_msgpack(frames) | {"worker": "w"})) == [{"worker": "w", **e} for e in told]
