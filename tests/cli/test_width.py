@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import dcrflow
 from dcrflow.campaign.data_ids import data_ids, ranges
-from dcrflow.campaign.status import plan_campaign
+from dcrflow.campaign.plans import plan_campaign
 from dcrflow.cli import show, show_campaign
 from dcrflow.cli.app import app
 from dcrflow.demo import DemoReport

@@ -38,7 +38,8 @@ def test_pictures_of_the_steps(tmp_path: Path) -> None:
     paths = draw(survey, visit, tmp_path / "pictures")
     assert [path.stem for path in paths] == list(NAMES)
     for path in paths:
-        assert Image.open(path).width > 600
+        with Image.open(path) as picture:
+            assert picture.width > 600
 
 
 def test_the_documentation_has_them() -> None:

@@ -296,7 +296,7 @@ def _off(projection: Any, template: xr.Dataset) -> float:
 
 def test_what_is_no_template(tmp_path: Path) -> None:
     fits.PrimaryHDU().writeto(tmp_path / "x.fits")
-    with pytest.raises(TemplateStoreError, match="no FITS file of a template"):
+    with pytest.raises(TemplateStoreError, match="is not a FITS file of a template"):
         read_fits(tmp_path / "x.fits")
 
 

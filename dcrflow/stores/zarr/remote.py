@@ -136,7 +136,9 @@ def dependable(store: Any, mode: Any = None) -> Any:
     if isinstance(store, str) and "://" in store and not store.startswith("memory://"):
         return DependableStore(FsspecStore.from_url(store, read_only=mode == "r"))
     here = LocalStore | MemoryStore | ZipStore | DependableStore
-    return store if not isinstance(store, Store) or isinstance(store, here) else DependableStore(store)
+    if not isinstance(store, Store) or isinstance(store, here) or type(store).__module__.startswith("icechunk"):
+        return store  # icechunk checks what it reads, and refuses to list what is not there
+    return DependableStore(store)
 
 
 async def _collected(found: AsyncIterator[str]) -> list[str]:
