@@ -97,7 +97,7 @@ class ObjectPlace:
             self._write(key, bytes(data))
 
     def switch(self) -> None:
-        """Write the group's metadata; then those of the variables, for readers that look at these."""
+        """Write the group's metadata, and those of the variables, for readers that look at these: new ones before."""
         variables = {name: text for name, text in self._new.items() if name.endswith(f"/{_METADATA}")}
         about = json.loads(self._new[_METADATA])
         if variables:
@@ -105,10 +105,14 @@ class ObjectPlace:
             about["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": said}
         sync(replace(self._store, f"{self._prefix.rpartition('/')[0]}/{_METADATA}", self._parent, None))
         self._held()
+        for name, text in variables.items():
+            if name not in self._found:  # where there was no template, nobody reads them yet
+                self._write(name, text)
         if not sync(replace(self._store, self._key(_METADATA), json.dumps(about).encode(), self._tag)):
             raise displaced(f"of {self._prefix}")
         for name, text in variables.items():
-            self._write(name, text)
+            if name in self._found:
+                self._write(name, text)
         self._held()
         there = {name.partition("/")[0] for name in self._new}
         for name, (empty, _) in self._found.items():
