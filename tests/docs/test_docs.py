@@ -124,7 +124,7 @@ def test_options_and_keys_that_are_named_exist() -> None:
         for span in re.findall(r"`([^`\n]+)`", text):
             assert set(re.findall(r"(?<!\S)--[a-z-]+", span)) <= known, f"{page.name}: {span}"
             for key in re.findall(r"(?:^| )([a-z_]+)=\S", span):
-                assert key in {*TemplateConfig.model_fields, "key", "engine"}, f"{page.name}: {span}"
+                assert key in {*TemplateConfig.model_fields, "key", "engine", "path"}, f"{page.name}: {span}"
 
 
 @pytest.mark.integration

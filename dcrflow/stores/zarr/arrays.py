@@ -8,11 +8,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from inspect import signature
 from itertools import product
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import zarr
-from astropy.io import fits
 from numpy.typing import NDArray
 from zarr.buffer.cpu import NDBuffer
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
@@ -20,6 +19,9 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
 from dcrflow.compat.zarr_pipeline import fused_pipeline
 from dcrflow.geometry.box import Box
 from dcrflow.stores.zarr.access import words_of
+
+if TYPE_CHECKING:
+    from astropy.io import fits
 
 #: Errors of decoding a damaged chunk. Stores raise other errors for a chunk that cannot be read.
 UNDECODABLE = (ValueError, RuntimeError, zlib.error)
