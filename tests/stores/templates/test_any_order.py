@@ -81,7 +81,9 @@ class Writers(RuleBasedStateMachine):
                 assert self.seed_of(data_id) == content
             else:
                 assert (records[data_id].error or {})["message"] == content
-        assert campaign_status(self.store).count("complete") == sum(s == "complete" for s, _ in self.expected.values())
+        beside = {(f.visit, f.detector) for f in self.store.failures()}  # these count as failed
+        complete = {k for k, (status, _) in self.expected.items() if status == "complete"}
+        assert campaign_status(self.store).count("complete") == len(complete - beside)
 
 
 Writers.TestCase.settings = settings(max_examples=8, stateful_step_count=12, deadline=None)
