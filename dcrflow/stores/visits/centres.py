@@ -76,9 +76,11 @@ def _of_like_layout(cards: pa.Array) -> dict[str, Float] | None:
         key = name.decode("ascii", "replace").rstrip("= ")
         if key in _KEYS:
             values = np.ascontiguousarray(table[:, place, 10:30]).view("S20")[:, 0]
+            if not np.isin(table[:, place, 30], (ord(" "), ord("/"))).all():  # longer than usual
+                return None
             try:
                 found[key] = np.char.strip(values).astype(np.float64)
-            except ValueError:  # longer than usual, or a comment within
+            except ValueError:  # a comment within
                 return None
     return found
 

@@ -21,15 +21,14 @@ from astropy.table import meta
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from dcrflow.base.errors import VisitTableError
+from dcrflow.base.errors import VisitTableError, shortened
 from dcrflow.model.visit import curve_order
 from dcrflow.stores.visits.centres import centres
-from dcrflow.stores.visits.rows import REQUIRED, UNITS
+from dcrflow.stores.visits.rows import REQUIRED, UNITS, integer_or
 from dcrflow.stores.visits.texts import TextFile
 
 LONG = 10_000  # rows from which a table is a long one
 _TEXTS = ("wcs", "image")  # columns of texts of which nearly every row has another
-_PIXELS = ("x0", "y0", "width", "height")
 _TOGETHER = 65_536  # rows that are read at a time
 
 Batches = Callable[[Sequence[str]], Iterator[pa.RecordBatch]]
@@ -70,7 +69,7 @@ class TableRow:
 
 
 def _id(value: Any) -> int:
-    return value if isinstance(value, int) and value >= 0 else -1
+    return max(integer_or(value, -1), -1)
 
 
 @dataclass(frozen=True)
@@ -208,29 +207,40 @@ class LongTable(Sequence[Any]):
     def _load(self) -> _Loaded:
         """Read the long texts of the rows that are meant, once."""
         if self._loaded is None:
-            source, rows = self._source, np.sort(self._chosen)
-            wanted = np.zeros(source.numbers.num_rows, np.bool_)
-            wanted[rows] = True
-            middles = [(_floats(source.numbers[a]) + _floats(source.numbers[b]) / 2)[rows]
-                       for a, b in (("x0", "width"), ("y0", "height"))]  # fmt: skip
-            pointing = [_floats(source.numbers[name])[rows] for name in ("ra", "dec")]
-            found: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
-            texts = {name: TextFile() for name in source.texts}
-            start = at = 0
-            for batch in source.batches(source.texts):
-                keep = batch.filter(pa.array(wanted[start : start + batch.num_rows]))
-                here = slice(at, at + keep.num_rows)
-                for name, file in texts.items():
-                    file.add(keep[name])
-                found.append(centres(keep["wcs"], *(m[here] for m in middles), *(p[here] for p in pointing)))
-                start, at = start + batch.num_rows, here.stop
-            ra, dec = (np.concatenate([np.zeros(0), *(f[i] for f in found)]) for i in (0, 1))
-            self._loaded = _Loaded(rows, texts, ra, dec)
+            source = self._source
+            try:
+                self._loaded = _loaded(source, np.sort(self._chosen))
+            except (OSError, ValueError, pa.ArrowException) as error:  # damaged, removed, or no space for the texts
+                raise VisitTableError(
+                    f"{source.name}: cannot copy its column {' and '.join(source.texts)} to a temporary file: "
+                    f"{type(error).__name__}: {shortened(' '.join(str(error).split()))}"
+                ) from error
         return self._loaded
 
 
+def _loaded(source: _Source, rows: NDArray[np.int64]) -> _Loaded:
+    wanted = np.zeros(source.numbers.num_rows, np.bool_)
+    wanted[rows] = True
+    middles = [(_floats(source.numbers[a]) + _floats(source.numbers[b]) / 2)[rows]
+               for a, b in (("x0", "width"), ("y0", "height"))]  # fmt: skip
+    pointing = [_floats(source.numbers[name])[rows] for name in ("ra", "dec")]
+    found: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+    texts = {name: TextFile() for name in source.texts}
+    start = at = 0
+    for batch in source.batches(source.texts):
+        keep = batch.filter(pa.array(wanted[start : start + batch.num_rows]))
+        here = slice(at, at + keep.num_rows)
+        for name, file in texts.items():
+            file.add(keep[name])
+        found.append(centres(keep["wcs"], *(m[here] for m in middles), *(p[here] for p in pointing)))
+        start, at = start + batch.num_rows, here.stop
+    ra, dec = (np.concatenate([np.zeros(0), *(f[i] for f in found)]) for i in (0, 1))
+    return _Loaded(rows, texts, ra, dec)
+
+
 def long_table(table: Any, wanted: frozenset[str], convert: Callable[[TableRow], Any]) -> LongTable | None:
-    """A long table, from a Parquet file, a pyarrow Table or a pandas DataFrame; None if it is none, or not plain.
+    """A long table, from a Parquet file, a pyarrow Table or a pandas DataFrame; None for any other source, one that
+    Arrow cannot read, and columns that are neither numbers nor texts.
 
     Parameters
     ----------
@@ -246,16 +256,20 @@ def long_table(table: Any, wanted: frozenset[str], convert: Callable[[TableRow],
     VisitTableError
         If two rows have the same data ID.
     """
-    opened = _opened(table, wanted)
-    if opened is None:
-        return None
-    name, schema, folder, batches = opened
-    plain = [n for n in schema.names if n in wanted and n not in _TEXTS]
-    texts = tuple(n for n in _TEXTS if n in schema.names)
-    if not set(REQUIRED) <= set(schema.names) or not _is_plain(schema, (*plain, *texts)):
-        return None
-    units = _units(schema)
-    read = pa.Table.from_batches(batches(plain), pa.schema([schema.field(n) for n in plain]))
+    try:
+        opened = _opened(table, wanted)
+        if opened is None:
+            return None
+        name, schema, folder, batches = opened
+        plain = [n for n in schema.names if n in wanted and n not in _TEXTS]
+        texts = tuple(n for n in _TEXTS if n in schema.names)
+        if not set(REQUIRED) <= set(schema.names) or not _is_plain(schema, (*plain, *texts)):
+            return None
+        units = _units(schema)
+        read = pa.Table.from_batches(batches(plain), pa.schema([schema.field(n) for n in plain]))
+        read.validate(full=True)
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, pa.ArrowException):
+        return None  # `any_table` reads it, or says what is wrong
     columns = {n: _converted(name, n, read[n], units.get(n)) for n in plain}
     found = LongTable(
         _Source(name, pa.table(columns), texts, batches, folder), convert, np.arange(read.num_rows, dtype=np.int64)
@@ -287,10 +301,7 @@ def _opened(table: Any, wanted: frozenset[str]) -> tuple[str, pa.Schema, Path, B
 
 
 def _opened_file(path: Path) -> tuple[str, pa.Schema, Path, Batches] | None:
-    try:
-        file = parquet.ParquetFile(path)
-    except (OSError, pa.ArrowException):
-        return None
+    file = parquet.ParquetFile(path)
     if not LONG <= file.metadata.num_rows <= path.stat().st_size:  # run-length encoding can hide 10^11 equal rows
         return None
 
@@ -302,7 +313,7 @@ def _opened_file(path: Path) -> tuple[str, pa.Schema, Path, Batches] | None:
 
 
 def _is_plain(schema: pa.Schema, names: Sequence[str]) -> bool:
-    """Whether all columns are of numbers or texts, and none is one of several that make up an object, as times are."""
+    """Whether all columns are of numbers or texts, not one of several that make up an object, as times are."""
     kinds = [schema.field(n).type for n in names]
     types = pa.types
     return all(
@@ -324,7 +335,7 @@ def _converted(table: str, name: str, column: pa.ChunkedArray, unit: u.UnitBase 
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return column.cast(pa.string()).dictionary_encode()
     wanted = UNITS.get(name)
-    if wanted is None or unit in (None, wanted, u.dimensionless_unscaled) or name in _PIXELS:
+    if wanted is None or unit in (None, wanted, u.dimensionless_unscaled):
         return column
     try:
         return pa.array(u.Quantity(_floats(column), unit).to_value(wanted, equivalencies=u.temperature()))
@@ -350,8 +361,9 @@ def _refuse_twins(name: str, visit: NDArray[np.int64], detector: NDArray[np.int6
     order = np.lexsort((detector, visit))
     same = (np.diff(visit[order]) == 0) & (np.diff(detector[order]) == 0)
     same &= (visit[order][1:] >= 0) & (detector[order][1:] >= 0)
-    for place in np.flatnonzero(same)[:1]:
-        one, other = sorted((int(order[place]), int(order[place + 1])))
+    if same.any():
+        place = min(np.flatnonzero(same), key=lambda place: order[place + 1])  # as rows are compared one by one
+        one, other = order[place], order[place + 1]
         raise VisitTableError(
             f"{name}: row {one} and row {other} are both visit {visit[one]} detector {detector[one]}; keep one of them"
         )

@@ -76,7 +76,8 @@ def _column_of_table(rows: LongTable, name: str) -> NDArray[Any]:
     found = rows.column(name)
     if found is None and name not in rows.names and name not in _COMPUTED:
         return np.full(len(rows), np.nan) if name not in _TEXTS else np.full(len(rows), "")
-    if found is None or (name in _COMPUTED and np.isnan(found).any()):
+    kinds = "U" if name in _TEXTS else "iu" if name in _INTEGERS else "iuf"
+    if found is None or found.dtype.kind not in kinds or (name in _COMPUTED and np.isnan(found).any()):
         return _column(list(rows), name)
     return found
 

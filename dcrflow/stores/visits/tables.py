@@ -186,10 +186,11 @@ def _checked(where: str, read: Callable[[], Mapping[str, Any]], named: Mapping[s
     try:
         row = read()
         return _pointed(detector_visit(row))
-    except (DcrflowError, ValueError, ArithmeticError) as error:
+    except Exception as error:  # whatever a row has, the others can be used
         known = {k: n for k in ("visit", "detector") if (n := integer_or(row.get(k), -1)) != -1}
         label = f" ({' '.join(f'{k} {n}' for k, n in known.items())})" if known else ""
-        wrapped = VisitTableError(f"{where}{label}: {' '.join(str(error).split())}")
+        kind = "" if isinstance(error, DcrflowError | ValueError | ArithmeticError) else f"{type(error).__name__}: "
+        wrapped = VisitTableError(f"{where}{label}: {kind}{' '.join(str(error).split())}")
         return BadVisit(known.get("visit", -1), known.get("detector", -1), wrapped)
 
 
@@ -210,7 +211,7 @@ def _unique(name: str, rows: list[DetectorVisit | BadVisit], labels: Sequence[st
     seen: dict[tuple[int, int], str] = {}
     for label, row in zip(labels, rows, strict=True):
         key = row.visit, row.detector
-        if key in seen and -1 not in key:
+        if key in seen and min(key) >= 0:
             raise VisitTableError(
                 f"{name}: {seen[key]} and {label} are both visit {row.visit} detector {row.detector}; keep one of them"
             )
@@ -244,7 +245,7 @@ def _values(name: str, column: str, values: Any) -> list[Any]:
 def _plain(value: Any) -> Any:
     """An element of a table as a plain Python value."""
     value = value.item() if hasattr(value, "item") else value
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def write_visits(visits: Iterable[DetectorVisit], path: str | Path) -> None:

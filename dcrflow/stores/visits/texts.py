@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 
 class TextFile:
-    """Texts in a temporary file, which goes with this object; None where a text is missing."""
+    """Texts in a temporary file, which goes with this object; None where a text is missing.
+
+    Bytes that are no UTF-8 become replacement characters, so that only their row is bad.
+    """
 
     def __init__(self) -> None:
         handle, path = tempfile.mkstemp(prefix="dcrflow-texts-")
@@ -52,7 +55,7 @@ class TextFile:
         if self._missing[number]:
             return None
         start, end = self._starts[number], self._starts[number + 1]
-        return os.pread(self._handle, end - start, start).decode()
+        return os.pread(self._handle, end - start, start).decode(errors="replace")
 
 
 def bytes_of(texts: pa.Array) -> tuple[NDArray[np.int64], memoryview]:

@@ -117,6 +117,72 @@ def test_what_all_rows_share_is_checked_at_once(file: Path, tmp_path: Path) -> N
         dcrflow.read_visits(tmp_path / "directionless.parquet")
 
 
+def said(table: Any, where: str | None) -> list[tuple[Any, ...]]:
+    """What is read of a table, or the error."""
+    try:
+        return [(r.visit, r.detector, str(getattr(r, "error", ""))) for r in select(read_visit_rows(table), where)]
+    except dcrflow.VisitTableError as error:
+        return [(str(error),)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "where"),
+    [
+        ({"visit": [str(i) for i in range(NUMBER)]}, "visit == 7"),
+        ({"visit": [float(i) for i in range(NUMBER)]}, "visit == 7"),
+        ({"visit": [np.nan, *map(float, range(1, NUMBER))]}, None),
+        ({"visit": [7.0] * NUMBER}, None),
+        ({"visit": [-5] * NUMBER, "detector": [3] * NUMBER}, None),
+        ({"visit": np.array([2**63 + 5, *range(1, NUMBER)], np.uint64)}, None),
+        ({"visit": pd.Series([10**30, *range(1, NUMBER)], dtype=object)}, None),
+        ({"visit": np.arange(NUMBER)[::-1] // 2, "detector": [3] * NUMBER}, None),
+        ({"altitude": [f"{30 + i / 2}" for i in range(NUMBER)]}, "altitude > 45"),
+        ({"band": [1] * NUMBER}, "band == '1'"),
+        ({"band": pd.Series([1, *"g" * (NUMBER - 1)], dtype=object)}, "band == 'g'"),
+        ({"wcs": [None, "", *"x" * (NUMBER - 2)]}, None),
+    ],
+    ids=["text IDs", "float IDs", "a missing ID", "twins", "negative IDs", "unsigned", "beyond all", "several twins",
+         "text numbers", "number bands", "mixed", "missing wcs"],
+)  # fmt: skip
+def test_odd_tables_are_what_they_are_if_short(
+    columns: dict[str, Any], where: str | None, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = pd.read_parquet(file).assign(**columns)
+    long = said(frame, where)
+    monkeypatch.setattr(long_table, "LONG", 1000)
+    assert long == said(frame, where)
+
+
+def test_ids_of_other_types_are_known_before_rows_are_used(file: Path) -> None:
+    frame = pd.read_parquet(file)
+    for kind in (str, float):
+        found = read_visit_rows(frame.assign(visit=frame.visit.astype(kind)))
+        assert isinstance(found, LongTable)
+        assert found.data_ids()[0].tolist() == frame.visit.tolist()
+        assert found.raw([4])[0].visit == frame.visit[4]
+
+
+def test_what_arrow_cannot_read_is_an_error_of_the_table(file: Path, tmp_path: Path) -> None:
+    frame = pd.read_parquet(file)
+    table = pa.Table.from_pandas(frame)
+    odd = pa.Array.from_buffers(
+        pa.string(), NUMBER, [None, pa.py_buffer(np.arange(NUMBER + 1, dtype=np.int32)), pa.py_buffer(b"\xff" * NUMBER)]
+    )
+    with pytest.raises(dcrflow.VisitTableError, match="cannot read the table"):
+        read_visit_rows(table.set_column(table.column_names.index("band"), "band", odd))
+    with pytest.raises(dcrflow.VisitTableError, match="cannot read the table"):
+        read_visit_rows(table.append_column("ra", table["ra"]))
+    texts = TextFile()
+    texts.add(odd)
+    assert texts.rows([0]) == ["\ufffd"], "only this row is bad"
+    path = tmp_path / "gone.parquet"
+    frame.to_parquet(path)
+    found = read_visit_rows(path)
+    path.unlink()
+    with pytest.raises(dcrflow.VisitTableError, match=r"gone\.parquet: cannot copy its column wcs to a temporary file"):
+        found[0]
+
+
 def test_units_in_the_file_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from astropy import units as u
     from astropy.table import Table
@@ -163,6 +229,11 @@ def test_cards_of_any_layout() -> None:
     ra, dec = centres(pa.array(cards), numbers, numbers, numbers + 7, numbers + 8)
     assert list(ra[2:]) == [7, 7]
     assert list(dec[2:]) == [8, 8]
+
+
+def test_numbers_longer_than_usual_keep_their_exponent() -> None:
+    card = "CD1_1   = -5.55555555555555555E-05 / deg".ljust(80)
+    assert card_values(pa.array([card] * 3))["CD1_1"].tolist() == [-5.55555555555555555e-05] * 3
 
 
 def test_texts_in_a_file() -> None:
