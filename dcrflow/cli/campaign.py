@@ -112,6 +112,7 @@ def run(
 
     """
     require_for_cluster(cluster)
+    seconds = None if walltime is None else _seconds(walltime)
     show.begin(f"making the templates of {redacted(visits)} from {redacted(coadds)}")
     if cluster == "local":
         forkserver.begin()
@@ -125,7 +126,6 @@ def run(
     rows = select_some(visits_of(visits), where, limit)
     refuse_within(out, coadds)
     target = TemplateStore.create_or_open(out)
-    seconds = None if walltime is None else _seconds(walltime)
     show.begin(f"{len(rows)} detector-visits; starting the cluster: {redacted(cluster)}")
     result = _on_cluster(
         {"cluster": cluster, "workers": workers, "memory": memory, "adaptive": adaptive or None}, seconds,
