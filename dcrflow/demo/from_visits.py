@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from dcrflow.campaign import run_campaign
 from dcrflow.campaign.coadds import CoaddProgress, build_coadds
 from dcrflow.cluster import connect
 from dcrflow.demo.gain import compare
+from dcrflow.demo.laps import Laps
 from dcrflow.demo.run import DemoFailedError, DemoReport, Watcher, is_demo
 from dcrflow.demo.sheet import Marks, Words, draw_sheet
 from dcrflow.geometry.layout import ListedSkyMap
@@ -68,18 +68,12 @@ def run_visits_demo(
     Parameters and errors as of `dcrflow.demo.run_demo`.
     """
     workers = workers or 2
-    seconds: dict[str, float] = {}
-    began = time.monotonic()
-
-    def lap(name: str) -> None:
-        nonlocal began
-        seconds[name] = round(time.monotonic() - began, 2)
-        began = time.monotonic()
+    laps = Laps()
 
     chosen = config or demo_of_visits()
     with watcher.bar("simulating the visits") as update:
         survey = simulate_survey(chosen, out, workers=workers, progress=update, overwrite=is_demo(out), coadds=False)
-    lap("simulate")
+    laps.end("simulate")
     number = len(survey.visits) // len(chosen.visits) * len(HELD_OUT)
     seen, held = list(survey.visits[:-number]), list(survey.visits[-number:])
     skymap = ListedSkyMap(survey.tracts, SKYMAP)
@@ -87,7 +81,7 @@ def run_visits_demo(
     write_visits(seen, out / "seen.ecsv")
     write_visits(held, out / "held_out.ecsv")
     with connect("local", workers=workers) as client:
-        lap("start the cluster")
+        laps.end("start the cluster")
         for name, subfilters in (("coadds.zarr", chosen.num_subfilters), ("ordinary.zarr", 1)):
             title = "DCR coadds" if subfilters > 1 else "ordinary coadds"
             with watcher.bar(title) as update:
@@ -98,7 +92,7 @@ def run_visits_demo(
                 )  # fmt: skip
             if not built.ok:
                 raise DemoFailedError(f"{len(built.failures)} patches failed, the first with: {built.failures[0]}")
-            lap(title)
+            laps.end(title)
         jobs = (
             ("DCR-matched templates", "templates.zarr", "coadds.zarr", held, TemplateConfig()),
             ("ordinary templates", "plain.zarr", "ordinary.zarr", [_below_the_zenith(v) for v in held],
@@ -111,13 +105,13 @@ def run_visits_demo(
                 )
             if not done.ok:
                 raise DemoFailedError(f"{len(done.failures)} templates failed, the first with: {done.failures[0]}")
-            lap(title)
+            laps.end(title)
     sheet, summary = out / "sheet.png", out / "summary.json"
     gains = _compared(out, survey, chosen, held, sheet)
-    lap("compare and draw")
+    laps.end("compare and draw")
     figures = [dataclasses.asdict(g) | {"ratio": g.ratio, "excess_ratio": g.excess_ratio} for g in gains]
-    summary.write_text(json.dumps({"detector_visits": figures, "seconds": seconds}, indent=2) + "\n")
-    return DemoReport(out, gains, sheet, summary, seconds)
+    summary.write_text(json.dumps({"detector_visits": figures, "seconds": laps.seconds}, indent=2) + "\n")
+    return DemoReport(out, gains, sheet, summary, laps.seconds)
 
 
 def _compared(out: Path, survey: Any, chosen: SurveyConfig, held: list[DetectorVisit], sheet: Path) -> tuple[Any, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from dcrflow.base.errors import DcrflowError
 from dcrflow.campaign import Progress, run_campaign
 from dcrflow.cluster import connect
 from dcrflow.demo.gain import Gain, compare
+from dcrflow.demo.laps import Laps
 from dcrflow.demo.sheet import draw_sheet
 from dcrflow.model.config import TemplateConfig
 from dcrflow.model.visit import DetectorVisit
@@ -84,22 +84,16 @@ def run_demo(
         If `out` holds something else, or a template cannot be made.
     """
     workers = workers or 2
-    seconds: dict[str, float] = {}
-    began = time.monotonic()
-
-    def lap(name: str) -> None:
-        nonlocal began
-        seconds[name] = round(time.monotonic() - began, 2)
-        began = time.monotonic()
+    laps = Laps()
 
     with watcher.bar("simulating the sky") as update:
         survey = simulate_survey(
             config or SurveyConfig.demo(), out, workers=workers, progress=update, overwrite=is_demo(out)
         )
-    lap("simulate")
+    laps.end("simulate")
     stores = {"matched": out / "templates.zarr", "plain": out / "plain.zarr"}
     with connect("local", workers=workers) as client:
-        lap("start the cluster")
+        laps.end("start the cluster")
         jobs = (
             ("matched", list(survey.visits), TemplateConfig(), "DCR-matched templates"),
             (
@@ -116,7 +110,7 @@ def run_demo(
                 )
             if not result.ok:
                 raise DemoFailedError(f"{len(result.failures)} templates failed, the first with: {result.failures[0]}")
-            lap(title)
+            laps.end(title)
     truth = Table.read(survey.truth, format="ascii.ecsv")
     matched, plain = TemplateStore.open(stores["matched"]), TemplateStore.open(stores["plain"])
     compared = []
@@ -128,11 +122,11 @@ def run_demo(
     gains = tuple(gain for gain, _ in compared)
     sheet = out / "sheet.png"
     draw_sheet(sheet, [difference for _, difference in compared], gains)
-    lap("compare and draw")
+    laps.end("compare and draw")
     summary = out / "summary.json"
     figures = [dataclasses.asdict(g) | {"ratio": g.ratio} for g in gains]
-    summary.write_text(json.dumps({"detector_visits": figures, "seconds": seconds}, indent=2) + "\n")
-    return DemoReport(out, gains, sheet, summary, seconds)
+    summary.write_text(json.dumps({"detector_visits": figures, "seconds": laps.seconds}, indent=2) + "\n")
+    return DemoReport(out, gains, sheet, summary, laps.seconds)
 
 
 def _at_the_zenith(visit: DetectorVisit) -> DetectorVisit:
