@@ -1,22 +1,8 @@
-/* Small helpers and charts; text goes into the page as text only. */
-export const $ = id => document.getElementById(id);
-export const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+/* Charts and words for numbers. */
+import { css, element } from "./elements.js";
+
 export const STEPS = ["#4e79a7", "#f28e2b", "#59a14f", "#b07aa1", "#e15759", "#76b7b2", "#9c755f", "#edc948"];
 
-export function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes))
-    if (name === "style") made.style.cssText = value;  // the page's policy lets no attribute do this
-    else made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-}
-export function table(heads, lines, numeric = []) {
-  const cell = (tag, content, i) => element(tag, numeric.includes(i) ? { class: "n" } : {}, content);
-  const made = element("table", {}, element("thead", {}, element("tr", {}, ...heads.map((h, i) => cell("th", h, i)))),
-    element("tbody", {}, ...lines.map(line => element("tr", {}, ...line.map((c, i) => cell("td", c, i))))));
-  return element("div", { class: "scroll" }, made);
-}
 export function legend(place, entries) {
   place.replaceChildren(...entries.map(([colour, name]) =>
     element("span", {}, element("i", { style: `background:${colour}` }), name)));

@@ -1,5 +1,8 @@
 /* Asks the scheduler for the state every second or two and shows it. Addresses are relative: a proxy may be in between. */
-import { $, STEPS, bars, bytes, count, css, duration, element, legend, seconds, table } from "./charts.js";
+import { STEPS, bars, bytes, count, duration, legend, seconds } from "./charts.js";
+import { $, css, element, table } from "./elements.js";
+
+const scrolled = (...content) => element("div", { class: "scroll" }, table(...content));
 import { STATES, Sky, word } from "./sky.js";
 
 const EVERY = 1000, SELDOM = 2000, LATER = 5000;  // ms; seldom where thousands of detector-visits are shown
@@ -127,9 +130,9 @@ function failures(s) {
   $("causes").replaceChildren(...s.causes.filter(c => c.number > 1).map(c =>
     element("p", { class: "cause" }, element("b", {}, `${count(c.number)} times `), `${c.kind}: ${c.message}`)));
   const lines = s.failures.map(f => [whole(clock(f.time)), label(f), `${f.kind}: ${f.message}`, f.worker ? log(f.worker) : ""]);
-  $("failures").replaceChildren(lines.length ? table(["UTC", "detector-visit", "reason", ""], lines) : element("p", { class: "hint" }, "none"));
+  $("failures").replaceChildren(lines.length ? scrolled(["UTC", "detector-visit", "reason", ""], lines) : element("p", { class: "hint" }, "none"));
   const gone = s.losses.map(l => [whole(clock(l.time)), label(l), l.message]);
-  $("losses").replaceChildren(...gone.length ? [element("h2", {}, "Workers that were lost"), table(["UTC", "", ""], gone)] : []);
+  $("losses").replaceChildren(...gone.length ? [element("h2", {}, "Workers that were lost"), scrolled(["UTC", "", ""], gone)] : []);
 }
 let pictures = null;
 function templates(made) {
@@ -154,9 +157,9 @@ function workers(s) {
   $("cluster").textContent = s.workers.length < s.cluster.workers ? `the ${s.workers.length} with the fullest memory of ${count(s.cluster.workers)}` : "";
   const lines = s.workers.map(w => [w.name, share(w), bytes(w.memory), w.spilled ? bytes(w.spilled) : "–",
     w.cpu == null ? "–" : `${Math.round(w.cpu)} %`, count(w.templates), seconds(w.seconds), w.state === "running" ? log(w.address) : element("span", {}, `${w.state} `, log(w.address))]);
-  $("workers").replaceChildren(table(["worker", "memory", "", "spilled", "cpu", "made", "s each", ""], lines, [2, 3, 4, 5, 6]));
+  $("workers").replaceChildren(scrolled(["worker", "memory", "", "spilled", "cpu", "made", "s each", ""], lines, [2, 3, 4, 5, 6]));
   const slow = s.patches.map(p => [p.patch, count(p.reads), seconds(p.seconds)]);
-  $("patches").replaceChildren(slow.length ? table(["tract/patch", "reads", "s each"], slow, [1, 2]) : element("p", { class: "hint" }, "none yet"));
+  $("patches").replaceChildren(slow.length ? scrolled(["tract/patch", "reads", "s each"], slow, [1, 2]) : element("p", { class: "hint" }, "none yet"));
 }
 window.addEventListener("resize", () => { if (last) { sky.draw(); overTime(last.timeline); work(last); } });
 turn();

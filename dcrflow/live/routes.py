@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ _ASSETS = {
     "page.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
     "charts.js": "text/javascript; charset=utf-8",
+    "elements.js": "text/javascript; charset=utf-8",
     "sky.js": "text/javascript; charset=utf-8",
 }
 
@@ -64,7 +66,7 @@ def application(plugin: LivePage) -> Any:
         [
             (r".*/dcrflow", _Asset, given),
             (r".*/dcrflow/", _Without, given),
-            (r".*/dcrflow/(page\.css|page\.js|charts\.js|sky\.js)", _Asset, given),
+            (f".*/dcrflow/({'|'.join(map(re.escape, _ASSETS))})", _Asset, given),
             (r".*/dcrflow/(state|sky)\.json", _Json, given),
         ]
     )

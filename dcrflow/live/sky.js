@@ -1,5 +1,6 @@
 /* The map: Lambert's azimuthal equal-area projection about the middle of what is drawn, north up and east left. */
-import { css, sized } from "./charts.js";
+import { sized } from "./charts.js";
+import { css } from "./elements.js";
 
 export const STATES = ["waiting", "running", "complete", "no-overlap", "failed", "damaged"];
 const ABOVE = [0, 5, 1, 2, 4, 3];  // what is drawn over what, by state

@@ -91,7 +91,7 @@ def test_times_come_from_the_journal(store: dcrflow.TemplateStore, tmp_path: Pat
     out.write(store.read(12, 3).compute())
     with out.journal() as journal:
         journal.add("ended", visit=12, detector=3, status="complete", seconds=3.5)
-    assert campaign_facts(out)["rows"][0]["seconds"] == {"submission to end": 3.5}
+    assert campaign_facts(out)["rows"][0]["seconds"] == {"begin to end": 3.5}
     assert campaign_facts(store)["rows"][0]["seconds"] == {}
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from hashlib import sha256
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 
 from dcrflow.base.texts import one_line
 from dcrflow.base.version import __version__
 from dcrflow.campaign.coadd_report.drawing import legend, sky_map
 from dcrflow.campaign.coadd_report.facts import CoaddFacts, PatchFacts
-from dcrflow.campaign.html.page import ReportError
+from dcrflow.campaign.html.page import asset, digest_of, write_page
 from dcrflow.planning.coadds import LeftOut
 
 _MOST = 2000  # rows of a table; a page with more is of no use
@@ -36,18 +33,12 @@ def write_coadd_report(facts: CoaddFacts, path: str | Path) -> Path:
     ReportError
         If it cannot be written.
     """
-    path = Path(path)
-    try:
-        path.write_text(coadd_page(facts), encoding="utf-8")
-    except OSError as error:
-        raise ReportError(f"cannot write the report to {path}: {error.strerror}; give a writable place") from error
-    return path
+    return write_page(coadd_page(facts), path)
 
 
 def coadd_page(facts: CoaddFacts) -> str:
     """The HTML of the page; whatever comes from the store is escaped."""
-    style = f"\n{_asset('dcrflow.campaign.html', 'page.css')}{_asset('dcrflow.campaign.coadd_report', 'coadds.css')}\n"
-    allowed = f"'sha256-{b64encode(sha256(style.encode()).digest()).decode()}'"
+    style = f"\n{asset('page.css')}{asset('coadds.css', 'dcrflow.campaign.coadd_report')}\n"
     title = escape(one_line(facts.url))
     sections = [
         *(_sky(facts, band) for band in facts.bands()),
@@ -60,7 +51,7 @@ def coadd_page(facts: CoaddFacts) -> str:
     return "\n".join([
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         '<meta http-equiv="Content-Security-Policy" content="'
-        f"default-src 'none'; style-src {allowed}; img-src data:; base-uri 'none'; form-action 'none'\">",
+        f"default-src 'none'; style-src {digest_of(style)}; img-src data:; base-uri 'none'; form-action 'none'\">",
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>dcrflow: {title}</title>\n<style>{style}</style>\n</head>\n<body>\n<header>",
         f"<h1>DCR coadds <span>{title}</span></h1>",
@@ -179,7 +170,3 @@ def _table(heads: Sequence[str], rows: Sequence[Iterable[str]], none: str) -> st
 
 def _more(number: int) -> str:
     return f'<p class="hint">... and {number - _MOST} more</p>' if number > _MOST else ""
-
-
-def _asset(package: str, name: str) -> str:
-    return files(package).joinpath(name).read_text(encoding="utf-8")

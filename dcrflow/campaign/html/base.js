@@ -1,26 +1,10 @@
-"use strict";
 const facts = JSON.parse(document.getElementById("facts").textContent);
 const rows = facts.rows, made = rows.filter(r => r.status === "complete");
-const $ = id => document.getElementById(id);
-const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const total = r => (r.seconds || {})["submission to end"] || 0;
+const total = r => (r.seconds || {})["begin to end"] || 0;
 const fixed = (value, digits) => value == null ? "–" : value.toFixed(digits);
 const label = r => r.visit == null ? "a row of the table" : `visit ${r.visit} detector ${r.detector}`;
 const STATES = { "no-overlap": "no overlap" };  // what a state is called, where it is not called as in the store
 
-function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes))
-    if (name === "style") made.style.cssText = value;  // the page's policy lets no attribute do this
-    else made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-}
-function table(heads, lines, numeric = []) {
-  const cell = (tag, content, i) => element(tag, numeric.includes(i) ? { class: "n" } : {}, content);
-  return element("table", {}, element("thead", {}, element("tr", {}, ...heads.map((h, i) => cell("th", h, i)))),
-    element("tbody", {}, ...lines.map(l => element("tr", {}, ...l.map((c, i) => cell("td", c, i))))));
-}
 function quantile(values, q) {
   const sorted = values.filter(v => v != null).sort((a, b) => a - b);
   return sorted.length ? sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] : null;

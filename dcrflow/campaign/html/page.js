@@ -61,7 +61,7 @@ if (names.length) {
     const bar = element("div", { class: "times" }, element("i", { style: `width:${100 * sums[i] / top}%` }));
     return [n, bar, `${fixed(sums[i], 1)} s`, `${fixed(quantile(steps[n], 0.5), 2)} s`, `${fixed(quantile(steps[n], 0.95), 2)} s`];
   }), [2, 3, 4]));
-  $("time").prepend(element("p", { class: "hint" }, "Of each template, as the journal of its run has it: seconds on the worker."));
+  $("time").prepend(element("p", { class: "hint" }, "Of each template, as the journal of its run has it: seconds on the worker. Patches are read several at a time, so their seconds add up to more than the template took."));
   const patches = new Map();
   for (const r of made) for (const [p, s] of Object.entries(r.reading || {})) {
     const one = patches.get(p) || { n: 0, s: 0 };

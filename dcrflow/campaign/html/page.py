@@ -36,12 +36,22 @@ def write_report(facts: Mapping[str, Any], path: str | Path) -> Path:
     ReportError
         If it cannot be written.
     """
+    return write_page(page(facts), path)
+
+
+def write_page(html: str, path: str | Path) -> Path:
+    """Write the HTML of a report; raises a `ReportError` if that cannot be done."""
     path = Path(path)
     try:
-        path.write_text(page(facts), encoding="utf-8")
+        path.write_text(html, encoding="utf-8")
     except OSError as error:
         raise ReportError(f"cannot write the report to {path}: {error.strerror}; give a writable place") from error
     return path
+
+
+def digest_of(text: str) -> str:
+    """How a Content-Security-Policy names a script or style of the page itself."""
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
 def page(facts: Mapping[str, Any]) -> str:
@@ -49,13 +59,13 @@ def page(facts: Mapping[str, Any]) -> str:
     parts = {
         "POLICY": _policy(),
         "TITLE": escape(f"dcrflow: {facts['store']}"),
-        "STYLE": _asset("page.css"),
+        "STYLE": asset("page.css"),
         "SCRIPT": _script(),
         "FACTS": json.dumps({**facts, "version": __version__}, separators=(",", ":"), allow_nan=False).replace(
             "<", "\\u003c"
         ),
     }
-    html = _asset("page.html")
+    html = asset("page.html")
     for name, text in parts.items():  # the facts last: nothing in them is taken for a placeholder
         html = html.replace(f"@@{name}@@", text)
     return html
@@ -63,18 +73,17 @@ def page(facts: Mapping[str, Any]) -> str:
 
 def _policy() -> str:
     """A Content-Security-Policy: the page's own script and style by their digests, pictures in it, and nothing else."""
-    script, style = (
-        f"'sha256-{b64encode(sha256(f'\n{text}\n'.encode()).digest()).decode()}'"
-        for text in (_script(), _asset("page.css"))
-    )
+    script, style = (digest_of(f"\n{text}\n") for text in (_script(), asset("page.css")))
     allowed = f"script-src {script}; style-src {style}; img-src data:"
     return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
 
 
 def _script() -> str:
-    """The script of the page: each file uses those before it."""
-    return "".join(_asset(name) for name in _SCRIPTS)
+    """The script of the page: each file uses those before it, and what the live page uses, too."""
+    shared = asset("elements.js", "dcrflow.live").replace("export ", "")
+    return '"use strict";\n' + shared + "".join(asset(name) for name in _SCRIPTS)
 
 
-def _asset(name: str) -> str:
-    return files("dcrflow.campaign.html").joinpath(name).read_text(encoding="utf-8")
+def asset(name: str, package: str = "dcrflow.campaign.html") -> str:
+    """The text of a file beside the pages' modules."""
+    return files(package).joinpath(name).read_text(encoding="utf-8")

@@ -97,7 +97,7 @@ def _preview(store: TemplateStore, about: Checked) -> Mapping[str, Any]:
 
 def _seconds(took: Checked) -> dict[str, float]:
     whole = took.number("seconds")
-    return {} if whole is None else {"submission to end": whole, **_numbers_in(took.object("steps"))}
+    return {} if whole is None else {"begin to end": whole, **_numbers_in(took.object("steps"))}
 
 
 def _numbers_in(values: Mapping[str, Any]) -> dict[str, float]:
