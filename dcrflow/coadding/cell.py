@@ -134,7 +134,7 @@ def _fill(members: CellVisits, system: System, sums: CellSums, config: CoaddConf
     look = Look(members, system, q, config)
     now, holes = first_iterate(members, system, sums, q)
     now = iterate(members, system, q, holes, now, config.tolerance, config.max_rounds)
-    reject = config.reject and len(members.members) > 2
+    reject = config.reject and len(members.members) > 2 and bool(members.new)
     for number in range(_LOOKS):
         rejected = look.at(now.sky, now.residual, reject and number < _LOOKS - 1)
         now = replace(now, rounds=now.rounds + 1)

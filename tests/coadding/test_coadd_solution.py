@@ -132,6 +132,21 @@ def test_added_visits_give_the_coadd_of_all_of_them(scene: CoaddScene) -> None:
     np.testing.assert_array_equal(both.count, whole.count)
 
 
+def test_a_cell_without_new_data_stays_as_it_was(scene: CoaddScene) -> None:
+    """Visits that are added may cover only a part of a patch."""
+    config = CoaddConfig.make({"self_calibrate": False})
+    grid = CellGrid((SIZE, SIZE), config.cell, config.halo, config.taper)
+    first = solve_cell(grid.cells[0], grid, seen(scene, 3, 5), scene.basis, PSF, config, keep=True)
+    elsewhere = seen(scene, 3, 1, valid=np.zeros((SIZE, SIZE), np.bool_))
+    again = solve_cell(grid.cells[0], grid, elsewhere, scene.basis, PSF, config, kept=first.sums, keep=True)
+    core = (slice(None), *again.cell.core.slices(again.cell.box))
+    inner = np.s_[:, 40:-40, 40:-40]  # what lies beyond the frame is predicted by the model only when visits are added
+    difference = (again.image - first.image)[core][inner].sum(axis=0)
+    assert np.max(np.abs(difference)) < 0.5 * np.sqrt(np.median(first.variance[core][inner].sum(axis=0)))
+    assert again.sums.num_visits == 5
+    assert again.reports == {}
+
+
 def test_where_no_visit_has_data_the_coadd_says_so(scene: CoaddScene) -> None:
     valid = np.ones((SIZE, SIZE), np.bool_)
     valid[:, 150:] = False
