@@ -70,6 +70,7 @@ CASES: Mapping[str, Case] = {
     "shapes": Case(32, visits={"shapes": 0.03, "beta": (2.5, 4.5)}),
     "masks": Case(32, masked=True),
     "masks V8": Case(8, masked=True),
+    "small cells": Case(8, kinds=(("1e5",),), config={"cell": 110}),
     "10 mas": Case(32, errors={"astrometry": 0.01}),
     "10 mas, 1 %, 2 %": Case(32, errors={"astrometry": 0.01, "scale": 0.01, "width": 0.02}, noisy=True),
 }
