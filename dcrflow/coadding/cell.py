@@ -140,7 +140,7 @@ def _fill(members: CellVisits, system: System, sums: CellSums, config: CoaddConf
         now = replace(now, rounds=now.rounds + 1)
         if not rejected:
             break
-        for member, _ in rejected:
+        for member in rejected:
             holes.add(member)
         now = iterate(members, system, q, holes, now, config.tolerance, config.max_rounds)
     return q, now, look

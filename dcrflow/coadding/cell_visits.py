@@ -219,7 +219,7 @@ class CellVisits:
     def last_sums(self, first: CellSums, right: Transform, keep: bool) -> CellSums:
         """The sums to be kept: holes filled by the model in `right`, 0 in `data`; rejected pixels are not counted.
 
-        Without `keep`, `data` and `visits` are those of no visits, and nothing can be added.
+        Without `keep`, `data` and `visits` lack the visits of this run, and nothing can be added.
         """
         weight, count, flags, data = first.weight.copy(), first.count.copy(), first.flags.copy(), first.data
         kept = list(self.kept.visits) if self.kept is not None else []

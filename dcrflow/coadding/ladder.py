@@ -24,10 +24,12 @@ Image = NDArray[np.float32]
 Float = NDArray[np.float64]
 
 RUNGS = 9  # number of rungs, one per decade of q
-FLUX_PRIOR = 1e-7  # relative to the largest A_00: nearly no prior; a smaller one amplifies signal without PSF shape
+# precision of the prior on the flux, relative to the largest A_00: frequencies with a smaller A_00 are damped
+_FLUX_PRIOR = 1e-7  # nearly no prior; a smaller one amplifies signal without PSF shape
 _POWER_WIDTH = 5.0  # pixels; sigma of the Gaussian window for the local power
 _COLOUR_WIDTH = 2.0  # pixels; sigma of the Gaussian window for the colours
 _EVERY = 5  # the noise is evaluated at every 5th frequency along each axis
+_REPEATS = 2  # how often the second step is done
 _DARK = 1e-4  # relative to G at frequency 0; frequencies where G is smaller are not divided by it
 
 
@@ -43,14 +45,11 @@ class System:
         Fourier transform G of the output PSF.
     prior : tuple of float
         tau_1, tau_2, ...
-    flux_prior : float
-        Precision of a weak prior on the flux, relative to the largest A_00; frequencies with a smaller A_00 are damped.
     """
 
     normal: Transform
     psf: Transform
     prior: tuple[float, ...]
-    flux_prior: float = FLUX_PRIOR
 
     @property
     def num_terms(self) -> int:
@@ -73,7 +72,7 @@ class System:
 
     def precision(self, q: float) -> Float:
         """The diagonal L(q), shape (num_terms,)."""
-        flux = self.flux_prior * float(np.max(self.normal[0].real))
+        flux = _FLUX_PRIOR * float(np.max(self.normal[0].real))
         return np.array([max(flux, 1e-300), *(1.0 / (t * t * q) for t in self.prior)])
 
     def solve(self, right: Transform, q: float) -> Transform:
@@ -164,16 +163,13 @@ class Solution:
         Coefficients c.
     rung : ndarray of float32, shape (side, side)
         Rung of the ladder at each pixel.
-    colours : ndarray of float32, shape (num_terms - 1, side, side)
-        Local colours on which the prior is centred.
     """
 
     terms: Image
     rung: Image
-    colours: Image
 
 
-def two_steps(system: System, right: Transform, deviation: float, repeats: int = 2) -> Solution:
+def two_steps(system: System, right: Transform, deviation: float) -> Solution:
     """Solve for the coefficients.
 
     Parameters
@@ -184,24 +180,21 @@ def two_steps(system: System, right: Transform, deviation: float, repeats: int =
         Right-hand side b, from visits whose pixels without data are filled.
     deviation : float
         Expected RMS deviation of the coefficients from the local colours, relative to the first step's prior.
-    repeats : int
-        How often the second step is repeated.
     """
     if system.num_terms == 1:
         terms = backward(system.psf * system.solve(right, system.lowest))
-        flat = np.zeros(terms.shape[1:], np.float32)
-        return Solution(terms, flat, terms[1:])
+        return Solution(terms, np.zeros(terms.shape[1:], np.float32))
     flux = backward(system.psf * system.solve(right, system.lowest)[0])
     noise = np.array([system.noise(system.lowest * 10.0**step) for step in range(RUNGS)])
     rung = rung_of(system, flux, float(noise[0, 0]), 1.0)
     terms = blended(system, right, rung)
     power = np.abs(system.psf) ** 2
     undo = np.conj(system.psf) / (power + (_DARK * abs(system.psf[0, 0])) ** 2)
-    for _ in range(repeats):
+    for _ in range(_REPEATS):
         local = np.stack([along_ladder(noise[:, j], rung) for j in range(system.num_terms)])
         ratio = colours(system, terms, local)
         mean = np.concatenate([terms[:1], ratio * terms[0]])
         rest = right - system.apply(np.asarray(undo * forward(mean), np.complex64))
         rung = rung_of(system, terms[0], float(noise[0, 0]), deviation)
         terms = mean + blended(system, rest, rung)
-    return Solution(terms, rung, ratio)
+    return Solution(terms, rung)

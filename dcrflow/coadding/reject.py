@@ -69,7 +69,7 @@ class Look:
     equations: dict[Name, NDArray[np.float64]] = field(default_factory=dict)
     _free: dict[int, tuple[float, float]] = field(default_factory=dict)
 
-    def at(self, sky: Transform, residual: Transform, reject: bool) -> list[tuple[Member, int]]:
+    def at(self, sky: Transform, residual: Transform, reject: bool) -> list[Member]:
         """Compare the visits with a sky, and reject outliers.
 
         Parameters
@@ -83,8 +83,8 @@ class Look:
 
         Returns
         -------
-        list of (Member, int)
-            Visits of which pixels were rejected, and how many.
+        list of Member
+            Visits of which pixels were rejected.
         """
         visits, core = self.visits, _bounds(self.visits, 0)
         largest = np.zeros_like(visits.window)
@@ -106,9 +106,10 @@ class Look:
             self._compare(seen, sky, seen_as, rest)
             pixels = self._outliers(seen, rest, light, peaks)
             add_adjoint(seen.transfer, forward(np.where(pixels, rest, 0)), -member.weight, residual)
-            out.append((member, int(np.count_nonzero(pixels & seen.valid))))
+            if np.any(pixels & seen.valid):
+                out.append(member)
             visits.reject(member, pixels)
-        return [(member, number) for member, number in out if number]
+        return out
 
     def _compare(self, seen: Seen, sky: Transform, seen_as: Transform, rest: Image) -> Image:
         predict(seen.transfer, sky, seen_as)

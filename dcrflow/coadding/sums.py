@@ -3,9 +3,8 @@
     A_ij(f) = sum_v w_v |P_v|^2 conj(k_vi) k_vj,      b_i(f) = sum_v w_v conj(P_v k_vi) D_v
 
 where D_v is the Fourier transform of a visit. Pixels without data are filled with a prediction in `right`, and are 0 in
-`data`. Sums can be added in any order: over visits, over workers in a tree, and over nights. For the pixels without
-data to be predicted again when visits are added, the sums also hold which pixels these are, and the PSF and DCR of
-every visit (about 50 kB).
+`data`. For the pixels without data to be predicted again when visits are added, the sums also hold which pixels these
+are, and the PSF and DCR of every visit (about 50 kB).
 """
 
 from __future__ import annotations
@@ -79,11 +78,6 @@ class CellSums:
     flags: NDArray[np.uint8]
     visits: tuple[KeptVisit, ...] = ()
 
-    @property
-    def num_visits(self) -> int:
-        """Number of visits that were added."""
-        return len(self.visits)
-
     @classmethod
     def empty(cls, num_terms: int, side: int) -> CellSums:
         """The sums over no visits: zeros."""
@@ -98,11 +92,3 @@ class CellSums:
 
 #: Bits of `CellSums.flags`, by the mask plane that they become.
 FLAGS = {"CLIPPED": 1, "REJECTED": 2, "SENSOR_EDGE": 4}
-
-
-def merge(one: CellSums, other: CellSums) -> CellSums:
-    """The sums of two disjoint sets of visits."""
-    return CellSums(
-        one.normal + other.normal, one.right + other.right, one.data + other.data, one.weight + other.weight,
-        one.total + other.total, one.count + other.count, one.flags | other.flags, one.visits + other.visits,
-    )  # fmt: skip
