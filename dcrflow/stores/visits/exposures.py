@@ -12,6 +12,7 @@ from astropy.time import Time
 
 from dcrflow.base.errors import VisitTableError, WcsError
 from dcrflow.geometry.wcs import SkyWcs
+from dcrflow.stores.visits.header_values import measured, scale_named
 from dcrflow.stores.visits.summaries.from_fits import is_summary, summary_rows
 
 _SUFFIXES = (".fits", ".fits.gz", ".fits.fz", ".fit", ".fits.bz2")
@@ -157,10 +158,11 @@ def _row_of(path: Path, hdus: fits.HDUList, image: Any, alone: bool) -> dict[str
         raise VisitTableError(str(error)) from error
     row |= {"x0": x0, "y0": y0, "width": header["NAXIS1"], "height": header["NAXIS2"], "wcs": wcs}
     for column, keyword in _KEYWORDS.items():
-        row[column] = _keyword(primary, header, keyword)
+        value = _keyword(primary, header, keyword)
+        row[column] = value if column in ("ra", "dec") else measured(column, value)
     date = _keyword(primary, header, "DATE-AVG")
-    scale = str(_keyword(primary, header, "TIMESYS") or "TAI").lower()
-    row["mjd"] = None if date is None else float(Time(str(date), scale=scale).tai.mjd)
+    scale = _keyword(primary, header, "TIMESYS") or "TAI"
+    row["mjd"] = None if date is None else float(Time(str(date), scale=scale_named(scale)).tai.mjd)
     return row
 
 

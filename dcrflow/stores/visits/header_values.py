@@ -18,9 +18,11 @@ Look = Callable[[str], Any]
 _SEXAGESIMAL = re.compile(r"^[+-]?\d+(h|:| +)\s*\d+")
 _UNKNOWN = re.compile(r"(?i)^(n/?a|none|null|nan|unknown|undefined|undef|not available|-+|\?+)$")
 _NO_MEASUREMENT = (-999.0, -9999.0, -99.0, 9999.0, 99999.0)  # what instruments write where a sensor is silent
+_ANGLES = {"altitude", "header_altitude", "parallactic_angle", "rotation_angle", "longitude", "latitude"}
 _OLD_DATE = re.compile(r"^(\d\d)/(\d\d)/(\d\d)$")  # DD/MM/YY of the years 1900 to 1999, FITS standard 4.4.2.1
 _FIRST_JD = 2_400_000.5  # a larger number of days is a Julian date
 _SCALES = {"ut": "utc", "gmt": "utc", "z": "utc", "iat": "tai", "tdt": "tt", "et": "tt"}
+_KNOWN_SCALES = tuple(scale for scale in Time.SCALES if scale != "local")  # no other scale can be made from that
 
 
 class TimeSource(Protocol):
@@ -58,6 +60,23 @@ def is_unknown(value: Any) -> bool:
         except ValueError:
             return False
     return isinstance(value, int | float) and (not math.isfinite(value) or value in _NO_MEASUREMENT)
+
+
+def measured(column: str, value: Any, positive: bool = False) -> Any:
+    """A header's value of an optional column; None if it says that there is no measurement.
+
+    Parameters
+    ----------
+    column : str
+        The column that it is for: -99 is an angle, but no temperature.
+    value : object
+        The header's value.
+    positive : bool
+        Whether a number of 0 or less says so too, as for a width.
+    """
+    if not is_unknown(value):
+        return None if positive and isinstance(value, int | float) and value <= 0 else value
+    return value if value == -99 and column in _ANGLES and not positive else None
 
 
 def in_unit(value: Any, unit: str, wanted: u.UnitBase | None) -> float:
@@ -152,8 +171,22 @@ def _given(source: TimeSource, value: Any, look: Look) -> tuple[Any, None, str |
 
 
 def _scale(source: TimeSource, look: Look) -> str:
-    scale = str(source.scale or look("TIMESYS") or "utc").lower()
+    try:
+        return scale_named(source.scale or look("TIMESYS") or "utc")
+    except ValueError as error:
+        raise ValueError(f"{error}; set scale") from None
+
+
+def scale_named(name: Any) -> str:
+    """A time scale as astropy names it; a realization after it, as in TT(TAI), changes nothing.
+
+    Raises
+    ------
+    ValueError
+        If there is no such scale, or it is local.
+    """
+    scale = str(name).partition("(")[0].strip().lower()
     scale = _SCALES.get(scale, scale)
-    if scale not in Time.SCALES:
-        raise ValueError(f"the time scale {brief(scale)} is not one of {', '.join(Time.SCALES)}; set scale")
+    if scale not in _KNOWN_SCALES:
+        raise ValueError(f"the time scale {brief(name)} is not one of {', '.join(_KNOWN_SCALES)}")
     return scale

@@ -37,7 +37,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from dcrflow.base.errors import VisitTableError, brief
 from dcrflow.base.yamltext import read_yaml
-from dcrflow.stores.visits.header_values import in_unit, is_sexagesimal, is_unknown, mjd_of
+from dcrflow.stores.visits.header_values import in_unit, is_sexagesimal, measured, mjd_of
 from dcrflow.stores.visits.sites import site, site_of_header
 
 #: The columns that a mapping can fill, with the unit of the table. Image size and WCS are read without a mapping.
@@ -49,7 +49,7 @@ COLUMNS: Mapping[str, u.UnitBase | None] = {
 }  # fmt: skip
 _TEXT = {"band", "physical_filter"}
 _INTEGER = {"visit", "detector"}
-_WEATHER = {"temperature", "pressure", "humidity"}
+_NEEDED = {"visit", "detector", "band", "ra", "dec"}
 _LONGEST = 500  # characters of an expression
 _KEYWORD = re.compile(r"\{([^{}]+)\}")
 
@@ -137,7 +137,7 @@ class HeaderMapping(BaseModel):
         unknown = sorted(set(columns) - set(COLUMNS))
         if unknown:
             raise ValueError(f"no column {', '.join(unknown)}; columns are {', '.join(COLUMNS)}")
-        missing = sorted({"visit", "detector", "band", "ra", "dec"} - set(columns))
+        missing = sorted(_NEEDED - set(columns))
         if missing:
             raise ValueError(f"the columns {', '.join(missing)} are missing")
         return columns
@@ -184,6 +184,8 @@ class HeaderMapping(BaseModel):
             As `row`.
         """
         source = self.columns[column]
+        if column not in _NEEDED | _TEXT:
+            look = _measured_look(column, source, look)
         try:
             return _converted(column, source, source.found(look), look)
         except (ValueError, TypeError, ArithmeticError, u.UnitConversionError) as error:
@@ -232,6 +234,12 @@ def built_in_mappings() -> dict[str, HeaderMapping]:
     return {n.removesuffix(".yaml"): read_mapping(Path(str(folder.joinpath(n)))) for n in names}
 
 
+def _measured_look(column: str, source: Source, look: Look) -> Look:
+    """A look-up of what was measured: what a header says of a sensor that is silent counts as missing."""
+    positive = column == "psf_fwhm" or source.unit == "airmass"
+    return lambda keyword: measured(column, look(keyword), positive)
+
+
 def _converted(column: str, source: Source, value: Any, look: Look) -> Any:
     if value is None:
         return None
@@ -250,7 +258,7 @@ def _converted(column: str, source: Source, value: Any, look: Look) -> Any:
         return _integer(value)
     if column == "mjd":
         return mjd_of(source, value, look)
-    if column in _WEATHER and is_unknown(value):
+    if column not in _NEEDED and measured(column, value) is None:
         return None
     unit = "hourangle" if column == "ra" and not source.unit and is_sexagesimal(value) else source.unit
     return in_unit(value, unit, COLUMNS[column])
@@ -263,6 +271,8 @@ def _integer(value: Any) -> int:
     if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\dT", value):
         value = re.sub(r"\D", "", value)
     try:
+        if isinstance(value, str) and "_" in value:  # for Python part of a number: 12_3 is 123
+            raise ValueError
         return int(value)
     except ValueError:
         raise ValueError(f"{brief(value)} is not a whole number; take one from it with pattern or names") from None

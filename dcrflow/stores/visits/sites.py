@@ -14,6 +14,7 @@ from astropy.coordinates.errors import UnknownSiteException
 from astropy.utils import data
 
 from dcrflow.base.errors import VisitTableError
+from dcrflow.stores.visits.header_values import measured
 
 
 class Site(NamedTuple):
@@ -54,18 +55,20 @@ _ALIASES = {
 
 
 def site_of_header(look: Callable[[str], Any]) -> Site | None:
-    """The site of the FITS standard's OBSGEO keywords, geocentric (X, Y, Z, m) or geodetic (L, B, H); None without.
+    """The site of the FITS standard's OBSGEO keywords, geocentric (X, Y, Z, m) or geodetic (L, B, H).
+
+    None without them, or if one of them says that it is not known; a telescope at the centre of the Earth is none.
 
     Raises
     ------
     ValueError
         If they are no numbers.
     """
-    geodetic = [look(f"OBSGEO-{axis}") for axis in "LBH"]
+    geodetic = [measured("longitude", look(f"OBSGEO-{axis}")) for axis in "LBH"]
     if None not in geodetic:
         return Site(*map(float, geodetic))
-    geocentric = [look(f"OBSGEO-{axis}") for axis in "XYZ"]
-    if None in geocentric:
+    geocentric = [measured("", look(f"OBSGEO-{axis}")) for axis in "XYZ"]
+    if None in geocentric or not any(map(float, geocentric)):
         return None
     return _geodetic(EarthLocation.from_geocentric(*map(float, geocentric), unit="m"))
 

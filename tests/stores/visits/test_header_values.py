@@ -52,6 +52,7 @@ def test_right_ascensions(ra: object, unit: str) -> None:
         {"T": "2013-10-03T04:48:00Z"}, {"T": "2013-10-03", "UT": "04:48:00.0"}, {"T": "2013-10-03", "UT": " 04:48:00Z"},
         {"T": Time(56568.2, format="mjd", scale="utc").tai.isot, "TIMESYS": "TAI"},
         {"T": Time(56568.2, format="mjd", scale="utc").tt.mjd, "TIMESYS": "TDT"}, {"T": 56568.2, "TIMESYS": "UT"},
+        {"T": 56568.2, "TIMESYS": "UTC(NIST)"},
     ],
 )  # fmt: skip
 def test_times(header: dict[str, Any]) -> None:
@@ -71,7 +72,8 @@ def test_dates_of_the_last_century_and_exposure_times() -> None:
     [
         ({"T": "yesterday"}, "mjd from T: 'yesterday' is no time"),
         ({"T": "2013-10-03"}, "no time of day"),
-        ({"T": 56568.2, "TIMESYS": "MARS"}, "time scale 'mars'"),
+        ({"T": 56568.2, "TIMESYS": "MARS"}, "time scale 'MARS'"),
+        ({"T": 56568.2, "TIMESYS": "LOCAL"}, "time scale 'LOCAL'"),
         ({"T": 56568.2, "RA": "N/A"}, "ra from RA"),
         ({"T": 56568.2, "RA": True}, "True is no number"),
     ],
@@ -84,6 +86,8 @@ def test_what_is_none_says_so(header: dict[str, Any], message: str) -> None:
 def test_names_of_detectors_need_a_pattern() -> None:
     with pytest.raises(ValueError, match="'S29' is not a whole number; take one"):
         row({"RA": 1.0, "DEC": 1.0, "T": 56568.2, "EXTNAME": "S29"}, mapping(detector="EXTNAME"))
+    with pytest.raises(ValueError, match="'12_3' is not a whole number"):
+        row({"RA": 1.0, "DEC": 1.0, "T": 56568.2, "EXTNAME": "12_3"}, mapping(detector="EXTNAME"))
 
 
 @pytest.mark.parametrize("geodetic", [True, False])
@@ -120,6 +124,36 @@ def test_altitude_from_airmass_alone() -> None:
 def test_weather_that_was_not_measured_is_assumed(value: object) -> None:
     found = row({"RA": 53.0, "DEC": -28.0, "T": 56568.2, "TEMP": value}, mapping(temperature="TEMP"))
     assert found["temperature"] is None
+
+
+@pytest.mark.parametrize(
+    ("column", "source", "value"),
+    [
+        ("temperature", {"expression": "{V} - 273.15"}, -999.0), ("temperature", {"expression": "{V} - 273.15"}, "N/A"),
+        ("pressure", {"keyword": "V", "pattern": "P=(.*)"}, "P=-999"), ("rotation_angle", {"keyword": "V"}, "UNKNOWN"),
+        ("header_altitude", {"keyword": "V"}, -999.0), ("altitude", {"keyword": "V", "unit": "airmass"}, 0.0),
+        ("longitude", {"keyword": "V"}, "N/A"), ("psf_fwhm", {"keyword": "V"}, -1.0), ("mjd", {"keyword": "V"}, "none"),
+    ],
+)  # fmt: skip
+def test_any_optional_value_may_be_unknown(column: str, source: dict[str, str], value: object) -> None:
+    """It is the same as if the header had no such keyword."""
+    chosen = mapping(**{column: source})
+    header = {"RA": 53.0, "DEC": -28.0, "T": 56568.2}
+    assert row({**header, "V": value}, chosen) == row(header, chosen)
+
+
+def test_the_first_sensor_that_measured() -> None:
+    chosen = mapping(temperature=["T1", "T2"])
+    assert row({"RA": 1.0, "DEC": 1.0, "T": 56568.2, "T1": -999.0, "T2": 8.0}, chosen)["temperature"] == 8.0
+
+
+def test_an_angle_may_be_minus_99() -> None:
+    assert row({"RA": 1.0, "DEC": 1.0, "T": 56568.2, "R": -99.0}, mapping(rotation_angle="R"))["rotation_angle"] == -99
+
+
+@pytest.mark.parametrize("value", ["N/A", 0.0])
+def test_a_site_that_is_unknown(value: object) -> None:
+    assert mapping(site="").place(header_look({f"OBSGEO-{axis}": value for axis in "XYZ"})) == {}
 
 
 def test_measured_weather_stays() -> None:
