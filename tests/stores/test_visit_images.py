@@ -123,9 +123,10 @@ def test_an_exposure_of_the_pipelines_needs_a_width(tmp_path: Path) -> None:
     assert seeing_of(replace(found, psf_fwhm=0.8)) == pytest.approx(0.8, rel=0.01)
 
 
-def test_counts_with_a_zero_point(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unit", ["adu", "electron/s", "e-/s", "count s-1"])
+def test_counts_with_a_zero_point(unit: str, tmp_path: Path) -> None:
     def counts(hdu) -> None:
-        hdu.header["BUNIT"] = "adu"
+        hdu.header["BUNIT"] = unit
         hdu.header["MAGZERO"] = 28.9
 
     path = written(tmp_path / "a.fits", IMAGE=counts)

@@ -38,7 +38,9 @@ _MOST_NODES, _LARGEST_PSF = 4096, 513  # number of kernels, and side of a kernel
 _LEAST_LIGHT, _MOST_LIGHT = 0.2, 1.05  # fraction of a star's light inside a PSF's stamp
 _OFF_CENTRE = 0.7  # pixels; largest distance of a PSF's centroid from the centre of its stamp
 _NJY_OF_ZERO_MAGNITUDE = 10 ** (31.4 / 2.5)
-_NO_UNIT = ("", "count", "counts", "adu", "electron", "electrons", "dn")
+_COUNTS = re.compile(  # or their rate
+    r"(adus?|dn|counts?|cts?|electrons?|e-?|photons?|none)?(\s*/\s*s(ec)?|[\s.*]*s(\*\*|\^)?-1)?"
+)
 
 
 def read_visit_image(visit: DetectorVisit, box: Box | None = None) -> VisitImage:
@@ -214,7 +216,7 @@ def _planes_of(header: fits.Header) -> dict[str, int]:
 def _scale(file: fits.HDUList, header: fits.Header, zero_point: float | None) -> float:
     """nJy per unit of a file's pixel values, from its unit, a zero point, LSST's calibration, or the table's."""
     unit = str(header.get("BUNIT", "")).strip()
-    if unit.lower() not in _NO_UNIT:
+    if not _COUNTS.fullmatch(unit.lower()):
         try:
             return float(u.Unit(unit).to(u.nJy))
         except (ValueError, TypeError):
