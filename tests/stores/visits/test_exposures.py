@@ -100,6 +100,14 @@ def test_a_given_parallactic_angle_and_time_scale(tmp_path: Path) -> None:
     assert made.mjd == pytest.approx(61010.03 + 37 / 86400, abs=1e-8)
 
 
+def test_sensors_that_are_silent(tmp_path: Path) -> None:
+    path = exposure(tmp_path / "e_1_2.fits", {"band": "g"}, AIRTEMP=-9999.0, BORE_ROTANG="UNKNOWN", TIMESYS="UT")
+    made = read_visits(path)[0]
+    assert made.observation.weather.assumed == ("temperature",)
+    assert made.observation.rotation_angle is None
+    assert made.mjd == pytest.approx(61010.03 + 37 / 86400, abs=1e-8)
+
+
 def test_a_directory(tmp_path: Path) -> None:
     for detector in (2, 1):
         exposure(tmp_path / f"calexp_77_{detector}.fits", {"band": "g"})
