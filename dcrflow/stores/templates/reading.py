@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _SHARE = 4  # one of so many of the files that a process may have open
+_MOST_BYTES, _MOST_CHUNKS = 1 << 34, 1 << 16  # of a variable; more is no template, and takes all memory or hours
 _OPEN = 0  # files that this process keeps open for templates
 _COUNTING = threading.Lock()
 
@@ -47,11 +48,18 @@ def open_template(root: zarr.Group, path: str, attributes: Mapping[str, Any]) ->
     Raises
     ------
     TemplateStoreError
-        If it is replaced while it is opened. What is opened raises it when pixels are read that are lost, or that were
-        replaced and are not kept open.
+        If it is replaced while it is opened, or a variable is larger than any template's. What is opened raises it when
+        pixels are read that are lost, or that were replaced and are not kept open.
     """
     store = OneTemplate.at(root, path)
     group = "/".join(part for part in (root.path, path) if part)
+    declared = zarr.open_group(store, path=group, mode="r", zarr_format=3, use_consolidated=False)
+    for name, array in declared.arrays():
+        if array.nbytes > _MOST_BYTES or array.nchunks > _MOST_CHUNKS:
+            raise TemplateStoreError(
+                f"{url_of(root.store)}: {name} of the template {path} has shape {array.shape} in chunks of "
+                f"{array.chunks}, larger than any that dcrflow writes; make it again with `dcrflow run`"
+            )
     import xarray as xr
 
     template: xr.Dataset = xr.open_zarr(store, group=group, consolidated=False, zarr_format=3)
@@ -303,18 +311,26 @@ def is_intact(root: zarr.Group, path: str, sizes: Mapping[str, int | None]) -> b
     path : str
         ``visit/detector``.
     sizes : mapping of str to (int or None)
-        Bytes of the chunks of each variable; None where that was not written down: then no file may be empty.
+        Bytes of the chunks of each variable; None where that was not written down: then no file may be empty. Names
+        that are no folder of the template, such as ``..``, are never looked at: the template is not intact.
     """
     if not isinstance(root.store, LocalStore):
         return True
     folder = directory_of(root) / path
-    for name, size in sizes.items():
-        found = [file.stat().st_size for file in _below(folder / name) if file.name != "zarr.json"]
-        if (0 in found and size is None) or size not in (None, sum(found)):
-            return False
-        if not (folder / name / "zarr.json").is_file():
-            return False
-    return True
+    try:
+        with os.scandir(folder) as entries:
+            there = {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
+        return there.issuperset(sizes) and all(_is_as_long(folder / name, size) for name, size in sizes.items())
+    except FileNotFoundError:
+        return False
+
+
+def _is_as_long(folder: Path, size: int | None) -> bool:
+    """Whether a variable has its metadata, and chunks of so many bytes."""
+    found = [file.stat().st_size for file in _below(folder) if file.name != "zarr.json"]
+    if (0 in found and size is None) or size not in (None, sum(found)):
+        return False
+    return (folder / "zarr.json").is_file()
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -428,6 +429,35 @@ def test_a_truncated_group_is_no_template(tmp_path: Path) -> None:
     assert list(store.records()) == []
     store.write(template())
     assert store.status(12, 3) == record()
+
+
+@pytest.mark.parametrize("name", ["..", "../../..", "/", "zarr.json", "image/c", "none", "a\0b"])
+def test_names_of_a_foreign_store_lead_nowhere(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the folders of the template are looked into."""
+    store = TemplateStore.create_or_open(tmp_path / "t.zarr")
+    made = store.write(template())
+    assert store.is_intact(made)
+    monkeypatch.setattr(reading, "_below", lambda folder: pytest.fail(f"looks into {folder}"))
+    assert not store.is_intact(replace(made, stored_bytes={**made.stored_bytes, name: None}))
+
+
+def test_a_link_to_nothing_is_no_chunk(tmp_path: Path) -> None:
+    store = TemplateStore.create_or_open(tmp_path / "t.zarr")
+    made = store.write(template())
+    (tmp_path / "t.zarr/12/3/image/c/5").symlink_to("nowhere")
+    assert not store.is_intact(made)
+
+
+@pytest.mark.parametrize(("shape", "chunk"), [([10**15], 10**15), ([10**15], 1), ([10**9], 1)])
+def test_a_variable_that_is_larger_than_any_template(shape: list[int], chunk: int, tmp_path: Path) -> None:
+    store = TemplateStore.create_or_open(tmp_path / "t.zarr")
+    store.write(template())
+    path = tmp_path / "t.zarr/12/3/x/zarr.json"
+    about = json.loads(path.read_text())
+    about |= {"shape": shape, "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [chunk]}}}
+    path.write_text(json.dumps(about))
+    with pytest.raises(TemplateStoreError, match="x of the template 12/3 has shape"):
+        store.read(12, 3)
 
 
 def test_damage_is_found() -> None:
