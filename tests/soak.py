@@ -33,7 +33,6 @@ from dcrflow.campaign import Progress, run_campaign
 from dcrflow.campaign.verify import verify
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
-from dcrflow.model.config import TemplateConfig
 
 TROUBLE = 0.1  # of the templates have a read or write that fails
 BOUND = {"client": 2.0, "scheduler": 2.0, "worker": 4.0}  # MiB that each may grow in 1,000 detector-visits
@@ -143,7 +142,6 @@ def run(
     found, log, over = Run(), out.with_suffix(".errors"), threading.Event()
     log.touch()
     dice = random.Random(3)
-    config = TemplateConfig(granularity="detector")
     with cluster(out.parent, 2) as (client, scheduler, nannies):
         if rate:
             client.register_plugin(FailingDisk(rate, log))
@@ -174,7 +172,7 @@ def run(
         killer = threading.Thread(target=kill, daemon=True)
         if kill_every:
             killer.start()
-        result = run_campaign(store, rows, out, config, client=client, retries=5, worker_retries=20, progress=look)
+        result = run_campaign(store, rows, out, client=client, retries=5, worker_retries=20, progress=look)
         over.set()
     assert result.ok, result.failures[:3]
     found.errors, found.worker_losses = log.stat().st_size, result.worker_losses

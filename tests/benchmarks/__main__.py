@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path[:] = [p for p in sys.path if Path(p).resolve() != Path(__file__).parent.resolve()]
 
 from benchmarks import coadds, competitors, graphs, measure, stages  # noqa: E402
-from benchmarks.ours import OURS, make, scaling  # noqa: E402
+from benchmarks.ours import make, scaling  # noqa: E402
 from benchmarks.scene import DETECTOR, Work, full_size  # noqa: E402
 from dcrflow.planning.template import plan_template  # noqa: E402
 from dcrflow.stores.templates.store import TemplateStore  # noqa: E402
@@ -59,7 +59,7 @@ def _options() -> argparse.Namespace:
 
 
 def _detector(work: Work, folder: Path, options: argparse.Namespace) -> dict[str, object]:
-    plan = plan_template(work.coadds, work.visit, OURS)
+    plan = plan_template(work.coadds, work.visit)
     patches = competitors.whole_patches(work)
     images = competitors.write_fits(work, patches, folder)
     runs = {
@@ -119,9 +119,10 @@ def _stages(work: Work, folder: Path, options: argparse.Namespace) -> dict[str, 
 
 def _graphs(work: Work, folder: Path, options: argparse.Namespace) -> dict[str, object]:
     store = TemplateStore.create_or_open(folder / "graphs.zarr")
-    found: dict[str, object] = {"plan and graph": graphs.plan_and_build(work, store, options.repeat)}
-    for granularity in ("tile", "detector"):
-        found[granularity] = graphs.throughput(work, folder, options.visits, granularity)
+    found: dict[str, object] = {
+        "plan and graph": graphs.plan_and_build(work, store, options.repeat),
+        "campaign": graphs.throughput(work, folder, options.visits),
+    }
     for name, figures in found.items():
         print(f"{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in figures.items()))  # type: ignore[attr-defined]
     return found

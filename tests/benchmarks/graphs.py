@@ -36,11 +36,11 @@ def plan_and_build(work: Work, store: TemplateStore, repeat: int) -> dict[str, f
     return found
 
 
-def throughput(work: Work, folder: Path, number: int, granularity: str, workers: int = 2) -> dict[str, float]:
+def throughput(work: Work, folder: Path, number: int, workers: int = 2) -> dict[str, float]:
     """Detector-visits a second that one client and scheduler (this process) sustain, and what memory they gain."""
     visits = [dataclasses.replace(work.visit, visit=n) for n in range(number)]
-    config = TemplateConfig(tile=2048, granularity=granularity)
-    store = TemplateStore.create_or_open(folder / f"stub-{granularity}.zarr")
+    config = TemplateConfig(tile=2048)
+    store = TemplateStore.create_or_open(folder / "stub.zarr")
     with without_pixels(), connect("local", workers=workers, dashboard=0) as client:
         run_campaign(work.coadds, visits[: max(8, number // 10)], store, config, client=client, overwrite=True)
         before, began = _resident(), time.perf_counter()

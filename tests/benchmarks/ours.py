@@ -16,8 +16,6 @@ from dcrflow.steps import make_template
 from dcrflow.steps.cells import kernel_cache
 from dcrflow.stores.templates.store import TemplateStore
 
-OURS = TemplateConfig(granularity="detector")
-
 set_thresholds()  # as in every worker
 
 
@@ -25,7 +23,7 @@ def make(work: Work, folder: Path, tile: int = 1024, name: str = "out") -> None:
     """From the local store to a written template; of a detector-visit that has not been seen before."""
     kernel_cache.cache_clear()
     rmtree(folder / f"{name}.zarr", ignore_errors=True)  # one that is there, and the same, would not be written
-    plan = plan_template(work.coadds, work.visit, OURS.model_copy(update={"tile": tile}))
+    plan = plan_template(work.coadds, work.visit, TemplateConfig(tile=tile))
     make_template(work.coadds, plan, TemplateStore.create_or_open(folder / f"{name}.zarr"))
 
 

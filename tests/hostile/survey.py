@@ -172,8 +172,6 @@ def run(place: Place, scheduler: str, *more: str, known: Container[str] = ()) ->
         str(place.out),
         "--cluster",
         scheduler,
-        "--set",
-        "granularity=detector",
     ]
     code, said = command(*words, *more)
     changed = not before <= _contents(place)  # a file more is one that appears late
