@@ -61,15 +61,15 @@ def put_coadds(
     Raises
     ------
     CoaddStoreError
-        If the repository does not know the sky map, or its patches are elsewhere on the sky, or dcrflow's storage
-        classes are not known to it.
+        If there are no coadds, if the repository does not know the sky map or has its patches elsewhere on the sky, or
+        if dcrflow's storage classes are not known to it.
     """
     coadds = open_coadds(coadds)
+    most = repository.most_subfilters(coadds)
     butler = writeable_butler(repo)
     name = _skymap(butler, repo, skymap or coadds.skymap)
     patches = list(repository.patches_of(coadds))
     _check_places(butler, repo, name, coadds, {p for p, _ in patches})
-    most = max(coadds.info(p.tract, p.patch, b).num_subfilters for p, b in patches)
     register_subfilters(butler, most, coadds.bands)
     _register_dataset(butler, repo, dataset)
     butler.collections.register(run)
@@ -108,7 +108,7 @@ def _check_places(butler: Any, repo: str, skymap: str, coadds: DcrCoadds, patche
         if region is None:
             raise CoaddStoreError(f"{repo}: the sky map {skymap!r} has no {where}; build coadds on its own tracts")
         off = _distance(region, coadds.tracts[patch.tract].wcs, patch.bbox)
-        if off > _SAME_PLACE:
+        if not off <= _SAME_PLACE:
             raise CoaddStoreError(
                 f"{where} of {coadds.url} is {off:.3g} arcsec from where the sky map {skymap!r} of {repo} has it; "
                 "build the coadds on that sky map (dcrflow coadd --skymap FILE)"

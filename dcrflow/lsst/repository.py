@@ -65,13 +65,14 @@ def make_repository(
     Raises
     ------
     CoaddStoreError
-        If a repository cannot be made there. An existing one is not changed.
+        If there are no coadds, or a repository cannot be made there. An existing one is not changed.
     """
     from lsst.daf.butler import Butler, DatasetType
 
     from dcrflow.lsst.storage import prepare
 
     coadds, visits = open_coadds(coadds), list(visits)
+    most = most_subfilters(coadds)
     try:
         Butler.makeRepo(root)
     except OSError as error:
@@ -81,7 +82,6 @@ def make_repository(
     skymap = coadds.skymap or "skymap"
     _register_instrument(butler, visits)
     _register_skymap(butler, skymap, list(coadds.tracts.values()))
-    most = max(coadds.info(p.tract, p.patch, b).num_subfilters for p, b in patches_of(coadds))
     register_subfilters(butler, most, coadds.bands)
     for name, storage, dimensions in (
         (COADDS, "DcrCoadd", ("skymap", "tract", "patch", "band", "subfilter")),
@@ -106,6 +106,20 @@ def patches_of(coadds: DcrCoadds) -> Iterable[tuple[Patch, str]]:
         for tract in coadds.tracts:
             for patch in coadds.patches(tract, band):
                 yield patch, band
+
+
+def most_subfilters(coadds: DcrCoadds) -> int:
+    """The largest number of subfilters of a patch.
+
+    Raises
+    ------
+    CoaddStoreError
+        If there is no patch.
+    """
+    numbers = [coadds.info(p.tract, p.patch, band).num_subfilters for p, band in patches_of(coadds)]
+    if not numbers:
+        raise CoaddStoreError(f"{coadds.url} has no patches; make them with dcrflow coadd or dcrflow ingest")
+    return max(numbers)
 
 
 def put_patch(

@@ -17,6 +17,7 @@ from rubin import must
 from scenes import TRACT, coadds, tan, visit
 from typer.testing import CliRunner
 
+import dcrflow
 from dcrflow.base.errors import CoaddStoreError, VisitImageError
 from dcrflow.cli.app import app
 from dcrflow.geometry.box import Box
@@ -161,6 +162,15 @@ def test_from_visits_to_templates(repo: Path, tmp_path: Path) -> None:
         middle = one.wcs.sky_to_pixel(*TRACT.wcs.pixel_to_sky(*STARS[0][:2]))
         brightest = np.unravel_index(np.argmax(np.where(good, image, 0)), image.shape)
         assert np.hypot(brightest[1] + one.bbox.x0 - middle[0], brightest[0] + one.bbox.y0 - middle[1]) < 1.0
+
+
+def test_a_store_without_coadds(repo: Path, tmp_path: Path) -> None:
+    dcrflow.create_coadds(tmp_path / "empty.zarr", skymap="test")
+    with pytest.raises(CoaddStoreError, match="has no patches"):
+        put_coadds(tmp_path / "empty.zarr", str(repo), "other")
+    with pytest.raises(CoaddStoreError, match="has no patches"):
+        make_repository(str(tmp_path / "repo"), tmp_path / "empty.zarr", [])
+    assert not (tmp_path / "repo").exists()
 
 
 def test_coadds_must_be_on_the_butlers_sky_map(repo: Path) -> None:
