@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 from lsst.ctrl.bps import BaseWmsService, BaseWmsWorkflow, WmsRunReport, WmsStates
 from lsst.utils.logging import getLogger
 
@@ -264,8 +265,8 @@ def _is_alive(directory: Path) -> bool:
     if pid in _STARTED:
         return _STARTED[pid].poll() is None
     try:
-        return b"run-graph" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
+        return "run-graph" in psutil.Process(pid).cmdline()
+    except psutil.Error:
         return False
 
 
