@@ -65,12 +65,7 @@ class DaskWorkflow(BaseWmsWorkflow):
         found.service_class, found.submit_path = service_class, str(Path(str(out_prefix)).absolute())
         attributes = generic_workflow.run_attrs
         dask = dict(config["dask"]) if "dask" in config else {}
-        jobs = (
-            [generic_workflow.get_job(name) for name in generic_workflow]
-            if hasattr(generic_workflow, "get_job")
-            else []
-        )
-        found.plan = plan_of(jobs, dask.get("retries"))
+        found.plan = plan_of(map(generic_workflow.get_job, generic_workflow), dask.get("retries"))
         if "memory" not in dask and str(dask.get("cluster", "")) in _BATCH:
             largest = max((n.memory for n in (found.plan.needs or {}).values() if n.memory), default=None)
             if largest:
@@ -128,8 +123,6 @@ def _final_options(workflow: Any, folder: Path, graph: str, repo: str) -> list[s
     The final job that bps has by default registers the outputs, which the controller does itself, in one process. Where
     its script has other commands, the script is run instead.
     """
-    if not hasattr(workflow, "get_final"):
-        return []
     final, when = workflow.get_final(), "always"
     if final is None:
         final, when = next((workflow.get_job(n) for n in workflow if n == _FINAL), None), "success"
@@ -193,12 +186,12 @@ class DaskService(BaseWmsService):
             return [], f"give a submit directory of this service as --id; {wms_workflow_id} is not one"
         run, found = read_json(directory / COMMAND), read_json(directory / STATE)
         labels = {label: _of_label(counts) for label, counts in (found.get("labels") or {}).items()}
-        counts = _sum(labels.values()) if labels else _of_quanta(found)
+        counts = _sum(labels.values())
         state, message = self.get_status(directory)
         report = WmsRunReport(
             wms_id=str(directory), path=str(directory), label=run["name"], state=state, jobs=[],
-            total_number_jobs=sum(counts.values()), job_state_counts=counts, job_summary=labels or {"quanta": counts},
-            run_summary=";".join(f"{k}:{sum(v.values())}" for k, v in (labels or {"quanta": counts}).items()),
+            total_number_jobs=sum(counts.values()), job_state_counts=counts, job_summary=labels or None,
+            run_summary=";".join(f"{label}:{sum(of.values())}" for label, of in labels.items()),
             exit_code_summary=found.get("exit_codes") or {}, **run["about"],
         )  # fmt: skip
         return [report], message
@@ -285,15 +278,3 @@ def _sum(counts: Iterable[Mapping[WmsStates, int]]) -> dict[WmsStates, int]:
         for state, number in one.items():
             found[state] += number
     return found
-
-
-def _of_quanta(state: Mapping[str, Any]) -> dict[WmsStates, int]:
-    """Quanta by state."""
-    counts = dict.fromkeys(WmsStates, 0)
-    if state:
-        done = state["done"]
-        counts[WmsStates.SUCCEEDED] = done["complete"] + state["skipped"]
-        counts[WmsStates.FAILED], counts[WmsStates.PRUNED] = done["failed"], done["blocked"]
-        counts[WmsStates.RUNNING] = state["running"]
-        counts[WmsStates.UNREADY] = state["total"] - sum(counts.values())
-    return counts

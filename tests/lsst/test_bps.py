@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,18 +30,34 @@ HERE = Path(__file__).parent
 CONFIG = {
     "runQgraphFile": "run.qg", "butlerConfig": "repo", "dask": {"cluster": "slurm", "workers": 40}, "computeSite": "",
 }  # fmt: skip
-WORKFLOW: Any = SimpleNamespace(name="u_me_run", run_attrs={"bps_run": "u_me_run", "bps_project": "dev"})
+NONE = {"total": 0, "complete": 0, "failed": 0, "blocked": 0, "running": 0}
+
+
+class Workflow(dict[str, Any]):
+    """A generic workflow, as far as the service looks at it."""
+
+    name, run_attrs = "u_me_run", {"bps_run": "u_me_run", "bps_project": "dev"}
+
+    def __init__(self, jobs: Iterable[Any] = (), final: Any = None) -> None:
+        super().__init__({job.name: job for job in jobs})
+        self._final = final
+
+    def get_job(self, name: str) -> Any:
+        return self[name]
+
+    def get_final(self) -> Any:
+        return self._final
 
 
 @pytest.fixture
 def service(tmp_path: Path) -> DaskService:
     """With a run that is ready in `tmp_path`."""
     made = DaskService({})
-    workflow = made.prepare(CONFIG, WORKFLOW, tmp_path)
+    workflow = made.prepare(CONFIG, Workflow(), tmp_path)
     assert list(workflow.command[3:5]) == ["lsst", "run-graph"]
     assert workflow.command[5:] == (
         "run.qg", "-b", "repo", "--state", str(tmp_path / STATE), "--cluster=slurm", "--workers=40",
-        f"--jobs={tmp_path / JOBS}",
+        f"--jobs={tmp_path / JOBS}", "--no-aggregate",
     )  # fmt: skip
     return made
 
@@ -54,8 +71,7 @@ def pretend(directory: Path, code: str) -> Any:
 
 
 def test_a_run_that_is_cancelled_and_started_again(service: DaskService, tmp_path: Path) -> None:
-    state = GraphProgress(6, running=1, skipped=1)
-    state.done["complete"] = 2
+    state = GraphProgress(6, labels={"isr": NONE | {"total": 6, "complete": 3, "running": 1}})
     workflow = service.submit(pretend(tmp_path, "import time; time.sleep(60)"))
     assert workflow.run_id == str(tmp_path)
     write_state(state, tmp_path / STATE)
@@ -96,7 +112,7 @@ def test_a_controller_that_dies_is_a_failure(service: DaskService, tmp_path: Pat
 def test_ids_and_commands_do_not_depend_on_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "submit").mkdir()
-    made, service = DaskService({}).prepare(CONFIG, WORKFLOW, "submit"), DaskService({})
+    made, service = DaskService({}).prepare(CONFIG, Workflow(), "submit"), DaskService({})
     assert made.submit_path == str(tmp_path / "submit")
     service.submit(pretend(tmp_path / "submit", "import os; print(os.getcwd())"))
     assert service.get_status("submit")[0] != WmsStates.UNKNOWN
@@ -138,22 +154,6 @@ def test_what_bps_says_of_jobs() -> None:
     assert plan_of(jobs, retries=3).needs_of("isr") == Needs(3, (), 2048, 2.0, 491520)
 
 
-class Workflow(dict[str, Any]):
-    """A generic workflow, as far as the service looks at it."""
-
-    name, run_attrs = "u_me_run", WORKFLOW.run_attrs
-
-    def __init__(self, jobs: list[Any], final: Any = None) -> None:
-        super().__init__({job.name: job for job in jobs})
-        self._final = final
-
-    def get_job(self, name: str) -> Any:
-        return self[name]
-
-    def get_final(self) -> Any:
-        return self._final
-
-
 @pytest.mark.parametrize(("commands", "when", "expected"), [
     ("butler --long-log aggregate-graph ${qgraphFile} ${butlerConfig} -j 16", "ALWAYS", []),
     ("butler --long-log aggregate-graph ${qgraphFile} ${butlerConfig} -j 16", "SUCCESS", ["--only-if-complete"]),
@@ -180,9 +180,8 @@ def test_a_report_by_label(service: DaskService, tmp_path: Path) -> None:
     from lsst.ctrl.bps.bps_reports import DetailedRunReport, ExitCodesReport
 
     state = GraphProgress(5, ended="failed")
-    nothing = {"total": 0, "complete": 0, "failed": 0, "blocked": 0, "running": 0}
     state.labels = {
-        "isr": nothing | {"total": 3, "complete": 2, "failed": 1}, "stats": nothing | {"total": 2, "blocked": 1},
+        "isr": NONE | {"total": 3, "complete": 2, "failed": 1}, "stats": NONE | {"total": 2, "blocked": 1},
     }  # fmt: skip
     state.exit_codes = {"isr": [1, 137, 1], "stats": []}
     write_state(state, tmp_path / STATE)
