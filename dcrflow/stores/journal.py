@@ -13,7 +13,7 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Journal:
         self._waiting: list[str] = []
         self._flushed = time.monotonic()
         self._batches = self._lines = 0
-        self.write_error: OSError | None = None  #: why the last write failed; None if it did not
+        self.write_error: Exception | None = None  #: why the last write failed; None if it did not
         self.listeners: list[Callable[[Mapping[str, Any]], None]] = []  #: each gets every line that is added
 
     def __enter__(self) -> Journal:
@@ -58,7 +58,7 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.flush()
         if self.write_error is None and self._lines >= MANY:
-            with contextlib.suppress(OSError):  # then the lines stay lines
+            with contextlib.suppress(Exception):  # then the lines stay lines
                 archive(self._root, self.run)
         if self.write_error is not None:
             warnings.warn(
@@ -91,11 +91,14 @@ class Journal:
                 path = Path(store.root) / key
                 path.parent.mkdir(parents=True, exist_ok=True)
                 partial = path.with_name(f".{uuid4().hex}.partial")
-                partial.write_bytes(text)
-                partial.replace(path)
+                try:
+                    partial.write_bytes(text)
+                    partial.replace(path)
+                finally:
+                    partial.unlink(missing_ok=True)
             else:
                 sync(store.set(key, Buffer.from_bytes(text)))
-        except OSError:  # a full disk, say: the templates matter more
+        except Exception:  # a full disk, say, or what a client of an object store raises: the templates matter more
             return
 
     def flush(self) -> None:
@@ -105,7 +108,7 @@ class Journal:
         self._flushed = time.monotonic()
         try:
             self._write(("\n".join(self._waiting) + "\n").encode())
-        except OSError as error:
+        except Exception as error:  # clients of object stores have classes of their own
             self.write_error = error
             return
         self.write_error = None
@@ -136,22 +139,28 @@ def entries(root: zarr.Group) -> Iterator[Mapping[str, Any]]:
 
     Runs are not sorted by time, since clocks of different machines may differ.
     """
-    for name in names_in(root):
-        if name.endswith(ARCHIVE):
-            for line in archived_lines(root, name):
-                entry = _object(line)
-                if entry is not None:
-                    yield {**entry, "run": name.removesuffix(ARCHIVE)}
-    yield from line_entries(root)
-
-
-def line_entries(root: zarr.Group) -> Iterator[Mapping[str, Any]]:
-    """The same of those runs that are not archived."""
-    for run, text in _texts(root, ".jsonl"):
-        for line in text.splitlines():
+    archived = _archived(root)
+    for run in archived:
+        for line in archived_lines(root, f"{run}{ARCHIVE}"):
             entry = _object(line)
             if entry is not None:
-                yield {**entry, "run": run.removesuffix(".jsonl")}
+                yield {**entry, "run": run}
+    yield from line_entries(root, archived)
+
+
+def _archived(root: zarr.Group) -> list[str]:
+    return [name.removesuffix(ARCHIVE) for name in names_in(root) if name.endswith(ARCHIVE)]
+
+
+def line_entries(root: zarr.Group, archived: Sequence[str] | None = None) -> Iterator[Mapping[str, Any]]:
+    """The same of those runs that are not archived; a crash may have left lines beside their archive."""
+    archived = _archived(root) if archived is None else archived
+    for name, text in _texts(root, ".jsonl"):
+        run = name.removesuffix(".jsonl")
+        for line in () if run in archived else text.splitlines():
+            entry = _object(line)
+            if entry is not None:
+                yield {**entry, "run": run}
 
 
 def progress_of(root: zarr.Group) -> list[Mapping[str, Any]]:

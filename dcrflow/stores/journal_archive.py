@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FOLDER, LINES, ARCHIVE = ".dcrflow", ".jsonl", ".parquet"
 _TOGETHER = 20_000  # lines of a row group
+_MOST_ID = 1 << 63  # what a column of int64 does not hold
 
 #: What an end says, as far as it is in columns: null in other lines. ``made_from`` and ``trouble`` are JSON; of the
 #: latter, only that it is not null matters: there were errors or damage.
@@ -49,8 +50,11 @@ def archive(root: zarr.Group, run: str) -> None:
     if isinstance(root.store, LocalStore):
         path = Path(root.store.root) / key
         partial = path.with_name(f".{run}.partial")
-        _write(partial, lines)
-        partial.replace(path)
+        try:
+            _write(partial, lines)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     else:
         with tempfile.TemporaryDirectory() as folder:
             _write(Path(folder) / "lines", lines)
@@ -79,8 +83,11 @@ def _facts(line: str) -> dict[str, Any]:
             return {}
         trouble = [entry[name] for name in ("error", "damage") if entry.get(name)]
         coverage = entry.get("coverage")
+        visit, detector = int(entry["visit"]), int(entry["detector"])
+        if max(abs(visit), abs(detector)) >= _MOST_ID:  # of a bad row
+            return {}
         return {
-            "visit": int(entry["visit"]), "detector": int(entry["detector"]),
+            "visit": visit, "detector": detector,
             **{name: str(entry.get(name, "")) for name in ("status", "config_hash", "inputs", "inputs_digest", "band")},
             "coverage": None if coverage is None else float(coverage),
             "made_from": json.dumps(entry.get("made_from", [])), "trouble": json.dumps(trouble) if trouble else None,

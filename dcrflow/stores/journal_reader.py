@@ -43,10 +43,12 @@ class JournalReader:
         for name in self._names():
             if not self._is_local and name in self._read:  # an object does not grow
                 continue
+            run = "-".join(name.removesuffix(_LINES).split("-")[:2])
+            if f"{run}{ARCHIVE}" in self._read:  # read just now; these lines are about to be removed
+                continue
             text = self._rest(name)
             whole = text[: text.rfind(b"\n") + 1]
             self._read[name] = self._read.get(name, 0) + len(whole)
-            run = "-".join(name.removesuffix(_LINES).split("-")[:2])
             for line in whole.splitlines():
                 try:
                     entry = json.loads(line)
@@ -79,9 +81,12 @@ class JournalReader:
     def _rest(self, name: str) -> bytes:
         store = self._root.store
         if isinstance(store, LocalStore):
-            with (Path(store.root) / self._key(name)).open("rb") as file:
-                file.seek(self._read.get(name, 0))
-                return file.read()
+            try:
+                with (Path(store.root) / self._key(name)).open("rb") as file:
+                    file.seek(self._read.get(name, 0))
+                    return file.read()
+            except FileNotFoundError:  # the run has ended since it was listed: the next look finds its archive
+                return b""
         found = sync(store.get(self._key(name), prototype=buffer_prototype))
         return b"" if found is None else found.to_bytes()
 

@@ -67,6 +67,31 @@ def test_who_follows_a_run_gets_each_line_once(root: zarr.Group) -> None:
     assert list(reader.new()) == []
 
 
+def test_ids_of_bad_rows_fit_in_no_column(root: zarr.Group) -> None:
+    write(root, [ended(10**30, status="failed"), ended(2**63 + 5, status="failed"), *map(ended, range(NUMBER))])
+    assert [e.get("visit") for e in entries(root)] == [None, 10**30, 2**63 + 5, *range(NUMBER)]
+    assert list(line_entries(root)) == []
+    assert archived_ends(root)["visit"].to_pylist() == list(range(NUMBER))
+
+
+def test_lines_that_a_crash_left_beside_their_archive_count_once(
+    root: zarr.Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def kept(*_: Any) -> None:
+        return None
+
+    monkeypatch.setattr(type(root.store), "delete", kept)
+    write(root, [ended(v) for v in range(NUMBER)])
+    for found in (list(entries(root)), list(JournalReader(root).new())):
+        assert [e.get("visit") for e in found] == [None, *range(NUMBER)]
+
+
+def test_a_reader_that_listed_lines_just_before_they_went(root: zarr.Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = JournalReader(root)
+    monkeypatch.setattr(reader, "_names", lambda: ["20260101T000000-gone.jsonl"])
+    assert list(reader.new()) == []
+
+
 def test_short_journals_stay_lines(root: zarr.Group) -> None:
     write(root, [ended(v) for v in range(NUMBER // 2)])
     assert len(list(line_entries(root))) == NUMBER // 2 + 1

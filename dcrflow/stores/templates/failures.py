@@ -25,7 +25,7 @@ def name_of(visit: int, detector: int, message: str = "") -> str:
     """The name under which a failure is kept: its data ID, or the description of a row without one."""
     if min(visit, detector) >= 0:
         return f"{visit}.{detector}"
-    return f"{_ROW}{blake2b(message.encode(), digest_size=8).hexdigest()}"
+    return f"{_ROW}{blake2b(message.encode(errors='backslashreplace'), digest_size=8).hexdigest()}"
 
 
 def keep(root: zarr.Group, name: str, attributes: Mapping[str, Any]) -> None:
