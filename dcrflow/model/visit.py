@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -73,6 +74,10 @@ class DetectorVisit:
     image: str = ""
     psf_fwhm: float | None = None
     zero_point: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("visit", "detector"):  # JSON refuses integers of numpy
+            object.__setattr__(self, name, index(getattr(self, name)))
 
     @property
     def label(self) -> str:
