@@ -16,7 +16,7 @@ from typing import Any
 from distributed import get_worker
 from distributed.protocol.pickle import dumps, loads
 
-from dcrflow.base.errors import DcrflowError, NoOverlapError, TemplateStoreError
+from dcrflow.base.errors import DcrflowError, NoOverlapError
 from dcrflow.campaign import events
 from dcrflow.campaign.failures import VisitFailure
 from dcrflow.campaign.lookup import Lookup
@@ -165,7 +165,7 @@ def _place(row: DetectorVisit | BadVisit) -> dict[str, Any]:
     try:
         corners = [[round(a, 5), round(d, 5)] for a, d in corners_of(row.wcs, row.bbox)]
         return {"sky": corners, "cell": int(cells_of([row])[0])}
-    except (DcrflowError, ValueError):
+    except Exception:  # it is only shown; planning says what is wrong
         return {}
 
 
@@ -214,7 +214,8 @@ def write_failure(job: Job, row: Row, failure: VisitFailure) -> TemplateRecord:
     attributes, error = _attributes(job, row), failure.as_attribute()
     try:
         return job.store.write_status(row.visit, row.detector, "failed", attributes, error=error)
-    except TemplateStoreError:
+    except Exception as unwritten:
+        _LOG.warning("visit %d detector %d: cannot write down that it failed: %s", row.visit, row.detector, unwritten)
         return TemplateRecord(row.visit, row.detector, "failed", None, job.config.digest, job.coadds.url, error)
 
 
@@ -222,7 +223,7 @@ def _without_overlap(job: Job, visit: DetectorVisit, error: NoOverlapError) -> T
     failure = VisitFailure.of(error).as_attribute()
     try:
         return job.store.write_status(visit.visit, visit.detector, "no-overlap", _attributes(job, visit), error=failure)
-    except TemplateStoreError as unwritten:
+    except Exception as unwritten:
         return write_failure(job, visit, VisitFailure.of(unwritten))
 
 

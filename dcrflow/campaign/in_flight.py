@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from asyncio import CancelledError
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -35,6 +35,11 @@ class _Batch:
     running: int | None = None
     size: int = 0
     task: str = field(default_factory=lambda: f"make_templates-{uuid4().hex}")
+
+    @property
+    def suspects(self) -> list[int]:
+        """The row that was being made when the task failed; all of them if that was not heard."""
+        return [self.running] if self.running is not None and self.running in self.rows else list(self.rows)
 
 
 @dataclass(frozen=True)
@@ -98,9 +103,10 @@ class InFlight:
         self._losses: Counter[int] = Counter()
         self._begun: Counter[int] = Counter()  # tries, as far as was heard, of rows in flight
         self._again: deque[dict[int, Row]] = deque()
-        self._left: deque[range] = deque([range(len(rows))])
+        self._left: deque[range] = deque([range(len(rows))] if len(rows) else [])
         self._num_left = len(rows)
         self._stopped = False
+        self._told_to_stop: set[str] = set()
         self.size = BatchSize()
 
     @contextmanager
@@ -162,12 +168,25 @@ class InFlight:
         self._of_row.update(dict.fromkeys(rows, batch))
         future.add_done_callback(self._inbox.put)
 
-    def stop(self) -> None:
-        """Send no more; workers finish the templates that they are making, and begin no others."""
-        if not self._stopped:
-            self._stopped = True
-            if self._client.nthreads():
-                self._client.run(stop_batches, self._job.run, wait=False, on_error="ignore")
+    def stop(self, workers: Iterable[str]) -> None:
+        """Send no more; workers finish the templates that they are making, and begin no others.
+
+        Parameters
+        ----------
+        workers : iterable of str
+            Addresses of those that there are now. Call it again when there may be others: they are told too, and if
+            none is left, nothing is in flight any more.
+        """
+        self._stopped, there = True, set(workers)
+        new = there - self._told_to_stop
+        if new:
+            self._told_to_stop |= new
+            self._client.run(stop_batches, self._job.run, workers=list(new), wait=False, on_error="ignore")
+        if not there and self._batches:
+            batches, self._batches = self._batches, {}
+            self._client.cancel(list(batches))
+            for batch in batches.values():
+                self._put_back(batch.rows)
 
     def outcomes(self, wait: float) -> Iterator[Outcome]:
         """What became of rows; waits at most so many seconds for the first news."""
@@ -219,17 +238,16 @@ class InFlight:
         trouble = machine_trouble(self._client, future)
         if trouble is None:
             failure = VisitFailure.of(future.exception())
-            for number, row in list(batch.rows.items()):
+            for number in batch.suspects:
                 del self._of_row[number]
-                yield Raised(row, failure)
+                yield Raised(batch.rows.pop(number), failure)
+            self._put_back(batch.rows)
             return
         yield from self._lost(batch, trouble)
 
     def _lost(self, batch: _Batch, trouble: VisitFailure) -> Iterator[Lost]:
         """Begin the rows of a lost task again: those that may have killed it by themselves."""
-        suspects = [batch.running] if batch.running in batch.rows else list(batch.rows)
-        for number in suspects:
-            assert number is not None
+        for number in batch.suspects:
             row = batch.rows.pop(number)
             self._losses[number] += 1
             given_up = self._losses[number] > self._worker_retries

@@ -195,7 +195,7 @@ class _Campaign:
             while True:
                 self.stopped = self.stopped or self.stop.reason
                 if self.stopped:
-                    flight.stop()
+                    flight.stop(self.threads())
                 else:
                     flight.fill(sum(self.threads().values()))
                 self.running = len(flight)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 from distributed.protocol import dumps as dumps_by_msgpack
@@ -19,6 +20,8 @@ from dcrflow.campaign import batch, events, run_campaign
 from dcrflow.campaign import run as run_module
 from dcrflow.campaign.batch import Job, make_templates, record_of_event, stop_batches
 from dcrflow.campaign.batch_size import MOST, TARGET, BatchSize
+from dcrflow.campaign.in_flight import InFlight
+from dcrflow.campaign.stopping import Stop
 from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
 from dcrflow.stores.visits.tables import BadVisit
 
@@ -35,6 +38,7 @@ def job(store: Any, place: Path, **more: Any) -> Job:
 
 
 def test_each_row_ends_by_itself(store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "_LONGEST", np.inf)  # the first compiles the kernels
     told: list[dict[str, Any]] = []
     monkeypatch.setattr(events.Reporter, "__call__", lambda _, event, spans=None: told.append({**event, "got": spans}))
     away = replace(visit(visit=2), wcs=tan(ra=120.0, dec=40.0))
@@ -124,9 +128,13 @@ class Instant:
         return what
 
 
+def of_instants(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "Job", lambda *a, **k: Job(*a, **k, plan=Instant(), make=Instant()))
+
+
 def test_tasks_are_few_and_all_rows_end_once(store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 300 rows: tasks become larger as the run goes, and no more rows are in flight than the window allows."""
-    monkeypatch.setattr(run_module, "Job", lambda *a, **k: Job(*a, **k, plan=Instant(), make=Instant()))
+    of_instants(monkeypatch)
     rows, in_flight = [visit(visit=v) for v in range(300)], []
     tasks: list[int] = []
     with (
@@ -148,6 +156,54 @@ def test_tasks_are_few_and_all_rows_end_once(store: Any, tmp_path: Path, monkeyp
     assert tasks[0] == 1 < max(tasks) <= MOST
     assert len(tasks) < 300
     assert max(in_flight) <= 4 * MOST
+
+
+def test_only_the_row_that_breaks_its_task_fails(store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever raises outside of the code that writes failures down, the other rows of the task are made."""
+    of_instants(monkeypatch)
+    made = batch._made
+
+    def broken(job: Job, row: Any) -> Any:
+        if row.visit == 17:
+            raise RuntimeError("unforeseen")
+        return made(job, row)
+
+    monkeypatch.setattr(batch, "_made", broken)
+    monkeypatch.setattr(BatchSize, "next", lambda *_: 10)
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        rows = [visit(visit=v) for v in range(40)]
+        result = run_campaign(store, rows, tmp_path / "out.zarr", client=client, progress=False)
+    assert [(f.visit, f.kind) for f in result.failures] == [(17, "RuntimeError")]
+    assert (result.complete, result.stopped) == (39, "")
+
+
+def test_a_stopped_run_waits_for_no_worker_that_is_not_there(store: Any, tmp_path: Path) -> None:
+    stop = Stop()
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        result = run_campaign(
+            store, [visit(visit=np.int64(v)) for v in range(3)], tmp_path / "out.zarr", client=client, stop=stop,
+            progress=lambda now: stop.set() if now.running else None,
+        )  # fmt: skip
+    assert (result.stopped, result.complete, result.failures, result.worker_losses) == ("interrupted", 0, (), 0)
+
+
+def test_a_worker_that_joins_a_stopped_run_begins_nothing(store: Any, tmp_path: Path) -> None:
+    told: list[set[str]] = []
+
+    class Cluster:
+        def run(self, function: Any, run: str, workers: list[str], **how: Any) -> None:
+            told.append(set(workers))
+
+    flight = InFlight(Cluster(), job(store, tmp_path), [visit()], None, 3)  # type: ignore[arg-type]
+    for there in ({"a"}, {"a"}, {"a", "b"}, set[str](), {"c"}):
+        flight.stop(there)
+    assert told == [{"a"}, {"b"}, {"c"}]
 
 
 def test_events_reach_the_client_whatever_a_table_has() -> None:
