@@ -6,7 +6,7 @@ The visits are smoothed, so that seeing and DCR matter little, and each is compa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.signal import fftconvolve
 
-from dcrflow.coadding.visits import VisitOnCell
+from dcrflow.coadding.cells import Cell, cut
+from dcrflow.coadding.visits import VisitOnCell, VisitOnFrame
 
 Float = NDArray[np.float64]
 
@@ -22,6 +23,7 @@ REACH = 15  # pixels; a larger shift is found as no agreement at all
 _SMOOTH = 2.5  # pixels, standard deviation
 _BRIGHT = 10.0  # noise units of the smoothed median, above which a pixel counts
 _FEWEST = 40  # bright pixels of a cell that are enough
+_SAMPLE = 32  # visits at most of which a median is taken, so that memory does not grow with their number
 _VISITS = 4  # with fewer, nobody knows which of them is wrong
 
 
@@ -45,13 +47,15 @@ class Agreement:
     pixels: int
 
 
-def agreement(cells: Iterable[Sequence[VisitOnCell]]) -> Mapping[tuple[int, int], Agreement]:
-    """Compare visits with their median, over several cells.
+def agreement(visits: Sequence[VisitOnFrame], cells: Iterable[Cell]) -> Mapping[tuple[int, int], Agreement]:
+    """Compare visits with their median, over several cells; visits are read one at a time.
 
     Parameters
     ----------
-    cells : iterable of sequence of VisitOnCell
-        The visits on each cell.
+    visits : sequence of VisitOnFrame
+        The visits of a patch.
+    cells : iterable of Cell
+        Where to compare them.
 
     Returns
     -------
@@ -60,43 +64,70 @@ def agreement(cells: Iterable[Sequence[VisitOnCell]]) -> Mapping[tuple[int, int]
     """
     surfaces: dict[tuple[int, int], Float] = {}
     sums: dict[tuple[int, int], Float] = {}
-    for visits in cells:
-        if len(visits) < _VISITS:
+    for cell in cells:
+        there = [v for v in visits if np.any(cut(v.valid, cell.box, False))]
+        if len(there) < _VISITS:
             continue
-        smooth, weights = zip(*(_smoothed(v) for v in visits), strict=True)
-        stack = np.where(np.array(weights) > 0.5, np.array(smooth), np.nan)
-        enough = np.isfinite(stack).sum(axis=0) >= _VISITS
-        median = np.where(enough, np.nanmedian(np.where(enough, stack, 0.0), axis=0), 0.0)
-        noise = float(np.median([v.sigma for v in visits])) / (2 * np.sqrt(np.pi) * _SMOOTH)
-        expected = _expected([v.psf for v in visits])
-        for visit, image, ratio in zip(visits, stack, expected, strict=True):
-            where = enough & np.isfinite(image) & (median > _BRIGHT * noise)
+        reference = _Reference.of(there, cell)
+        for on in _on(there, cell):
+            image = _smoothed(on)
+            where = reference.bright & np.isfinite(image)
             if np.count_nonzero(where) < _FEWEST:
                 continue
-            reference = np.where(where, median, 0.0)
+            median = np.where(where, reference.image, 0.0)
             own = np.where(np.isfinite(image), image, 0.0)
-            surface = fftconvolve(own, reference[::-1, ::-1], mode="same")
+            surface = fftconvolve(own, median[::-1, ::-1], mode="same")
             middle = [n // 2 for n in surface.shape]  # no shift
             part = surface[tuple(slice(m - REACH, m + REACH + 1) for m in middle)]
-            surfaces[visit.name] = surfaces.get(visit.name, 0.0) + part
-            power = float(np.sum(reference**2)) * ratio
-            sums[visit.name] = sums.get(visit.name, np.zeros(2)) + np.array([power, np.count_nonzero(where)])
+            surfaces[on.name] = surfaces.get(on.name, 0.0) + part
+            power = float(np.sum(median**2)) * reference.expected(on.psf)
+            sums[on.name] = sums.get(on.name, np.zeros(2)) + np.array([power, np.count_nonzero(where)])
     return {name: _peak(surface, *sums[name]) for name, surface in surfaces.items()}
 
 
-def _smoothed(visit: VisitOnCell) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The image, smoothed over its valid pixels, and the share of them."""
+@dataclass(frozen=True, eq=False)
+class _Reference:
+    """The median of visits on a cell: of their smoothed images and PSFs, and where the former is bright."""
+
+    image: NDArray[np.float32]
+    bright: NDArray[np.bool_]
+    psf: Float
+
+    @classmethod
+    def of(cls, visits: Sequence[VisitOnFrame], cell: Cell) -> _Reference:
+        """The median of all visits, or of `_SAMPLE` of them."""
+        places = np.unique(np.linspace(0, len(visits) - 1, min(_SAMPLE, len(visits))).round().astype(int))
+        images, psfs, sigmas = zip(
+            *((_smoothed(on), on.psf, on.sigma) for on in _on([visits[n] for n in places], cell)), strict=True
+        )
+        stack = np.array(images)
+        enough = np.isfinite(stack).sum(axis=0) >= _VISITS
+        stack[:, ~enough] = 0.0
+        median = np.nanmedian(stack, axis=0, overwrite_input=True)
+        noise = float(np.median(sigmas)) / (2 * np.sqrt(np.pi) * _SMOOTH)
+        size = max(v.psf.shape[-1] for v in visits) + 20
+        wide = np.median([_wide(p, size) for p in psfs], axis=0)
+        return cls(median, enough & (median > _BRIGHT * noise), wide)
+
+    def expected(self, psf: NDArray[np.float32]) -> float:
+        """Flux that a visit with this PSF is expected to have over that of the median, as `agreement` measures it."""
+        return float(np.sum(_wide(psf, self.psf.shape[-1]) * self.psf) / np.sum(self.psf**2))
+
+
+def _on(visits: Iterable[VisitOnFrame], cell: Cell) -> Iterator[VisitOnCell]:
+    return (on for visit in visits if (on := visit.on(cell)) is not None)
+
+
+def _smoothed(visit: VisitOnCell) -> NDArray[np.float32]:
+    """The image, smoothed over its valid pixels; NaN where half of the pixels or fewer are valid."""
     weight = gaussian_filter(visit.valid.astype(np.float32), _SMOOTH)
     image = gaussian_filter(visit.image, _SMOOTH)
-    return np.divide(image, weight, out=np.zeros_like(image), where=weight > 0), weight
+    return np.where(weight > 0.5, image / np.maximum(weight, 0.5), np.float32(np.nan))
 
 
-def _expected(psfs: Sequence[NDArray[np.float32]]) -> Float:
-    """Flux that each visit is expected to have over that of the median, as `agreement` measures it."""
-    size = max(p.shape[-1] for p in psfs)
-    wide = [gaussian_filter(np.pad(p, (size - p.shape[-1]) // 2 + 10).astype(np.float64), _SMOOTH) for p in psfs]
-    median = np.median(wide, axis=0)
-    return np.asarray([np.sum(p * median) for p in wide], np.float64) / float(np.sum(median**2))
+def _wide(psf: NDArray[np.float32], size: int) -> Float:
+    """A PSF, smoothed as the images are, on a stamp of a given size."""
+    return np.asarray(gaussian_filter(np.pad(psf, (size - psf.shape[-1]) // 2).astype(np.float64), _SMOOTH))
 
 
 def _peak(surface: Float, power: float, pixels: float) -> Agreement:

@@ -28,10 +28,8 @@ def check_visits(order: PatchOrder, visits: Sequence[StoredVisit | LeftOut]) -> 
     visits : sequence of StoredVisit or LeftOut
         Of the patch.
     """
-    on_frame = {(v.visit, v.detector): v.on_frame() for v in visits if isinstance(v, StoredVisit) and v.pixels}
-    every = list(on_frame.values())
-    cells = [[part for v in every if (part := v.on(cell)) is not None] for cell in _chosen(order)]
-    found = agreement(cells)
+    on_frame = [v.on_frame() for v in visits if isinstance(v, StoredVisit) and v.pixels]
+    found = agreement(on_frame, _chosen(order))
     wrong = {name: why for name, one in found.items() if (why := _contradiction(one, order))}
     if 2 * len(wrong) >= len(found):  # there is no majority to trust
         return list(visits)

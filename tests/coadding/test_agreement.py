@@ -22,7 +22,7 @@ def compared(scene: CoaddScene, seen: list[Pointing]):
     (cell,) = CellGrid((SIZE, SIZE), SIZE, 16, 8).cells[:1]
     visits = [scene.visit(n, p, 3.0, 5) for n, p in enumerate(seen)]
     visits[2].valid[:, : SIZE // 2] = False
-    return agreement([[v.on(cell) for v in visits]])
+    return agreement(visits, [cell])
 
 
 def test_good_visits_agree(scene: CoaddScene) -> None:
@@ -42,6 +42,17 @@ def test_a_wcs_and_a_zero_point_that_are_off(scene: CoaddScene) -> None:
     good = [a for name, a in found.items() if name not in ((3, 0), (5, 0))]
     assert max(np.hypot(a.dy, a.dx) for a in good) < 1.0
     assert all(0.88 < a.scale < 1.12 for a in good)
+
+
+def test_the_median_of_some_visits_stands_for_that_of_all(scene: CoaddScene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dcrflow.coadding.agreement._SAMPLE", 5)
+    seen = pointings(7, 9)
+    seen[3] = replace(seen[3], offset=(3.0, -4.0))
+    found = compared(scene, seen)
+    assert len(found) == 9
+    off = {name: np.hypot(a.dy, a.dx) for name, a in found.items()}
+    assert off.pop((3, 0)) == pytest.approx(5.0, abs=0.6)
+    assert max(off.values()) < 1.0
 
 
 def test_three_visits_cannot_tell(scene: CoaddScene) -> None:
