@@ -50,8 +50,13 @@ def centres(cards: pa.Array, x: Float, y: Float, ra: Float, dec: Float) -> tuple
     xi, eta = matrix[0] * dx + matrix[1] * dy, matrix[2] * dx + matrix[3] * dy
     with np.errstate(invalid="ignore"):
         lon, lat = from_tangent_plane(lon, lat, xi, eta)
-    known = np.isfinite(lon) & np.isfinite(lat) & (np.abs(found.get("CRVAL2", nan)) <= 90)
+    known = np.isfinite(lon) & np.isfinite(lat) & (np.abs(found.get("CRVAL2", nan)) <= 90) & _begins_with_ra(cards)
     return np.where(known, lon, ra), np.where(known, lat, dec)
+
+
+def _begins_with_ra(cards: pa.Array) -> NDArray[np.bool_]:
+    """Whether the first axis of each row is right ascension: it may be declination, or galactic."""
+    return np.asarray(pc.fill_null(pc.match_substring_regex(cards, "CTYPE1 *= *'RA-"), False), np.bool_)
 
 
 def card_values(cards: pa.Array) -> Mapping[str, Float]:

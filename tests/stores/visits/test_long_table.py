@@ -231,6 +231,17 @@ def test_cards_of_any_layout() -> None:
     assert list(dec[2:]) == [8, 8]
 
 
+def test_axes_in_another_order_are_left_to_the_boresight() -> None:
+    straight = rows()[0].wcs.cards
+    swapped = straight.replace("RA---TAN", "DEC--TAN", 1)
+    galactic = straight.replace("RA---TAN", "GLON-TAN")
+    numbers = np.zeros(3)
+    ra, dec = centres(pa.array([straight, swapped, galactic]), numbers, numbers, numbers + 7, numbers + 8)
+    assert ra.tolist()[1:] == [7, 7]
+    assert dec.tolist()[1:] == [8, 8]
+    assert ra[0] != 7
+
+
 def test_numbers_longer_than_usual_keep_their_exponent() -> None:
     card = "CD1_1   = -5.55555555555555555E-05 / deg".ljust(80)
     assert card_values(pa.array([card] * 3))["CD1_1"].tolist() == [-5.55555555555555555e-05] * 3
