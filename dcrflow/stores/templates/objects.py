@@ -24,6 +24,7 @@ from dcrflow.stores.zarr.arrays import KEYS, KeyEncoding
 from dcrflow.stores.zarr.conditional import look, read_tagged, replace
 
 _METADATA = "zarr.json"
+_REPLACED = "replaced_chunk_keys"  # attribute of a status
 
 
 def following(keys: KeyEncoding) -> KeyEncoding:
@@ -49,6 +50,22 @@ def keys_in(about: Mapping[str, Any]) -> KeyEncoding:
     return found if found in KEYS else KEYS[0]
 
 
+def remembered(keys: KeyEncoding | None) -> dict[str, Any]:
+    """The attribute by which a status that takes a template's place tells the next one which keys that had."""
+    return {} if keys is None else {_REPLACED: {"name": keys.name, "configuration": {"separator": keys.separator}}}
+
+
+def keys_replaced(about: Any) -> KeyEncoding | None:
+    """Which keys the template had that a status took the place of, by its group's metadata; None if there was none."""
+    said = _attributes(about).get(_REPLACED)
+    return None if said is None else keys_in({"chunk_key_encoding": said})
+
+
+def _attributes(about: Any) -> Mapping[str, Any]:
+    found = about.get("attributes") if isinstance(about, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
 class ObjectPlace:
     """A place in a store that is no directory.
 
@@ -71,7 +88,7 @@ class ObjectPlace:
         self._prefix = "/".join(part for part in (root.path, path) if part)
         self._before, self._tag = sync(read_tagged(self._store, self._key(_METADATA)))
         self._found = sync(self._tags())
-        now = _keys_of_group(self._before)
+        now = self.before = _keys_of_group(self._before)
         self.keys = KEYS[0] if now is None else now if same else following(now)
         self._new: dict[str, bytes] = {}
 
@@ -123,12 +140,12 @@ class ObjectPlace:
 
 
 def _keys_of_group(about: bytes | None) -> KeyEncoding | None:
-    """How the keys of chunks are formed, by a group's metadata; None if there is no group that can be read."""
+    """How the keys of chunks are formed, by a group's metadata; without variables, those that a status remembers."""
     try:
         found = json.loads(about or b"")
     except (ValueError, RecursionError):
         return None
     try:
         return keys_in(next(iter(found["consolidated_metadata"]["metadata"].values())))
-    except (AttributeError, LookupError, StopIteration, TypeError):
-        return KEYS[0]
+    except (AttributeError, LookupError, StopIteration, TypeError):  # a template may have been written without
+        return KEYS[0] if _attributes(found).get("status") == "complete" else keys_replaced(found)

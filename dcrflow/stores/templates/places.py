@@ -31,7 +31,7 @@ from dcrflow.compat.zarr_sync import sync
 from dcrflow.stores import files
 from dcrflow.stores.locks import FOLDER, Held, directory_of, displaced
 from dcrflow.stores.templates.encoding import encoded_status
-from dcrflow.stores.templates.objects import ObjectPlace, following, keys_in, others
+from dcrflow.stores.templates.objects import ObjectPlace, following, keys_in, keys_replaced, others
 from dcrflow.stores.zarr.arrays import KEYS, KeyEncoding
 
 PARTIAL = ".partial"  # how files end that are not yet what they will be
@@ -86,6 +86,8 @@ class Place(Protocol):
 
     #: How the keys of chunks are formed there.
     keys: KeyEncoding
+    #: The same of the template that is there, or was before a status; None without one.
+    before: KeyEncoding | None
 
     def add(self, key: str, data: Any) -> None:
         """Write one of its files or objects; ``zarr.json`` last."""
@@ -126,13 +128,16 @@ def restore(root: zarr.Group, path: str, held: Held) -> None:
 
 
 def keys_of(folder: Path) -> KeyEncoding | None:
-    """How the keys of chunks are formed in a template's folder; None if it has no variables."""
+    """How the keys of chunks are formed in a template's folder; without variables, those that a status remembers."""
     for metadata in sorted(folder.glob("*/zarr.json")):
         try:
             return keys_in(json.loads(metadata.read_bytes()))
         except (OSError, ValueError, RecursionError):
             return KEYS[0]
-    return None
+    try:
+        return keys_replaced(json.loads((folder / "zarr.json").read_bytes()))
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 class FolderPlace:
@@ -146,7 +151,7 @@ class FolderPlace:
         self._target = directory / path
         self._folders: list[Path] = []
         self._files: list[Path] = []
-        now = keys_of(self._target)
+        now = self.before = keys_of(self._target)
         self.keys = KEYS[0] if now is None else now if same else following(now)
         self._replaces = self.keys != KEYS[0] or (now is not None and not same)
         self._folder(self._new)

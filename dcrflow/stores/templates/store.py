@@ -25,6 +25,7 @@ from dcrflow.stores.templates import failures
 from dcrflow.stores.templates.damage import damaged_variables
 from dcrflow.stores.templates.encoding import EncodedTemplate, encoded_status
 from dcrflow.stores.templates.listing import all_entries, entries_of
+from dcrflow.stores.templates.objects import remembered
 from dcrflow.stores.templates.places import create_directory, describe_own, place_for, restore
 from dcrflow.stores.templates.reading import is_intact, open_template
 from dcrflow.stores.templates.records import STATUSES, data_id, label_of, last_records, record_of, recorded
@@ -242,7 +243,7 @@ class TemplateStore:
                     failures.keep(self._root, name, attributes)
                     return recorded(visit, detector, attributes)
                 with place_for(self._root, f"{visit}/{detector}", held, self._synced) as place:
-                    for key, data in encoded_status(attributes):
+                    for key, data in encoded_status({**attributes, **remembered(place.before)}):
                         place.add(key, data)
                     place.switch()
                 failures.forget(self._root, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,27 @@ def test_replaced_again_and_again(kind: str) -> None:
     assert templates.damaged(12, 4) == ()
     templates.write_status(12, 4, "no-overlap", {**PROVENANCE, "inputs": "others"})
     assert [(r.detector, r.status) for r in templates.records()] == [(3, "complete"), (4, "no-overlap")]
+
+
+@pytest.mark.parametrize("kind", [*STORES, "directory"])
+def test_a_status_between_two_templates(kind: str, tmp_path: Path) -> None:
+    """Who opened the template before it by plain zarr never reads the pixels of the one after it."""
+    store = STORES[kind]() if kind in STORES else tmp_path / "t.zarr"
+    templates = TemplateStore.create_or_open(store)
+    old = None
+    for seed in range(4):
+        made = small(seed)
+        templates.write(made)
+        assert templates.damaged(12, 3) == ()
+        if old is not None:
+            with suppress(ValueError, RuntimeError):  # what cannot be decoded
+                assert old.variance.isnull().all(), "the pixels of another template"
+        old = plainly(store)
+        for number in range(2):
+            templates.write_status(12, 3, "no-overlap", {**PROVENANCE, "inputs": f"others {number}"})
+    status = templates.status(12, 3)
+    assert status is not None
+    assert status.status == "no-overlap"
 
 
 @pytest.mark.parametrize("kind", STORES)
