@@ -2,7 +2,8 @@
 
 A *frame* is the pixel grid that visits are warped to: the patch's outer bounding box, grown by a margin of real data.
 Its first pixel is (0, 0) here. The *core* of a cell is the part of the frame that the cell provides; cores tile the
-frame. The *box* of a cell is the core grown by the halo on every side; it may extend beyond the frame.
+frame without its margin. The *box* of a cell is the core grown by the halo on every side. It extends beyond the frame
+where the margin is narrower than the halo; what is there is not known, and costs rounds.
 """
 
 from __future__ import annotations
@@ -58,29 +59,38 @@ class CellGrid:
         Width by which a box exceeds its core on each side, pixels.
     taper : int
         Width of the outer rim of a box in which weights fall to zero, pixels; less than `halo`.
+    margin : int
+        Width of the rim of the frame that no cell provides, pixels.
     """
 
     shape: tuple[int, int]
     cell: int = 432
     halo: int = 44
     taper: int = 32
+    margin: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.shape) < 1:
-            raise ValueError(f"a frame of {self.shape} pixels has no cells")
+        if min(self.inner) < 1:
+            raise ValueError(f"a frame of {self.shape} pixels with a margin of {self.margin} has no cells")
         if not 0 <= self.taper < self.halo or self.cell < 1:
             raise ValueError(f"a cell of {self.cell} px with halo {self.halo} cannot have a taper of {self.taper} px")
 
     @property
+    def inner(self) -> tuple[int, int]:
+        """(height, width) of what the cells provide, pixels."""
+        return self.shape[0] - 2 * self.margin, self.shape[1] - 2 * self.margin
+
+    @property
     def numbers(self) -> tuple[int, int]:
         """Number of cells down and across."""
-        return -(-self.shape[0] // self.cell), -(-self.shape[1] // self.cell)
+        height, width = self.inner
+        return -(-height // self.cell), -(-width // self.cell)
 
     @property
     def side(self) -> int:
         """Side of every cell's box and of its Fourier transforms, pixels."""
-        ny, nx = self.numbers
-        least = max(-(-self.shape[0] // ny), -(-self.shape[1] // nx)) + 2 * self.halo
+        (ny, nx), (height, width) = self.numbers, self.inner
+        least = max(-(-height // ny), -(-width // nx)) + 2 * self.halo
         return next(n for n in count(least + least % 2, 2) if _is_smooth(n))
 
     @property
@@ -92,12 +102,11 @@ class CellGrid:
         return self.numbers[0] * self.numbers[1]
 
     def __iter__(self) -> Iterator[Cell]:
-        ny, nx = self.numbers
-        height, width = self.shape
+        (ny, nx), (height, width), edge = self.numbers, self.inner, self.margin
         for index in range(ny * nx):
             iy, ix = divmod(index, nx)
-            y0, y1 = iy * height // ny, (iy + 1) * height // ny
-            x0, x1 = ix * width // nx, (ix + 1) * width // nx
+            y0, y1 = edge + iy * height // ny, edge + (iy + 1) * height // ny
+            x0, x1 = edge + ix * width // nx, edge + (ix + 1) * width // nx
             box = Box(x0 - self.halo, y0 - self.halo, self.side, self.side)
             yield Cell(index, Box.from_bounds(x0, y0, x1, y1), box)
 

@@ -104,7 +104,10 @@ def solve_patch(
 def stitch(
     grid: CellGrid, cells: Iterable[CellSolution], psf: NDArray[np.float32], config: CoaddConfig
 ) -> PatchSolution:  # fmt: skip
-    """Combine cells to a patch, blended over a few pixels where cores meet; an iterator is read one cell at a time."""
+    """Combine cells to a patch, blended over a few pixels where cores meet; an iterator is read one cell at a time.
+
+    The frame's margin, which no cell provides, has no data.
+    """
     height, width = grid.shape
     image = variance = np.zeros((0, 0, 0), np.float32)
     share, weight = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)

@@ -97,6 +97,11 @@ def _bandpass(choice: str | Curve) -> Bandpass:
     return Bandpass.read(choice) if looks_like_file else Bandpass.named(choice)
 
 
+def grid_of(frame: Box, config: CoaddConfig) -> CellGrid:
+    """The cells of a frame: they cover the patch, and have real data around them in the frame's margin."""
+    return CellGrid(frame.shape, config.cell, config.halo, config.taper, config.margin)
+
+
 @dataclass(frozen=True)
 class PatchPlan:
     """What goes into the DCR coadd of one patch.
@@ -128,7 +133,7 @@ class PatchPlan:
 
     def grid(self, config: CoaddConfig) -> CellGrid:
         """The cells of its frame."""
-        return CellGrid(self.frame.shape, config.cell, config.halo, config.taper)
+        return grid_of(self.frame, config)
 
     def blocks(self, config: CoaddConfig) -> tuple[tuple[int, ...], ...]:
         """The cells that tasks solve together, by index."""

@@ -31,7 +31,7 @@ from dcrflow.model.visit import DetectorVisit
 from dcrflow.model.visit_image import VisitImage
 from dcrflow.physics.bandpass import Bandpass, Edges
 from dcrflow.physics.dcr import dcr_model, formula, zenith_vectors
-from dcrflow.planning.coadds import CoaddBand, LeftOut
+from dcrflow.planning.coadds import CoaddBand, LeftOut, grid_of
 from dcrflow.steps.coadd_scratch import (
     StoredVisit,
     load_cell,
@@ -96,7 +96,7 @@ class PatchOrder:
     @property
     def grid(self) -> CellGrid:
         """The cells of the frame."""
-        return CellGrid(self.frame.shape, self.config.cell, self.config.halo, self.config.taper)
+        return grid_of(self.frame, self.config)
 
     def basis(self) -> SpectralBasis:
         """The spectral basis of the band."""
@@ -227,14 +227,14 @@ def accumulate(
     every: tuple[Cell, ...] = grid.cells
     files, reports, calibration = [], [], []
     for index in cells:
-        kept = load_sums(Path(order.kept) / f"{index}.npz") if order.kept else None
+        kept = load_sums(Path(order.kept) / f"{index}.npz", every[index]) if order.kept else None
         solution = solve_cell(
             every[index], grid, on_frame, basis, psf, order.config, corrections, kept, keep=bool(order.sums)
         )
         path = Path(order.folder) / f"cell-{index}.npz"
         store_cell(path, solution)
         if order.sums:
-            store_sums(Path(order.sums) / f"{index}.npz", solution.sums)
+            store_sums(Path(order.sums) / f"{index}.npz", every[index], solution.sums)
         files.append((index, str(path)))
         reports.append(solution.reports)
         calibration.append(solution.calibration)

@@ -113,26 +113,34 @@ def load_cell(path: Path, cell: Cell) -> CellSolution:
     return CellSolution(cell=cell, sums=sums, left=left, rounds=0, reports={}, calibration={}, **arrays)
 
 
-def store_sums(path: Path, sums: CellSums) -> None:
+def store_sums(path: Path, cell: Cell, sums: CellSums) -> None:
     """Write a cell's sums over visits."""
     arrays = {n: getattr(sums, n) for n in _SUMS}
     for place, visit in enumerate(sums.visits):
         arrays |= {f"{n}-{place}": getattr(visit, n) for n in _KEPT}
     about = [[*v.name, v.sigma, *v.correction] for v in sums.visits]
-    _save(path, total=np.array(sums.total), visits=np.array(about, np.float64).reshape(-1, 6), **arrays)
+    _save(
+        path, total=np.array(sums.total), visits=np.array(about, np.float64).reshape(-1, 6), place=_place(cell),
+        **arrays,
+    )  # fmt: skip
 
 
-def load_sums(path: Path) -> CellSums | None:
+def _place(cell: Cell) -> NDArray[np.int64]:
+    """Core and box of a cell."""
+    return np.array([(b.x0, b.y0, b.width, b.height) for b in (cell.core, cell.box)])
+
+
+def load_sums(path: Path, cell: Cell) -> CellSums | None:
     """Read a cell's sums; None where there are none.
 
     Raises
     ------
     CoaddStoreError
-        If the file is of a version that did not keep all that is needed.
+        If the file is of a version that did not keep all that is needed, or had other cells.
     """
     try:
         with np.load(path, allow_pickle=False) as found:
-            if "visits" not in found:
+            if "visits" not in found or "place" not in found or not np.array_equal(found["place"], _place(cell)):
                 raise CoaddStoreError(
                     f"{path}: these sums were kept by an earlier version of dcrflow, and nothing can be added to them; "
                     "build the coadds again with --overwrite"

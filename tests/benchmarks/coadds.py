@@ -28,14 +28,16 @@ from dcrflow.model.visit_image import VisitImage, VisitPsf
 from dcrflow.steps.warp_visit import footprint, warp_visit
 
 PATCH, MARGIN = 4100, 60
-SIZE, VISITS = 422, 16  # pixels of one cell; visits
-TILES = 3  # cells down and across that are warped at once
+CORE, VISITS = 410, 16  # pixels of one of the patch's cells; visits
+SIZE = CORE + 2 * MARGIN
+TILES = 8  # scenes down and across: those of a visit's 4240 px
+SWARPED = 3  # of these, down and across, that SWarp takes at once
 _BAD = 0.01  # share of bad pixels
 
 
 def run(folder: Path, repeat: int) -> dict[str, object]:
     """Print and return the figures."""
-    scene = coadd_scene(3, SIZE, ("1e3", "1e4", "1e3", "1e3"))
+    scene = coadd_scene(3, SIZE, ("1e3", "1e4", "1e3", "1e3"), edge=-20)
     visits = [scene.visit(n, p, 1.0, 3, valid=_valid(n)) for n, p in enumerate(pointings(3, VISITS))]
     frame = (PATCH + 2 * MARGIN) ** 2
     runs: dict[str, Callable[[], object]] = {
@@ -53,14 +55,14 @@ def run(folder: Path, repeat: int) -> dict[str, object]:
         runs[first]()
     # the least of the repetitions: processors that are shared with others take longer, never shorter
     times = {name: min(timing.cpu) for name, timing in measure.interleaved(runs, repeat).items()}
-    area, cells = frame / SIZE**2, len(CellGrid((PATCH + 2 * MARGIN,) * 2))
+    area, cells = frame / SIZE**2, len(CellGrid((PATCH + 2 * MARGIN,) * 2, margin=MARGIN))
     found = {
         "warp": times["warp"] * area / TILES**2,
         "sums and rounds": (times["solve"] - times["ladder"]) * cells / VISITS,
         "LSST's iteration, cubic": times["LSST"] * area,
     }
     if "SWarp" in times:
-        found["SWarp's ordinary coadd"] = times["SWarp"] * area / TILES**2 / VISITS
+        found["SWarp's ordinary coadd"] = times["SWarp"] * area / SWARPED**2 / VISITS
     ours = found["warp"] + found["sums and rounds"]
     print(f"DCR coadds, 3 subfilters, a {PATCH} px patch, {cells} cells, {VISITS} visits, {_BAD:.0%} bad pixels, gaps")
     print(f"{'dcrflow, a visit':28}{ours:8.2f} s of a processor")
@@ -81,7 +83,7 @@ def _valid(number: int) -> np.ndarray:
 
 def _solve(scene: CoaddScene, visits: list[VisitOnFrame]) -> Callable[[], CellSolution]:
     config = CoaddConfig()
-    grid = CellGrid((SIZE, SIZE), config.cell, config.halo, config.taper)
+    grid = CellGrid((SIZE, SIZE), config.cell, config.halo, config.taper, MARGIN)
     psf = moffat_stamp(3.75, size=47)
     return lambda: solve_cell(grid.cells[0], grid, visits, scene.basis, psf, config)
 
@@ -124,11 +126,11 @@ def _swarp(visits: list[VisitOnFrame], folder: Path) -> Callable[[], object] | N
         return None
     place = folder / "coadd-visits"
     place.mkdir(exist_ok=True)
-    paths, side = [], TILES * SIZE
+    paths, side = [], SWARPED * SIZE
     for number, visit in enumerate(visits):
         header = PatchLayout(0.2, rotation=15.0 * number).wcs((53.0, -28.0), (side / 2, side / 2)).header
         paths.append(place / f"{number}.fits")
-        tiled = np.tile(np.where(visit.valid, visit.image, 0), (TILES, TILES))
+        tiled = np.tile(np.where(visit.valid, visit.image, 0), (SWARPED, SWARPED))
         fits.PrimaryHDU(tiled, header).writeto(paths[-1], overwrite=True)
     command = [program, *map(str, paths), "-c", "/dev/null", "-IMAGEOUT_NAME", str(place / "out.fits")]
     command += ["-WEIGHTOUT_NAME", str(place / "weight.fits"), "-RESAMPLE_DIR", str(place), "-NTHREADS", "1"]
