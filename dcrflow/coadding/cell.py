@@ -149,7 +149,7 @@ def _fill(members: CellVisits, system: System, sums: CellSums, config: CoaddConf
 def _brightest(system: System, right: Transform) -> int:
     """The rung for the brightest source of the cell."""
     flux = backward(system.psf * system.solve(right, system.lowest)[0])
-    rung = rung_of(system, flux, float(system.noise(system.lowest)[0]), 1.0)
+    rung = rung_of(system, flux, float(system.noise[0, 0]), 1.0)
     return int(np.clip(np.ceil(rung.max()), 1, RUNGS - 1))
 
 
@@ -160,9 +160,9 @@ def _subfilters(basis: SpectralBasis, solution: Solution) -> NDArray[np.float32]
 def _variance(system: System, basis: SpectralBasis, solution: Solution, sums: CellSums) -> NDArray[np.float32]:
     """share_k times the variance of the sum of the subfilters, at each pixel's rung of the ladder."""
     if system.num_terms == 1:
-        total = np.full(solution.rung.shape, system.noise(system.lowest)[0], np.float32)
+        total = np.full(solution.rung.shape, system.noise[0, 0], np.float32)
     else:
-        total = along_ladder(np.array([system.noise(system.lowest * 10.0**i)[0] for i in range(RUNGS)]), solution.rung)
+        total = along_ladder(system.noise[:, 0], solution.rung)
     local = np.divide(sums.total, sums.weight, out=np.full_like(sums.weight, np.inf), where=sums.weight > 0)
     return np.asarray(basis.shares[:, None, None] * (total * local), np.float32)
 

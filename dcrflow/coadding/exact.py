@@ -21,20 +21,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import maximum_filter
 
 from dcrflow.coadding.cell_visits import CellVisits, Member, Seen
 from dcrflow.coadding.ladder import Image, System
 from dcrflow.coadding.sums import CellSums
 from dcrflow.coadding.transfer import Transform, backward, forward
-from dcrflow.kernels.coadd_pixels import keep_holes
+from dcrflow.kernels.coadd_pixels import add_scaled, keep_holes, largest_around
 from dcrflow.kernels.fourier import add_adjoint, predict
 
 RELATIVE = 3e-4  # error of the image that is left, as a fraction of the local light; 1/30 of a star's DCR residual
 _SETTLED = 0.1  # noise units of a visit; smaller changes in its holes do not matter
 _SETTLED_RELATIVE = 5e-4  # the same as a fraction of the light
 _BRIGHT = 2.0  # noise units of a visit; holes with less light are filled well enough by the mean of the visits
-_AROUND = 5  # pixels; side of the square whose largest light counts
+_AROUND = 2  # pixels to each side, of the square whose largest light counts
 
 
 @dataclass(eq=False)
@@ -90,8 +89,11 @@ class Holes:
         """Whether a visit has holes where there is light."""
         return bool(np.any(self.light[~seen.valid] > _BRIGHT * seen.member.sigma))
 
-    def product(self, sky: Transform, out: Transform) -> dict[int, float]:
-        """Add sum_v w_v T_v^H F (1 - H_v) F^-1 T_v sky to `out`; returns the largest values in holes, settled = 1."""
+    def subtract(self, sky: Transform, out: Transform) -> dict[int, float]:
+        """Subtract sum_v w_v T_v^H F (1 - H_v) F^-1 T_v sky from `out`.
+
+        Returns the largest value in the holes of each visit, where 1 is settled.
+        """
         seen_as, sizes = np.empty(sky.shape[1:], np.complex64), {}
         for place, member in self.active.items():
             seen = self.visits.read(member)
@@ -100,7 +102,7 @@ class Holes:
             sizes[place] = float(
                 keep_holes(image, seen.valid, self.light, _SETTLED * member.sigma, _SETTLED_RELATIVE)
             )  # fmt: skip
-            add_adjoint(seen.transfer, forward(image), member.weight, out)
+            add_adjoint(seen.transfer, forward(image), -member.weight, out)
         return sizes
 
     def settle(self, sizes: dict[int, float], step: float) -> None:
@@ -112,7 +114,9 @@ class Holes:
 
 def light_of(image: Image) -> Image:
     """Largest light around each pixel."""
-    return np.asarray(maximum_filter(np.abs(image), _AROUND), np.float32)
+    out = np.empty_like(image)
+    largest_around(np.abs(image), _AROUND, out)
+    return out
 
 
 def first_iterate(visits: CellVisits, system: System, sums: CellSums, q: float) -> tuple[Iterate, Holes]:
@@ -167,7 +171,7 @@ def iterate(
     """
     core = visits.cell.core.slices(visits.cell.box)
     probe, image = visits.most_refracted(), np.empty(start.sky.shape[1:], np.complex64)
-    noise = float(np.sqrt(system.noise(system.lowest)[0]))
+    noise = float(np.sqrt(system.noise[0, 0]))
     limit = np.float32(noise) + np.float32(RELATIVE / tolerance) * holes.light
     sky, residual = start.sky.copy(), start.residual.copy()
     change = system.solve(residual, q)
@@ -179,18 +183,15 @@ def iterate(
         left = float(where[core].max())
         if left <= tolerance or done - start.rounds >= rounds or power <= 0:
             return Iterate(sky, residual, left, where, done)
-        removed = np.zeros_like(direction)
-        sizes = holes.product(direction, removed)
         product = system.apply(direction, q)
-        product -= removed
-        step = np.float32(power / inner(direction, product))
-        sky += step * direction
-        residual -= step * product
-        holes.settle(sizes, float(step))
+        sizes = holes.subtract(direction, product)
+        step = power / inner(direction, product)
+        add_scaled(direction, step, 1.0, sky)
+        add_scaled(product, -step, 1.0, residual)
+        holes.settle(sizes, step)
         change = system.solve(residual, q)
         before, power = power, inner(residual, change)
-        direction *= np.float32(power / before)
-        direction += change
+        add_scaled(change, 1.0, power / before, direction)
         done += 1
 
 

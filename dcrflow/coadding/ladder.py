@@ -12,12 +12,14 @@ centred on the local colours found in the first step, and it is tighter because 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from dcrflow.coadding.transfer import Transform, backward, forward
+from dcrflow.kernels.coadd_pixels import add_share
+from dcrflow.kernels.convolve import convolve
 from dcrflow.kernels.fourier import multiply, noise_power, solve_many, solve_three
 
 Image = NDArray[np.float32]
@@ -28,6 +30,7 @@ RUNGS = 9  # number of rungs, one per decade of q
 _FLUX_PRIOR = 1e-7  # nearly no prior; a smaller one amplifies signal without PSF shape
 _POWER_WIDTH = 5.0  # pixels; sigma of the Gaussian window for the local power
 _COLOUR_WIDTH = 2.0  # pixels; sigma of the Gaussian window for the colours
+_GAUSS_REACH = 4.0  # sigma at which Gaussian windows end
 _EVERY = 5  # the noise is evaluated at every 5th frequency along each axis
 _REPEATS = 2  # how often the second step is done
 _DARK = 1e-4  # relative to G at frequency 0; frequencies where G is smaller are not divided by it
@@ -56,7 +59,7 @@ class System:
         """Number of coefficients."""
         return len(self.prior) + 1
 
-    @property
+    @cached_property
     def lowest(self) -> float:
         """The q of the first rung: the variance of a point source's flux in the coadd."""
         side = self.normal.shape[1]
@@ -64,7 +67,7 @@ class System:
         mean = (2 * flux.sum(dtype=np.float64) - flux[:, 0].sum(dtype=np.float64)) / side**2
         return 1.0 / max(float(mean), 1e-300)
 
-    @property
+    @cached_property
     def area(self) -> float:
         """Effective area of the output PSF, 1 / sum G^2, pixels."""
         power = np.abs(self.psf) ** 2
@@ -88,10 +91,12 @@ class System:
         multiply(self.normal, np.zeros(self.num_terms) if q is None else self.precision(q), sky, out)
         return out
 
-    def noise(self, q: float) -> Float:
-        """Variance of a pixel of each coefficient, shape (num_terms,)."""
+    @cached_property
+    def noise(self) -> Float:
+        """Variance of a pixel of each coefficient at every rung, shape (RUNGS, num_terms)."""
         each = np.eye(self.num_terms, dtype=np.complex64)
-        return np.asarray(noise_power(self.normal, self.precision(q), self.psf, each, _EVERY))
+        steps = [self.precision(self.lowest * 10.0**step) for step in range(RUNGS)]
+        return np.array([noise_power(self.normal, prior, self.psf, each, _EVERY) for prior in steps])
 
 
 def smooth(image: Image, sigma: float) -> Image:
@@ -99,7 +104,14 @@ def smooth(image: Image, sigma: float) -> Image:
 
     Fourier transforms are not used: they would spread the rounding error of a bright star over the whole cell.
     """
-    return np.asarray(gaussian_filter(image, sigma, mode="constant", truncate=4.0), np.float32)
+    reach = int(np.ceil(_GAUSS_REACH * sigma))
+    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    taps = (taps / taps.sum()).astype(np.float32)
+    padded, out = np.pad(image, reach), np.empty_like(image)
+    rows = np.empty((len(padded), image.shape[1]), np.float32)
+    convolve(padded, taps[None], 0, 2 * reach, rows)
+    convolve(rows, taps[:, None], 2 * reach, 0, out)
+    return out
 
 
 def rung_of(system: System, flux: Image, noise: float, scale: float) -> Image:
@@ -123,9 +135,10 @@ def rung_of(system: System, flux: Image, noise: float, scale: float) -> Image:
 def blended(system: System, right: Transform, rung: Image) -> Image:
     """G (A + L(q))^-1 right, with the q of each pixel, shape (num_terms, side, side)."""
     out = np.zeros((system.num_terms, *rung.shape), np.float32)
+    right = system.psf * right
     for step in range(int(np.floor(rung.min())), int(np.ceil(rung.max())) + 1):
-        share = np.maximum(1 - np.abs(rung - step), 0)
-        out += share * backward(system.psf * system.solve(right, system.lowest * 10.0**step))
+        for term, part in zip(system.solve(right, system.lowest * 10.0**step), out, strict=True):
+            add_share(backward(term), rung, step, part)
     return out
 
 
@@ -185,7 +198,7 @@ def two_steps(system: System, right: Transform, deviation: float) -> Solution:
         terms = backward(system.psf * system.solve(right, system.lowest))
         return Solution(terms, np.zeros(terms.shape[1:], np.float32))
     flux = backward(system.psf * system.solve(right, system.lowest)[0])
-    noise = np.array([system.noise(system.lowest * 10.0**step) for step in range(RUNGS)])
+    noise = system.noise
     rung = rung_of(system, flux, float(noise[0, 0]), 1.0)
     terms = blended(system, right, rung)
     power = np.abs(system.psf) ** 2

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, maximum_filter
+from scipy.ndimage import binary_dilation, maximum_filter  # scipy's is the fastest where squares are large
 
 from dcrflow.coadding.cell_visits import CellVisits, Member, Seen
 from dcrflow.coadding.ladder import Image, System
 from dcrflow.coadding.transfer import Transform, backward, forward
-from dcrflow.kernels.coadd_pixels import calibration_sums, note_deviation, subtract_model
+from dcrflow.kernels.coadd_pixels import calibration_sums, largest_around, note_deviation, subtract_model
 from dcrflow.kernels.fourier import add_adjoint, free_power, predict
 from dcrflow.model.coadd_config import CoaddConfig
 
@@ -125,7 +125,9 @@ class Look:
         seen_as = np.empty(sky.shape[1:], np.complex64)
         predict(widest.transfer, sky, seen_as)
         flux = backward(np.conj(widest.transfer[0]) * seen_as) / np.float32(power)
-        return np.asarray(np.maximum(maximum_filter(flux, 3), 0), np.float32)
+        out = np.empty_like(flux)
+        largest_around(np.maximum(flux, 0), 1, out)
+        return out
 
     def _free_of(self, member: Member) -> tuple[float, float]:
         """sum |P|^2 (1 - h) and sum |P|^2; these do not depend on pixel values."""
@@ -158,8 +160,8 @@ class Look:
         if found is not None:
             flux, scale = found
             note_deviation(
-                flux, light, scale, self.config.reject_model_error, seen.member.gain, seen.member.place,
-                _bounds(self.visits, _BEYOND), largest, whose,
+                flux, light, scale, self.config.reject_threshold, self.config.reject_model_error, seen.member.gain,
+                seen.member.place, _bounds(self.visits, _BEYOND), largest, whose,
             )  # fmt: skip
 
     def _outliers(self, seen: Seen, rest: Image, light: Image, peaks: list[tuple[int, int]]) -> NDArray[np.bool_]:

@@ -17,12 +17,16 @@ _HIGHEST = 0.75  # cycles per pixel along any direction: sqrt(1/2), and a margin
 
 
 def forward(image: NDArray[np.float32]) -> Transform:
-    """Fourier transform of a real image, in single precision, on one processor."""
+    """Fourier transform of real images, in single precision, on one processor; leading axes are kept."""
+    if image.ndim > 2:  # one at a time: scipy would do all of them axis by axis, out of the cache
+        return np.stack([forward(part) for part in image])
     return np.asarray(scipy.fft.rfft2(image, workers=1), np.complex64)
 
 
 def backward(transform: Transform) -> NDArray[np.float32]:
-    """Inverse Fourier transform to a square image; leading axes are kept."""
+    """Inverse Fourier transforms to square images; leading axes are kept."""
+    if transform.ndim > 2:
+        return np.stack([backward(part) for part in transform])
     side = transform.shape[-2]
     return np.asarray(scipy.fft.irfft2(transform, s=(side, side), workers=1), np.float32)
 

@@ -92,8 +92,46 @@ def subtract_model(image, valid, model, out):  # type: ignore[no-untyped-def]
             out[y, x] = image[y, x] - model[y, x] if valid[y, x] else np.float32(0)
 
 
+@njit(cache=True, nogil=True)
+def add_share(image, rung, step, out):  # type: ignore[no-untyped-def]
+    """Add to `out` an image times max(1 - abs(rung - step), 0): linear interpolation along a ladder of images."""
+    height, width = image.shape
+    s = np.float32(step)
+    for y in range(height):
+        for x in range(width):
+            out[y, x] += max(np.float32(1) - abs(rung[y, x] - s), np.float32(0)) * image[y, x]
+
+
+@njit(cache=True, nogil=True)
+def add_scaled(what, factor, keep, out):  # type: ignore[no-untyped-def]
+    """out = keep * out + factor * what, for contiguous arrays of complex64, in place."""
+    one, other = what.reshape(-1), out.reshape(-1)
+    f, k = np.float32(factor), np.float32(keep)
+    for i in range(len(one)):
+        other[i] = k * other[i] + f * one[i]
+
+
+@njit(cache=True, nogil=True)
+def largest_around(image, reach, out):  # type: ignore[no-untyped-def]
+    """Largest value of an image, which has no NaN, in a square of 2 reach + 1 pixels around each; `out` is filled."""
+    height, width = image.shape
+    rows = np.empty((height, width), np.float32)
+    for y in range(height):
+        rows[y] = image[y]
+        for d in range(1, min(reach, width - 1) + 1):
+            for x in range(width - d):
+                rows[y, x] = max(rows[y, x], image[y, x + d])
+            for x in range(d, width):
+                rows[y, x] = max(rows[y, x], image[y, x - d])
+    for y in range(height):
+        out[y] = rows[y]
+        for yy in range(max(0, y - reach), min(height, y + reach + 1)):
+            for x in range(width):
+                out[y, x] = max(out[y, x], rows[yy, x])
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def note_deviation(flux, light, scale, model_error, gain, place, within, largest, whose):  # type: ignore[no-untyped-def]
+def note_deviation(flux, light, scale, least, model_error, gain, place, within, largest, whose):  # type: ignore[no-untyped-def]
     """Keep, at each pixel, the visit that deviates most.
 
     Parameters
@@ -104,6 +142,8 @@ def note_deviation(flux, light, scale, model_error, gain, place, within, largest
         Flux of a point source in the model.
     scale : float
         Standard error of the flux from the sky, in the unit of `light`.
+    least : float
+        Deviations below this are not kept, standard errors.
     model_error : float
         Error of the model as a fraction of its light.
     gain : float
@@ -118,6 +158,8 @@ def note_deviation(flux, light, scale, model_error, gain, place, within, largest
     y0, y1, x0, x1 = within
     for y in range(y0, y1):
         for x in range(x0, x1):
+            if abs(flux[y, x]) <= least:  # the sky alone explains most pixels
+                continue
             bright = light[y, x] / np.float32(scale)
             variance = np.float32(1) + (np.float32(model_error) * bright) ** 2
             variance += np.float32(gain / scale) * bright
