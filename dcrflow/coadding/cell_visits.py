@@ -107,6 +107,7 @@ class CellVisits:
     mean: Image = field(init=False)
     _weight: Image = field(init=False)
     _cache: dict[int, Seen] = field(default_factory=dict)
+    _fresh: dict[int, VisitOnCell] = field(default_factory=dict)  # read for the mean, and not looked at yet
     _bytes: int = 0
 
     def __post_init__(self) -> None:
@@ -156,6 +157,8 @@ class CellVisits:
         return self.kept.visits[member.place - (len(self.members) - len(self.kept.visits))]
 
     def _on(self, member: Member) -> VisitOnCell:
+        if member.place in self._fresh:
+            return self._fresh.pop(member.place)
         if member.visit is not None:
             on = member.visit.on(self.cell)
             assert on is not None, "members have data"
@@ -202,6 +205,8 @@ class CellVisits:
             on = self._on(member)
             add_pixels(on.image, on.valid, member.weight, light, weight, sums.count)
             total += member.weight
+            if (len(self._fresh) + 1) * (on.image.nbytes + on.valid.nbytes) < CACHE // 4:
+                self._fresh[member.place] = on
         self.mean = np.divide(light, weight, out=np.zeros_like(light), where=weight > 0)
         self._weight = weight.copy()
         for member in self.new:

@@ -12,15 +12,17 @@ _SPREAD = 1.0  # pixels; sigma of their Gaussian weights
 
 @njit(cache=True, nogil=True)
 def add_pixels(image, valid, weight, light, total, count):  # type: ignore[no-untyped-def]
-    """Add a visit's valid pixels to the sums of weighted light, of weights, and to the number of visits."""
+    """Add a visit's valid pixels to the sums of weighted light, of weights, and to the number of visits.
+
+    The image is 0 where it is not valid.
+    """
     height, width = image.shape
     w = np.float32(weight)
     for y in range(height):
         for x in range(width):
-            if valid[y, x]:
-                light[y, x] += w * image[y, x]
-                total[y, x] += w
-                count[y, x] += 1
+            light[y, x] += w * image[y, x]
+            total[y, x] += w * np.float32(valid[y, x])
+            count[y, x] += np.int16(valid[y, x])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -46,10 +48,13 @@ def fill_holes(image, valid, mean, window):  # type: ignore[no-untyped-def]
     for j in range(-_NEAR, _NEAR + 1):
         for i in range(-_NEAR, _NEAR + 1):
             near[j + _NEAR, i + _NEAR] = np.exp(-0.5 * (j * j + i * i) / _SPREAD**2)
+    holes = np.empty(side, np.int64)
     for y in range(side):
-        for x in range(side):
-            if valid[y, x]:
-                continue
+        number = 0
+        for x in range(side):  # without branches, since nearly all are valid
+            holes[number] = x
+            number += not valid[y, x]
+        for x in holes[:number]:
             total, share = np.float32(0), np.float32(0)
             low_y, high_y = max(0, y - _NEAR), min(side - 1, y + _NEAR)
             low_x, high_x = max(0, x - _NEAR), min(side - 1, x + _NEAR)
@@ -69,17 +74,19 @@ def fill_holes(image, valid, mean, window):  # type: ignore[no-untyped-def]
             image[y, x] *= window[y, x]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def keep_holes(image, valid, light, noise, share):  # type: ignore[no-untyped-def]
-    """Set an image to 0 outside holes, in place; returns the largest abs(image) / (noise + share * light) in them."""
+    """Set an image to 0 outside holes, in place; returns the largest abs(image) / (noise + share * light) in them.
+
+    All values are finite.
+    """
     height, width = image.shape
-    largest = np.float32(0)
+    largest, n, s = np.float32(0), np.float32(noise), np.float32(share)
     for y in range(height):
         for x in range(width):
-            if valid[y, x]:
-                image[y, x] = np.float32(0)
-            else:
-                largest = max(largest, abs(image[y, x]) / (np.float32(noise) + np.float32(share) * light[y, x]))
+            value = np.float32(0) if valid[y, x] else image[y, x]
+            image[y, x] = value
+            largest = max(largest, abs(value) / (n + s * light[y, x]))
     return largest
 
 
@@ -199,36 +206,43 @@ def calibration_sums(residual, model, valid, within, variance, model_error, out)
     c, d = np.float32(4 / 105), np.float32(-1 / 280)
     v, e = np.float32(variance), np.float32(model_error)
     total = 0.0
+    width = x1 - x0
+    w, dy, dx = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
     for y in range(y0, y1):
-        mm = my = mx = yy = yx = xx = np.float32(0)
-        m1 = y1_ = x1_ = ww = rm = ry = rx = r1 = rr = np.float32(0)
-        for x in range(x0, x1):
-            m, r = model[y, x], residual[y, x]
-            w = np.float32(1) / (v + (e * m) ** 2) if valid[y, x] else np.float32(0)
-            dy = (
+        # what a row's sums are made of, first: one loop with all of it does not fit into a processor's registers
+        m, r = model[y, x0:x1], residual[y, x0:x1]
+        for i in range(width):
+            x = x0 + i
+            w[i] = np.float32(valid[y, x]) / (v + (e * m[i]) ** 2)
+            dy[i] = (
                 a * (model[y - 1, x] - model[y + 1, x]) + b * (model[y - 2, x] - model[y + 2, x])
                 + c * (model[y - 3, x] - model[y + 3, x]) + d * (model[y - 4, x] - model[y + 4, x])
             )  # fmt: skip
-            dx = (
+            dx[i] = (
                 a * (model[y, x - 1] - model[y, x + 1]) + b * (model[y, x - 2] - model[y, x + 2])
                 + c * (model[y, x - 3] - model[y, x + 3]) + d * (model[y, x - 4] - model[y, x + 4])
             )  # fmt: skip
-            wm, wy, wx, wr = w * m, w * dy, w * dx, w * r
-            mm += wm * m
-            my += wm * dy
-            mx += wm * dx
-            yy += wy * dy
-            yx += wy * dx
-            xx += wx * dx
+        mm = my = mx = m1 = rm = ry = rx = r1 = np.float32(0)
+        for i in range(width):
+            wm, wr = w[i] * m[i], w[i] * r[i]
+            mm += wm * m[i]
+            my += wm * dy[i]
+            mx += wm * dx[i]
             m1 += wm
+            rm += wr * m[i]
+            ry += wr * dy[i]
+            rx += wr * dx[i]
+            r1 += wr
+        yy = yx = xx = y1_ = x1_ = ww = rr = np.float32(0)
+        for i in range(width):
+            wy, wx = w[i] * dy[i], w[i] * dx[i]
+            yy += wy * dy[i]
+            yx += wy * dx[i]
+            xx += wx * dx[i]
             y1_ += wy
             x1_ += wx
-            ww += w
-            rm += wm * r
-            ry += wy * r
-            rx += wx * r
-            r1 += wr
-            rr += r * r
+            ww += w[i]
+            rr += r[i] * r[i]
         out[0, 0] += mm
         out[0, 1] += my
         out[0, 2] += mx
