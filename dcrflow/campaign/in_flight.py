@@ -7,10 +7,9 @@ from asyncio import CancelledError
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
-from uuid import uuid4
 
 from distributed import Client, Future
 
@@ -18,6 +17,7 @@ from dcrflow.campaign.batch import Job, Row, make_templates, stop_batches
 from dcrflow.campaign.batch_size import BatchSize
 from dcrflow.campaign.events import events_of, topic_of
 from dcrflow.campaign.failures import VisitFailure, machine_trouble
+from dcrflow.campaign.task_keys import TaskKeys
 from dcrflow.stores.templates.complete import ranges_of
 from dcrflow.stores.visits.long_table import LongTable
 
@@ -34,7 +34,6 @@ class _Batch:
     rows: dict[int, Row]
     running: int | None = None
     size: int = 0
-    task: str = field(default_factory=lambda: f"make_templates-{uuid4().hex}")
 
     @property
     def suspects(self) -> list[int]:
@@ -95,7 +94,7 @@ class InFlight:
 
     def __init__(self, client: Client, job: Job, rows: Rows, window: int | None, worker_retries: int) -> None:
         self._client, self._job, self._rows, self._window = client, job, rows, window
-        self._packed = job.packed()
+        self._packed, self._keys = job.packed(), TaskKeys(job)
         self._worker_retries = worker_retries
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._batches: dict[Future[Any], _Batch] = {}
@@ -162,7 +161,7 @@ class InFlight:
     def _submit(self, rows: dict[int, Row]) -> None:
         batch = _Batch(rows, size=len(rows))
         future: Future[Any] = self._client.submit(
-            make_templates, self._packed, list(rows.values()), list(rows), key=batch.task, pure=False
+            make_templates, self._packed, list(rows.values()), list(rows), key=self._keys.key(rows), pure=False
         )
         self._batches[future] = batch
         self._of_row.update(dict.fromkeys(rows, batch))
@@ -217,6 +216,7 @@ class InFlight:
             yield Begun(event)
             return
         del batch.rows[event["row"]], self._of_row[event["row"]]
+        self._keys.forget([event["row"]])
         batch.running = None
         self.size.took(event.get("seconds", 0.0))
         if self._begun.pop(event["row"], 0) > 1 and event.get("before"):  # a worker ended it, and was lost
@@ -240,6 +240,7 @@ class InFlight:
             failure = VisitFailure.of(future.exception())
             for number in batch.suspects:
                 del self._of_row[number]
+                self._keys.forget([number])
                 yield Raised(batch.rows.pop(number), failure)
             self._put_back(batch.rows)
             return
@@ -255,6 +256,7 @@ class InFlight:
                 message = f"{trouble.message} (begun {self._losses[number]} times)"
                 yield Lost(row, VisitFailure(trouble.kind, message), given_up)
                 del self._of_row[number]
+                self._keys.forget([number])
             else:
                 yield Lost(row, trouble, given_up)
                 self._put_back({number: row})
