@@ -45,7 +45,7 @@ class Heartbeat:
         self._facts: dict[str, Any] = {
             "host": socket.gethostname(), "pid": os.getpid(), "began": time.time(), "dashboard": dashboard,
         }  # fmt: skip
-        self._progress: dict[str, Any] = {}
+        self._progress: Progress | None = None
         self._seen: deque[tuple[float, int]] = deque()
         self._state = "running"
         self._lock, self._over = threading.Lock(), threading.Event()
@@ -69,18 +69,14 @@ class Heartbeat:
 
     def tell(self, progress: Progress) -> None:
         """Note the progress; it is written with the next beat, and the first at once."""
-        is_first = not self._progress
+        is_first = self._progress is None
         ended, now = sum(progress.done.values()), time.monotonic()
         with self._lock:
             if not self._seen or self._seen[-1][1] != ended:
                 self._seen.append((now, ended))
             while len(self._seen) > 2 and now - self._seen[0][0] > _RECENT:
                 self._seen.popleft()
-            self._progress = {
-                "total": progress.total, "skipped": progress.skipped, "running": progress.running,
-                "done": dict(progress.done), "damaged": progress.damaged, "worker_losses": progress.worker_losses,
-                "workers": progress.workers, "elapsed": round(progress.elapsed, 1),
-            }  # fmt: skip
+            self._progress = progress
         if is_first:
             self._write()
 
@@ -94,7 +90,8 @@ class Heartbeat:
 
     def _write(self) -> None:
         with self._lock:
-            facts = {**self._facts, **self._progress, "rate": self._rate(), "state": self._state}
+            progress = {} if self._progress is None else _as_json(self._progress)
+            facts = {**self._facts, **progress, "rate": self._rate(), "state": self._state}
         self._journal.write_progress({**facts, "updated": time.time()})
 
     def _rate(self) -> float | None:
@@ -104,6 +101,14 @@ class Heartbeat:
         (since, before), ended = self._seen[0], self._seen[-1][1]
         passed = time.monotonic() - since
         return round((ended - before) / passed * 60, 2) if passed > 0 else None
+
+
+def _as_json(progress: Progress) -> dict[str, Any]:
+    return {
+        "total": progress.total, "skipped": progress.skipped, "running": progress.running,
+        "done": dict(progress.done), "damaged": progress.damaged, "worker_losses": progress.worker_losses,
+        "workers": progress.workers, "elapsed": round(progress.elapsed, 1),
+    }  # fmt: skip
 
 
 def told(*listeners: Callable[[Progress], None] | None) -> Callable[[Progress], None]:

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 TARGET = 20.0
 MOST = 64  # a task; the client holds the rows of all tasks in flight
 _NEW = 0.2  # weight of the last measurement in the mean
+_LEAST = 1e-3  # seconds that a detector-visit counts for, however little there was to do
 
 
 @dataclass
 class BatchSize:
     """The number of detector-visits of the next task: one at first, and at most twice what was seen to end well."""
 
-    seconds: float = 0.0  #: mean of a detector-visit; 0 before any has ended
+    seconds: float | None = None  #: mean of a detector-visit; None before any has ended
     _proven: int = 0
 
     def took(self, seconds: float) -> None:
         """Note how long a detector-visit took."""
-        self.seconds = seconds if not self.seconds else (1 - _NEW) * self.seconds + _NEW * seconds
+        self.seconds = seconds if self.seconds is None else (1 - _NEW) * self.seconds + _NEW * seconds
 
     def ended(self, size: int) -> None:
         """Note that a task of so many has ended."""
@@ -36,6 +37,6 @@ class BatchSize:
         threads : int
             Of all workers.
         """
-        wanted = TARGET / self.seconds if self.seconds else 1.0
+        wanted = 1.0 if self.seconds is None else TARGET / max(self.seconds, _LEAST)
         share = -(-left // (2 * max(threads, 1)))
         return max(1, min(int(wanted), 2 * self._proven, MOST, share))

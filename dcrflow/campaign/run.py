@@ -33,6 +33,7 @@ from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
 from dcrflow.stores.visits.long_table import LongTable
 
 _NEWS_EVERY = 1.0  # seconds between looks at the cluster while nothing is heard
+_TELL_EVERY = 0.05  # seconds between two calls of the progress callback while there is news
 _SPANS_A_SECOND = 20  # templates of all workers whose steps are reported one by one
 
 
@@ -77,8 +78,8 @@ def run_campaign(
     worker_retries : int
         How often to restart a template whose workers died before it counts as failed.
     progress : callable or bool, optional
-        Called with a `Progress` whenever a template ends. By default, a notebook shows a widget, a terminal a line of
-        text, and a script whose output goes elsewhere nothing; False shows nothing anywhere.
+        Called with a `Progress` when templates end, at most 20 times a second. By default, a notebook shows a widget,
+        a terminal a line of text, and a script whose output goes elsewhere nothing; False shows nothing anywhere.
     stop : Stop, optional
         Once it has a reason, no further template is started; those in flight are finished.
     report : Path, optional
@@ -186,6 +187,7 @@ class _Campaign:
     failures: list[Failure] = field(default_factory=list)
     known: Mapping[str, int] = field(default_factory=dict)  # of `threads`
     known_until: float = 0.0
+    told: float = 0.0  # when the progress callback was called last
     workers: int = -1  # as the journal has it
 
     def run(self, flight: InFlight) -> None:
@@ -202,10 +204,12 @@ class _Campaign:
                 self.tell()
                 if not flight:
                     break
-                for outcome in flight.outcomes(_NEWS_EVERY):
-                    self.take(outcome)
-                    self.running = len(flight)
-                    self.tell()
+                with self.journal.together():
+                    for outcome in flight.outcomes(_NEWS_EVERY):
+                        self.take(outcome)
+                        self.running = len(flight)
+                        if time.monotonic() - self.told > _TELL_EVERY:
+                            self.tell()
         if not flight.num_left:
             self.stopped = ""  # it was all done anyway
 
@@ -287,7 +291,8 @@ class _Campaign:
         self.client.log_event(events.TOPIC, events.message(self.job.run, [event]))
 
     def tell(self) -> None:
-        elapsed = time.monotonic() - self.began
+        self.told = time.monotonic()
+        elapsed = self.told - self.began
         workers = len(self.threads())
         if workers != self.workers:
             self.workers = workers

@@ -70,7 +70,7 @@ class Reporter:
         self._coadds, self._rows = coadds, rows
         self._listener = listener
         self._events: deque[Event] = deque(maxlen=_WAITING)
-        self._progress: Event | None = None
+        self._progress: tuple[str, Progress] | None = None
         self._workers: int | None = None
         self._cells: dict[tuple[int, int], int] = {}
         self._map: Event | None = None
@@ -117,7 +117,7 @@ class Reporter:
 
     def progress(self, progress: Progress) -> None:
         """Tell the numbers of the run; only the last ones are sent."""
-        self._progress = {"event": "progress", "time": _now(), **asdict(progress)}
+        self._progress = _now(), progress
 
     def take_map(self) -> Event | None:
         """What the journal is to say of where the detector-visits are, once that is known: ``order``, ``cells``."""
@@ -163,7 +163,8 @@ class Reporter:
     def _send(self) -> None:
         events = _sent(self._events.popleft() for _ in range(len(self._events)))
         if self._progress is not None:
-            events.append(self._progress)
+            when, progress = self._progress
+            events.append({"event": "progress", "time": when, **asdict(progress)})
         try:
             operation = getattr(self._client.scheduler, OPERATION)
             text = json.dumps(events, separators=(",", ":")).encode()

@@ -31,6 +31,8 @@ FOLDER = ".dcrflow"
 _PROGRESS = ".progress.json"
 MANY = 10_000  # lines of a run that are archived as Parquet when it ends
 _BATCH, _SECONDS = 500, 5.0  # lines, and seconds, after which an object store gets an object
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+_TOGETHER = 0.2  # seconds that lines wait for others that are about to come, in a directory
 
 
 class Journal:
@@ -49,6 +51,7 @@ class Journal:
         self._waiting: list[str] = []
         self._flushed = time.monotonic()
         self._batches = self._lines = 0
+        self._held = False
         self.write_error: Exception | None = None  #: why the last write failed; None if it did not
         self.listeners: list[Callable[[Mapping[str, Any]], None]] = []  #: each gets every line that is added
 
@@ -77,10 +80,21 @@ class Journal:
         for listener in self.listeners:
             listener(line)
         self._lines += 1
-        self._waiting.append(json.dumps(line, separators=(",", ":")))
-        local = isinstance(self._root.store, LocalStore)
-        if local or len(self._waiting) >= _BATCH or time.monotonic() - self._flushed > _SECONDS:
+        self._waiting.append(_compact(line))
+        longest = (_TOGETHER if self._held else 0.0) if isinstance(self._root.store, LocalStore) else _SECONDS
+        if len(self._waiting) >= _BATCH or time.monotonic() - self._flushed >= longest:
             self.flush()
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Write lines that are added shortly after each other together, the last ones at the end of the block."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+            if isinstance(self._root.store, LocalStore):
+                self.flush()
 
     def write_progress(self, progress: Mapping[str, Any]) -> None:
         """Replace what is known of the progress of this run; see `progress_of`. If that fails, nothing happens."""

@@ -110,6 +110,10 @@ def test_sizes_follow_what_is_measured() -> None:
         assert fast.next(10**6, 2) <= max(1, min(2 * fast._proven, MOST))
         fast.ended(number)
     assert fast.next(10**6, 2) == MOST
+    none = BatchSize()
+    none.took(0.0)
+    none.ended(1)
+    assert none.next(10**6, 2) == 2, "what takes no time at all has a time, too"
 
 
 def test_spans_of_one_step_become_one_and_are_few() -> None:

@@ -54,6 +54,22 @@ def test_the_lines_are_the_same(root: zarr.Group, monkeypatch: pytest.MonkeyPatc
     assert [e.get("visit") for e in JournalReader(root).new()] == [None, *range(NUMBER)]
 
 
+def test_lines_that_come_together_are_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "_TOGETHER", 3600.0)
+    root, writes = zarr.create_group(LocalStore(tmp_path / "out.zarr")), []
+    write_lines = Journal._write
+    monkeypatch.setattr(Journal, "_write", lambda self, text: writes.append(text) or write_lines(self, text))
+    with Journal(root) as journal:
+        journal.add("requested")
+        with journal.together():
+            for v in range(3):
+                journal.add("ended", **ended(v))
+            assert len(writes) == 1
+        assert [e.get("visit") for e in entries(root)] == [None, 0, 1, 2]
+        journal.add("finished")
+        assert len(writes) == 3
+
+
 def test_who_follows_a_run_gets_each_line_once(root: zarr.Group) -> None:
     reader = JournalReader(root)
     with Journal(root) as journal:

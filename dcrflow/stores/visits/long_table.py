@@ -270,7 +270,7 @@ def long_table(table: Any, wanted: frozenset[str], convert: Callable[[TableRow],
         read.validate(full=True)
     except (OSError, ValueError, TypeError, LookupError, ArithmeticError, pa.ArrowException):
         return None  # `any_table` reads it, or says what is wrong
-    columns = {n: _converted(name, n, read[n], units.get(n)) for n in plain}
+    columns = {n: _in_one(_converted(name, n, read[n], units.get(n))) for n in plain}
     found = LongTable(
         _Source(name, pa.table(columns), texts, batches, folder), convert, np.arange(read.num_rows, dtype=np.int64)
     )
@@ -341,6 +341,11 @@ def _converted(table: str, name: str, column: pa.ChunkedArray, unit: u.UnitBase 
         return pa.array(u.Quantity(_floats(column), unit).to_value(wanted, equivalencies=u.temperature()))
     except (TypeError, ValueError) as error:
         raise VisitTableError(f"{table}: column {name} has unit {unit}, expected {wanted}") from error
+
+
+def _in_one(column: Any) -> Any:
+    """The same column without chunks: to take some rows of many chunks takes as long as to look at all chunks."""
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
