@@ -1,21 +1,22 @@
 """A campaign of very many detector-visits on workers that return at once: what client and scheduler spend.
 
 ``python tests/benchmarks/million.py --rows 100000`` prints how many detector-visits a second one client and scheduler
-(one process here) feed, their processor time for each, their memory as the run goes, and the time to the first task;
-then the same run again, which finds everything complete, and ``status``.
+feed, the processor time of each for a detector-visit, their memory as the run goes, and the time to the first task.
+``--planned`` has the workers plan, and only the pixels left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
+import os
+import subprocess
 import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,31 +29,12 @@ import psutil  # noqa: E402
 from scenes import IMAGE, coadds, tan, visit  # noqa: E402
 
 import dcrflow  # noqa: E402
-from dcrflow.campaign import batch, outcome, run_campaign  # noqa: E402
-from dcrflow.campaign import run as run_module  # noqa: E402
-from dcrflow.campaign.status import campaign_status  # noqa: E402
-from dcrflow.stores.templates.store import TemplateRecord, TemplateStore  # noqa: E402
+from benchmarks.stubs import without_pixels, without_workers  # noqa: E402
+from dcrflow.campaign import outcome, run_campaign  # noqa: E402
 from dcrflow.stores.visits.tables import write_visits  # noqa: E402
 
-_STEPS = ("load_patch", "shift_subfilters", "warp_tract", "mosaic_tracts", "write_template")
 _DETECTORS = 189  # of a visit
-
-
-@dataclass(frozen=True)
-class Instant:
-    """Stands for planning and for making a template: says at once that it is complete."""
-
-    config_hash: str = ""
-    inputs: str = ""
-
-    def __call__(self, coadds: Any, what: Any, last: Any) -> Any:
-        if not isinstance(last, TemplateStore):
-            return what
-        took = {"steps": dict.fromkeys(_STEPS, 0.5), "patches": {"7/0": 0.2, "7/1": 0.2}}
-        patches = ((7, 0), (7, 1))
-        return TemplateRecord(
-            what.visit, what.detector, "complete", 1.0, self.config_hash, self.inputs, None, took, patches=patches
-        )
+_POINTS = 20  # of the curve of memory
 
 
 def write_table(path: Path, number: int) -> None:
@@ -71,68 +53,117 @@ def write_table(path: Path, number: int) -> None:
     frame.to_parquet(path)
 
 
-def measured(run: Any) -> dict[str, float]:
-    """Run something; seconds, and processor seconds of this process."""
-    used, began = time.process_time(), time.perf_counter()
-    run()
-    return {"seconds": time.perf_counter() - began, "processor": time.process_time() - used}
+def memory(process: int | None = None) -> float:
+    """Of a process, GiB."""
+    return float(psutil.Process(process).memory_info().rss / 2**30)
 
 
-def memory() -> float:
-    """Of this process, GiB."""
-    return float(psutil.Process().memory_info().rss / 2**30)
+def processor(process: int) -> float:
+    """Seconds that a process has used."""
+    times = psutil.Process(process).cpu_times()
+    return float(times.user + times.system)
 
 
-def campaign(table: Path, folder: Path, workers: int) -> dict[str, Any]:
+def of_threads() -> dict[str, float]:
+    """Seconds that the threads of this process have used: the campaign's own, that of its connections, and others."""
+    names = {t.native_id: t.name for t in threading.enumerate()}
+    found = {"campaign": 0.0, "connections": 0.0, "others": 0.0}
+    for thread in psutil.Process().threads():
+        name = names.get(thread.id, "")
+        kind = "campaign" if name == "MainThread" else "connections" if name.startswith("IO loop") else "others"
+        found[kind] += thread.user_time + thread.system_time
+    return found
+
+
+@contextmanager
+def scheduler(folder: Path, workers: int) -> Iterator[tuple[Path, int]]:
+    """A scheduler in a process of its own, and its workers: the file that tells of it, and the process."""
+    file = folder / "scheduler.json"
+    file.unlink(missing_ok=True)
+    here = os.pathsep.join([*sys.path[:2], os.environ.get("PYTHONPATH", "")])
+    about = {**os.environ, "PYTHONPATH": here, "OMP_NUM_THREADS": "1"}
+    about["DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH"] = "100"  # as dcrflow has it of its own schedulers
+
+    def begin(*command: str) -> subprocess.Popen[bytes]:
+        name, *more = command
+        return subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.dask_{name}", "--scheduler-file", str(file), *more],
+            env=about, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    started = [begin("scheduler", "--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0")]
+    try:
+        while not file.exists():
+            time.sleep(0.1)
+        started += [begin("worker", "--nthreads", "1", "--no-nanny", "--no-dashboard") for _ in range(workers)]
+        yield file, started[0].pid
+    finally:
+        for process in started[::-1]:
+            process.terminate()
+        for process in started:
+            process.wait(20)
+
+
+def campaign(table: Path, folder: Path, workers: int, planned: bool) -> dict[str, Any]:
     """One run over a table, from reading it to its end."""
-    store = dcrflow.open_coadds(folder / "coadds.zarr")
-    config = dcrflow.TemplateConfig()
-    instant = Instant(config.digest, store.url)
-    curve: list[tuple[int, float]] = []
+    store, config = dcrflow.open_coadds(folder / "coadds.zarr"), dcrflow.TemplateConfig()
+    curve: list[tuple[int, float, float]] = []
     first: list[float] = []
-    began = time.perf_counter()
+    with ExitStack() as stack:
+        file, process = stack.enter_context(scheduler(folder, workers))
+        client = stack.enter_context(dcrflow.connect(str(file)))
+        client.wait_for_workers(workers)
+        stack.enter_context(without_pixels() if planned else without_workers())
 
-    def look(progress: outcome.Progress) -> None:
-        done = sum(progress.done.values()) + progress.skipped
-        if progress.running and not first:
-            first.append(time.perf_counter() - began)
-        if done >= len(curve) * max(1, progress.total // 20):
-            curve.append((done, round(memory(), 3)))
+        def look(progress: outcome.Progress) -> None:
+            done = sum(progress.done.values()) + progress.skipped
+            if progress.running and not first:
+                first.append(time.perf_counter() - began)
+            if done >= len(curve) * max(1, progress.total // _POINTS):
+                curve.append((done, round(memory(), 3), round(memory(process), 3)))
 
-    with dcrflow.connect("local", workers=workers, dashboard=0) as client:
-        run_module.Job = partial(batch.Job, plan=instant, make=instant)  # type: ignore[misc]
-        before = memory()
         began = time.perf_counter()
         visits = dcrflow.read_visits(table)
-        found = measured(lambda: run_campaign(store, visits, folder / "out.zarr", config, client=client, progress=look))
+        read = time.perf_counter() - began
+        before, threads, middle = processor(process), of_threads(), time.perf_counter()
+        result = run_campaign(store, visits, folder / "out.zarr", config, client=client, progress=look)
+        seconds = time.perf_counter() - middle
+        spent = {name: value - threads[name] for name, value in of_threads().items()}
+        each = {f"client: {name}": value for name, value in spent.items()} | {"scheduler": processor(process) - before}
     number = len(visits)
+    assert result.complete + result.no_overlap == number, result
     return {
         "detector-visits": number,
-        "detector-visits a second": number / found["seconds"],
-        "processor, ms a detector-visit": 1000 * found["processor"] / number,
-        "seconds to the first task": first[0] if first else None,
-        "memory before, GiB": before,
-        "memory as it went, GiB": curve,
-        "most, GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "detector-visits a second": round(number / seconds),
+        "processor, ms a detector-visit": {name: round(1000 * value / number, 3) for name, value in each.items()},
+        "seconds to read the table": round(read, 1),
+        "seconds to the first task": round(first[0], 1),
+        "GiB of client and scheduler as it went": curve,
     }
+
+
+def shown(found: Mapping[str, Any]) -> str:
+    """The figures as text."""
+    return "\n".join(f"{name}: {value if not isinstance(value, Mapping) else json.dumps(value)}"
+                     for name, value in found.items())  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--planned", action="store_true", help="workers plan; only the pixels are left out")
     parser.add_argument("--folder", help="kept; a temporary one otherwise")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(options.folder or scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        table = folder / "visits.parquet"
+        table = folder / f"visits-{options.rows}.parquet"
         if not (folder / "coadds.zarr").exists():
             coadds(IMAGE, store=str(folder / "coadds.zarr"))
-        print(f"table written in {measured(lambda: write_table(table, options.rows))['seconds']:.1f} s", flush=True)
-        print(json.dumps(campaign(table, folder, options.workers), indent=1), flush=True)
-        took = measured(lambda: campaign_status(folder / "out.zarr"))
-        print(f"status: {took['seconds']:.1f} s, {memory():.2f} GiB, {threading.active_count()} threads")
+        if not table.exists():
+            write_table(table, options.rows)
+        print(shown(campaign(table, folder, options.workers, options.planned)), flush=True)
 
 
 if __name__ == "__main__":
