@@ -34,25 +34,24 @@ class CampaignMetrics(Collector):
     def collect(self) -> Iterator[Any]:
         """The numbers now."""
         known = self._plugin.campaigns
-        done = sum((s.counts for s in known), Counter(self._plugin.past["done"]))
-        steps = sum((Counter(s.steps) for s in known), Counter(self._plugin.past["steps"]))
-        moved = sum((s.bytes for s in known), Counter(self._plugin.past["bytes"]))
+        done, steps, moved = (
+            sum((told.numbers(kind) for told in known), Counter(self._plugin.past[kind]))
+            for kind in ("done", "steps", "bytes")
+        )
         yield _counter("dcrflow_detector_visits", "Detector-visits that ended", "status", done)
         yield _counter("dcrflow_step_seconds", "Seconds of work by step", "step", steps)
         yield _counter("dcrflow_bytes", "Bytes of coadds read, and of templates written", "direction", moved)
-        state = self._plugin.campaign()
-        if state is not None:
-            shown = state.shown(self._plugin.now(state))
+        told = self._plugin.campaign()
+        if told is not None:
             gauge = GaugeMetricFamily(
                 "dcrflow_campaign_detector_visits", "Detector-visits of the campaign by state", labels=["state"]
             )
-            now = {name: shown[name] for name in ("waiting", "running", "skipped", "damaged")} | shown["done"]
-            for name, number in now.items():
+            for name, number in told.numbers("now").items():
                 gauge.add_metric([name], number)
             yield gauge
             yield GaugeMetricFamily(
                 "dcrflow_campaign_rate", "Detector-visits per minute in the last minute",
-                value=shown["rate"]["last_minute"],
+                value=told.summary.get("rate", 0.0),
             )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Tells a scheduler's page, and whoever listens on the client, what happens in a run.
 
-All of it happens in a thread of its own, which sends what there is twice a second. It never raises, and never makes the
-campaign wait: if the scheduler does not answer, what is told is lost, and the run goes on.
+All of it happens in a thread of its own. Once a second it sums up what happened and sends the sums. What the page shows
+is sent as the text that the browser gets, and only while somebody looks, so that it costs the scheduler almost nothing.
+Nothing here raises, or makes the campaign wait: if the scheduler does not answer, the run goes on.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from dcrflow.base.attributes import decoded, is_number
 from dcrflow.live.plugin import OPERATION, serve_page
+from dcrflow.live.state import CampaignState
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -28,13 +30,12 @@ if TYPE_CHECKING:
     from dcrflow.stores.coadds.source import CoaddSource
     from dcrflow.stores.templates.store import TemplateStore
 
-#: Of the lines of a journal; the page has no use for them.
-_UNUSED = ("detector_visits", "config", "config_hash", "inputs_digest", "seconds", "made_from", "band")
-EVERY = 0.5  # s between two messages
-_WAITING = 20_000  # events that wait for a scheduler that does not answer; then the oldest are dropped
+EVERY = 1.0  # s between two messages
+_UNSEEN = 5.0  # s between two states while nobody looks
+_WAITING = 20_000  # events that wait until they are summed up; then the oldest are dropped
 _PATIENCE = 10.0  # s until an answer
 _GIVE_UP = 5  # messages in a row without an answer
-_TOGETHER = 500  # detector-visits whose places are looked up at a time
+_TOGETHER = 1000  # detector-visits whose places are looked up at a time
 _LOOKED_AT = 12  # templates whose thumbnail is looked up at a time
 _LOOK_EVERY, _SHARE = 1.0, 0.05  # s between two looks; and the share of the time that they may take
 
@@ -77,6 +78,9 @@ class Reporter:
         self._made: OrderedDict[tuple[int, int], None] = OrderedDict()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="dcrflow-live", daemon=True)
+        self._state = CampaignState(run)
+        self._sky_told: int | None = None
+        self._looked, self._told = True, 0.0
         self._unanswered = 0
 
     def start(self) -> None:
@@ -156,24 +160,42 @@ class Reporter:
                     began = time.monotonic()
                     self._events.extend(self._thumbnails())
                     look = time.monotonic() + max(_LOOK_EVERY, (time.monotonic() - began) / _SHARE)
-            self._send()
+            self._send(over)
             if over or self._unanswered >= _GIVE_UP:
                 return
 
-    def _send(self) -> None:
-        events = _sent(self._events.popleft() for _ in range(len(self._events)))
-        if self._progress is not None:
-            when, progress = self._progress
-            events.append({"event": "progress", "time": when, **asdict(progress)})
+    def _send(self, over: bool) -> None:
+        self._sum_up()
+        now = time.time()
+        what: dict[str, Any] = {"summary": self._state.summary(now)}
+        version = self._state.places.version
+        if self._sky_told != version:
+            what["sky"] = _json(self._state.places.outlines())
+        if self._looked or over or "sky" in what or now - self._told >= _UNSEEN:
+            shown = self._state.shown(now)
+            del shown["workers"]  # the scheduler knows more of them
+            what |= {"state": _json(shown), "made_by": self._state.made_by()}
+            self._told = now
         try:
             operation = getattr(self._client.scheduler, OPERATION)
-            text = json.dumps(events, separators=(",", ":")).encode()
-            self._client.sync(operation, run=self._run, sent=time.time(), events=text, callback_timeout=_PATIENCE)
-            self._unanswered = 0
+            answer = self._client.sync(operation, run=self._run, **what, callback_timeout=_PATIENCE)
+            self._unanswered, self._sky_told = 0, version
+            self._looked = bool(answer.get("looked"))
+            self._events.extend(answer.get("gone", ()))
         except Exception as error:
             self._unanswered += 1
             if self._unanswered == _GIVE_UP:
                 logger.warning("the page of this campaign is not told any more: %s", error)
+
+    def _sum_up(self) -> None:
+        """Take what happened since the last time."""
+        events = [self._events.popleft() for _ in range(len(self._events))]
+        if self._progress is not None:
+            when, progress = self._progress
+            events.append({"event": "progress", "time": when, **asdict(progress)})
+        for event in events:
+            with suppress(Exception):
+                self._state.take(event)
 
     def _sky(self) -> Iterator[Sequence[Event]]:
         """Events that set up the map, a few at a time: each takes no more than some tenths of a second."""
@@ -216,16 +238,8 @@ class Reporter:
         yield {"event": "thumbnails", "templates": found}
 
 
-def _sent(events: Iterable[Event]) -> list[Event]:
-    """The events without what the page does not need, and with those that were begun one after the other in one."""
-    found: list[Event] = []
-    for event in events:
-        kind = event.get("event")
-        if kind in ("begun", "before") and found and found[-1].get("event") == kind:
-            found[-1]["rows"].extend(event["rows"])
-        else:
-            found.append({name: value for name, value in event.items() if name not in _UNUSED})
-    return found
+def _json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _preview(entry: Mapping[str, Any]) -> Mapping[str, Any]:

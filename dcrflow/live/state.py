@@ -51,9 +51,9 @@ class Means:
         number, total = self._sums[name]
         return total / number
 
-    def of(self, name: str) -> tuple[int, float | None]:
-        """Number, and mean time in seconds; None without any."""
-        return (int(self._sums[name][0]), round(self._mean(name), 4)) if name in self._sums else (0, None)
+    def all(self) -> dict[str, tuple[int, float]]:
+        """Number, and mean time in seconds, by name."""
+        return {name: (int(number), round(total / number, 4)) for name, (number, total) in self._sums.items()}
 
     def slowest(self, number: int) -> list[tuple[str, int, float]]:
         """Name, number and mean time of those that take longest."""
@@ -217,14 +217,8 @@ class CampaignState:
         recent = 60 * self._timeline.recent(now, span) / span
         return {"last_minute": round(recent, 2), "overall": round(60 * sum(self.counts.values()) / elapsed, 2)}
 
-    def shown(self, now: float | None = None) -> dict[str, Any]:
-        """As JSON has it; see ``dcrflow/docs/operations.md``.
-
-        Parameters
-        ----------
-        now : float, optional
-            Seconds since 1970 by the client's clock; by default, when it last said something.
-        """
+    def counted(self, now: float | None = None) -> dict[str, Any]:
+        """The numbers of `shown`."""
         is_over = self.state != "running"
         now = self.heard if now is None or is_over else max(now, self.heard)
         done, rate = self.done(), self.rates(now)
@@ -251,6 +245,20 @@ class CampaignState:
             "worker_losses": self.losses,
             "rate": rate,
             "left": None if left is None else round(left),
+        }
+
+    def shown(self, now: float | None = None) -> dict[str, Any]:
+        """As JSON has it; see ``dcrflow/docs/operations.md``.
+
+        Parameters
+        ----------
+        now : float, optional
+            Seconds since 1970 by the client's clock; by default, when it last said something.
+        """
+        is_over = self.state != "running"
+        now = self.heard if now is None or is_over else max(now, self.heard)
+        return {
+            **self.counted(now),
             "bytes": {name: self.bytes[name] for name in ("read", "written")},
             "steps": {name: round(seconds, 3) for name, seconds in self.steps.items()},
             "timed": self._timed,
@@ -268,9 +276,22 @@ class CampaignState:
             "sky": self.places.shown(),
         }  # fmt: skip
 
-    def worker(self, address: str) -> tuple[int, float | None]:
-        """Number of templates that a worker made, and their mean time."""
-        return self._workers.of(address)
+    def summary(self, now: float | None = None) -> dict[str, Any]:
+        """What Prometheus asks for: sums of the run, and the numbers ``now`` by state."""
+        shown = self.counted(now)
+        return {
+            "store": self.store,
+            "state": self.state,
+            "done": dict(self.counts),
+            "steps": dict(self.steps),
+            "bytes": dict(self.bytes),
+            "now": {name: shown[name] for name in ("waiting", "running", "skipped", "damaged")} | shown["done"],
+            "rate": shown["rate"]["last_minute"],
+        }
+
+    def made_by(self) -> dict[str, tuple[int, float]]:
+        """Number of templates by worker, and their mean time."""
+        return self._workers.all()
 
     def _distribution(self) -> list[dict[str, Any]]:
         """Templates by how long all steps together took, and the seconds of each step in them."""

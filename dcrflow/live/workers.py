@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
-
-if TYPE_CHECKING:
-    from dcrflow.live.state import CampaignState
 
 MOST = 64  # workers that are listed: those with the most memory for their limit
 
 
-def workers_of(scheduler: Any, state: CampaignState | None) -> dict[str, Any]:
+def workers_of(scheduler: Any, made_by: Mapping[str, Any]) -> dict[str, Any]:
     """As JSON has it: ``workers``, a list, and ``cluster``, sums over all of them.
 
     Parameters
     ----------
     scheduler : distributed.Scheduler
         Whose workers they are.
-    state : CampaignState, optional
-        For how many templates each made, and how long they took.
+    made_by : mapping of str to (int, float)
+        How many templates each made, by address, and how long they took on average.
     """
     known = list(scheduler.workers.values())
     shown = sorted(known, key=_fullness, reverse=True)[:MOST] if len(known) > MOST else known
     return {
-        "workers": [_worker(each, state) for each in shown],
+        "workers": [_worker(each, made_by) for each in shown],
         "cluster": {
             "workers": len(known),
             "threads": sum(each.nthreads for each in known),
@@ -39,8 +37,8 @@ def _fullness(worker: Any) -> float:
     return float(worker.memory.process / (worker.memory_limit or 2**40))
 
 
-def _worker(worker: Any, state: CampaignState | None) -> dict[str, Any]:
-    templates, seconds = (0, None) if state is None else state.worker(worker.address)
+def _worker(worker: Any, made_by: Mapping[str, Any]) -> dict[str, Any]:
+    templates, seconds = made_by.get(worker.address, (0, None))
     return {
         "address": worker.address,
         "name": str(worker.name),

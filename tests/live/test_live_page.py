@@ -12,7 +12,8 @@ import pytest
 from distributed import Client, LocalCluster
 
 from dcrflow.live import plugin
-from dcrflow.live.plugin import OPERATION, LivePage, page_link, serve_page
+from dcrflow.live.plugin import ANSWER, OPERATION, LivePage, page_link, serve_page
+from dcrflow.live.state import CampaignState
 
 RUN, BEGAN = "20261127T100000-abcdef01", "2026-11-27T10:00:00.000+00:00"
 NASTY = "<script>alert(1)</script>"
@@ -39,7 +40,16 @@ def get(link: str) -> tuple[Any, str]:
 
 
 def tell(client: Client, *events: dict[str, Any], run: str = RUN) -> None:
-    client.sync(getattr(client.scheduler, OPERATION), run=run, sent=1.8e9, events=json.dumps(events).encode())
+    state = CampaignState(run)
+    for event in events:
+        state.take(event)
+    shown = state.shown()
+    del shown["workers"]
+    texts = {"state": shown, "sky": state.places.outlines()}
+    client.sync(
+        getattr(client.scheduler, OPERATION), run=run, summary=state.summary(), made_by=state.made_by(),
+        **{name: json.dumps(value).encode() for name, value in texts.items()},
+    )  # fmt: skip
 
 
 REQUESTED = {"event": "requested", "time": BEGAN, "store": NASTY, "total": 3}
@@ -89,10 +99,11 @@ def test_numbers_for_prometheus(client: Client) -> None:
 
 def test_what_is_no_event_stops_nothing(client: Client) -> None:
     serve_page(client)
-    tell(client, {"event": "ended"}, {"event": "sky", "cells": "x", "order": 3}, {"no": "event"}, REQUESTED)
-    client.sync(getattr(client.scheduler, OPERATION), run=RUN, sent=1.8e9, events=b"[7]")
-    client.sync(getattr(client.scheduler, OPERATION), run=RUN, sent=1.8e9, events=b"no JSON")
-    assert client.submit is not None
+    operation = getattr(client.scheduler, OPERATION)
+    tell(client, REQUESTED)
+    for what in ({"summary": 7}, {"summary": {"done": {"complete": "x"}}}, {"summary": {}, "made_by": 3}):
+        assert client.sync(operation, run=RUN, **what) == {}
+    client.sync(operation, run=RUN, summary={}, state=b"no JSON", sky=b"[]")
     assert json.loads(get(f"{address(client)}/dcrflow/state.json")[1])["total"] == 3
 
 
@@ -110,8 +121,26 @@ def test_old_campaigns_are_forgotten_and_their_numbers_kept(client: Client) -> N
     for number in range(12):
         tell(client, REQUESTED | {"total": number}, FAILED, run=f"run-{number}")
     (page,) = (p for p in client.cluster.scheduler.plugins.values() if isinstance(p, LivePage))
-    assert [state.total for state in page.campaigns] == list(range(11, 3, -1))
+    assert [told.run for told in page.campaigns] == [f"run-{number}" for number in range(11, 3, -1)]
     assert page.past["done"] == {"failed": 4}
+
+
+def test_what_the_scheduler_adds_and_asks_for(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve_page(client)
+    (page,) = (p for p in client.cluster.scheduler.plugins.values() if isinstance(p, LivePage))
+    operation, ask = getattr(client.scheduler, OPERATION), getattr(client.scheduler, ANSWER)
+    tell(client, REQUESTED)
+    assert client.sync(operation, run=RUN, summary={}) == {"looked": False, "gone": []}
+    assert json.loads(client.sync(ask, kind="state"))["state"] == "running"
+    page.remove_worker(None, "tcp://1")
+    answer = client.sync(operation, run=RUN, summary={})
+    assert (answer["looked"], answer["gone"][0]["message"]) == (True, "worker tcp://1 is gone")
+    assert client.sync(operation, run=RUN, summary={})["gone"] == []
+    monkeypatch.setattr(plugin, "_FRESH", 0.0)
+    monkeypatch.setattr(plugin, "_SILENT", -1.0)
+    silent = json.loads(client.sync(ask, kind="state"))
+    assert (silent["state"], silent["left"], silent["runs"][0]["state"]) == ("silent", None, "silent")
+    assert silent["store"] == NASTY
 
 
 def test_where_the_page_is() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,54 +25,72 @@ from dcrflow.live.reporter import Reporter, reporting
 
 
 class FakeClient:
-    """Keeps what is told; takes plugins."""
+    """Keeps what is told last; takes plugins."""
 
     def __init__(self, fails: bool = False) -> None:
         self.scheduler = SimpleNamespace(**{OPERATION: self})
-        self.events: list[dict[str, Any]] = []
-        self.messages = 0
-        self.fails = fails
+        self.told: dict[str, Any] = {}
+        self.messages: list[set[str]] = []
+        self.fails, self.looked = fails, False
 
     def register_plugin(self, plugin: Any) -> None:
         if self.fails:
             raise TypeError("no plugins here")
 
-    def sync(self, operation: Any, run: str, sent: float, events: bytes, callback_timeout: float) -> None:
+    def sync(self, operation: Any, run: str, callback_timeout: float, **what: Any) -> dict[str, Any]:
         assert operation is self
-        self.messages += 1
-        self.events += json.loads(events)
+        self.messages.append(set(what))
+        self.told |= {name: json.loads(v) if isinstance(v, bytes) else v for name, v in what.items()}
+        gone = [{"event": "worker-gone", "message": "worker w is gone"}] if len(self.messages) == 1 else []
+        return {"looked": self.looked, "gone": gone}
 
 
-def told(rows: list[Any], *lines: dict[str, Any], store: Any = None) -> list[dict[str, Any]]:
+def told(rows: list[Any], *lines: dict[str, Any], store: Any = None) -> dict[str, Any]:
     client: Any = FakeClient()
     out = store or dcrflow.TemplateStore.create_or_open(MemoryStore())
     made: Any = SimpleNamespace(tracts={7: TRACT})
     with reporting(Reporter(client, "run", out, made, rows)) as live:
         for line in lines:
             live.line(line)
-    return client.events
+    told: dict[str, Any] = client.told
+    return told
 
 
 def test_the_map_of_a_few_and_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [visit(tan(ra=53 + 0.02 * i), visit=i) for i in range(7)]
-    found = [e for e in told(rows) if e["event"] == "sky"]
-    assert [row[:2] for e in found for row in e.get("footprints", ())] == [[i, 3] for i in range(7)]
-    assert [t["tract"] for e in found for t in e.get("tracts", ())] == [7]
+    found = told(rows)["sky"]
+    assert [row[:2] for row in found["footprints"]] == [[i, 3] for i in range(7)]
+    assert [t["tract"] for t in found["tracts"]] == [7]
     monkeypatch.setattr(sky, "SINGLE", 3)
-    found = [e for e in told(rows) if e["event"] == "sky"]
-    assert not any("footprints" in e for e in found)
-    assert sum(number for e in found for _, number, _ in e.get("cells", ())) == 7
+    found = told(rows)
+    assert found["sky"]["footprints"] == []
+    assert sum(sum(counts) for counts in found["state"]["sky"]["cells"]) == 7
 
 
 def test_thumbnails_are_those_of_the_store() -> None:
     out = dcrflow.TemplateStore.create_or_open(MemoryStore())
     dcrflow.write_template(dcrflow.build_template(coadds(IMAGE), visit()), out)
-    line = {"event": "ended", "visit": 12, "detector": 3, "status": "complete", "config_hash": "a"}
-    events = told([visit()], line, line | {"visit": 99}, store=out)
-    (thumbnails,) = (e["templates"] for e in events if e["event"] == "thumbnails")
+    line = {"event": "ended", "visit": 12, "detector": 3, "status": "complete", "worker": "w", "steps": {"a": 2.0}}
+    found = told([visit()], line, line | {"visit": 99}, store=out)
+    thumbnails = found["state"]["templates"]
     assert [(t["visit"], t["detector"], t["band"]) for t in thumbnails] == [(12, 3, "g")]
     assert thumbnails[0]["image"].startswith("data:image/png;base64,")
-    assert "config_hash" not in next(e for e in events if e["event"] == "ended")  # the page has no use for it
+    assert (found["summary"]["done"], found["made_by"]) == ({"complete": 2}, {"w": (2, 2.0)})
+
+
+def test_only_sums_are_sent_while_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EVERY", 0.01)
+    client: Any = FakeClient()
+    out = dcrflow.TemplateStore.create_or_open(MemoryStore())
+    with reporting(Reporter(client, "run", out, SimpleNamespace(tracts={7: TRACT}), [visit()])):  # type: ignore[arg-type]
+        for client.looked in (False, True):
+            already, until = len(client.messages), time.monotonic() + 20
+            while len(client.messages) < already + 6 and time.monotonic() < until:
+                time.sleep(0.01)
+    assert {"summary"} in client.messages
+    assert {"summary", "state", "made_by"} in client.messages
+    assert sum("sky" in names for names in client.messages) <= 3  # only when it is another
+    assert client.told["state"]["losses"][0]["message"] == "worker w is gone"
 
 
 def test_a_run_goes_on_whatever_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +112,7 @@ def test_a_run_that_ends_with_an_error_says_so() -> None:
     out = dcrflow.TemplateStore.create_or_open(MemoryStore())
     with pytest.raises(ZeroDivisionError), reporting(Reporter(client, "run", out, SimpleNamespace(), [])):  # type: ignore[arg-type]
         raise ZeroDivisionError
-    assert client.events[-1]["event"] == "failed"
+    assert client.told["state"]["state"] == client.told["summary"]["state"] == "failed"
 
 
 def test_cells_are_those_of_healpix() -> None:
