@@ -35,7 +35,8 @@ if TYPE_CHECKING:
         WcsError,
     )
     from dcrflow.campaign import CampaignResult, run_campaign
-    from dcrflow.campaign.coadds import CoaddResult, build_coadds
+    from dcrflow.campaign.coadd_outcome import CoaddResult
+    from dcrflow.campaign.coadds import build_coadds
     from dcrflow.campaign.table import campaign_status
     from dcrflow.cluster import connect
     from dcrflow.geometry.box import Box
@@ -60,7 +61,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "dcrflow.campaign": ("CampaignResult", "run_campaign"),
-    "dcrflow.campaign.coadds": ("CoaddResult", "build_coadds"),
+    "dcrflow.campaign.coadd_outcome": ("CoaddResult",),
+    "dcrflow.campaign.coadds": ("build_coadds",),
     "dcrflow.campaign.table": ("campaign_status",),
     "dcrflow.cluster": ("connect",),
     "dcrflow.model.coadd_config": ("CoaddConfig",),

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dcrflow.base.addresses import redacted
 from dcrflow.base.errors import DcrflowError
 from dcrflow.base.masks import TEMPLATE_PLANES, merged_planes
+from dcrflow.campaign.alive import RunState, runs_of
 from dcrflow.planning.coadds import LeftOut
 from dcrflow.stores.coadds.builds import CoaddBuild
 from dcrflow.stores.coadds.store import open_coadds
@@ -31,6 +33,8 @@ class BuildStatus:
         Patches that were requested in some run and that neither exist nor failed.
     left_out, suspects : tuple of LeftOut
         Detector-visits that were left out of a patch, and those that were used but do not fit; each listed once.
+    runs : tuple of RunState
+        The runs that are alive, or else the last one; empty if nothing is known of any.
     """
 
     url: str
@@ -39,6 +43,7 @@ class BuildStatus:
     missing: tuple[Place, ...]
     left_out: tuple[LeftOut, ...]
     suspects: tuple[LeftOut, ...]
+    runs: tuple[RunState, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -50,12 +55,15 @@ class BuildStatus:
     def as_json(self) -> dict[str, Any]:
         """The status as values that JSON can hold."""
         return {
-            "url": self.url,
+            "kind": "coadds",
+            "url": redacted(self.url),
             "complete": [list(p) for p in self.complete],
             "failed": [list(p) for p in self.failed],
             "missing": [list(p) for p in self.missing],
             "left_out": [v.as_list() for v in self.left_out],
             "suspects": [v.as_list() for v in self.suspects],
+            "runs": [run.as_json() for run in self.runs],
+            "exit_status": self.exit_code,
         }
 
 
@@ -96,6 +104,7 @@ def build_status(out: Any) -> BuildStatus:
         tuple(sorted(requested - set(complete) - set(gone))),
         tuple(left_out[k] for k in sorted(left_out)),
         tuple(suspects[k] for k in sorted(suspects)),
+        tuple(runs_of(build.progress())),
     )
 
 

@@ -7,7 +7,7 @@ import tempfile
 import time
 from asyncio import CancelledError
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,83 +16,21 @@ from typing import Any
 from distributed import Client, Future, as_completed
 
 from dcrflow.base.errors import CoaddStoreError, ConfigError
+from dcrflow.campaign.alive import Heartbeat
+from dcrflow.campaign.coadd_news import BuildNews
+from dcrflow.campaign.coadd_outcome import CoaddProgress, CoaddResult, PatchFailure
 from dcrflow.campaign.coadd_plan import Prepared, prepare
 from dcrflow.campaign.failures import VisitFailure, machine_trouble
 from dcrflow.campaign.stopping import Stop
 from dcrflow.coadd_graph import coadd_task
+from dcrflow.live.reporter import Reporter, reporting
+from dcrflow.live.subjects import Patches
 from dcrflow.model.coadd_config import CoaddConfig
 from dcrflow.planning.coadds import CoaddPlan, LeftOut, PatchPlan, config_digest
 from dcrflow.steps.coadd import PatchOrder, PatchRecord
 from dcrflow.stores.coadds.builds import CoaddBuild, Made, Row
 
 _THREADS_A_PATCH = 8  # worker threads per patch in flight; one more patch is always in flight
-
-
-@dataclass(frozen=True)
-class PatchFailure:
-    """A patch that was not made, and why."""
-
-    tract: int
-    patch: int
-    kind: str
-    message: str
-
-
-@dataclass(frozen=True)
-class CoaddProgress:
-    """Progress of a build, passed to its progress callback."""
-
-    total: int
-    skipped: int
-    running: int
-    complete: int
-    failed: int
-    worker_losses: int
-    elapsed: float
-
-
-@dataclass(frozen=True)
-class CoaddResult:
-    """Result of a build.
-
-    Parameters
-    ----------
-    url : str
-        The DCR-coadd store.
-    total, skipped, complete : int
-        Numbers of patches: requested, complete before this run, made in this run.
-    failures : tuple of PatchFailure
-        Patches that could not be made.
-    left_out : tuple of LeftOut
-        Detector-visits that were not used, each listed once.
-    suspects : tuple of LeftOut
-        Detector-visits that were used but do not fit.
-    notes : mapping of str to tuple of str
-        For each patch, what its visits cannot determine.
-    elapsed : float
-        Run time, seconds.
-    stopped : str
-        Why the run stopped before all patches were started; empty otherwise.
-    worker_losses : int
-        How often the workers of a patch died; it is then restarted, at most `worker_retries` times.
-    """
-
-    url: str
-    total: int
-    skipped: int
-    complete: int
-    failures: tuple[PatchFailure, ...]
-    left_out: tuple[LeftOut, ...]
-    suspects: tuple[LeftOut, ...]
-    notes: Mapping[str, tuple[str, ...]]
-    elapsed: float
-    stopped: str = ""
-    worker_losses: int = 0
-
-    @property
-    def ok(self) -> bool:
-        """Whether every patch is complete."""
-        return not self.failures and not self.stopped
 
 
 def build_coadds(
@@ -173,12 +111,20 @@ def _run(
             prepared, build, client, folder, keep_sums and build.own is not None, retries, worker_retries,
             progress or (lambda _: None), stop or Stop(),
         )  # fmt: skip
-        with build.journal() as journal:
+        patches = Patches(build, prepared.plan)
+        with (
+            build.journal() as journal,
+            Heartbeat(journal, client.dashboard_link) as heartbeat,
+            reporting(Reporter(client, journal.run, patches)) as live,
+        ):
+            journal.listeners.append(live.line)
             journal.add(
                 "requested", band=prepared.plan.band.name, patches=[[p.tract.tract, p.patch.patch] for p in
                 prepared.plan.patches], left_out=[v.as_list() for v in prepared.plan.left_out],
             )  # fmt: skip
-            run.run(journal.add)
+            run.run(BuildNews(journal, heartbeat, live, patches.cells()))
+            if run.stopped:
+                heartbeat.stopped()
     return run.result()
 
 
@@ -216,6 +162,7 @@ class _InFlight:
     rows: tuple[Row, ...]
     before: tuple[Row, ...]
     worker_losses: int = 0
+    began: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -239,15 +186,15 @@ class _Build:
     left_out: dict[tuple[int, int], LeftOut] = field(default_factory=dict)
     suspects: dict[tuple[int, int], LeftOut] = field(default_factory=dict)
     pending: dict[Future[Any], _InFlight] = field(default_factory=dict)
-    note: Callable[..., None] = lambda *_, **__: None
+    told: BuildNews = field(init=False)
 
     @property
     def plan(self) -> CoaddPlan:
         return self.prepared.plan
 
-    def run(self, note: Callable[..., None]) -> None:
+    def run(self, told: BuildNews) -> None:
         """Keep some patches in flight until none is left or there is a reason to stop."""
-        self.note = note
+        self.told = told
         for left in self.plan.left_out:
             self.left_out.setdefault((left.visit, left.detector), left)
         finished = as_completed(with_results=False)
@@ -270,7 +217,7 @@ class _Build:
             self.tell()
         if self.stopped and next(to_do, None) is None:
             self.stopped = ""
-        note("stopped" if self.stopped else "finished", complete=self.done["complete"], failed=len(self.failures))
+        told.note("stopped" if self.stopped else "finished", complete=self.done["complete"], failed=len(self.failures))
 
     def to_do(self) -> Iterator[_InFlight]:
         """The patches that are still to be made."""
@@ -278,6 +225,7 @@ class _Build:
             work = self.prepared.work(plan)
             if work is None:
                 self.done["skipped"] += 1
+                self.told.before(plan.tract.tract, plan.patch.patch)
                 continue
             new, before, kept = work
             both = (*(before.rows if before else ()), *self.prepared.rows(new))
@@ -302,17 +250,19 @@ class _Build:
         task = coadd_task(work.plan, work.order, self.build.path, about, f"{token}:{self.build.url}", work.before)
         future: Future[Any] = self.client.compute(task, retries=self.retries)
         self.pending[future] = work
+        self.told.begun(tract.tract, work.order.patch.patch)
         return future
 
     def end(self, future: Future[Any]) -> Future[Any] | None:
         """Record how one patch ended; returns its new future if it is restarted."""
         work = self.pending.pop(future)
         tract, patch = work.order.tract.tract, work.order.patch.patch
-        where: dict[str, Any] = {"tract": tract, "patch": patch, "band": self.plan.band.name}
+        took = round(time.monotonic() - work.began, 2)
+        where: dict[str, Any] = {"tract": tract, "patch": patch, "band": self.plan.band.name, "seconds": took}
         record = _result(future)
         if record is not None:
             self.complete(work, record)
-            self.note("ended", status="complete", **where, residual=record.residual, coverage=record.coverage,
+            self.told.note("ended", status="complete", **where, residual=record.residual, coverage=record.coverage,
                       visits=len(record.visits), left_out=[v.as_list() for v in record.left_out],
                       suspects=[v.as_list() for v in record.suspects])  # fmt: skip
             return None
@@ -320,13 +270,13 @@ class _Build:
         if trouble is not None:
             work.worker_losses += 1
             self.worker_losses += 1
-            self.note("lost", **where, **trouble.as_attribute())
+            self.told.note("lost", **where, **trouble.as_attribute())
             if work.worker_losses <= self.worker_retries:
                 future.release()
                 return self.submit(work)
         failure = trouble or VisitFailure.of(future.exception() or RuntimeError("it was lost"))
         self.failures.append(PatchFailure(tract, patch, failure.kind, failure.message))
-        self.note("ended", status="failed", **where, error=failure.as_attribute())
+        self.told.note("ended", status="failed", **where, error=failure.as_attribute())
         return None
 
     def complete(self, work: _InFlight, record: PatchRecord) -> None:
@@ -342,17 +292,12 @@ class _Build:
         shutil.rmtree(order.folder, ignore_errors=True)
 
     def tell(self) -> None:
-        self.on_progress(
-            CoaddProgress(
-                len(self.plan.patches),
-                self.done["skipped"],
-                len(self.pending),
-                self.done["complete"],
-                len(self.failures),
-                self.worker_losses,
-                time.monotonic() - self.began,
-            )
-        )
+        state = CoaddProgress(
+            len(self.plan.patches), self.done["skipped"], len(self.pending), self.done["complete"], len(self.failures),
+            self.worker_losses, time.monotonic() - self.began,
+        )  # fmt: skip
+        self.told.progress(state, len(self.client.nthreads()))
+        self.on_progress(state)
 
     def result(self) -> CoaddResult:
         return CoaddResult(

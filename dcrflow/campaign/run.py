@@ -23,6 +23,7 @@ from dcrflow.campaign.stopping import Stop
 from dcrflow.cluster.steps_on_dashboard import show_steps
 from dcrflow.live.notebook import shown
 from dcrflow.live.reporter import Reporter, reporting
+from dcrflow.live.subjects import Templates
 from dcrflow.model.config import TemplateConfig
 from dcrflow.model.visit import sky_order
 from dcrflow.stores.coadds.contents import inputs_digest
@@ -122,7 +123,7 @@ def run_campaign(
         Heartbeat(journal, client.dashboard_link) as heartbeat,
         PerformanceReports(report) as reports,
         shown(client, progress) as (on_progress, on_event),
-        reporting(Reporter(client, journal.run, store, coadds, rows, on_event)) as live,
+        reporting(Reporter(client, journal.run, Templates(store, coadds, rows), on_event)) as live,
     ):
         journal.listeners.append(live.line)
         journal.add(

@@ -17,8 +17,8 @@ from dcrflow.cli.inputs import visits_of
 from dcrflow.cluster import forkserver
 
 if TYPE_CHECKING:
+    from dcrflow.campaign.coadd_outcome import CoaddProgress, CoaddResult
     from dcrflow.campaign.coadd_status import BuildStatus
-    from dcrflow.campaign.coadds import CoaddProgress, CoaddResult
     from dcrflow.planning.coadds import CoaddPlan
 
 _EXIT = {"walltime": 3, "interrupted": interrupt.STATUS}
@@ -244,6 +244,8 @@ def show_status(found: BuildStatus, as_json: bool) -> None:
         typer.echo(json.dumps(found.as_json()))
         return
     show.output.print(escape(found.url), soft_wrap=True)
+    for run in found.runs:
+        show.output.print(escape(run.words), soft_wrap=True)
     table = show.new_table("status", "patches", left=1)
     for name, number in (
         ("complete", len(found.complete)),

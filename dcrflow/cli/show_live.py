@@ -89,10 +89,11 @@ def _numbers(state: Mapping[str, Any]) -> Text:
 
 
 def _failures(state: Mapping[str, Any]) -> Table:
-    table = new_table("visit", "detector", "reason", left=0)
+    names = ("tract", "patch") if state.get("kind") == "coadds" else ("visit", "detector")
+    table = new_table(*names, "reason", left=0)
     table.columns[2].justify = "left"
     for failure in state["failures"][:_FAILURES]:
-        which = ("" if failure[name] is None else str(failure[name]) for name in ("visit", "detector"))
+        which = ("" if failure[name] is None else str(failure[name]) for name in names)
         table.add_row(*which, f"{said(failure['kind'])}: {said(failure['message'])}")
     more = state["done"]["failed"] - min(_FAILURES, len(state["failures"]))
     if more > 0:

@@ -13,7 +13,8 @@ def watch(
         str,
         typer.Argument(
             metavar="OUT|ADDRESS",
-            help="Template store; or the dashboard's address (http://host:port), a scheduler's, or a scheduler file.",
+            help="Template store or DCR-coadd store; or the dashboard's address (http://host:port), a scheduler's, or "
+            "a scheduler file.",
             show_default=False,
         ),
     ],
@@ -23,7 +24,7 @@ def watch(
     every: Annotated[float, typer.Option(min=0.2, help="Seconds between updates.")] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="Show the state once and exit.")] = False,
 ) -> None:
-    """Show a campaign while it runs: states on the sky, rate, time left, failures.
+    """Show a campaign, or a build of DCR coadds, while it runs: states on the sky, rate, time left, failures.
 
     Ends when the run ends. A store is followed by its journals; the dashboard knows the workers, too.
     """

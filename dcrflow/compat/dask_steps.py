@@ -54,3 +54,9 @@ def count_steps(scheduler: Scheduler, seconds: Mapping[str, Any]) -> None:
         prefix.states["released"] += 1  # it is done, and nothing is kept
         prefix.state_counts["released"] += 1
         prefix.add_duration("compute", 0.0, float(took))
+
+
+def seconds_of_tasks(scheduler: Scheduler, names: Iterable[str]) -> dict[str, float]:
+    """Seconds that workers computed tasks of some names, since the scheduler began."""
+    known = ((name, scheduler.task_prefixes.get(name)) for name in names)
+    return {name: float(prefix.all_durations.get("compute", 0.0)) for name, prefix in known if prefix is not None}

@@ -10,7 +10,8 @@ from typing import Any
 from astropy.table import Table
 
 from dcrflow.campaign import run_campaign
-from dcrflow.campaign.coadds import CoaddProgress, build_coadds
+from dcrflow.campaign.coadd_outcome import CoaddProgress
+from dcrflow.campaign.coadds import build_coadds
 from dcrflow.cluster import connect
 from dcrflow.demo.gain import compare
 from dcrflow.demo.laps import Laps

@@ -15,10 +15,11 @@ from urllib.request import urlopen
 
 from dcrflow.base.addresses import redacted
 from dcrflow.base.attributes import is_number
-from dcrflow.base.errors import ClusterError, TemplateStoreError
+from dcrflow.base.errors import ClusterError, CoaddStoreError, TemplateStoreError
 from dcrflow.campaign.alive import runs_of
 from dcrflow.live.plugin import ANSWER, PAGE
 from dcrflow.live.state import CampaignState
+from dcrflow.stores.coadds.builds import CoaddBuild
 from dcrflow.stores.templates.records import data_id
 from dcrflow.stores.templates.store import TemplateStore
 
@@ -51,8 +52,8 @@ def follow(source: str | TemplateStore, every: float = 1.0) -> Iterator[Seen]:
     Parameters
     ----------
     source : str or TemplateStore
-        A template store, or where one is; the address of a dashboard (``http://host:port``), or of a scheduler (``tcp://host:port``,
-        a scheduler file).
+        A template store, or where one or a DCR-coadd store is; the address of a dashboard (``http://host:port``), or of
+        a scheduler (``tcp://host:port``, a scheduler file).
     every : float
         Seconds between two looks.
 
@@ -82,6 +83,8 @@ def _looks(source: str | TemplateStore) -> Iterator[Seen]:
     try:
         store = TemplateStore.open(source)
     except TemplateStoreError as error:
+        with suppress(CoaddStoreError):
+            return _of_store(CoaddBuild.open(source))
         if not source.startswith(_WEB):
             raise
         raise ClusterError(
@@ -181,7 +184,7 @@ def _middle(corners: list[list[float]]) -> tuple[float, float]:
 _Made = dict[str, dict[tuple[int, int], int | None]]  # by run: the cells of what it made
 
 
-def _of_store(store: TemplateStore) -> Iterator[Seen]:
+def _of_store(store: TemplateStore | CoaddBuild) -> Iterator[Seen]:
     """From the journals. Only the run that began last is shown; what earlier runs made is done before."""
     reader = store.journal_reader()
     runs: dict[str, CampaignState] = {}
@@ -191,7 +194,9 @@ def _of_store(store: TemplateStore) -> Iterator[Seen]:
         for line in reader.new():
             _take(runs, made, line, store.url)
         if not runs:
-            raise TemplateStoreError(f"{store.url} has no journal of a run yet; begin one with dcrflow run")
+            raise TemplateStoreError(
+                f"{store.url} has no journal of a run yet; begin one with dcrflow run or dcrflow coadd"
+            )
         beats = store.progress()
         for progress in beats:
             if progress.get("run") in runs:
@@ -210,10 +215,15 @@ def _take(runs: dict[str, CampaignState], made: _Made, line: Mapping[str, Any], 
     run = str(line["run"])
     state = runs.setdefault(run, CampaignState(run))
     state.take({**line, "store": store} if line.get("event") == "requested" else line)
-    which = data_id(line)
+    which = _patch(line) if state.kind == "coadds" else data_id(line)
     if line.get("event") == "ended" and line.get("status") == "complete" and which is not None:
         cell = line.get("cell")
         made.setdefault(run, {})[which] = cell if isinstance(cell, int) else None
+
+
+def _patch(line: Mapping[str, Any]) -> tuple[int, int] | None:
+    tract, patch = line.get("tract"), line.get("patch")
+    return (tract, patch) if isinstance(tract, int) and isinstance(patch, int) else None
 
 
 def _add_earlier(last: CampaignState, made: _Made) -> None:

@@ -39,7 +39,9 @@ async function show(state) {
     drawn = drawing;
   }
   last = state;
+  words(state.kind === "coadds" ? COADDS : TEMPLATES);
   summary(state);
+  sky.kind = state.kind;
   sky.update(state.sky);
   overTime(state.timeline);
   work(state);
@@ -47,6 +49,13 @@ async function show(state) {
   templates(state.templates);
   workers(state);
   document.body.dataset.shown = String(1 + Number(document.body.dataset.shown || 0));
+}
+const TEMPLATES = { what: "Templates", title: "Work for a template, by step", latest: "Latest templates", names: "visit / detector, band, coverage",
+  slow: "Slowest to read" };
+const COADDS = { what: "DCR coadds", title: "Work by step", latest: "Latest coadds", names: "tract / patch, band, coverage", slow: "Slowest patches" };
+function words(kind) {
+  for (const [name, text] of Object.entries(kind)) for (const part of document.querySelectorAll(`[data-word=${name}]`))
+    if (part.textContent !== text) part.textContent = text;
 }
 function choice(state) {
   $("choice").hidden = state.runs.length < 2;
@@ -68,7 +77,7 @@ function summary(s) {
   const numbers = states(s);
   $("bar").replaceChildren(...STATES.filter(n => numbers[n]).sort((a, b) => ORDER.indexOf(a) - ORDER.indexOf(b)).map(name =>
     element("i", { style: `flex:${numbers[name]} 0 0;background:var(--${name})`, title: `${numbers[name]} ${word(name)}` })));
-  legend($("legend"), STATES.map(name => [`var(--${name})`, `${word(name)} ${count(numbers[name])}`]));
+  legend($("legend"), STATES.filter(n => s.kind !== "coadds" || !["no-overlap", "damaged"].includes(n)).map(name => [`var(--${name})`, `${word(name)} ${count(numbers[name])}`]));
   const ended = s.skipped + s.done.complete + s.done["no-overlap"] + s.done.failed;
   const tiles = [
     [count(ended), `of ${count(s.total)} done${s.skipped ? `, ${count(s.skipped)} before` : ""}`],
@@ -77,8 +86,7 @@ function summary(s) {
     [rate(s.rate.last_minute), "a minute, in the last"],
     [rate(s.rate.overall), "a minute, overall"],
     [s.state === "running" ? duration(s.left) : "–", "left"],
-    [bytes(s.bytes.read), "read, uncompressed"],
-    [bytes(s.bytes.written), "written"],
+    ...s.kind === "coadds" ? [] : [[bytes(s.bytes.read), "read, uncompressed"], [bytes(s.bytes.written), "written"]],
     [`${count(s.cluster.workers)}`, `workers, ${count(s.cluster.threads)} threads`],
     [bytes(s.cluster.memory), `memory${s.cluster.limit ? ` of ${bytes(s.cluster.limit)}` : ""}`],
   ];
@@ -96,8 +104,8 @@ function states(s) {
     "no-overlap": s.done["no-overlap"], failed: s.done.failed };
 }
 function overTime(line) {
-  legend($("rate-legend"), [["var(--complete)", "complete"], ["var(--no-overlap)", "no overlap"], ["var(--failed)", "failed"],
-    ["var(--text)", "workers"]]);
+  legend($("rate-legend"), [["var(--complete)", "complete"], ...last.kind === "coadds" ? [] : [["var(--no-overlap)", "no overlap"]],
+    ["var(--failed)", "failed"], ["var(--text)", "workers"]]);
   if (!line) return;
   const each = Math.max(1, Math.ceil(line.complete.length / 120)), factor = 60 / (line.width * each), columns = [], people = [];
   for (let i = 0; i < line.complete.length; i += each) {
@@ -107,11 +115,16 @@ function overTime(line) {
   }
   bars($("rate"), columns, { left: "a minute", bottom: "since the beginning", line: people, right: "workers", every: true });
 }
-const USUAL = ["load_patch", "shift_subfilters", "warp_tract", "mosaic_tracts", "write_template"];
+const USUAL = ["load_visit", "warp_visit", "check_visits", "accumulate", "calibrate_visits", "solve_patch", "write_patch", "load_patch", "shift_subfilters", "warp_tract", "mosaic_tracts", "write_template"];
 function work(s) {
   const names = [...USUAL.filter(n => n in s.steps), ...Object.keys(s.steps).filter(n => !USUAL.includes(n)).sort()], colour = name => STEPS[names.indexOf(name) % STEPS.length];
   const all = Object.values(s.steps).reduce((a, b) => a + b, 0) || 1;
   legend($("step-legend"), names.map(n => [colour(n), `${n} ${Math.round(100 * s.steps[n] / all)} %`]));
+  if (s.kind === "coadds") {
+    const sums = names.map(n => ({ parts: [[colour(n), s.steps[n]]], label: n.replace("_", " ") }));
+    bars($("work"), sums, { left: "seconds", bottom: names.length ? "of all tasks of a step" : "no step yet" });
+    return;
+  }
   const columns = [];
   s.work.forEach((bin, i) => {
     for (let from = i ? s.work[i - 1].to : bin.from; bin.from > from * 1.2; from *= Math.SQRT2) columns.push({ parts: [], label: "" });
@@ -122,7 +135,7 @@ function work(s) {
   bars($("work"), columns, { left: "templates", bottom: s.timed ? `seconds of all steps together, mean ${seconds(all / s.timed)} s` : "no template yet" });
 }
 const log = address => element("a", { href: `info/logs/${encodeURIComponent(address)}.html`, target: "_blank", rel: "noopener" }, "log");
-const label = f => f.visit === undefined ? "" : f.visit === null ? "a row of the table" : `visit ${f.visit} detector ${f.detector}`;
+const label = f => f.tract != null ? `tract ${f.tract} patch ${f.patch}` : f.visit === undefined ? "" : f.visit === null ? "a row of the table" : `visit ${f.visit} detector ${f.detector}`;
 const whole = text => element("span", { class: "whole" }, text);
 const clock = text => text ? text.slice(11, 19) : "";
 function failures(s) {
@@ -130,21 +143,21 @@ function failures(s) {
   $("causes").replaceChildren(...s.causes.filter(c => c.number > 1).map(c =>
     element("p", { class: "cause" }, element("b", {}, `${count(c.number)} times `), `${c.kind}: ${c.message}`)));
   const lines = s.failures.map(f => [whole(clock(f.time)), label(f), `${f.kind}: ${f.message}`, f.worker ? log(f.worker) : ""]);
-  $("failures").replaceChildren(lines.length ? scrolled(["UTC", "detector-visit", "reason", ""], lines) : element("p", { class: "hint" }, "none"));
+  $("failures").replaceChildren(lines.length ? scrolled(["UTC", s.kind === "coadds" ? "patch" : "detector-visit", "reason", ""], lines) : element("p", { class: "hint" }, "none"));
   const gone = s.losses.map(l => [whole(clock(l.time)), label(l), l.message]);
   $("losses").replaceChildren(...gone.length ? [element("h2", {}, "Workers that were lost"), scrolled(["UTC", "", ""], gone)] : []);
 }
 let pictures = null;
 function templates(made) {
-  const names = made.map(t => `${t.visit}/${t.detector}`).join();
+  const pair = t => t.tract == null ? [t.visit, t.detector] : [t.tract, t.patch], names = made.map(t => pair(t).join("/")).join();
   if (names === pictures) return;
   pictures = names;
   $("waiting-for-templates").hidden = made.length > 0;
   $("templates").replaceChildren(...made.map(t => {
-    const covered = typeof t.coverage === "number" ? 100 * t.coverage : 0, what = `visit ${t.visit} detector ${t.detector}`;
-    return element("figure", {}, element("img", { src: t.image, alt: `template of ${what}` }),
+    const covered = typeof t.coverage === "number" ? 100 * t.coverage : 0, what = label(t);
+    return element("figure", {}, element("img", { src: t.image, alt: what }),
       element("div", { class: "cover" }, element("i", { style: `width:${covered}%` })),
-      element("figcaption", {}, element("b", {}, `${t.visit} / ${t.detector}`),
+      element("figcaption", {}, element("b", {}, pair(t).join(" / ")),
         element("span", {}, `${t.band ? `${t.band} · ` : ""}${covered.toFixed(covered > 99.9 ? 0 : 1)} %`)));
   }));
 }
@@ -155,11 +168,13 @@ function workers(s) {
       element("i", { style: `width:${Math.min(100, 100 * w.memory / limit)}%` }));
   };
   $("cluster").textContent = s.workers.length < s.cluster.workers ? `the ${s.workers.length} with the fullest memory of ${count(s.cluster.workers)}` : "";
-  const lines = s.workers.map(w => [w.name, share(w), bytes(w.memory), w.spilled ? bytes(w.spilled) : "–",
-    w.cpu == null ? "–" : `${Math.round(w.cpu)} %`, count(w.templates), seconds(w.seconds), w.state === "running" ? log(w.address) : element("span", {}, `${w.state} `, log(w.address))]);
-  $("workers").replaceChildren(scrolled(["worker", "memory", "", "spilled", "cpu", "made", "s each", ""], lines, [2, 3, 4, 5, 6]));
+  const made = w => s.kind === "coadds" ? [] : [count(w.templates), seconds(w.seconds)];  // a patch is made by several workers
+  const lines = s.workers.map(w => [w.name, share(w), bytes(w.memory), w.spilled ? bytes(w.spilled) : "–", w.cpu == null ? "–" : `${Math.round(w.cpu)} %`,
+    ...made(w), w.state === "running" ? log(w.address) : element("span", {}, `${w.state} `, log(w.address))]);
+  const heads = s.kind === "coadds" ? [] : ["made", "s each"];
+  $("workers").replaceChildren(scrolled(["worker", "memory", "", "spilled", "cpu", ...heads, ""], lines, [2, 3, 4, ...heads.map((_, i) => 5 + i)]));
   const slow = s.patches.map(p => [p.patch, count(p.reads), seconds(p.seconds)]);
-  $("patches").replaceChildren(slow.length ? scrolled(["tract/patch", "reads", "s each"], slow, [1, 2]) : element("p", { class: "hint" }, "none yet"));
+  $("patches").replaceChildren(slow.length ? scrolled(["tract/patch", s.kind === "coadds" ? "times" : "reads", "s each"], slow, [1, 2]) : element("p", { class: "hint" }, "none yet"));
 }
 window.addEventListener("resize", () => { if (last) { sky.draw(); overTime(last.timeline); work(last); } });
 turn();

@@ -9,7 +9,7 @@ import json
 import logging
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from distributed import SchedulerPlugin
 
 from dcrflow.compat.dask_dashboard import link_page
+from dcrflow.compat.dask_steps import seconds_of_tasks
 from dcrflow.live.workers import workers_of
 
 if TYPE_CHECKING:
@@ -117,14 +118,15 @@ class LivePage(SchedulerPlugin):
 
     def receive(
         self, run: str, summary: Mapping[str, Any], state: bytes = b"", sky: bytes = b"",
-        made_by: Mapping[str, Any] | None = None,
+        made_by: Mapping[str, Any] | None = None, steps: Sequence[str] = (),
     ) -> dict[str, Any]:  # fmt: skip
         """Take what a client tells of its run; what it does not tell is as it was told before.
 
         Returns
         -------
         dict
-            ``looked``: whether somebody looks at the run's page; ``gone``: events of workers that were lost since.
+            ``looked``: whether somebody looks at the run's page; ``gone``: events of workers that were lost since;
+            ``steps``: seconds that all tasks of these names took, of all runs.
         """
         try:
             told = self._told(run)
@@ -135,7 +137,8 @@ class LivePage(SchedulerPlugin):
                     setattr(told, name, text)
             told.made_by = told.made_by if made_by is None else dict(made_by)
             gone, told.gone = told.gone, []
-            return {"looked": told.heard - told.looked < _LOOKED, "gone": gone}
+            answer = {"looked": told.heard - told.looked < _LOOKED, "gone": gone}
+            return {**answer, "steps": seconds_of_tasks(self._scheduler, steps)} if steps else answer
         except Exception:
             logger.warning("what a campaign tells was not understood", exc_info=True)
             return {}

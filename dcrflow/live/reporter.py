@@ -12,14 +12,12 @@ import logging
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from itertools import batched
 from typing import TYPE_CHECKING, Any
 
-from dcrflow.base.attributes import decoded, is_number
 from dcrflow.live.plugin import OPERATION, serve_page
 from dcrflow.live.state import CampaignState
 
@@ -27,15 +25,13 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from dcrflow.campaign.outcome import Progress
-    from dcrflow.stores.coadds.source import CoaddSource
-    from dcrflow.stores.templates.store import TemplateStore
+    from dcrflow.live.subjects import Subject
 
 EVERY = 1.0  # s between two messages
 _UNSEEN = 5.0  # s between two states while nobody looks
 _WAITING = 20_000  # events that wait until they are summed up; then the oldest are dropped
 _PATIENCE = 10.0  # s until an answer
 _GIVE_UP = 5  # messages in a row without an answer
-_TOGETHER = 1000  # detector-visits whose places are looked up at a time
 _LOOKED_AT = 12  # templates whose thumbnail is looked up at a time
 _LOOK_EVERY, _SHARE = 1.0, 0.05  # s between two looks; and the share of the time that they may take
 
@@ -53,33 +49,28 @@ class Reporter:
         Of the scheduler.
     run : str
         The run's name.
-    store : TemplateStore
-        Where templates are written, for thumbnails.
-    coadds : CoaddSource
-        For the outlines of tracts.
-    rows : sequence
-        The detector-visits of the campaign, for the map.
+    subject : Subject
+        What the run makes, for the map and for thumbnails.
     listener : callable, optional
         Gets each event, too, in the caller's thread.
     """
 
     def __init__(
-        self, client: Client, run: str, store: TemplateStore, coadds: CoaddSource, rows: Sequence[Any],
+        self, client: Client, run: str, subject: Subject,
         listener: Callable[[Event], None] | None = None,
     ) -> None:  # fmt: skip
-        self._client, self._run, self._store = client, run, store
-        self._coadds, self._rows = coadds, rows
+        self._client, self._run, self._subject = client, run, subject
         self._listener = listener
         self._events: deque[Event] = deque(maxlen=_WAITING)
         self._progress: tuple[str, Progress] | None = None
         self._workers: int | None = None
         self._cells: dict[tuple[int, int], int] = {}
-        self._map: Event | None = None
-        self._made: OrderedDict[tuple[int, int], None] = OrderedDict()
+        self._made: OrderedDict[tuple[int, int], Any] = OrderedDict()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="dcrflow-live", daemon=True)
         self._state = CampaignState(run)
         self._sky_told: int | None = None
+        self._steps_before: Mapping[str, float] | None = None
         self._looked, self._told = True, 0.0
         self._unanswered = 0
 
@@ -100,24 +91,28 @@ class Reporter:
 
     def _line(self, line: Event) -> None:
         if line.get("event") == "requested":
-            line = {**line, "store": self._store.url, "total": len(self._rows)}
+            line = {**line, "store": self._subject.url, "total": self._subject.total}
         if line.get("event") == "ended":
-            which = line["visit"], line["detector"]
+            which = self._name(line)
             self._cells.pop(which, None)
             if line.get("status") == "complete":
-                self._made[which] = None
+                self._made[which] = line.get("coverage")
                 while len(self._made) > _LOOKED_AT:
                     self._made.popitem(last=False)
         self._add(line)
 
     def begun(self, event: Event) -> None:
-        """Tell that a detector-visit is being made, as a worker's event says."""
-        self._add({"event": "begun", "rows": [[event["visit"], event["detector"], self._cell(event)]]})
+        """Tell that a template, or a coadd, is being made: its name, and its ``cell``."""
+        self._add({"event": "begun", "rows": [[*self._name(event), self._cell(event)]]})
 
     def before(self, event: Event, status: str) -> None:
-        """Tell the status that a detector-visit has from an earlier run, as a worker's event says."""
-        cell = self._cells.pop((event["visit"], event["detector"]), None)
-        self._add({"event": "before", "rows": [[event["visit"], event["detector"], cell, status]]})
+        """Tell the status that one has from an earlier run."""
+        which = self._name(event)
+        self._add({"event": "before", "rows": [[*which, self._cells.pop(which, event.get("cell")), status]]})
+
+    def _name(self, event: Event) -> tuple[int, int]:
+        first, second = self._subject.names
+        return event[first], event[second]
 
     def progress(self, progress: Progress) -> None:
         """Tell the numbers of the run; only the last ones are sent."""
@@ -125,18 +120,18 @@ class Reporter:
 
     def take_map(self) -> Event | None:
         """What the journal is to say of where the detector-visits are, once that is known: ``order``, ``cells``."""
-        found, self._map = self._map, None
+        found, self._subject.map = self._subject.map, None
         return found
 
-    def about(self, visit: int, detector: int) -> dict[str, Any]:
-        """What a journal's line says of the place of a detector-visit."""
-        cell = self._cells.get((visit, detector), -1)
+    def about(self, first: int, second: int) -> dict[str, Any]:
+        """What a journal's line says of the place of a detector-visit, or of a patch."""
+        cell = self._cells.get((first, second), -1)
         return {"cell": cell} if cell >= 0 else {}
 
     def _cell(self, event: Event) -> int | None:
         cell: int | None = event.get("cell")
         if cell is not None:
-            self._cells[event["visit"], event["detector"]] = cell
+            self._cells[self._name(event)] = cell
         return cell
 
     def _add(self, event: Event) -> None:
@@ -148,7 +143,7 @@ class Reporter:
     def _work(self) -> None:
         if not serve_page(self._client):
             return
-        sky = self._sky()
+        sky = self._subject.sky()
         look = 0.0
         while True:
             over = self._over.wait(EVERY)
@@ -168,6 +163,8 @@ class Reporter:
         self._sum_up()
         now = time.time()
         what: dict[str, Any] = {"summary": self._state.summary(now)}
+        if self._subject.steps:
+            what["steps"] = self._subject.steps
         version = self._state.places.version
         if self._sky_told != version:
             what["sky"] = _json(self._state.places.outlines())
@@ -182,10 +179,20 @@ class Reporter:
             self._unanswered, self._sky_told = 0, version
             self._looked = bool(answer.get("looked"))
             self._events.extend(answer.get("gone", ()))
+            self._count_steps(answer.get("steps", {}))
         except Exception as error:
             self._unanswered += 1
             if self._unanswered == _GIVE_UP:
                 logger.warning("the page of this campaign is not told any more: %s", error)
+
+    def _count_steps(self, seconds: Mapping[str, float]) -> None:
+        """Take the seconds by step that the scheduler counted since the run began."""
+        if self._steps_before is None:
+            self._steps_before = dict(seconds)
+        before = self._steps_before
+        spent = {name: value - before.get(name, 0.0) for name, value in seconds.items()}
+        if any(spent.values()):
+            self._events.append({"event": "steps", "steps": spent})
 
     def _sum_up(self) -> None:
         """Take what happened since the last time."""
@@ -197,54 +204,14 @@ class Reporter:
             with suppress(Exception):
                 self._state.take(event)
 
-    def _sky(self) -> Iterator[Sequence[Event]]:
-        """Events that set up the map, a few at a time: each takes no more than some tenths of a second."""
-        import numpy as np
-
-        from dcrflow.live.sky import SINGLE, cells_at, cells_of, footprint_event, map_event, tract_event
-        from dcrflow.model.visit import DetectorVisit
-        from dcrflow.stores.visits.long_table import LongTable
-
-        if isinstance(self._rows, LongTable):
-            cells_of_rows = cells_at(*self._rows.positions())
-            self._map = map_event(cells_of_rows, with_corners=False)
-            yield [map_event(cells_of_rows)]
-            yield [tract_event(self._coadds.tracts, self._rows)]
-            return
-        visits = [row for row in self._rows if isinstance(row, DetectorVisit)]
-        cells = [np.empty(0, np.int64)]
-        for some in batched(visits, _TOGETHER):
-            cells.append(cells_of(some))
-            yield [footprint_event(some)] if len(visits) <= SINGLE else []
-        self._map = map_event(np.concatenate(cells), with_corners=False)
-        if len(visits) > SINGLE:
-            yield [map_event(np.concatenate(cells))]
-        yield [tract_event(self._coadds.tracts, visits)]
-
-    def _thumbnails(self) -> Iterator[Event]:
-        """The last templates that were made, as their previews in the store show them."""
-        from dcrflow.view.thumbnails import checked_thumbnail
-
-        wanted = [self._made.popitem()[0] for _ in range(len(self._made))][::-1]
-        if not wanted:
-            return
-        found = []
-        for entry in self._store.entries_of(wanted):
-            image = checked_thumbnail(_preview(entry).get("image"))
-            if image is not None:
-                covered = entry.get("coverage")
-                known = {"visit": entry["visit"], "detector": entry["detector"], "band": str(entry.get("band", ""))}
-                found.append({**known, "coverage": covered if is_number(covered) else None, "image": image})
-        yield {"event": "thumbnails", "templates": found}
+    def _thumbnails(self) -> list[Event]:
+        """The last that were made."""
+        wanted = dict(self._made.popitem() for _ in range(len(self._made)))
+        return [self._subject.pictures(dict(reversed(wanted.items())))] if wanted else []
 
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
-
-
-def _preview(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    preview = decoded(entry.get("preview"))
-    return preview if isinstance(preview, Mapping) else {}
 
 
 def _now() -> str:

@@ -127,6 +127,7 @@ export class Sky {
     context.strokeStyle = css("--line");
     context.fillStyle = css("--soft");
     context.lineWidth = 1;
+    let written = -1000;  // where the last right ascension is written
     for (let i = -wide; i <= wide; i++) {
       const dec = (Math.round(dec0 / step) + i) * step, ra = (Math.round(ra0 / stepRa) + i) * stepRa;
       if (Math.abs(dec) <= 90) {
@@ -140,7 +141,11 @@ export class Sky {
       for (let k = -40; k <= 40; k++) line.push(this.screen(this.plane([ra, Math.max(-90, Math.min(90, dec0 + k / 40 * across))])));
       this.trace(context, line, false); context.stroke();
       const low = line.reduce((a, p) => Math.abs(p[1] - (h - 6)) < Math.abs(a[1] - (h - 6)) ? p : a);
-      if (low[0] > 44 && low[0] < w - 40 && Math.abs(low[1] - h) < 60) context.fillText(`${(((ra % 360) + 360) % 360).toFixed(digitsRa)}°`, low[0] + 3, h - 5);
+      const label = `${(((ra % 360) + 360) % 360).toFixed(digitsRa)}°`;
+      if (low[0] > 44 && low[0] < w - 40 && Math.abs(low[1] - h) < 60 && Math.abs(low[0] - written) > context.measureText(label).width + 8) {
+        context.fillText(label, low[0] + 3, h - 5);
+        written = low[0];
+      }
     }
   }
   /* The position on the sky under a point of the canvas. */
@@ -182,8 +187,8 @@ export class Sky {
     const says = [];
     this.footprints.forEach((points, i) => {
       if (says.length < 6 && inside(where, points.map(p => this.screen(p)))) {
-        const [visit, detector] = this.outlines.footprints[i];
-        says.push(`visit ${visit} detector ${detector}: ${word(STATES[+this.states[i] || 0])}`);
+        const [first, second] = this.outlines.footprints[i], [one, two] = this.kind === "coadds" ? ["tract", "patch"] : ["visit", "detector"];
+        says.push(`${one} ${first} ${two} ${second}: ${word(STATES[+this.states[i] || 0])}`);
       }
     });
     const cell = this.cells.findIndex(points => inside(where, points.map(p => this.screen(p))));

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from astropy_healpix import HEALPix
 from numpy.typing import NDArray
 
 from dcrflow.geometry.box import Box
-from dcrflow.geometry.skymap import Tract
+from dcrflow.geometry.skymap import Patch, Tract
 from dcrflow.geometry.sphere import separation
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.live.places import FINEST
@@ -99,6 +100,23 @@ def footprint_event(visits: Iterable[DetectorVisit]) -> dict[str, Any]:
     return {"event": "sky", "footprints": rows}
 
 
+def patch_cells(patches: Sequence[tuple[Tract, Patch]]) -> NDArray[np.int64]:
+    """HEALPix cells of order `FINEST` that the middles of some patches are in."""
+    middles = [tract.wcs.pixel_to_sky(*(np.array([m]) for m in _middle(patch.bbox))) for tract, patch in patches]
+    places = np.array(middles, np.float64).reshape(-1, 2)
+    return cells_at(places[:, 0], places[:, 1])
+
+
+def _middle(box: Box) -> tuple[float, float]:
+    return box.x0 + box.width / 2, box.y0 + box.height / 2
+
+
+def patch_event(patches: Sequence[tuple[Tract, Patch]]) -> dict[str, Any]:
+    """The event that adds some patches' outlines to a map."""
+    rows = [[tract.tract, patch.patch, corners_of(tract.wcs, patch.bbox)] for tract, patch in patches]
+    return {"event": "sky", "footprints": rows}
+
+
 def _positions(visits: Iterable[DetectorVisit]) -> tuple[Float, Float]:
     places = np.array([position_of(visit) for visit in visits]).reshape(-1, 2)
     return places[:, 0], places[:, 1]
@@ -108,14 +126,19 @@ def tract_event(tracts: Mapping[int, Tract], visits: Sequence[DetectorVisit]) ->
     """The event with the outlines of the tracts near some of the detector-visits."""
     step = max(1, len(visits) // _SAMPLE)
     ra, dec = _positions(visits[::step])
+
+    def is_near(tract: Tract) -> bool:
+        return bool(len(ra) and np.nanmin(separation(*tract.centre, ra, dec) - tract.radius) < _NEAR)
+
+    return outlines_event(tract for tract in tracts.values() if is_near(tract))
+
+
+def outlines_event(tracts: Iterable[Tract]) -> dict[str, Any]:
+    """The event with the outlines of some tracts, of the first few hundred."""
     outlines = []
-    for number, tract in tracts.items():
-        away = separation(*tract.centre, ra, dec) - tract.radius
-        if len(ra) and np.nanmin(away) < _NEAR:
-            edge = tract.wcs.pixel_to_sky(*tract.bbox.outline(4))
-            outlines.append({"tract": number, "corners": _pairs(*edge)})
-        if len(outlines) == TRACTS:
-            break
+    for tract in islice(tracts, TRACTS):
+        edge = tract.wcs.pixel_to_sky(*tract.bbox.outline(4))
+        outlines.append({"tract": tract.tract, "corners": _pairs(*edge)})
     return {"event": "sky", "tracts": outlines}
 
 

@@ -72,6 +72,7 @@ class CampaignState:
 
     def __init__(self, run: str) -> None:
         self.run = run
+        self.kind = "templates"  # or "coadds", of patches
         self.store = self.inputs = ""
         self.state = "running"
         self.began = self.heard = 0.0  # seconds since 1970, by the client's clock
@@ -106,10 +107,16 @@ class CampaignState:
 
     def _requested(self, event: Event) -> None:
         self.store, self.inputs = _text(event.get("store")), _text(event.get("inputs"))
-        asked = event.get("detector_visits")
-        if isinstance(asked, Mapping):
+        asked, patches = event.get("detector_visits"), event.get("patches")
+        if isinstance(patches, list):
+            self.kind, self.total = "coadds", len(patches)
+        elif isinstance(asked, Mapping):
             self.total = sum(len(_list(each)) for each in asked.values())
         self.total = _count(event.get("total"), self.total)
+
+    @property
+    def _names(self) -> tuple[str, str]:
+        return ("tract", "patch") if self.kind == "coadds" else ("visit", "detector")
 
     def _progress(self, event: Event) -> None:
         self._told = dict(event)
@@ -131,10 +138,10 @@ class CampaignState:
             self.places.change((visit, detector), cell, "waiting", status)
 
     def _ended(self, event: Event) -> None:
-        status, visit, detector = (event.get(name) for name in ("status", "visit", "detector"))
-        if status not in _ENDED or not isinstance(visit, int) or not isinstance(detector, int):
+        status, first, second = (event.get(name) for name in ("status", *self._names))
+        if status not in _ENDED or not isinstance(first, int) or not isinstance(second, int):
             return
-        data_id = visit, detector
+        data_id = first, second
         self.counts[status] += 1
         self.damaged += bool(event.get("damage"))
         for name in ("read", "written"):
@@ -163,7 +170,10 @@ class CampaignState:
             for step, seconds in steps.items():
                 self.steps[step] += seconds
                 templates[step] += seconds
-        for patch, seconds in _numbers(event.get("patches")).items():
+        patches = event.get("patches")
+        if self.kind == "coadds":
+            patches = {f"{event['tract']}/{event['patch']}": event.get("seconds")}
+        for patch, seconds in _numbers(patches).items():
             self._patches.add(patch, seconds)
         worker = event.get("worker")
         if isinstance(worker, str) and work > 0:
@@ -174,15 +184,19 @@ class CampaignState:
         error, has_id = error if isinstance(error, Mapping) else {}, min(data_id) >= 0
         self._failures.append(
             {
-                "visit": data_id[0] if has_id else None, "detector": data_id[1] if has_id else None,
+                **{name: number if has_id else None for name, number in zip(self._names, data_id, strict=True)},
                 "kind": _text(error.get("type")),
                 "message": _text(error.get("message")), "time": _text(event.get("time")),
                 "worker": _text(event.get("worker")),
             }
         )  # fmt: skip
 
+    def _take_steps(self, event: Event) -> None:
+        """Seconds by step of the whole run, where tasks are not of one patch each."""
+        self.steps.update(_numbers(event.get("steps")))
+
     def _lost(self, event: Event) -> None:
-        which = {name: event.get(name) for name in ("visit", "detector") if isinstance(event.get(name), int)}
+        which = {name: event.get(name) for name in self._names if isinstance(event.get(name), int)}
         self._losses.append({**which, "message": _text(event.get("message")), "time": _text(event.get("time"))})
 
     def _worker_gone(self, event: Event) -> None:
@@ -229,6 +243,7 @@ class CampaignState:
         left = 60 * (self.total - ended) / speed if speed and not is_over and not is_silent else None
         return {
             "schema": SCHEMA,
+            "kind": self.kind,
             "run": self.run,
             "store": self.store,
             "inputs": self.inputs,
@@ -316,6 +331,7 @@ _HANDLERS: Mapping[str, Callable[[CampaignState, Event], None]] = {
     "before": CampaignState._before,
     "ended": CampaignState._ended,
     "lost": CampaignState._lost,
+    "steps": CampaignState._take_steps,
     "worker-gone": CampaignState._worker_gone,
     "finished": CampaignState._over,
     "stopped": CampaignState._over,

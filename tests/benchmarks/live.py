@@ -30,6 +30,7 @@ from distributed.utils import LoopRunner
 from dcrflow.campaign.events import TOPIC, message, topic_of
 from dcrflow.live.reporter import Reporter
 from dcrflow.live.sky import cells_at, map_event
+from dcrflow.live.subjects import Templates
 
 TOTAL, TURN, LOOK = 100_000, 0.1, 2.0  # detector-visits; seconds between two turns, and between two looks
 WORKERS, RUN = 20, "benchmark"
@@ -160,7 +161,7 @@ class _Told:
         self._cells = cells_at(rng.uniform(0, 90, TOTAL), np.rad2deg(np.arcsin(rng.uniform(-0.9, 0.0, TOTAL))))
         store: Any = SimpleNamespace(url="out.zarr", entries_of=lambda _: [])
         coadds: Any = SimpleNamespace(tracts={})
-        self.reporter = Reporter(client, RUN, store, coadds, [])
+        self.reporter = Reporter(client, RUN, Templates(store, coadds, []))
         self.reporter.line({"event": "requested", "time": _now()})
         self.reporter.line({"event": "progress", "total": TOTAL})
         self.reporter.line(map_event(self._cells))

@@ -18,11 +18,13 @@ from typer.main import get_command
 import dcrflow
 from dcrflow.campaign import as_json
 from dcrflow.campaign.alive import Heartbeat, RunState, runs_of
+from dcrflow.campaign.coadd_status import BuildStatus
 from dcrflow.campaign.outcome import CampaignResult, Failure, Progress
 from dcrflow.campaign.status import campaign_status
 from dcrflow.campaign.verify import Verdict
 from dcrflow.cli import main, show_campaign
 from dcrflow.cli.app import app
+from dcrflow.planning.coadds import LeftOut
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -142,6 +144,19 @@ def test_result() -> None:
     assert found["counts"] == {"complete": 2, "no-overlap": 1, "failed": 2, "missing": 1}
     assert "secret" not in json.dumps(found)
     assert found["failures"][1]["visit"] is None
+
+
+def test_the_status_of_coadds_is_documented() -> None:
+    beat = {"run": "r", "host": "h", "pid": 1, "began": 1.79e9, "updated": 1.79e9, "state": "finished", "total": 3}
+    left = LeftOut(1, 2, "no PSF")
+    found = BuildStatus(
+        "https://me:secret@host/c.zarr", ((7, 1, "r"),), ((7, 2, "r", "no"),), ((7, 3, "r"),), (left,), (),
+        tuple(runs_of([beat])),
+    ).as_json()  # fmt: skip
+    agrees(found, "### `status --json` of a DCR-coadd store")
+    agrees(found["runs"][0], "Each of `runs`:")
+    assert (found["kind"], found["exit_status"]) == ("coadds", 1)
+    assert "secret" not in json.dumps(found)
 
 
 def test_verify() -> None:

@@ -17,6 +17,7 @@ from zarr.storage import MemoryStore
 import dcrflow
 from dcrflow.campaign.outcome import Progress
 from dcrflow.cli.show_live import drawn, sky_grid
+from dcrflow.live import follow as follow_module
 from dcrflow.live import notebook
 from dcrflow.live.follow import Seen, follow
 from dcrflow.live.places import FINEST, STATES
@@ -80,7 +81,8 @@ def test_without_a_run() -> None:
         next(follow(store(), 0.0))
 
 
-def test_an_address_where_nothing_answers() -> None:
+def test_an_address_where_nothing_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow_module, "_PATIENCE", 0.3)
     with pytest.raises(dcrflow.errors.DcrflowError, match="no dask scheduler answers"):
         next(follow("tcp://127.0.0.1:9"))
 

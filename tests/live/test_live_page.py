@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import dask
 import pytest
 from distributed import Client, LocalCluster
 
+from dcrflow.base.errors import ClusterError
+from dcrflow.cluster.tls import read_certificates, write_certificates
 from dcrflow.live import plugin
+from dcrflow.live.follow import follow
 from dcrflow.live.plugin import ANSWER, OPERATION, LivePage, page_link, serve_page
 from dcrflow.live.state import CampaignState
 
@@ -141,6 +146,37 @@ def test_what_the_scheduler_adds_and_asks_for(client: Client, monkeypatch: pytes
     silent = json.loads(client.sync(ask, kind="state"))
     assert (silent["state"], silent["left"], silent["runs"][0]["state"]) == ("silent", None, "silent")
     assert silent["store"] == NASTY
+
+
+def test_a_campaign_is_followed_from_its_scheduler(tmp_path: Path) -> None:
+    """By the scheduler's address, without and with encryption, and by its file; also from a build of DCR coadds."""
+    security = read_certificates(write_certificates(tmp_path / "tls"))
+    tls = {f"distributed.comm.tls.{k}": str(tmp_path / "tls" / v) for k, v in
+           {"ca-file": "ca.pem", "client.cert": "cert.pem", "client.key": "key.pem"}.items()}  # fmt: skip
+    footprint = {"event": "sky", "footprints": [[7, 3, [[359.9, 2.0], [0.1, 2.0], [0.1, 2.2], [359.9, 2.2]]]]}
+    asked = {"event": "requested", "time": BEGAN, "store": "coadds.zarr", "patches": [[7, 3], [7, 4]]}
+    ended = {"event": "ended", "time": BEGAN, "tract": 7, "patch": 3, "status": "failed", "error": FAILED["error"]}
+    for protocol, how in (("tcp", {}), ("tls", {"security": security})):
+        with (
+            LocalCluster(n_workers=0, processes=False, protocol=protocol, dashboard_address=None, **how) as cluster,
+            Client(cluster) as client,
+            dask.config.set(tls),
+        ):
+            client.write_scheduler_file(str(tmp_path / "scheduler.json"))
+            with pytest.raises(ClusterError, match="has no campaigns of dcrflow"):
+                next(follow(client.scheduler.address))
+            serve_page(client)
+            tell(client, asked, footprint, ended)
+            for source in (client.scheduler.address, str(tmp_path / "scheduler.json")):
+                looks = follow(source)
+                seen = next(looks)
+                looks.close()  # type: ignore[attr-defined]
+                assert (seen.state["kind"], seen.state["total"], seen.state["done"]["failed"]) == ("coadds", 2, 1)
+                assert [(f["tract"], f["patch"]) for f in seen.state["failures"]] == [(7, 3)]
+                ((ra, dec, counts),) = seen.places
+                assert (ra % 360, dec) == pytest.approx((0.0, 2.1), abs=1e-6)
+                assert counts == [0, 0, 0, 0, 1, 0]
+                assert seen.state["cluster"]["workers"] == 0
 
 
 def test_where_the_page_is() -> None:

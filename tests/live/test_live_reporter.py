@@ -22,6 +22,7 @@ from dcrflow.live import sky
 from dcrflow.live.places import FINEST
 from dcrflow.live.plugin import OPERATION
 from dcrflow.live.reporter import Reporter, reporting
+from dcrflow.live.subjects import Templates
 
 
 class FakeClient:
@@ -49,7 +50,7 @@ def told(rows: list[Any], *lines: dict[str, Any], store: Any = None) -> dict[str
     client: Any = FakeClient()
     out = store or dcrflow.TemplateStore.create_or_open(MemoryStore())
     made: Any = SimpleNamespace(tracts={7: TRACT})
-    with reporting(Reporter(client, "run", out, made, rows)) as live:
+    with reporting(Reporter(client, "run", Templates(out, made, rows))) as live:
         for line in lines:
             live.line(line)
     told: dict[str, Any] = client.told
@@ -81,8 +82,9 @@ def test_thumbnails_are_those_of_the_store() -> None:
 def test_only_sums_are_sent_while_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "EVERY", 0.01)
     client: Any = FakeClient()
+    made: Any = SimpleNamespace(tracts={7: TRACT})
     out = dcrflow.TemplateStore.create_or_open(MemoryStore())
-    with reporting(Reporter(client, "run", out, SimpleNamespace(tracts={7: TRACT}), [visit()])):  # type: ignore[arg-type]
+    with reporting(Reporter(client, "run", Templates(out, made, [visit()]))):
         for client.looked in (False, True):
             already, until = len(client.messages), time.monotonic() + 20
             while len(client.messages) < already + 6 and time.monotonic() < until:
@@ -94,23 +96,26 @@ def test_only_sums_are_sent_while_nobody_looks(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_run_goes_on_whatever_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    out: Any = SimpleNamespace()  # no store at all
+    out: Any = SimpleNamespace(url="")  # no store at all
     nothing: Any = SimpleNamespace()
     for fails in (False, True):
         client: Any = FakeClient(fails)
         monkeypatch.setattr(client, "sync", lambda *a, **k: 1 / 0)
-        with reporting(Reporter(client, "run", out, nothing, [visit(), 7, None], lambda event: 1 / 0)) as live:
+        with reporting(
+            Reporter(client, "run", Templates(out, nothing, [visit(), 7, None]), lambda event: 1 / 0)
+        ) as live:
             live.line({"event": "requested"})
             live.line({"event": "ended"})
     monkeypatch.setattr(module.threading.Thread, "start", lambda self: (_ for _ in ()).throw(RuntimeError("no thread")))
-    with reporting(Reporter(client, "run", out, nothing, [])):
+    with reporting(Reporter(client, "run", Templates(out, nothing, []))):
         pass
 
 
 def test_a_run_that_ends_with_an_error_says_so() -> None:
     client: Any = FakeClient()
     out = dcrflow.TemplateStore.create_or_open(MemoryStore())
-    with pytest.raises(ZeroDivisionError), reporting(Reporter(client, "run", out, SimpleNamespace(), [])):  # type: ignore[arg-type]
+    made: Any = SimpleNamespace()
+    with pytest.raises(ZeroDivisionError), reporting(Reporter(client, "run", Templates(out, made, []))):
         raise ZeroDivisionError
     assert client.told["state"]["state"] == client.told["summary"]["state"] == "failed"
 

@@ -78,6 +78,25 @@ def test_times_by_step_patch_and_worker() -> None:
     assert [(w["address"], w["templates"]) for w in shown["workers"]] == [("tcp://1", 1), ("tcp://0", 2)]
 
 
+def test_a_build_of_coadds_has_patches() -> None:
+    state = CampaignState("run")
+    state.take({"event": "requested", "time": at(0), "band": "r", "patches": [[7, 1], [7, 2], [7, 3]]})
+    state.take({"event": "sky", "footprints": [[7, n, []] for n in (1, 2, 3)]})
+    state.take({"event": "begun", "rows": [[7, 1, None], [7, 2, None]]})
+    where = {"event": "ended", "time": at(9), "tract": 7, "band": "r"}
+    state.take({**where, "patch": 1, "status": "complete", "seconds": 8.5})
+    state.take({**where, "patch": 2, "status": "failed", "error": {"type": "E", "message": "no"}, "seconds": 2.0})
+    state.take({"event": "lost", "tract": 7, "patch": 2, "message": "gone"})
+    state.take({"event": "steps", "steps": {"warp_visit": 3.0, "solve_patch": 1.0}})
+    shown = state.shown()
+    assert (shown["kind"], shown["total"], shown["running"], shown["waiting"]) == ("coadds", 3, 0, 1)
+    assert shown["sky"]["footprints"] == f"{STATES.index('complete')}{STATES.index('failed')}0"
+    assert [(f["tract"], f["patch"], f["kind"]) for f in shown["failures"]] == [(7, 2, "E")]
+    assert shown["losses"][0] | {"time": ""} == {"tract": 7, "patch": 2, "message": "gone", "time": ""}
+    assert shown["steps"] == {"warp_visit": 3.0, "solve_patch": 1.0}
+    assert [(p["patch"], p["seconds"]) for p in shown["patches"]] == [("7/1", 8.5), ("7/2", 2.0)]
+
+
 def test_its_size_does_not_grow_with_the_campaign() -> None:
     state = begun(total=10**6)
     state.take({"event": "sky", "order": 3, "cells": [[cell, 100, []] for cell in range(768)]})

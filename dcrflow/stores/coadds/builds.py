@@ -19,7 +19,8 @@ from dcrflow.geometry.skymap import Tract
 from dcrflow.stores.coadds.patch_info import read_tract
 from dcrflow.stores.coadds.store import KIND, VERSION
 from dcrflow.stores.coadds.writer import CoaddWriter, create_coadds, open_writer
-from dcrflow.stores.journal import Journal, entries
+from dcrflow.stores.journal import Journal, entries, progress_of
+from dcrflow.stores.journal_reader import JournalReader
 from dcrflow.stores.zarr.access import group_attributes, is_occupied, is_path, list_names, location, open_root, url_of
 from dcrflow.stores.zarr.arrays import header_cards
 
@@ -181,9 +182,25 @@ class CoaddBuild:
                 if about and "band" in about:
                     yield tract, patch, band, about
 
+    def entries_of(self, places: Iterable[tuple[int, int, str]]) -> Iterator[tuple[int, int, str, dict[str, Any]]]:
+        """Those of some patches that are complete: tract, patch, band and their attributes."""
+        wanted = list(places)
+        found = group_attributes(self._root, [f"{tract}/{patch}/{band}" for tract, patch, band in wanted])
+        for place, about in zip(wanted, found, strict=True):
+            if about and "band" in about:
+                yield *place, about
+
     def journal(self) -> Journal:
         """Begin the journal of a run."""
         return Journal(self._root)
+
+    def journal_reader(self) -> JournalReader:
+        """Reads the journals of all runs while they are written."""
+        return JournalReader(self._root)
+
+    def progress(self) -> list[Mapping[str, Any]]:
+        """The last progress of each run."""
+        return progress_of(self._root)
 
     def journalled(self) -> Iterable[Mapping[str, Any]]:
         """The entries of all runs."""
