@@ -106,6 +106,7 @@ def _build(rows: Any, out: str, where: dict[str, Any], how: dict[str, Any]) -> C
     from dcrflow.campaign.coadds import build_coadds
     from dcrflow.campaign.stopping import Stop
     from dcrflow.cluster import connect
+    from dcrflow.live.plugin import page_link
 
     stop = Stop()
     cluster = where.pop("cluster")
@@ -114,6 +115,9 @@ def _build(rows: Any, out: str, where: dict[str, Any], how: dict[str, Any]) -> C
         interrupt.interruptible(stop.set),
         show.bar("patches") as update,
     ):
+        page = page_link(client.dashboard_link)
+        if page:
+            show.console.print(f"campaign: {page}", soft_wrap=True)
 
         def tell(state: CoaddProgress) -> None:
             update(state.complete + state.skipped + state.failed, state.total, f"{state.running} running")

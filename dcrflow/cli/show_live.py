@@ -66,21 +66,24 @@ def drawn(seen: Seen) -> Group:
 
 
 def _numbers(state: Mapping[str, Any]) -> Text:
-    done = state["done"]
+    done, is_build = state["done"], state.get("kind") == "coadds"
     ended = state["skipped"] + sum(done.values())
     text = Text(f"{state['state']}, {duration(state['elapsed'])}: {ended} of {state['total']} done")
     if state["skipped"]:
         text.append(f", {state['skipped']} of them before")
     text.append(f"\n{done['complete']} complete", "green")
-    text.append(f", {done['no-overlap']} no overlap", "yellow" if done["no-overlap"] else "")
+    if not is_build:
+        text.append(f", {done['no-overlap']} no overlap", "yellow" if done["no-overlap"] else "")
     text.append(f", {done['failed']} failed", "red" if done["failed"] else "")
-    text.append(f", {state['damaged']} damaged", "magenta" if state["damaged"] else "")
+    if not is_build:
+        text.append(f", {state['damaged']} damaged", "magenta" if state["damaged"] else "")
     text.append(f", {state['running']} running, {state['waiting']} waiting")
     pace = state["rate"]
     text.append(f"\n{rate(pace['last_minute'])} a minute in the last, {rate(pace['overall'])} overall")
     if state["left"] is not None:
         text.append(f", {duration(state['left'])} left")
-    text.append(f"; {size(state['bytes']['read'])} read, {size(state['bytes']['written'])} written")
+    if not is_build:
+        text.append(f"; {size(state['bytes']['read'])} read, {size(state['bytes']['written'])} written")
     cluster = state.get("cluster")
     if cluster:
         text.append(f"\n{cluster['workers']} workers, memory {size(cluster['memory'])} of {size(cluster['limit'])}")
