@@ -23,8 +23,8 @@ _PLANS = 10
 
 def status_as_json(found: CampaignStatus) -> dict[str, Any]:
     """Of `dcrflow status`."""
-    covered = [r.coverage for r in found.records if r.coverage is not None]
-    coverage = {"mean": sum(covered) / len(covered), "least": min(covered)} if covered else None
+    covered = found.coverage()
+    coverage = None if covered is None else {"mean": covered[0], "least": covered[1]}
     counts = {name: found.count(name) for name in ("complete", "no-overlap", "failed", "missing")}
     return {
         "kind": "templates",

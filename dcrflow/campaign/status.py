@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from dcrflow.campaign.alive import RunState, runs_of
 from dcrflow.campaign.causes import Cause, causes
 from dcrflow.campaign.data_ids import DataId
+from dcrflow.stores.templates.ends import CompleteRows
 from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
 
 
@@ -22,21 +23,33 @@ class CampaignStatus:
     url : str
         The template store.
     records : tuple of TemplateRecord
-        Records of all detector-visits that have a status.
+        Records of the detector-visits that have a status, but for those in `complete`.
     missing : tuple of (int, int)
         Visit and detector of those that were requested and have none.
     runs : tuple of RunState
         The runs that are alive, or else the last one; empty if nothing is known of any.
+    complete : CompleteRows
+        Complete templates without damage, of which a long journal tells; none of these is among `records`.
     """
 
     url: str
     records: tuple[TemplateRecord, ...]
     missing: tuple[DataId, ...]
     runs: tuple[RunState, ...] = ()
+    complete: CompleteRows = field(default_factory=CompleteRows)
 
     def count(self, status: str) -> int:
         """Number of detector-visits with this status."""
-        return len(self.missing) if status == "missing" else sum(r.status == status for r in self.records)
+        more = len(self.complete) if status == "complete" else 0
+        return len(self.missing) if status == "missing" else more + sum(r.status == status for r in self.records)
+
+    def coverage(self) -> tuple[float, float] | None:
+        """Mean and least coverage; None if none is known."""
+        covered = [r.coverage for r in self.records if r.coverage is not None]
+        number, total, least = self.complete.coverage()
+        if not covered and not number:
+            return None
+        return (total + sum(covered)) / (number + len(covered)), min([least] * bool(number) + covered)
 
     def causes(self, status: str) -> list[Cause[DataId]]:
         """Why detector-visits have a status, each cause once, the most frequent first."""
@@ -90,14 +103,18 @@ def campaign_status(out: TemplateStore | Any, scan: bool = False) -> CampaignSta
         If there is no such store.
     """
     store = out if isinstance(out, TemplateStore) else TemplateStore.open(out)
-    known, requested = store.journalled()
-    if scan or not requested:
+    said = store.journalled_columns()
+    complete, known = said.complete, said.records
+    missing: list[DataId] = said.left()
+    if scan or not len(said.visit):
         known = {(r.visit, r.detector): r for r in store.records()}
+        complete, missing = CompleteRows(), said.requested()
     else:
-        known |= {(r.visit, r.detector): r for r in store.records_of(sorted(requested - known.keys()))}
+        known |= {(r.visit, r.detector): r for r in store.records_of(missing)}
     beside = store.failures()  # of the last run, beside a template of an earlier one; or of rows without a data ID
     known |= {(r.visit, r.detector): r for r in beside if min(r.visit, r.detector) >= 0}
     rows = tuple(r for r in beside if min(r.visit, r.detector) < 0)
     records = rows + tuple(known[data_id] for data_id in sorted(known))
-    missing = tuple(sorted(requested - known.keys()))
-    return CampaignStatus(store.url, records, missing, tuple(runs_of(store.progress())))
+    complete = complete.without(known.keys())
+    missing = [data_id for data_id in missing if data_id not in known]
+    return CampaignStatus(store.url, records, tuple(missing), tuple(runs_of(store.progress())), complete)

@@ -7,7 +7,10 @@ from typing import Any
 import pandas as pd
 
 from dcrflow.campaign import status
+from dcrflow.stores.templates.ends import CompleteRows
 from dcrflow.stores.templates.store import TemplateStore
+
+_NAMES = ["visit", "detector", "status", "coverage", "seconds", "damage", "error", "message"]
 
 
 def campaign_status(out: TemplateStore | Any, scan: bool = False) -> pd.DataFrame:
@@ -42,20 +45,31 @@ def campaign_status(out: TemplateStore | Any, scan: bool = False) -> pd.DataFram
     """
     store = TemplateStore.open(out)
     found = status.campaign_status(store, scan)
-    timings = store.timings()
+    timings = store.timings() if scan else {}
     rows: list[dict[str, Any]] = []
     for record in found.records:
         error = record.error or {}
+        took = timings.get((record.visit, record.detector), record.took)
         rows.append(
             {
                 "visit": record.visit, "detector": record.detector, "status": record.status,
-                "coverage": record.coverage,
-                "seconds": timings.get((record.visit, record.detector), {}).get("seconds"),
+                "coverage": record.coverage, "seconds": took.get("seconds"),
                 "damage": len(record.damage), "error": error.get("type", ""), "message": error.get("message", ""),
             }
         )  # fmt: skip
     rows += [{"visit": v, "detector": d, "status": "missing", "damage": 0} for v, d in found.missing]
-    names = ["visit", "detector", "status", "coverage", "seconds", "damage", "error", "message"]
-    table = pd.DataFrame(rows, columns=names).fillna({"error": "", "message": ""})
-    table = table.astype({"coverage": float, "seconds": float, "damage": int})
+    table = pd.DataFrame(rows, columns=_NAMES)
+    if len(found.complete):
+        table = pd.concat([_of_columns(found.complete), table], ignore_index=True)
+    table = table.fillna({"error": "", "message": ""}).astype({"coverage": float, "seconds": float, "damage": int})
     return table.sort_values(["visit", "detector"], kind="stable", ignore_index=True)
+
+
+def _of_columns(complete: CompleteRows) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "visit": complete.visit, "detector": complete.detector, "status": "complete",
+            "coverage": complete.numbers("coverage"), "seconds": complete.numbers("seconds"),
+            "damage": 0, "error": "", "message": "",
+        }
+    )  # fmt: skip

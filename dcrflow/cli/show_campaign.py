@@ -215,9 +215,9 @@ def status(found: CampaignStatus, shown: int) -> None:
     if found.damaged:
         table.add_row("[yellow]of these damaged[/]", str(found.damaged))
     output.print(table)
-    covered = [r.coverage for r in found.records if r.coverage is not None]
-    if covered:
-        output.print(f"coverage: mean {sum(covered) / len(covered):.3f}, least {min(covered):.3f}")
+    covered = found.coverage()
+    if covered is not None:
+        output.print(f"coverage: mean {covered[0]:.3f}, least {covered[1]:.3f}")
     for run in found.runs:
         output.print(said(run.words), soft_wrap=True)
     for name in ("failed", "no-overlap"):

@@ -7,6 +7,7 @@ these lines as they were; `COLUMNS` have what later runs ask of the ends of dete
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import batched, chain
@@ -17,6 +18,7 @@ import zarr
 from zarr.buffer.cpu import Buffer, buffer_prototype
 from zarr.storage import LocalStore
 
+from dcrflow.base.attributes import is_number
 from dcrflow.compat.zarr_sync import sync
 
 if TYPE_CHECKING:
@@ -32,7 +34,10 @@ _MOST_ID = 1 << 63  # what a column of int64 does not hold
 COLUMNS = {
     "visit": "int64", "detector": "int64", "status": "string", "config_hash": "string", "inputs": "string",
     "inputs_digest": "string", "band": "string", "coverage": "float64", "made_from": "string", "trouble": "string",
+    "seconds": "float64", "written": "int64",
 }  # fmt: skip
+_SINCE = ("seconds", "written")  # columns that archives of earlier versions lack
+_REPEATED = ("status", "config_hash", "inputs", "inputs_digest", "band", "made_from")  # texts that are kept once
 
 
 def _schema(*more: str) -> pa.Schema:
@@ -91,9 +96,15 @@ def _facts(line: str) -> dict[str, Any]:
             **{name: str(entry.get(name, "")) for name in ("status", "config_hash", "inputs", "inputs_digest", "band")},
             "coverage": None if coverage is None else float(coverage),
             "made_from": json.dumps(entry.get("made_from", [])), "trouble": json.dumps(trouble) if trouble else None,
+            "seconds": _number(entry.get("seconds")), "written": _number(entry.get("written"), int),
         }  # fmt: skip
     except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return {}
+
+
+def _number(value: Any, kind: Any = float) -> Any:
+    """A number for a column; null for anything else."""
+    return kind(value) if is_number(value) and math.isfinite(value) and abs(value) < _MOST_ID else None
 
 
 def names_in(root: zarr.Group) -> list[str]:
@@ -120,25 +131,65 @@ def archived_ends(root: zarr.Group) -> pa.Table:
     """`COLUMNS` of the ends of detector-visits in all archives."""
     import pyarrow as pa
 
-    found = []
-    for name in names_in(root):
-        if name.endswith(ARCHIVE):
-            try:
-                table = _opened(root, name).read(columns=list(COLUMNS))
-                found.append(table.filter(table["visit"].is_valid()).cast(_schema()))
-            except (OSError, pa.ArrowException, KeyError):
-                continue
-    return pa.concat_tables(found) if found else _schema().empty_table()
+    found = [archived_columns(root, name, tuple(COLUMNS)) for _, name in archives_in(root)]
+    return pa.concat_tables([t.filter(t["visit"].is_valid()) for t in found]) if found else _schema().empty_table()
 
 
-def _opened(root: zarr.Group, name: str) -> parquet.ParquetFile:
+def archives_in(root: zarr.Group) -> list[tuple[str, str]]:
+    """Run and name of each archive."""
+    return [(name.removesuffix(ARCHIVE), name) for name in names_in(root) if name.endswith(ARCHIVE)]
+
+
+def archived_columns(root: zarr.Group, name: str, columns: Sequence[str]) -> pa.Table:
+    """Some of `COLUMNS` of all lines in an archive, in order; without rows if it is damaged."""
+    import pyarrow as pa
+
+    types = {c: pa.type_for_alias(COLUMNS[c]) for c in columns}
+    types |= {c: pa.dictionary(pa.int32(), pa.string()) for c in columns if c in _REPEATED}
+    schema = pa.schema(list(types.items()))
+    try:
+        file = _opened(root, name, _REPEATED)
+        there = file.schema_arrow.names
+        table = file.read(columns=[c for c in columns if c in there or c not in _SINCE])
+        for column in columns:
+            if column not in there:
+                table = table.append_column(column, pa.nulls(len(table), types[column]))
+        return table.select(list(columns)).cast(schema)
+    except (OSError, ValueError, pa.ArrowException, KeyError):
+        return schema.empty_table()
+
+
+def archived_entries(root: zarr.Group, name: str, wanted: Any) -> Iterator[dict[str, Any]]:
+    """The lines of an archive where an array is True, as objects."""
+    import pyarrow as pa
+
+    if not wanted.any():
+        return
+    start = 0
+    try:
+        for batch in _opened(root, name).iter_batches(_TOGETHER, columns=["line"]):
+            here = batch.column(0).filter(pa.array(wanted[start : start + len(batch)]))
+            start += len(batch)
+            for line in here.to_pylist():
+                try:
+                    entry = json.loads(line)
+                except (TypeError, ValueError, RecursionError):
+                    continue
+                if isinstance(entry, dict):
+                    yield entry
+    except (OSError, pa.ArrowException, KeyError):
+        return
+
+
+def _opened(root: zarr.Group, name: str, repeated: Sequence[str] = ()) -> parquet.ParquetFile:
     import pyarrow as pa
     from pyarrow import parquet
 
     if isinstance(root.store, LocalStore):
-        return parquet.ParquetFile(Path(root.store.root) / key_of(root, name))
+        return parquet.ParquetFile(Path(root.store.root) / key_of(root, name), read_dictionary=list(repeated))
     content = sync(root.store.get(key_of(root, name), prototype=buffer_prototype))
-    return parquet.ParquetFile(pa.BufferReader(b"" if content is None else content.to_bytes()))
+    text = b"" if content is None else content.to_bytes()
+    return parquet.ParquetFile(pa.BufferReader(text), read_dictionary=list(repeated))
 
 
 def _lines_of(root: zarr.Group, name: str) -> Iterator[bytes]:

@@ -33,7 +33,7 @@ from benchmarks.stubs import without_pixels, without_workers  # noqa: E402
 from dcrflow.campaign import outcome, run_campaign  # noqa: E402
 from dcrflow.stores.visits.tables import write_visits  # noqa: E402
 
-_DETECTORS = 189  # of a visit
+DETECTORS = 189  # of a visit
 _POINTS = 20  # of the curve of memory
 
 
@@ -44,7 +44,7 @@ def write_table(path: Path, number: int) -> None:
     frame = pd.DataFrame({name: np.repeat(one[name].to_numpy(), number) for name in one.columns})
     rng = np.random.default_rng(1)
     ra, dec = rng.uniform(0, 360, number), np.rad2deg(np.arcsin(rng.uniform(-0.95, 0.3, number)))
-    frame["visit"], frame["detector"] = np.divmod(np.arange(number), _DETECTORS)
+    frame["visit"], frame["detector"] = np.divmod(np.arange(number), DETECTORS)
     frame["ra"], frame["dec"] = ra, dec
     cards = str(one["wcs"][0])
     first, second = (cards.index(f"CRVAL{i}") for i in (1, 2))

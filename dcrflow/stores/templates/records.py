@@ -81,6 +81,7 @@ def record_of(visit: int, detector: int, attributes: Mapping[str, Any]) -> Templ
         patches=tuple(_pairs(decoded(attributes.get("patches")))),
         band=str(attributes.get("band", "")),
         stored_bytes=_sizes(attributes),
+        took={"seconds": attributes["seconds"]} if is_number(attributes.get("seconds")) else {},
     )
 
 

@@ -48,6 +48,8 @@ from dcrflow.stores.zarr.remote import dependable
 if TYPE_CHECKING:
     import xarray as xr
 
+    from dcrflow.stores.templates.ends import Journalled
+
 KIND, VERSION = "templates", 1
 
 
@@ -204,8 +206,7 @@ class TemplateStore:
     ) -> TemplateRecord:
         """Write down a detector-visit that has no template.
 
-        A complete template that is there stays. If it was not made alike, a failure is kept beside it (see `failures`)
-        until a template is written.
+        A complete template stays. If it was not made alike, a failure is kept beside it (see `failures`).
 
         Parameters
         ----------
@@ -303,6 +304,12 @@ class TemplateStore:
         """
         return last_records(entries(self._root))
 
+    def journalled_columns(self) -> Journalled:
+        """The same without an object for each of a million templates."""
+        from dcrflow.stores.templates.ends import journalled
+
+        return journalled(self._root)
+
     def journal_reader(self) -> JournalReader:
         """A reader of the runs' journals, which may be growing."""
         return JournalReader(self._root)
@@ -317,14 +324,8 @@ class TemplateStore:
         return complete_before(self._root, visit, detector, config_hash, inputs, now)
 
     def timings(self) -> dict[tuple[int, int], dict[str, Any]]:
-        """How long each (visit, detector) that a run made took, as the journals have it.
-
-        Returns
-        -------
-        dict
-            ``seconds`` on the worker; ``steps``, seconds of work by step; ``patches``, seconds of reading by
-            ``tract/patch``.
-        """
+        """How long each (visit, detector) that a run made took, as the journals have it: ``seconds`` on the worker;
+        ``steps``, seconds of work by step; ``patches``, seconds of reading by ``tract/patch``."""
         ended = (e for e in entries(self._root) if e.get("event") == "ended" and "seconds" in e)
         found = {data_id(e): {k: e.get(k) for k in ("seconds", "steps", "patches")} for e in ended}
         return {which: took for which, took in found.items() if which is not None}
@@ -343,7 +344,7 @@ class TemplateStore:
         return is_intact(self._root, f"{record.visit}/{record.detector}", record.stored_bytes)
 
     def records(self) -> Iterator[TemplateRecord]:
-        """All detector-visits that have a status, by visit and detector; one metadata read each, many at a time."""
+        """All detector-visits that have a status, by visit and detector; one metadata read each."""
         return map(_of_entry, self.entries())
 
     def records_of(self, data_ids: Iterable[tuple[int, int]]) -> Iterator[TemplateRecord]:

@@ -1,0 +1,242 @@
+"""What the journals of a store say of a million detector-visits, without a Python object for each.
+
+An archived journal has the ends of detector-visits in columns. Of nearly all of them these say all: complete, made
+alike by every run that tells of them. Only the others' lines are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from dcrflow.base.addresses import redacted
+from dcrflow.stores.journal import line_entries
+from dcrflow.stores.journal_archive import archived_columns, archived_entries, archives_in
+from dcrflow.stores.templates.records import TemplateRecord, asked_for, data_id, last_records
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_COLUMNS = ("visit", "detector", "status", "config_hash", "inputs", "coverage", "trouble", "seconds", "written")
+_MOST_ID = 1 << 63
+_NO_IDS = np.zeros(0, np.int64)
+
+Ids = NDArray[np.int64]
+DataId = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class CompleteRows:
+    """Complete templates without damage, by visit and detector.
+
+    Parameters
+    ----------
+    visit, detector : ndarray of int64, shape (n,)
+        The data IDs.
+    columns : pyarrow.Table or None
+        ``coverage``, ``config_hash``, ``inputs``, ``seconds``, ``written`` (bytes) of each.
+    """
+
+    visit: Ids = field(default_factory=lambda: _NO_IDS)
+    detector: Ids = field(default_factory=lambda: _NO_IDS)
+    columns: pa.Table | None = None
+
+    def __len__(self) -> int:
+        return len(self.visit)
+
+    def coverage(self) -> tuple[int, float, float]:
+        """Of how many the coverage is known, its sum, and the least."""
+        if self.columns is None:
+            return 0, 0.0, 1.0
+        known = self.columns["coverage"].drop_null().to_numpy()
+        return len(known), float(known.sum()), float(known.min(initial=1.0))
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """A column of numbers; NaN where it says nothing."""
+        import pyarrow as pa
+
+        if self.columns is None:
+            return np.zeros(0)
+        found: NDArray[np.float64] = self.columns[name].cast(pa.float64()).to_numpy()
+        return found
+
+    def without(self, some: Collection[DataId]) -> CompleteRows:
+        """All but some (visit, detector)."""
+        if not some or self.columns is None:
+            return self
+        keep = ~_among((self.visit, self.detector), _columns_of(some))
+        return self.filtered(keep)
+
+    def filtered(self, keep: NDArray[np.bool_]) -> CompleteRows:
+        """Those where an array is True."""
+        if self.columns is None:
+            return self
+        return CompleteRows(self.visit[keep], self.detector[keep], self.columns.take(np.flatnonzero(keep)))
+
+    def records(self) -> Iterator[TemplateRecord]:
+        """A record of each."""
+        if self.columns is None:
+            return
+        start = 0
+        for batch in self.columns.to_batches(max_chunksize=4096):
+            ids = self.visit[start : start + len(batch)].tolist(), self.detector[start : start + len(batch)].tolist()
+            values = (batch.column(name).to_pylist() for name in ("coverage", "config_hash", "inputs"))
+            for visit, detector, coverage, config, inputs in zip(*ids, *values, strict=True):
+                yield TemplateRecord(visit, detector, "complete", coverage, config, redacted(inputs), None)
+            start += len(batch)
+
+
+@dataclass(frozen=True)
+class Journalled:
+    """What the journals say; see `dcrflow.stores.templates.records.last_records`.
+
+    Parameters
+    ----------
+    complete : CompleteRows
+        What is complete, as far as it is in columns.
+    records : dict
+        The last record of each other (visit, detector).
+    visit, detector : ndarray of int64
+        All that any run was asked for.
+    """
+
+    complete: CompleteRows
+    records: dict[DataId, TemplateRecord]
+    visit: Ids
+    detector: Ids
+
+    def requested(self) -> list[DataId]:
+        """All that any run was asked for, by visit and detector."""
+        return list(zip(self.visit.tolist(), self.detector.tolist(), strict=True))
+
+    def left(self) -> list[DataId]:
+        """What was asked for and has no record, by visit and detector."""
+        wanted = ~_among((self.visit, self.detector), (self.complete.visit, self.complete.detector))
+        wanted[wanted] = ~_among((self.visit[wanted], self.detector[wanted]), _columns_of(self.records))
+        return sorted(zip(self.visit[wanted].tolist(), self.detector[wanted].tolist(), strict=True))
+
+
+def journalled(root: zarr.Group) -> Journalled:
+    """What the journals of a store say."""
+    names = archives_in(root)
+    lines = list(line_entries(root, [run for run, _ in names]))
+    told = {data_id(entry) for entry in lines if entry.get("event") == "ended"} - {None}
+    tables = [archived_columns(root, name, _COLUMNS) for _, name in names]
+    complete, odd = _complete(tables, _columns_of(which for which in told if which is not None))
+    asked: list[tuple[Ids, Ids]] = []
+
+    def others() -> Iterator[Mapping[str, Any]]:
+        for (run, name), rows in zip(names, odd, strict=True):
+            yield from ({**entry, "run": run} for entry in archived_entries(root, name, rows))
+        yield from lines
+
+    def without_requests() -> Iterator[Mapping[str, Any]]:
+        for entry in others():
+            if entry.get("event") == "requested":
+                asked.append(_asked(entry.get("detector_visits")))
+            else:
+                yield entry
+
+    records, _ = last_records(without_requests())
+    return Journalled(complete, records, *_distinct(asked))
+
+
+def _complete(tables: list[pa.Table], told: tuple[Ids, Ids]) -> tuple[CompleteRows, list[NDArray[np.bool_]]]:
+    """The rows that say all, each data ID once; and of each table the rows whose lines must be read."""
+    import pyarrow as pa
+
+    if not tables:
+        return CompleteRows(), []
+    parts = [table.filter(table["visit"].is_valid()) for table in tables]
+    rows = pa.concat_tables(parts)
+    visit, detector = rows["visit"].to_numpy(), rows["detector"].to_numpy()
+    keys, known = _keys((visit, detector), told)
+    fits = pa.compute.equal(rows["status"], "complete").to_numpy() & rows["trouble"].is_null().to_numpy()
+    fits &= (detector >= 0) & (visit >= 0) & ~np.isin(keys, known)
+    alike = _codes(rows, ["config_hash", "inputs", "coverage"])
+    order = np.argsort(keys, kind="stable")
+    begins = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    plain = np.logical_and.reduceat(fits[order], begins) if len(begins) else np.zeros(0, np.bool_)
+    ordered = alike[order]
+    same = np.ones(len(order), np.bool_)
+    same[1:] = ordered[1:] == ordered[:-1]
+    same[begins] = True
+    plain &= np.logical_and.reduceat(same, begins) if len(begins) else plain
+    sizes = np.diff(begins, append=len(order))
+    simple = np.zeros(len(order), np.bool_)
+    simple[order] = np.repeat(plain, sizes)
+    last = order[(begins + sizes - 1)[plain]]
+    found = CompleteRows(visit[last], detector[last], rows.take(last))
+    return found, _odd(tables, simple)
+
+
+def _odd(tables: list[pa.Table], simple: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    found, start = [], 0
+    for table in tables:
+        odd = np.ones(table.num_rows, np.bool_)
+        ends = np.flatnonzero(table["visit"].is_valid().to_numpy())
+        odd[ends] = ~simple[start : start + len(ends)]
+        start += len(ends)
+        found.append(odd)
+    return found
+
+
+def _codes(rows: pa.Table, names: Iterable[str]) -> NDArray[np.int64]:
+    """A number for each row, the same where all these columns are the same."""
+    found = np.zeros(rows.num_rows, np.int64)
+    for name in names:
+        column = rows[name].combine_chunks()
+        values = column.dictionary_encode().indices.fill_null(-1).to_numpy() + 1
+        found = np.unique(found * (values.max(initial=0) + 1) + values, return_inverse=True)[1]
+    return found
+
+
+def _keys(*sets: tuple[Ids, Ids]) -> list[Ids]:
+    """A number for each data ID of some sets, which increases with visit and detector."""
+    of_visit = np.unique(np.concatenate([visit for visit, _ in sets]), return_inverse=True)[1]
+    detectors, of_detector = np.unique(np.concatenate([detector for _, detector in sets]), return_inverse=True)
+    keys = of_visit.astype(np.int64) * max(1, len(detectors)) + of_detector
+    return list(np.split(keys, np.cumsum([len(visit) for visit, _ in sets])[:-1]))
+
+
+def _among(some: tuple[Ids, Ids], others: tuple[Ids, Ids]) -> NDArray[np.bool_]:
+    """Which data IDs are among others."""
+    keys, wanted = _keys(some, others)
+    return np.isin(keys, wanted)
+
+
+def _columns_of(data_ids: Iterable[DataId]) -> tuple[Ids, Ids]:
+    """Visits and detectors; without those that no column holds."""
+    fit = [(v, d) for v, d in data_ids if min(v, d) >= -_MOST_ID and max(v, d) < _MOST_ID]
+    pairs = np.array(fit, np.int64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def _asked(by_visit: Any) -> tuple[Ids, Ids]:
+    """What a run was asked for; what is damaged, or no data ID, is left out."""
+    visits, detectors = [_NO_IDS], [_NO_IDS]
+    for visit, some in by_visit.items() if isinstance(by_visit, Mapping) else ():
+        if not isinstance(some, list):
+            continue
+        try:
+            here = np.array(some, np.int64).reshape(-1)
+            there = np.full(len(here), int(visit), np.int64)
+        except (TypeError, ValueError, OverflowError):
+            there, here = _columns_of(asked_for({visit: some}))
+        good = (here >= 0) & (there >= 0)
+        visits.append(there[good])
+        detectors.append(here[good])
+    return np.concatenate(visits), np.concatenate(detectors)
+
+
+def _distinct(sets: list[tuple[Ids, Ids]]) -> tuple[Ids, Ids]:
+    """The data IDs of all sets, each once, by visit and detector."""
+    visit, detector = (np.concatenate([_NO_IDS, *(pair[i] for pair in sets)]) for i in (0, 1))
+    (keys,) = _keys((visit, detector))
+    first = np.unique(keys, return_index=True)[1]
+    return visit[first], detector[first]

@@ -1,0 +1,122 @@
+"""A finished campaign of very many detector-visits: how long it takes to ask about it, and to run it again.
+
+``python tests/benchmarks/finished.py --rows 1000000`` writes the journal that a campaign leaves, as the product does,
+and prints seconds and memory of ``status``, ``report``, ``verify --quick`` and a second ``run``, each in a process
+of its own. ``--folders`` also makes the folder of each template, with its metadata and no pixels: a second run looks for them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:] = [p for p in sys.path if Path(p).resolve() != Path(__file__).parent.resolve()]
+
+from scenes import IMAGE, coadds  # noqa: E402
+
+import dcrflow  # noqa: E402
+from benchmarks.million import DETECTORS, write_table  # noqa: E402
+from dcrflow.stores.coadds.contents import inputs_digest  # noqa: E402
+from dcrflow.stores.templates.store import TemplateStore  # noqa: E402
+
+_STEPS = ("load_patch", "shift_subfilters", "warp_tract", "mosaic_tracts", "write_template")
+_PATCHES = ((7, 0), (7, 1))
+
+
+def write_journal(folder: Path, number: int) -> TemplateStore:
+    """The store and the journal of a run that has made so many templates; no pixels."""
+    source, config = dcrflow.open_coadds(folder / "coadds.zarr"), dcrflow.TemplateConfig()
+    store = TemplateStore.create_or_open(folder / "out.zarr")
+    digest = inputs_digest(source, _PATCHES, "g")
+    ids = [divmod(n, DETECTORS) for n in range(number)]
+    asked: dict[str, list[int]] = {}
+    for visit, detector in ids:
+        asked.setdefault(str(visit), []).append(detector)
+    with store.journal() as journal, journal.together():
+        journal.add("requested", detector_visits=asked, config=config.as_json(), inputs=source.url)
+        for number, (visit, detector) in enumerate(ids):
+            journal.add(
+                "ended", visit=visit, detector=detector, status="complete", config_hash=config.digest,
+                inputs=source.url, inputs_digest=digest, coverage=1.0, seconds=3.0 + number % 17 / 10,
+                steps=dict.fromkeys(_STEPS, 0.5 + number % 13 / 100),
+                patches={f"{t}/{p}": 0.2 for t, p in _PATCHES}, made_from=_PATCHES, band="g",
+                worker="tcp://10.0.0.1:40000", read=250_000_000, written=32_000_000,
+                cell=number,
+            )  # fmt: skip
+        journal.add("finished", complete=len(ids), failed=0, damaged=0, again={})
+    return store
+
+
+def make_folders(folder: Path, number: int) -> None:
+    """A folder with metadata for each template."""
+    about = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {"status": "complete", "coverage": 1.0}})
+    for visit in range(-(-number // DETECTORS)):
+        for detector in range(min(DETECTORS, number - visit * DETECTORS)):
+            place = folder / "out.zarr" / str(visit) / str(detector)
+            place.mkdir(parents=True)
+            (place / "zarr.json").write_text(about)
+
+
+def command(*arguments: str) -> dict[str, float]:
+    """Run one of dcrflow's commands: seconds, of a processor and of the clock, the most GiB, and its exit status."""
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dcrflow", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return {
+        "seconds": round(time.perf_counter() - began, 1), "processor": round(usage.ru_utime + usage.ru_stime, 1),
+        "GiB": round(usage.ru_maxrss / 2**20, 2), "exit status": process.returncode,
+    }  # fmt: skip
+
+
+def measured(folder: Path, number: int, with_folders: bool) -> Mapping[str, object]:
+    """The figures, each printed as soon as it is known."""
+    table = folder / f"visits-{number}.parquet"
+    if not table.exists():
+        coadds(IMAGE, store=str(folder / "coadds.zarr"))
+        write_table(table, number)
+        began = time.process_time()
+        write_journal(folder, number)
+        print(f"journal written in {time.process_time() - began:.1f} s of a processor, "
+              f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB", flush=True)  # fmt: skip
+        if with_folders:
+            make_folders(folder, number)
+    out, found = str(folder / "out.zarr"), dict[str, object]()
+    commands = {
+        "status": ("status", out), "report": ("report", out, "--to", str(folder / "report.html")),
+        "verify --quick": ("verify", out, "--quick"),
+        "run again": ("run", str(folder / "coadds.zarr"), str(table), out, "--workers", "1"),
+    }  # fmt: skip
+    for name, arguments in commands.items():
+        if name != "run again" or with_folders:
+            found[name] = command(*arguments)
+            print(f"{name}: {found[name]}", flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--folders", action="store_true")
+    parser.add_argument("--folder", help="kept; a temporary one otherwise")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(options.folder or scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        measured(folder, options.rows, options.folders)
+
+
+if __name__ == "__main__":
+    main()
