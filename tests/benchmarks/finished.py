@@ -2,7 +2,7 @@
 
 ``python tests/benchmarks/finished.py --rows 1000000`` writes the journal that a campaign leaves, as the product does,
 and prints seconds and memory of ``status``, ``report``, ``verify --quick`` and a second ``run``, each in a process
-of its own. ``--folders`` also makes the folder of each template, with its metadata and no pixels: a second run looks for them.
+of its own. ``--folders`` also makes each template's folder, with its metadata and no pixels: the last two look there.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -66,11 +65,22 @@ def make_folders(folder: Path, number: int) -> None:
             (place / "zarr.json").write_text(about)
 
 
+def make(what: str, folder: Path, number: int) -> None:
+    """One part of what a campaign leaves."""
+    if what == "table":
+        coadds(IMAGE, store=str(folder / "coadds.zarr"))
+        write_table(folder / f"visits-{number}.parquet", number)
+    elif what == "journal":
+        write_journal(folder, number)
+    else:
+        make_folders(folder, number)
+
+
 def command(*arguments: str) -> dict[str, float]:
-    """Run one of dcrflow's commands: seconds, of a processor and of the clock, the most GiB, and its exit status."""
+    """Run Python: seconds, of a processor and of the clock, the most GiB, and its exit status."""
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "dcrflow", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     _, status, usage = os.wait4(process.pid, 0)
@@ -85,14 +95,9 @@ def measured(folder: Path, number: int, with_folders: bool) -> Mapping[str, obje
     """The figures, each printed as soon as it is known."""
     table = folder / f"visits-{number}.parquet"
     if not table.exists():
-        coadds(IMAGE, store=str(folder / "coadds.zarr"))
-        write_table(table, number)
-        began = time.process_time()
-        write_journal(folder, number)
-        print(f"journal written in {time.process_time() - began:.1f} s of a processor, "
-              f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB", flush=True)  # fmt: skip
-        if with_folders:
-            make_folders(folder, number)
+        for what in ("table", "journal", *["folders"] * with_folders):  # a process that begins inherits the most GiB
+            print(f"make the {what}: {command(__file__, '--make', what, '--rows', str(number), '--folder', str(folder))}",
+                  flush=True)  # fmt: skip
     out, found = str(folder / "out.zarr"), dict[str, object]()
     commands = {
         "status": ("status", out), "report": ("report", out, "--to", str(folder / "report.html")),
@@ -101,7 +106,7 @@ def measured(folder: Path, number: int, with_folders: bool) -> Mapping[str, obje
     }  # fmt: skip
     for name, arguments in commands.items():
         if name != "run again" or with_folders:
-            found[name] = command(*arguments)
+            found[name] = command("-m", "dcrflow", *arguments)
             print(f"{name}: {found[name]}", flush=True)
     return found
 
@@ -111,7 +116,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--folders", action="store_true")
     parser.add_argument("--folder", help="kept; a temporary one otherwise")
+    parser.add_argument("--make", choices=["table", "journal", "folders"], help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.make:
+        make(options.make, Path(options.folder), options.rows)
+        return
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(options.folder or scratch)
         folder.mkdir(parents=True, exist_ok=True)
