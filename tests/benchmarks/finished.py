@@ -96,8 +96,8 @@ def measured(folder: Path, number: int, with_folders: bool) -> Mapping[str, obje
     table = folder / f"visits-{number}.parquet"
     if not table.exists():
         for what in ("table", "journal", *["folders"] * with_folders):  # a process that begins inherits the most GiB
-            print(f"make the {what}: {command(__file__, '--make', what, '--rows', str(number), '--folder', str(folder))}",
-                  flush=True)  # fmt: skip
+            how = "--make", what, "--rows", str(number), "--folder", str(folder)
+            print(f"make the {what}: {command(__file__, *how)}", flush=True)
     out, found = str(folder / "out.zarr"), dict[str, object]()
     commands = {
         "status": ("status", out), "report": ("report", out, "--to", str(folder / "report.html")),
