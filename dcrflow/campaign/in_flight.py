@@ -8,6 +8,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -18,6 +19,8 @@ from dcrflow.campaign.batch_size import BatchSize
 from dcrflow.campaign.events import events_of, topic_of
 from dcrflow.campaign.failures import VisitFailure, machine_trouble
 from dcrflow.campaign.task_keys import TaskKeys
+from dcrflow.cluster.answers import answer
+from dcrflow.cluster.opaque import call, packed
 from dcrflow.stores.templates.complete import ranges_of
 from dcrflow.stores.visits.long_table import LongTable
 
@@ -160,9 +163,8 @@ class InFlight:
 
     def _submit(self, rows: dict[int, Row]) -> None:
         batch = _Batch(rows, size=len(rows))
-        future: Future[Any] = self._client.submit(
-            make_templates, self._packed, list(rows.values()), list(rows), key=self._keys.key(rows), pure=False
-        )
+        task = packed(make_templates, self._packed, list(rows.values()), list(rows))
+        future: Future[Any] = self._client.submit(call, task, key=self._keys.key(rows), pure=False)
         self._batches[future] = batch
         self._of_row.update(dict.fromkeys(rows, batch))
         future.add_done_callback(self._inbox.put)
@@ -180,7 +182,10 @@ class InFlight:
         new = there - self._told_to_stop
         if new:
             self._told_to_stop |= new
-            self._client.run(stop_batches, self._job.run, workers=list(new), wait=False, on_error="ignore")
+            told = partial(
+                self._client.run, stop_batches, self._job.run, workers=list(new), wait=False, on_error="ignore"
+            )
+            answer(self._client, told, None)
         if not there and self._batches:
             batches, self._batches = self._batches, {}
             self._client.cancel(list(batches))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -147,9 +148,10 @@ def test_tasks_are_few_and_all_rows_end_once(store: Any, tmp_path: Path, monkeyp
     ):
         plain = client.submit
 
-        def submit(function: Any, packed: bytes, sent: Any, *more: Any, **how: Any) -> Any:
+        def submit(function: Any, task: bytes, **how: Any) -> Any:
+            _, (_, sent, _) = pickle.loads(task)
             tasks.append(len(sent))
-            return plain(function, packed, sent, *more, **how)
+            return plain(function, task, **how)
 
         monkeypatch.setattr(client, "submit", submit)
         result = run_campaign(
