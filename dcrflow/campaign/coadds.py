@@ -7,7 +7,7 @@ import tempfile
 import time
 from asyncio import CancelledError
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from dcrflow.campaign.coadd_outcome import CoaddProgress, CoaddResult, PatchFail
 from dcrflow.campaign.coadd_plan import Prepared, prepare
 from dcrflow.campaign.failures import VisitFailure, machine_trouble
 from dcrflow.campaign.stopping import Stop
+from dcrflow.cluster.answers import answer
 from dcrflow.coadd_graph import coadd_task
 from dcrflow.live.reporter import Reporter, reporting
 from dcrflow.live.subjects import Patches
@@ -187,6 +188,7 @@ class _Build:
     suspects: dict[tuple[int, int], LeftOut] = field(default_factory=dict)
     pending: dict[Future[Any], _InFlight] = field(default_factory=dict)
     told: BuildNews = field(init=False)
+    threads: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def plan(self) -> CoaddPlan:
@@ -201,7 +203,8 @@ class _Build:
         to_do = self.to_do()
         self.tell()
         while True:
-            window = 1 + sum(self.client.nthreads().values()) // _THREADS_A_PATCH
+            self.threads = answer(self.client, self.client.nthreads, self.threads)
+            window = 1 + sum(self.threads.values()) // _THREADS_A_PATCH
             while len(self.pending) < window:
                 self.stopped = self.stop.reason
                 found = None if self.stopped else next(to_do, None)

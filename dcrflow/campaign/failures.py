@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from distributed import Client, Future, KilledWorker
 
 from dcrflow.base.addresses import redacted_text
 from dcrflow.base.errors import DcrflowError, shortened
+from dcrflow.cluster.answers import answer
 
 _MEMORY = "worker-restart-memory"  # topic of dask's events for workers restarted for their memory
 
@@ -45,7 +47,8 @@ def machine_trouble(client: Client, future: Future[Any]) -> VisitFailure | None:
     if not isinstance(error, KilledWorker):
         return None
     address = str(error.last_worker.address)
-    if any(event.get("worker") == address for _, event in client.get_events(_MEMORY)):
+    restarts: Sequence[Any] = answer(client, lambda: client.get_events(_MEMORY), ())
+    if any(event.get("worker") == address for _, event in restarts):
         return VisitFailure(
             "OutOfMemory",
             f"worker {address} was restarted because it exceeded 95 % of its memory limit; give the workers more "

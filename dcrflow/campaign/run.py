@@ -20,6 +20,7 @@ from dcrflow.campaign.in_flight import Begun, Ended, InFlight, Lost, Outcome
 from dcrflow.campaign.outcome import CampaignResult, Failure, Progress
 from dcrflow.campaign.performance_reports import PerformanceReports
 from dcrflow.campaign.stopping import Stop
+from dcrflow.cluster.answers import answer
 from dcrflow.cluster.steps_on_dashboard import show_steps
 from dcrflow.live.notebook import shown
 from dcrflow.live.reporter import Reporter, reporting
@@ -218,7 +219,8 @@ class _Campaign:
         """Threads of each worker; the scheduler is asked at most once a second, unless there are no workers yet."""
         now = time.monotonic()
         if now > self.known_until or not self.known:
-            self.known, self.known_until = self.client.nthreads(), now + 1.0
+            self.known = answer(self.client, self.client.nthreads, self.known)
+            self.known_until = now + 1.0
         return self.known
 
     def take(self, outcome: Outcome) -> None:
@@ -289,7 +291,8 @@ class _Campaign:
     def say(self, state: str, **more: Any) -> None:
         """Send an event of the client's own under the topic of the workers' events."""
         event = {"state": state, "time": time.time(), **more}
-        self.client.log_event(events.TOPIC, events.message(self.job.run, [event]))
+        message = events.message(self.job.run, [event])
+        answer(self.client, lambda: self.client.log_event(events.TOPIC, message), None)
 
     def tell(self) -> None:
         self.told = time.monotonic()

@@ -32,7 +32,9 @@ def running(address: str, directory: Path | None) -> Iterator[Client]:
     """
     security = None if directory is None else read_certificates(directory)
     try:
-        client = Client(address, security=security, timeout=10)
+        with Client(address, security=security, timeout=10, set_as_default=False):
+            pass  # it answers; from now on it may be busy for as long as dask's configuration says
+        client = Client(address, security=security)
     except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
         said = " ".join(str(error).split()) or type(error).__name__
         raise ClusterError(f"no dask scheduler answers at {address}: {said}") from None
