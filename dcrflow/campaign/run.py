@@ -17,6 +17,7 @@ from dcrflow.campaign.alive import Heartbeat, told
 from dcrflow.campaign.batch import Job, Row, record_of_event, write_failure
 from dcrflow.campaign.failures import VisitFailure
 from dcrflow.campaign.in_flight import Begun, Ended, InFlight, Lost, Outcome
+from dcrflow.campaign.nothing_left import complete_before
 from dcrflow.campaign.outcome import CampaignResult, Failure, Progress
 from dcrflow.campaign.performance_reports import PerformanceReports
 from dcrflow.campaign.stopping import Stop
@@ -27,7 +28,6 @@ from dcrflow.live.reporter import Reporter, reporting
 from dcrflow.live.subjects import Templates
 from dcrflow.model.config import TemplateConfig
 from dcrflow.model.visit import sky_order
-from dcrflow.stores.coadds.contents import inputs_digest
 from dcrflow.stores.coadds.source import CoaddSource
 from dcrflow.stores.coadds.store import DcrCoadds, coadd_source
 from dcrflow.stores.journal import Journal
@@ -140,7 +140,7 @@ def run_campaign(
         campaign.say("begun", total=len(rows), url=store.url)
         flight = InFlight(client, job, rows, window, worker_retries)
         if isinstance(rows, LongTable) and not overwrite:
-            campaign.skipped = flight.leave_out(_complete_before(rows, job))
+            campaign.skipped = flight.leave_out(complete_before(rows, coadds, store, config))
         campaign.run(flight)
         store.remove_leftovers(map(int, asked))
         result = campaign.result()
@@ -323,15 +323,6 @@ class _Campaign:
             damage=dict(self.damage),
             again=dict(self.again),
         )
-
-
-def _complete_before(rows: LongTable, job: Job) -> Any:
-    """Which rows of a long table earlier runs have made alike, by their archived journals."""
-
-    def now(patches: Sequence[tuple[int, int]], band: str) -> str:
-        return inputs_digest(job.coadds, patches, band)
-
-    return job.store.complete_before(*rows.data_ids(), job.config.digest, now, job.coadds.url)
 
 
 def _by_visit(rows: Sequence[Row]) -> Mapping[str, list[int]]:

@@ -117,7 +117,9 @@ def run(
     if cluster == "local":
         forkserver.begin()
     from dcrflow.campaign.as_json import result_as_json
+    from dcrflow.campaign.nothing_left import nothing_left
     from dcrflow.cli import show_campaign
+    from dcrflow.cluster.reading import read_description
     from dcrflow.stores.templates.store import TemplateStore
     from dcrflow.stores.visits.select import select_some
 
@@ -126,12 +128,17 @@ def run(
     rows = select_some(visits_of(visits), where, limit)
     refuse_within(out, coadds)
     target = TemplateStore.create_or_open(out)
-    show.begin(f"{len(rows)} detector-visits; starting the cluster: {redacted(cluster)}")
-    result = _on_cluster(
-        {"cluster": cluster, "workers": workers, "memory": memory, "adaptive": adaptive or None}, seconds,
-        coadds=store, visits=rows, out=target, config=chosen, window=window, overwrite=overwrite,
-        retry_failed=retry_failed, report=performance_report,
-    )  # fmt: skip
+    of_cluster = {"workers": workers, "memory": memory, "adaptive": adaptive or None}
+    read_description(cluster, **of_cluster)  # a mistake in it is told, also if no cluster is needed
+    result = None if overwrite or not rows else nothing_left(store, rows, target, chosen, retry_failed)
+    if result is not None:
+        show.begin(f"{len(rows)} detector-visits, and nothing left to do: no cluster is started")
+    else:
+        show.begin(f"{len(rows)} detector-visits; starting the cluster: {redacted(cluster)}")
+        result = _on_cluster(
+            {"cluster": cluster, **of_cluster}, seconds, coadds=store, visits=rows, out=target, config=chosen,
+            window=window, overwrite=overwrite, retry_failed=retry_failed, report=performance_report,
+        )  # fmt: skip
     wall_clock, code = since_start(), _exit_status(result)
     if as_json:
         typer.echo(json.dumps(result_as_json(result, target.url, wall_clock, code)))

@@ -76,6 +76,9 @@ def test_run_and_status(dcr: Run, survey: Path, tmp_path: Path) -> None:
     assert "http://127.0.0.1:" in progress
     code, text, _ = dcr(*arguments)
     assert (code, "1 complete, 1 done before of 2" in text) == (0, True)
+    code, text, progress = dcr(*arguments)
+    assert (code, "0 complete, 2 done before of 2" in text) == (0, True)
+    assert "no cluster is started" in progress
     code, text, _ = dcr("status", out)
     assert code == 0
     assert re.search(r"complete\D+2", text)
