@@ -73,6 +73,8 @@ class CellSolution:
         A report for each visit that has data here.
     calibration : mapping
         For each of these visits, normal equations of (scale, dy, dx); see `dcrflow.coadding.calibrate`.
+    sky_correlation : ndarray of float64, shape (2 n + 1, 2 n + 1), or None
+        `System.sky_correlation`; None where no visit has data.
     """
 
     cell: Cell
@@ -84,6 +86,7 @@ class CellSolution:
     rounds: int
     reports: Mapping[Name, VisitReport]
     calibration: Mapping[Name, NDArray[np.float64]]
+    sky_correlation: NDArray[np.float64] | None = None
 
 
 def solve_cell(
@@ -124,7 +127,7 @@ def solve_cell(
     sums = members.last_sums(sums, right, keep)
     return CellSolution(
         cell, _subfilters(basis, solution), _variance(system, basis, solution, sums), _mask(sums, now, config), sums,
-        now.left, now.rounds, _reports(members, look), look.equations,
+        now.left, now.rounds, _reports(members, look), look.equations, system.sky_correlation(),
     )  # fmt: skip
 
 

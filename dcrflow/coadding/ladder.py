@@ -30,6 +30,7 @@ RUNGS = 9  # number of rungs, one per decade of q
 _FLUX_PRIOR = 1e-7  # nearly no prior; a smaller one amplifies signal without PSF shape
 _POWER_WIDTH = 5.0  # pixels; sigma of the Gaussian window for the local power
 _COLOUR_WIDTH = 2.0  # pixels; sigma of the Gaussian window for the colours
+_LAGS = 8  # pixels, of the noise's correlation
 _GAUSS_REACH = 4.0  # sigma at which Gaussian windows end
 _EVERY = 5  # the noise is evaluated at every 5th frequency along each axis
 _REPEATS = 2  # how often the second step is done
@@ -90,6 +91,19 @@ class System:
         out = np.empty_like(sky)
         multiply(self.normal, np.zeros(self.num_terms) if q is None else self.precision(q), sky, out)
         return out
+
+    def sky_correlation(self) -> Float:
+        """Correlation of the flux of neighbouring pixels of an empty sky, shape (2 n + 1, 2 n + 1), axes (y, x)."""
+        side = self.normal.shape[1]
+        step = 4 if side % 4 == 0 else 2  # all that the correlation, which is short, needs of the frequencies
+        few = System(self.normal[:, ::step, ::step].copy(), self.psf[::step, ::step].copy(), self.prior)
+        flux = np.zeros((self.num_terms, *few.psf.shape), np.complex64)
+        flux[0] = 1.0
+        answer = few.solve(flux, self.lowest)
+        power = np.einsum("jyx,jyx->yx", answer.conj(), few.apply(answer)).real * np.abs(few.psf) ** 2
+        found = np.fft.irfft2(power, s=(side // step, side // step))
+        at = np.arange(-_LAGS, _LAGS + 1)
+        return np.asarray(found[np.ix_(at, at)] / found[0, 0])
 
     @cached_property
     def noise(self) -> Float:

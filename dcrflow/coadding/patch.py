@@ -43,6 +43,8 @@ class PatchSolution:
         The largest `CellSolution.left` of the cells.
     reports : mapping
         A report for each visit, over all cells.
+    sky_correlation : ndarray of float64, shape (2 n + 1, 2 n + 1), or None
+        Correlation of the noise of neighbouring pixels of the sum of the subfilters, in empty sky: mean of the cells.
     """
 
     image: NDArray[np.float32]
@@ -52,6 +54,7 @@ class PatchSolution:
     psf: NDArray[np.float32]
     left: float
     reports: Mapping[Name, VisitReport]
+    sky_correlation: NDArray[np.float64] | None = None
 
 
 def solve_patch(
@@ -112,7 +115,7 @@ def stitch(
     image = variance = np.zeros((0, 0, 0), np.float32)
     share, weight = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
     mask, count = np.zeros(grid.shape, np.int32), np.zeros(grid.shape, np.int16)
-    left, reports = 0.0, dict[Name, VisitReport]()
+    left, reports, correlations = 0.0, dict[Name, VisitReport](), []
     frame_box = Box(0, 0, width, height)
     for found in cells:
         if not image.size:
@@ -131,6 +134,8 @@ def stitch(
         to, of = cell.core.slices(frame_box), cell.core.slices(cell.box)
         mask[to], count[to], weight[to] = found.mask[of], found.sums.count[of], found.sums.weight[of]
         left = max(left, found.left)
+        if found.sky_correlation is not None:
+            correlations.append(found.sky_correlation)
         for name, report in found.reports.items():
             reports[name] = _both(reports.get(name), report)
     some = weight[weight > 0]
@@ -140,7 +145,8 @@ def stitch(
     mask[poor] |= np.int32(1 << TEMPLATE_PLANES[NO_DATA])
     image /= np.where(poor, np.nan, share)
     variance /= np.where(poor, np.nan, share)
-    return PatchSolution(image, variance, mask, count, psf, left, reports)
+    correlation = np.mean(correlations, axis=0) if correlations else None
+    return PatchSolution(image, variance, mask, count, psf, left, reports, correlation)
 
 
 def _ramp(core0: int, core1: int, first: int, last: int) -> NDArray[np.float32]:

@@ -96,6 +96,7 @@ class TemplatePlan:
             self.inputs_digest,
             [(t.tract.tract, t.tract.wcs.key, t.patches, t.pixel_map.step, t.reach) for t in self.tracts],
             [a.tolist() for a in (self.model.terms, self.model.weights)], self.model.degree,
+            *([self.info.subfilter_noise] if self.info.subfilter_noise else ()),
         )  # fmt: skip
         return blake2b(repr(words).encode(), digest_size=16).hexdigest()
 

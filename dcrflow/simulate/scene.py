@@ -83,7 +83,7 @@ class StarField:
                 patch,
                 self.band.name,
                 image=pixels.image,
-                variance=pixels.variance[0],
+                variance=pixels.variance if len(pixels.variance) > 1 else pixels.variance[0],
                 mask=pixels.mask[0],
                 planes=dict(STANDARD_PLANES),
                 subfilter_edges=self.band.subfilter_edges,

@@ -95,12 +95,15 @@ def kernels_of(
     return [known[place] for place in places]
 
 
-def taps_at(plan: TemplatePlan, tract: TractPlan, x: float, y: float) -> Float:
-    """Taps of the subfilters' kernels at a place of a tract (x, y), shape (num_subfilters, ky, kx)."""
+def taps_at(plan: TemplatePlan, tract: TractPlan, x: float, y: float) -> tuple[Float, Int, Int]:
+    """Taps of the subfilters' kernels at a place of a tract (x, y), and the offsets along y and x of the first of each.
+
+    The taps have the shape (num_subfilters, ky, kx).
+    """
     tan, dy, dx = vectors_on(plan, tract.tract, np.array([x]), np.array([y]))
     distance = plan.model.displacement(tan)
-    ((taps, _, _),) = _taps(plan.model, distance * dy[:, None], distance * dx[:, None])
-    return taps
+    (found,) = _taps(plan.model, distance * dy[:, None], distance * dx[:, None])
+    return found
 
 
 def tabulated(kernels: Sequence[CellKernels]) -> CellTable:
@@ -148,7 +151,7 @@ def _kernels(
             continue
         noise, noise_y, noise_x = _squared(taps, model.degree), *first
         if one_variance:
-            noise, noise_y, noise_x = _together(noise, *first)
+            noise, noise_y, noise_x = together(noise, *first)
         here = LightRange(light[0][i], light[1][i], light[2][i], light[3][i])
         single, noise_y, noise_x = noise.astype(np.float32), noise_y - VARIANCE_MARGIN, noise_x - VARIANCE_MARGIN
         yield CellKernels(taps.astype(np.float32), *first, single, noise_y, noise_x, here)
@@ -185,7 +188,7 @@ def _whole(values: Float) -> Int:
     return values.astype(np.int64)
 
 
-def _together(kernels: Float, y_low: Int, x_low: Int) -> tuple[Float, Int, Int]:
+def together(kernels: Float, y_low: Int, x_low: Int) -> tuple[Float, Int, Int]:
     """The sum of kernels that begin at different offsets, and where it begins."""
     total = np.zeros((1, kernels.shape[1] + np.ptp(y_low), kernels.shape[2] + np.ptp(x_low)))
     for kernel, sy, sx in zip(kernels, y_low - y_low.min(), x_low - x_low.min(), strict=True):

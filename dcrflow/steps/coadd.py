@@ -27,6 +27,7 @@ from dcrflow.geometry.box import Box
 from dcrflow.geometry.mapping import PixelMap
 from dcrflow.geometry.skymap import Patch, Tract
 from dcrflow.model.coadd_config import CoaddConfig
+from dcrflow.model.subfilter_noise import SubfilterNoise
 from dcrflow.model.visit import DetectorVisit
 from dcrflow.model.visit_image import VisitImage
 from dcrflow.physics.bandpass import Bandpass, Edges
@@ -383,8 +384,14 @@ def write_patch(
             "residual": record.residual,
             "preview": coadd_preview(image, variance, no_data != 0, count),
             "software": software(),
+            **_noise(order, solution),
             **about,
         },
         overwrite=True,
     )
     return record
+
+
+def _noise(order: PatchOrder, solution: PatchSolution) -> dict[str, object]:
+    found = solution.sky_correlation
+    return {} if found is None else {"subfilter_noise": SubfilterNoise.of(order.basis().shares, found).as_attribute()}

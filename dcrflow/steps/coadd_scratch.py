@@ -101,6 +101,8 @@ def _whole(folder: Path) -> Iterator[Path]:
 def store_cell(path: Path, solution: CellSolution) -> None:
     """Write the pixels of a cell's solution; its reports travel otherwise."""
     arrays = {n: getattr(solution, n) for n in _SOLUTION}
+    if solution.sky_correlation is not None:
+        arrays["sky_correlation"] = solution.sky_correlation
     _save(path, left=np.array(solution.left), count=solution.sums.count, weight=solution.sums.weight, **arrays)
 
 
@@ -109,6 +111,7 @@ def load_cell(path: Path, cell: Cell) -> CellSolution:
     with np.load(path, allow_pickle=False) as found:
         arrays = {n: found[n] for n in _SOLUTION}
         sums = replace(CellSums.empty(1, 1), count=found["count"], weight=found["weight"])
+        arrays["sky_correlation"] = found.get("sky_correlation")
         left = float(found["left"])
     return CellSolution(cell=cell, sums=sums, left=left, rounds=0, reports={}, calibration={}, **arrays)
 

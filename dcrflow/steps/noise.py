@@ -1,4 +1,7 @@
-"""The noise of a template: what its steps make of independent pixels of the coadds."""
+"""The noise of a template: what its steps make of the coadds' noise.
+
+The pixels of coadds are independent, unless the store says how the noise of the subfilters belongs together.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.signal import fftconvolve
 
 from dcrflow.geometry.mapping import map_pixels
 from dcrflow.kernels.interpolation import INTERPOLATIONS, Interpolation
 from dcrflow.kernels.noise import VarianceFactor, autocorrelation, lags_of, noise_correlation, variance_factor
 from dcrflow.kernels.warp import weight_table
 from dcrflow.planning.template import TemplatePlan
-from dcrflow.steps.cells import taps_at
+from dcrflow.steps.cells import taps_at, together
 
 Float = NDArray[np.float64]
 
@@ -24,8 +28,8 @@ _NEAREST = Interpolation("nearest", 2, weight=lambda distance: (np.abs(distance)
 
 def pixel_correlation(plan: TemplatePlan, tract: int) -> Float:
     """Autocorrelation of the matched pixels' noise at the detector's middle, of a tract by its index; 1 at lag zero."""
-    found, total = _correlation(plan, tract, (plan.model.degree,))
-    return found / total
+    found = _correlation(plan, tract, (plan.model.degree,))
+    return found / _middle_of(found)
 
 
 def table_of(plan: TemplatePlan, tract: int) -> NDArray[np.float32]:
@@ -45,16 +49,15 @@ def factor_of(plan: TemplatePlan, tract: int) -> VarianceFactor:
     kept = kept_of(plan, tract)
     if "factor" not in kept:
         interpolation, degrees = _weights_of(plan)
-        correlation, _ = _correlation(plan, tract, degrees)
-        _, spread = _correlation(plan, tract, (plan.model.degree,))
-        kept["factor"] = variance_factor(correlation, interpolation, spread)
+        correlation = _correlation(plan, tract, degrees)
+        kept["factor"] = variance_factor(correlation, interpolation, _spread(plan, tract))
     return kept["factor"]  # type: ignore[no-any-return]
 
 
 def correlation_by_weights(plan: TemplatePlan) -> Float:
     """`dcrflow.steps.resample.correlation_of`, for all interpolations whose weights are known."""
     interpolation, degrees = _weights_of(plan)
-    correlation, _ = _correlation(plan, 0, degrees)
+    correlation = _correlation(plan, 0, degrees)
     return noise_correlation(correlation, interpolation, jacobian_of(plan, 0), HALF)
 
 
@@ -80,17 +83,41 @@ def _weights_of(plan: TemplatePlan) -> tuple[Interpolation, tuple[int, ...]]:
     return interpolation, (degree,) if interpolation.degree is None else (degree, interpolation.degree)
 
 
-def _correlation(plan: TemplatePlan, tract: int, degrees: tuple[int, ...]) -> tuple[Float, float]:
-    """Autocorrelation of the filters at the detector's middle, and its value at lag zero."""
+def _correlation(plan: TemplatePlan, tract: int, degrees: tuple[int, ...]) -> Float:
+    """Autocorrelation of the filters at the detector's middle, or of what they make of noise that subfilters share."""
     kept = kept_of(plan, tract)
     if degrees not in kept:
-        here = plan.tracts[tract]
-        x, y = map_pixels(here.pixel_map.source, here.pixel_map.target, *(np.array([m]) for m in _middle(plan)))
-        taps = taps_at(plan, here, float(x[0]), float(y[0]))
-        kept[degrees] = autocorrelation(taps, degrees, max(_LAGS, lags_of(plan.interpolation)))
-    found: Float = kept[degrees]
-    lags = found.shape[0] // 2
-    return found, float(found[lags, lags])
+        (taps, y_low, x_low), shared = _taps(plan, tract), plan.info.subfilter_noise
+        lags = max(_LAGS, lags_of(plan.interpolation))
+        if shared is None:
+            kept[degrees] = autocorrelation(taps, degrees, lags)
+        else:
+            noise = np.array(shared.correlation)
+            one = together(taps * np.array(shared.shares)[:, None, None], y_low, x_low)[0]
+            filters = autocorrelation(one, degrees, lags + len(noise) // 2)
+            kept[degrees] = fftconvolve(filters, noise, mode="valid")
+    return kept[degrees]  # type: ignore[no-any-return]
+
+
+def _spread(plan: TemplatePlan, tract: int) -> float:
+    """What the squared kernels make of the subfilters' variances, in units of these, or of that of their sum."""
+    taps, shared = _taps(plan, tract)[0], plan.info.subfilter_noise
+    shares = np.ones(len(taps)) if shared is None else np.array(shared.shares)
+    each = [_middle_of(autocorrelation(one[None], (plan.model.degree,), 0)) for one in taps]
+    return float(shares @ each)
+
+
+def _taps(plan: TemplatePlan, tract: int) -> tuple[Float, NDArray[np.int64], NDArray[np.int64]]:
+    """`dcrflow.steps.cells.taps_at` of the detector's middle."""
+    here = plan.tracts[tract]
+    x, y = map_pixels(here.pixel_map.source, here.pixel_map.target, *(np.array([m]) for m in _middle(plan)))
+    return taps_at(plan, here, float(x[0]), float(y[0]))
+
+
+def _middle_of(correlation: Float) -> float:
+    """The value at lag zero."""
+    lags = correlation.shape[0] // 2
+    return float(correlation[lags, lags])
 
 
 def kept_of(plan: TemplatePlan, tract: int) -> dict[Any, Any]:

@@ -84,6 +84,7 @@ def test_the_store_says_where_it_comes_from(built: Path) -> None:
     assert [row[:2] for row in group.attrs["visits"]] == [[1001 + i, 0] for i in range(7)]
     assert group.attrs["psf_model"]["fwhm"] == FWHM
     assert "ciddor" in group.attrs["refraction"].lower()
+    assert sum(group.attrs["subfilter_noise"]["shares"]) == pytest.approx(1, abs=1e-5)
     assert group["count"].dtype == np.int16
     assert group["count"][...].max() == 7
     assert build_status(built).exit_code == 0
@@ -133,7 +134,8 @@ def test_new_visits_are_added_and_a_bad_one_is_left_out(
 def test_added_visits_give_the_coadd_of_all_of_them(built: Path, grown: Path) -> None:
     group, whole = (zarr.open_group(store, mode="r")["0/0/g"] for store in (grown, built))
     assert group.attrs["wcs"] == whole.attrs["wcs"]
-    np.testing.assert_array_equal(group["count"][...], whole["count"][...])
+    # pixels stay rejected that were outliers when there were fewer visits: a few places by chance
+    assert np.mean(group["count"][...] != whole["count"][...]) < 2e-3
     one, other = (g["image"][...].sum(axis=0) for g in (group, whole))
     np.testing.assert_array_equal(np.isfinite(one), np.isfinite(other))
     noise = np.sqrt(np.nanmedian(whole["variance"][...].sum(axis=0)))

@@ -20,6 +20,7 @@ from dcrflow.compat.zarr_sync import sync
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
 from dcrflow.geometry.wcs import SkyWcs
+from dcrflow.model.subfilter_noise import SubfilterNoise
 from dcrflow.stores.zarr.access import attribute, words_of
 from dcrflow.stores.zarr.arrays import header_cards, reading, without_fill
 
@@ -80,6 +81,8 @@ class PatchInfo:
         Nodes, height and width of the PSF kernels, if the store has any.
     refraction : str or None
         The formula of the refraction that the coadds were built with, where the store says it.
+    subfilter_noise : SubfilterNoise or None
+        How the noise of the subfilters belongs together, where the store says it; independent pixels otherwise.
     """
 
     tract: int
@@ -99,6 +102,7 @@ class PatchInfo:
     chunks: tuple[int, ...]
     psf_shape: tuple[int, ...] | None = None
     refraction: str | None = None
+    subfilter_noise: SubfilterNoise | None = None
 
     @property
     def num_subfilters(self) -> int:
@@ -195,6 +199,7 @@ def read_patch_info(root: zarr.Group, url: str, tract: Tract, patch: int, band: 
         chunks=tuple(arrays["image"].chunks),
         psf_shape=arrays["psf"].shape if "psf" in arrays else None,
         refraction=said if isinstance(said := group.attrs.get("refraction"), str) else None,
+        subfilter_noise=_subfilter_noise(group, where, len(edges)),
         photometric_zero_point=numbers["photometric_zero_point"],
         effective_wavelength=numbers["effective_wavelength"],
         bandwidth=numbers["bandwidth"],
@@ -368,3 +373,13 @@ def _transmission(group: zarr.AsyncGroup, where: str) -> Transmission | None:
             f"{where}: attribute 'transmission' must be {{'wavelength': [...], 'throughput': [...]}}"
         ) from error
     return wavelength, throughput
+
+
+def _subfilter_noise(group: zarr.AsyncGroup, where: str, num_subfilters: int) -> SubfilterNoise | None:
+    found: Any = group.attrs.get("subfilter_noise")
+    if found is None:
+        return None
+    try:
+        return SubfilterNoise.from_attribute(found, num_subfilters)
+    except ValueError as error:
+        raise CoaddStoreError(f"{where}: attribute 'subfilter_noise' is {brief(found)}; {error}") from None
