@@ -12,7 +12,7 @@ from dcrflow.base.masks import NO_DATA, TEMPLATE_PLANES
 from dcrflow.coadding.basis import SpectralBasis
 from dcrflow.coadding.cell_visits import CellVisits
 from dcrflow.coadding.cells import Cell, CellGrid
-from dcrflow.coadding.exact import Iterate, first_iterate, iterate
+from dcrflow.coadding.exact import Iterate, first_iterate, iterate, residual_at
 from dcrflow.coadding.ladder import RUNGS, Solution, System, along_ladder, rung_of, two_steps
 from dcrflow.coadding.reject import Look
 from dcrflow.coadding.sums import FLAGS, CellSums
@@ -143,8 +143,9 @@ def _fill(members: CellVisits, system: System, sums: CellSums, config: CoaddConf
         now = replace(now, rounds=now.rounds + 1)
         if not rejected:
             break
-        for member in rejected:
-            holes.add(member)
+        refilled = [holes.add(member) for member in rejected]
+        if any(refilled):
+            now.residual[...] = residual_at(members, system, sums, q, now.sky, holes)
         now = iterate(members, system, q, holes, now, config.tolerance, config.max_rounds)
     return q, now, look
 

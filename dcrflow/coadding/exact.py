@@ -78,16 +78,25 @@ class Holes:
         self.visits = visits
         self.light = light
         self.active: dict[int, Member] = {}
+        self.spoilt = np.zeros(light.shape, np.bool_)  # by outliers
 
-    def add(self, member: Member) -> None:
-        """Let a visit take part again, of which pixels were rejected."""
+    def add(self, member: Member) -> bool:
+        """Let a visit take part again, of which pixels were rejected.
+
+        Returns whether other visits have holes there: these hold what was predicted while the outlier was in the model.
+        """
         self.active[member.place] = member
+        pixels = self.visits.rejected[member.place]
+        others = [m for m in self.visits.members if m is not member and np.any(pixels & ~self.visits.read(m).valid)]
+        self.spoilt |= pixels
         if self.visits.kept is None:
             self.light = light_of(self.visits.mean)
+        return bool(others)
 
-    def has_bright(self, seen: Seen) -> bool:
-        """Whether a visit has holes where there is light."""
-        return bool(np.any(self.light[~seen.valid] > _BRIGHT * seen.member.sigma))
+    def matter(self, seen: Seen) -> bool:
+        """Whether a visit has holes where there is light, or where there was an outlier."""
+        holes = ~seen.valid
+        return bool(np.any((self.light[holes] > _BRIGHT * seen.member.sigma) | self.spoilt[holes]))
 
     def subtract(self, sky: Transform, out: Transform) -> dict[int, float]:
         """Subtract sum_v w_v T_v^H F (1 - H_v) F^-1 T_v sky from `out`.
@@ -128,13 +137,23 @@ def first_iterate(visits: CellVisits, system: System, sums: CellSums, q: float) 
         probe = visits.most_refracted()
         predict(probe, sky, seen_as)
         holes.light = np.maximum(holes.light, light_of(backward(seen_as)))
+    residual = residual_at(visits, system, sums, q, sky, holes)
+    return Iterate(sky, residual, np.inf, np.zeros_like(visits.window), 2), holes
+
+
+def residual_at(
+    visits: CellVisits, system: System, sums: CellSums, q: float, sky: Transform, holes: Holes
+) -> Transform:  # fmt: skip
+    """The residual of the exact equations at a sky; the visits that matter take part in the rounds that follow."""
+    seen_as = np.empty(sky.shape[1:], np.complex64)
+    holes.active.clear()
     residual = sums.right - system.apply(sky, q)
     if visits.kept is not None:
         residual += visits.kept.data - visits.kept.right
     for member in visits.members:
         seen = visits.read(member)
         old = member.visit is None
-        if np.all(seen.valid) or not (old or visits.kept is not None or holes.has_bright(seen)):
+        if np.all(seen.valid) or not (old or visits.kept is not None or holes.matter(seen)):
             continue
         predict(seen.transfer, sky, seen_as)
         image = backward(seen_as)
@@ -144,7 +163,7 @@ def first_iterate(visits: CellVisits, system: System, sums: CellSums, q: float) 
         add_adjoint(seen.transfer, forward(image), member.weight, residual)
         if old or size > 1.0:
             holes.active[member.place] = member
-    return Iterate(sky, residual, np.inf, np.zeros_like(visits.window), 2), holes
+    return residual
 
 
 def iterate(

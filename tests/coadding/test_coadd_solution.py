@@ -70,7 +70,7 @@ def test_masked_pixels_hardly_matter(scene: CoaddScene) -> None:
 
 
 # on a star, less than 5 times `reject_model_error` of its light cannot be told from an error of the model
-@pytest.mark.parametrize(("flux", "on_star"), [(300.0, False), (3e4, False), (1e3, True), (3e4, True)])
+@pytest.mark.parametrize(("flux", "on_star"), [(300.0, False), (3e4, False), (1e3, True), (3e4, True), (3e5, True)])
 def test_a_transient_leaves_nothing(scene: CoaddScene, flux: float, on_star: bool) -> None:
     star = scene.sources[0]
     y, x = (star.y + 1, star.x) if on_star else (105, 105 + 30)
@@ -81,7 +81,8 @@ def test_a_transient_leaves_nothing(scene: CoaddScene, flux: float, on_star: boo
     spoiled[2] = scene.visit(2, at[2], 1.0, 3, extra=new.draw(at[2]))
     before, after = solve(scene, visits, reject=True), solve(scene, spoiled, reject=True)
     noise = np.sqrt(np.nanmedian(before.variance.sum(axis=0)))
-    assert np.nanmax(np.abs((after.image - before.image).sum(axis=0))) < noise
+    inner = np.s_[:, 2:-2, 2:-2]  # at the edge of the data, nothing says what the light beyond it is
+    assert np.nanmax(np.abs((after.image - before.image)[inner].sum(axis=0))) < noise
     others = [r.rejected for name, r in after.reports.items() if name != (2, 0)]
     assert max(others) < 1e-3 * SIZE**2
     assert after.reports[2, 0].rejected > 50
