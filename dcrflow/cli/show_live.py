@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from dcrflow.base.errors import ClusterError
 from dcrflow.base.texts import one_line
 from dcrflow.cli.show import new_table, output, said
 from dcrflow.live.places import STATES
@@ -48,7 +49,14 @@ class LiveView:
 
     def update(self, seen: Seen) -> None:
         """Show what is known now."""
-        self._live.update(drawn(seen), refresh=True)
+        try:
+            shown = drawn(seen)
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ClusterError(
+                f"what answers is no page of this version of dcrflow ({type(error).__name__}: {error}); use the "
+                "version that the scheduler has, or follow the template store"
+            ) from None
+        self._live.update(shown, refresh=True)
 
 
 def drawn(seen: Seen) -> Group:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -16,6 +17,7 @@ from urllib.request import urlopen
 from dcrflow.base.addresses import redacted
 from dcrflow.base.attributes import is_number
 from dcrflow.base.errors import ClusterError, CoaddStoreError, TemplateStoreError
+from dcrflow.base.texts import one_line
 from dcrflow.campaign.alive import runs_of
 from dcrflow.live.plugin import ANSWER, PAGE
 from dcrflow.live.state import CampaignState
@@ -107,8 +109,21 @@ def _page_of(source: str) -> str:
 
 
 def _get(link: str) -> Any:
-    with urlopen(link, timeout=_PATIENCE) as answer:
-        return json.loads(answer.read(_LARGEST))
+    """What an address answers, which may be anything; `ValueError` if it is no JSON."""
+    try:
+        with urlopen(link, timeout=_PATIENCE) as answer:
+            return _printable(json.loads(answer.read(_LARGEST)))
+    except (HTTPException, RecursionError) as error:
+        raise ValueError(f"it does not answer as a dashboard does ({type(error).__name__})") from None
+
+
+def _printable(value: Any) -> Any:
+    """The same without what a terminal would obey."""
+    if isinstance(value, dict):
+        return {one_line(k): _printable(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_printable(v) for v in value]
+    return one_line(value) if isinstance(value, str) else value
 
 
 def _serves_page(source: str) -> bool:
@@ -143,7 +158,8 @@ def _of_scheduler(source: str, **where: str) -> Iterator[Seen]:
 
     def ask(kind: str) -> Any:
         try:
-            return json.loads(client.sync(getattr(client.scheduler, ANSWER), kind=kind, callback_timeout=_PATIENCE))
+            answer = client.sync(getattr(client.scheduler, ANSWER), kind=kind, callback_timeout=_PATIENCE)
+            return _printable(json.loads(answer))
         except Exception as error:
             raise ClusterError(f"the scheduler at {source} has no campaigns of dcrflow: {error}") from None
 

@@ -6,13 +6,18 @@ within it without the last bits, so that what happens is told in cells of the fi
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from dcrflow.live import checked
 
 #: In the order of their letters in `Places.shown`.
 STATES = ("waiting", "running", "complete", "no-overlap", "failed", "damaged")
 FINEST = 13  # order of the cells that events name; 26 arcsec wide
 
+_OUTLINES, _CELLS, _TRACTS = 20_000, 100_000, 1000  # of each, at most
+_EARLY = 500_000  # changes that wait for a map, at most
 _NUMBER = {state: number for number, state in enumerate(STATES)}
 
 DataId = tuple[int, int]
@@ -30,43 +35,53 @@ class Places:
         self._counts: dict[int, list[int]] = {}
         self._cells: dict[int, Any] = {}
         self._tracts: list[Any] = []
-        self._early: list[tuple[DataId, int | None, str, str]] = []
+        self._early: deque[tuple[DataId, int | None, str, str]] = deque(maxlen=_EARLY)
 
     def footprints(self, rows: Iterable[Sequence[Any]]) -> None:
         """Add the outlines of some detector-visits: (visit, detector, corners)."""
         for visit, detector, corners in rows:
-            if (visit, detector) not in self._index:
-                self._index[visit, detector] = len(self._footprints)
-                self._footprints.append([visit, detector, corners])
+            which = checked.data_id(visit, detector)
+            if which is not None and which not in self._index and len(self._footprints) < _OUTLINES:
+                self._index[which] = len(self._footprints)
+                self._footprints.append([*map(checked.exact, which), checked.corners(corners)])
                 self._states.append(0)
         self._replay()
 
-    def cells(self, order: int, cells: Iterable[Sequence[Any]]) -> None:
+    def cells(self, order: object, cells: Iterable[Sequence[Any]]) -> None:
         """Set the cells of a map: (cell, number of detector-visits, corners or None) each."""
-        self._order = order
+        self._order = checked.whole(order, FINEST + 1)
+        below = 0 if self._order is None else _number_of_cells(self._order)
         for cell, number, corners in cells:
-            self._cells[cell] = corners
-            self._counts[cell] = [number, *[0] * (len(STATES) - 1)]
+            which = checked.whole(cell, below)
+            if which is not None and len(self._cells) < _CELLS:
+                self._cells[which] = None if corners is None else checked.corners(corners)
+                self._counts[which] = [checked.count(number), *[0] * (len(STATES) - 1)]
         self._replay()
 
     def tracts(self, outlines: Iterable[Mapping[str, Any]]) -> None:
         """Add the outlines of tracts: ``tract``, ``corners``."""
-        self._tracts += outlines
+        found = [
+            {"tract": checked.count(t.get("tract")), "corners": checked.corners(t.get("corners"))} for t in outlines
+        ]
+        self._tracts = [*self._tracts, *(each for each in found if each["corners"])][:_TRACTS]
         self.version += 1
 
-    def change(self, which: DataId, cell: int | None, before: str, after: str) -> None:
+    def change(self, which: DataId, cell: object, before: str, after: object) -> None:
         """Note that a detector-visit changed its state."""
+        if after not in STATES:
+            return
+        cell = checked.whole(cell, _number_of_cells(FINEST))
         if self._order is None and not self._index:
-            self._early.append((which, cell, before, after))
+            self._early.append((which, cell, before, str(after)))
         elif which in self._index:
-            self._states[self._index[which]] = _NUMBER[after]
+            self._states[self._index[which]] = _NUMBER[str(after)]
         elif self._order is not None and cell is not None:
             counts = self._counts.setdefault(cell >> 2 * (FINEST - self._order), [0] * len(STATES))
             counts[_NUMBER[before]] = max(0, counts[_NUMBER[before]] - 1)
-            counts[_NUMBER[after]] += 1
+            counts[_NUMBER[str(after)]] += 1
 
     def _replay(self) -> None:
-        early, self._early = self._early, []
+        early, self._early = self._early, deque(maxlen=_EARLY)
         self.version += 1
         for change in early:
             self.change(*change)
@@ -92,6 +107,10 @@ class Places:
     def counts(self) -> tuple[int | None, dict[int, list[int]]]:
         """The order of the cells, and how many detector-visits are in each, by state."""
         return self._order, self._counts
+
+
+def _number_of_cells(order: int) -> int:
+    return int(12 << 2 * order)
 
 
 _DIGITS = bytes(48 + i if i < len(STATES) else 63 for i in range(256))

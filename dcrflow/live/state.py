@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from dcrflow.base.attributes import is_number
-from dcrflow.base.texts import one_line
 from dcrflow.campaign.causes import causes
+from dcrflow.live import checked
+from dcrflow.live.checked import seconds_of
 from dcrflow.live.places import Places
 from dcrflow.live.timeline import Timeline
 
@@ -22,9 +22,9 @@ SCHEMA = 1
 FAILURES, THUMBNAILS, LOSSES = 200, 12, 20  # the last so many are kept
 SLOWEST = 10  # patches and workers that are shown
 _MOST = 4000  # patches, or workers, whose times are kept
-_LONGEST = 2000  # letters of a message
+_RUNNING = 100_000  # detector-visits that are known to be running, at most
+_STEPS = 100  # names of steps, at most
 _SILENT = 30.0  # s; a client that is alive tells something every second
-_NUMBERS = 100  # steps, or patches, of an event
 _OCTAVE = 2  # bins of the distribution of times for each factor of two
 
 Event = Mapping[str, Any]
@@ -106,13 +106,13 @@ class CampaignState:
             handler(self, event)
 
     def _requested(self, event: Event) -> None:
-        self.store, self.inputs = _text(event.get("store")), _text(event.get("inputs"))
+        self.store, self.inputs = checked.text(event.get("store")), checked.text(event.get("inputs"))
         asked, patches = event.get("detector_visits"), event.get("patches")
         if isinstance(patches, list):
             self.kind, self.total = "coadds", len(patches)
         elif isinstance(asked, Mapping):
-            self.total = sum(len(_list(each)) for each in asked.values())
-        self.total = _count(event.get("total"), self.total)
+            self.total = sum(len(checked.items(each)) for each in asked.values())
+        self.total = checked.count(event.get("total"), self.total)
 
     @property
     def _names(self) -> tuple[str, str]:
@@ -120,33 +120,38 @@ class CampaignState:
 
     def _progress(self, event: Event) -> None:
         self._told = dict(event)
-        self.total = _count(event.get("total"), self.total)
-        self.skipped = _count(event.get("skipped"), self.skipped)
-        self.losses = _count(event.get("worker_losses"), self.losses)
+        self.total = checked.count(event.get("total"), self.total)
+        self.skipped = checked.count(event.get("skipped"), self.skipped)
+        self.losses = checked.count(event.get("worker_losses"), self.losses)
 
     def _note_workers(self, event: Event) -> None:
         if self._timeline is not None:
-            self._timeline.workers(self.heard, _count(event.get("workers"), 0))
+            self._timeline.workers(self.heard, checked.count(event.get("workers"), 0))
 
     def _begun(self, event: Event) -> None:
-        for visit, detector, cell in _rows(event.get("rows"), 3):
-            self._running[visit, detector] = cell
-            self.places.change((visit, detector), cell, "waiting", "running")
+        for visit, detector, cell in checked.rows(event.get("rows"), 3):
+            which = checked.data_id(visit, detector)
+            if which is not None:
+                self._running[which] = cell
+                self.places.change(which, cell, "waiting", "running")
+        while len(self._running) > _RUNNING:
+            del self._running[next(iter(self._running))]
 
     def _before(self, event: Event) -> None:
-        for visit, detector, cell, status in _rows(event.get("rows"), 4):
-            self.places.change((visit, detector), cell, "waiting", status)
+        for visit, detector, cell, status in checked.rows(event.get("rows"), 4):
+            which = checked.data_id(visit, detector)
+            if which is not None:
+                self.places.change(which, cell, "waiting", status)
 
     def _ended(self, event: Event) -> None:
-        status, first, second = (event.get(name) for name in ("status", *self._names))
-        if status not in _ENDED or not isinstance(first, int) or not isinstance(second, int):
+        status, data_id = event.get("status"), self._id_in(event)
+        if status not in _ENDED or data_id is None:
             return
-        data_id = first, second
         self.counts[status] += 1
         self.damaged += bool(event.get("damage"))
         for name in ("read", "written"):
-            self.bytes[name] += _count(event.get(name), 0)
-        steps = _numbers(event.get("steps"))
+            self.bytes[name] += checked.count(event.get(name), 0)
+        steps = self._known_steps(checked.times(event.get("steps")))
         if self._timeline is not None:
             self._timeline.add(seconds_of(event.get("time")) or self.heard, status, steps)
         self._time(event, steps)
@@ -154,8 +159,18 @@ class CampaignState:
             self._fail(event, data_id)
         before = "running" if data_id in self._running else "waiting"
         cell = self._running.pop(data_id, None)
-        cell = event["cell"] if cell is None and isinstance(event.get("cell"), int) else cell
+        cell = event.get("cell") if cell is None else cell
         self.places.change(data_id, cell, before, "damaged" if event.get("damage") else status)
+
+    def _id_in(self, event: Event) -> tuple[int, int] | None:
+        first, second = self._names
+        return checked.data_id(event.get(first), event.get(second))
+
+    def _known_steps(self, steps: Mapping[str, float]) -> dict[str, float]:
+        """Those that were told of before, and others as long as these are not too many."""
+        room = max(0, _STEPS - len(self.steps))
+        new = [step for step in steps if step not in self.steps][:room]
+        return {step: seconds for step, seconds in steps.items() if step in self.steps or step in new}
 
     def _time(self, event: Event, steps: Mapping[str, float]) -> None:
         """Add a template's seconds by step, patch and worker."""
@@ -173,54 +188,58 @@ class CampaignState:
         patches = event.get("patches")
         if self.kind == "coadds":
             patches = {f"{event['tract']}/{event['patch']}": event.get("seconds")}
-        for patch, seconds in _numbers(patches).items():
+        for patch, seconds in checked.times(patches).items():
             self._patches.add(patch, seconds)
-        worker = event.get("worker")
-        if isinstance(worker, str) and work > 0:
-            self._workers.add(worker[:_LONGEST], work)
+        worker = checked.name(event.get("worker"))
+        if worker and work > 0:
+            self._workers.add(worker, work)
 
     def _fail(self, event: Event, data_id: tuple[int, int]) -> None:
         error = event.get("error")
-        error, has_id = error if isinstance(error, Mapping) else {}, min(data_id) >= 0
+        error = error if isinstance(error, Mapping) else {}
         self._failures.append(
             {
-                **{name: number if has_id else None for name, number in zip(self._names, data_id, strict=True)},
-                "kind": _text(error.get("type")),
-                "message": _text(error.get("message")), "time": _text(event.get("time")),
-                "worker": _text(event.get("worker")),
+                **checked.named(data_id, self._names),
+                "kind": checked.text(error.get("type")),
+                "message": checked.text(error.get("message")), "time": checked.text(event.get("time")),
+                "worker": checked.text(event.get("worker")),
             }
         )  # fmt: skip
 
     def _take_steps(self, event: Event) -> None:
         """Seconds by step of the whole run, where tasks are not of one patch each."""
-        self.steps.update(_numbers(event.get("steps")))
+        self.steps.update(self._known_steps(checked.times(event.get("steps"))))
 
     def _lost(self, event: Event) -> None:
-        which = {name: event.get(name) for name in self._names if isinstance(event.get(name), int)}
-        self._losses.append({**which, "message": _text(event.get("message")), "time": _text(event.get("time"))})
+        found = self._id_in(event)
+        which = {} if found is None else checked.named(found, self._names)
+        self._losses.append(
+            {**which, "message": checked.text(event.get("message")), "time": checked.text(event.get("time"))}
+        )
 
     def _worker_gone(self, event: Event) -> None:
-        self._losses.append({"message": _text(event.get("message")), "time": _text(event.get("when"))})
+        self._losses.append({"message": checked.text(event.get("message")), "time": checked.text(event.get("when"))})
 
     def _over(self, event: Event) -> None:
-        self.state = _text(event.get("event"))
+        self.state = checked.text(event.get("event"))
         self._running.clear()
 
     def _outlines(self, event: Event) -> None:
         if "footprints" in event:
-            self.places.footprints(_rows(event["footprints"], 3))
-        if "cells" in event and isinstance(event.get("order"), int):
-            self.places.cells(event["order"], _rows(event["cells"], 3))
+            self.places.footprints(checked.rows(event["footprints"], 3))
+        if "cells" in event:
+            self.places.cells(event.get("order"), checked.rows(event["cells"], 3))
         if "tracts" in event:
-            self.places.tracts(each for each in _list(event["tracts"]) if isinstance(each, Mapping))
+            self.places.tracts(each for each in checked.items(event["tracts"]) if isinstance(each, Mapping))
 
     def _add_thumbnails(self, event: Event) -> None:
-        self._thumbnails.extend(each for each in _list(event.get("templates")) if isinstance(each, Mapping))
+        found = map(checked.thumbnail, checked.items(event.get("templates")))
+        self._thumbnails.extend(each for each in found if each is not None)
 
     def done(self) -> dict[str, int]:
         """Numbers of detector-visits that ended in this run, by status."""
         told = self._told.get("done")
-        return {name: max(self.counts[name], _count(_get(told, name), 0)) for name in _ENDED}
+        return {name: max(self.counts[name], checked.count(_get(told, name), 0)) for name in _ENDED}
 
     def rates(self, now: float) -> dict[str, float]:
         """Detector-visits that ended per minute: in the last minute, and since the run began."""
@@ -237,7 +256,7 @@ class CampaignState:
         now = self.heard if now is None or is_over else max(now, self.heard)
         done, rate = self.done(), self.rates(now)
         ended = sum(done.values()) + self.skipped
-        running = len(self._running) or (0 if is_over else _count(self._told.get("running"), 0))
+        running = len(self._running) or (0 if is_over else checked.count(self._told.get("running"), 0))
         speed = rate["last_minute"] or rate["overall"]
         is_silent = not is_over and now - self.heard > _SILENT
         left = 60 * (self.total - ended) / speed if speed and not is_over and not is_silent else None
@@ -256,7 +275,7 @@ class CampaignState:
             "running": running,
             "skipped": self.skipped,
             "done": done,
-            "damaged": max(self.damaged, _count(self._told.get("damaged"), 0)),
+            "damaged": max(self.damaged, checked.count(self._told.get("damaged"), 0)),
             "worker_losses": self.losses,
             "rate": rate,
             "left": None if left is None else round(left),
@@ -341,43 +360,9 @@ _HANDLERS: Mapping[str, Callable[[CampaignState, Event], None]] = {
 }
 
 
-def seconds_of(time: object) -> float | None:
-    """Seconds since 1970 of an ISO 8601 time; None if the text is not one."""
-    if not isinstance(time, str):
-        return None
-    try:
-        return datetime.fromisoformat(time).timestamp()
-    except (ValueError, OverflowError):
-        return None
-
-
 def _iso(seconds: float) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds") if seconds else None
 
 
-def _text(value: object) -> str:
-    return "" if value is None else one_line(str(value)[:_LONGEST])
-
-
-def _count(value: object, otherwise: int) -> int:
-    return int(value) if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else otherwise
-
-
 def _get(value: object, name: str) -> object:
     return value.get(name) if isinstance(value, Mapping) else None
-
-
-def _numbers(values: object) -> dict[str, float]:
-    if not isinstance(values, Mapping):
-        return {}
-    some = values.items() if len(values) <= _NUMBERS else list(values.items())[:_NUMBERS]
-    return {str(k): float(v) for k, v in some if k and is_number(v) and v >= 0}
-
-
-def _list(value: object) -> Sequence[Any]:
-    """A list, or nothing."""
-    return value if isinstance(value, list | tuple) else ()
-
-
-def _rows(rows: object, width: int) -> Iterable[Sequence[Any]]:
-    return [row for row in _list(rows) if len(_list(row)) == width]

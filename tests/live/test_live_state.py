@@ -109,7 +109,8 @@ def test_its_size_does_not_grow_with_the_campaign() -> None:
             ended(visit, visit / 10, "failed", error=error, cell=cell, worker=f"w{visit}", patches={str(visit): 0.1},
                   steps={"warp_tract": 0.1})
         )  # fmt: skip
-        state.take({"event": "thumbnails", "templates": [{"image": "data:"}]})
+        picture = {"visit": visit, "detector": 0, "image": "data:image/png;base64,AAAA"}
+        state.take({"event": "thumbnails", "templates": [picture]})
         if visit % 3_000 == 2_999:
             sizes.append(len(json.dumps(state.shown())))
     assert sizes[-1] < 1.1 * sizes[0]
@@ -133,9 +134,11 @@ junk = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
-names = st.sampled_from(["requested", "progress", "workers", "begun", "before", "ended", "lost", "finished", "x"])
+names = st.sampled_from(["requested", "progress", "workers", "begun", "before", "ended", "lost", "finished", "sky",
+                         "thumbnails", "x"])  # fmt: skip
 keys = st.sampled_from(["time", "visit", "detector", "status", "steps", "patches", "error", "damage", "rows", "cell",
-                        "total", "done", "detector_visits", "workers", "worker", "read"])  # fmt: skip
+                        "total", "done", "detector_visits", "workers", "worker", "read", "order", "cells", "tracts",
+                        "footprints", "templates"])  # fmt: skip
 
 
 @given(st.lists(st.tuples(names, st.dictionaries(keys, junk, max_size=5)), max_size=6))
@@ -143,7 +146,7 @@ def test_a_journal_that_anybody_may_have_written(events: list[tuple[str, dict[st
     state = CampaignState("run")
     for name, event in events:
         state.take({**event, "event": name})
-    json.dumps(state.shown(), allow_nan=False)
+    json.dumps([state.shown(), state.places.outlines()], allow_nan=False)
 
 
 @given(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dcrflow.base.attributes import is_number
-from dcrflow.live.state import seconds_of
+from dcrflow.live.checked import seconds_of
 from dcrflow.live.timeline import Timeline
 
 _RUNS = 12  # the last so many are shown
