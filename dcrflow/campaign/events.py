@@ -31,6 +31,7 @@ from typing import Any
 from distributed import Worker, get_worker
 
 TOPIC = "dcrflow"
+STATES = ("running", "complete", "no-overlap", "failed", "skipped")
 _EVERY = 0.1  # seconds between messages, at least
 _MOST_SPANS = 64  # of a template
 
@@ -112,7 +113,16 @@ def message(run: str, events: list[Event]) -> dict[str, str]:
 
 
 def events_of(heard: Any) -> list[Mapping[str, Any]]:
-    """The events in a message that a subscriber got, with the time at which dask had it."""
-    _, content = heard
-    worker = content.get("worker", "")
-    return [{"worker": worker, **event} for event in json.loads(content.get("events", "[]"))]
+    """The events in a message that a subscriber got; none if it is something else, which other clients may send."""
+    try:
+        _, content = heard
+        worker, events = str(content["worker"]), json.loads(content["events"])
+    except (LookupError, TypeError, ValueError, RecursionError):
+        return []
+    found = events if isinstance(events, list) else []
+    return [{"worker": worker, **event} for event in found if isinstance(event, dict) and _is_event(event)]
+
+
+def _is_event(event: Event) -> bool:
+    numbers = all(isinstance(event.get(name), int) for name in ("row", "visit", "detector"))
+    return numbers and event.get("state") in STATES

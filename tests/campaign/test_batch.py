@@ -220,3 +220,16 @@ def test_events_reach_the_client_whatever_a_table_has() -> None:
     ]
     frames = dumps_by_msgpack(events.message("a", told))
     assert events.events_of((0.0, loads_by_msgpack(frames) | {"worker": "w"})) == [{"worker": "w", **e} for e in told]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "text", None, 7, {}, {"worker": "w"}, {"worker": "w", "events": 7}, {"worker": "w", "events": "no JSON"},
+        {"worker": "w", "events": "[" * 100_000}, {"worker": "w", "events": "[7, {}, [1]]"},
+        {"worker": "w", "events": '[{"row": [1], "visit": 1, "detector": 1, "state": "running"}]'},
+        {"worker": "w", "events": '[{"row": 1, "visit": 1, "detector": 1, "state": ["running"]}]'},
+    ],
+)  # fmt: skip
+def test_what_other_clients_send_under_the_topic_is_no_event(content: Any) -> None:
+    assert events.events_of((0.0, content)) == []
