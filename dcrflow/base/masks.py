@@ -44,6 +44,7 @@ from dcrflow.base.errors import brief
 NO_DATA = "NO_DATA"
 HIGH_VARIANCE = "HIGH_VARIANCE"
 
+_NAME = re.compile(r"\w[^\s,;'\"`\[\](){}]*")  # of a plane
 _BITS, _DTYPE = 32, np.dtype(np.int32)  # of a mask
 _SIGNS = tuple(1 << 8 * n - 1 for n in (1, 2, 4, 8))  # bits that make a number of a signed type negative
 
@@ -142,15 +143,19 @@ def planes_from_attributes(attributes: Mapping[str, Any]) -> dict[str, int]:
 
     ``flag_meanings`` may be one text, its names apart by blanks or commas, or a list of names; ``flag_masks`` a list of
     numbers, one number, or a text of them; the sign bit's number is negative, or that of the unsigned type. LSST's
-    planes may be in lower case.
+    planes may be in lower case, or begin with ``MP_`` as in headers.
 
     Raises
     ------
     ValueError
-        If the two attributes differ in length, a name occurs twice or is not a name, or a flag is not a single bit.
+        If the two attributes differ in length, a name occurs twice or is not a name, a flag is not a single bit, or two
+        planes have one bit. Also if ``flag_values`` says that the bits together are a number.
     """
+    masks, together = _items(attributes.get("flag_masks", []), "flag_masks"), attributes.get("flag_values")
+    if together is not None and _items(together, "flag_values") != masks:
+        raise ValueError(f"it has flag_values {brief(together)}, expected flag_masks alone: a bit for each plane")
     names = [_plane_named(name) for name in _items(attributes.get("flag_meanings", ""), "flag_meanings")]
-    values = [_flag(value) for value in _items(attributes.get("flag_masks", []), "flag_masks")]
+    values = [_flag(value) for value in masks]
     if len(names) != len(values):
         raise ValueError(f"{len(names)} flag_meanings but {len(values)} flag_masks")
     for name, value in zip(names, values, strict=True):
@@ -159,6 +164,11 @@ def planes_from_attributes(attributes: Mapping[str, Any]) -> dict[str, int]:
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(f"flag_meanings has {', '.join(twice)} twice")
+    by_bit: dict[int, str] = {}
+    for name, value in zip(names, values, strict=True):
+        other = by_bit.setdefault(abs(value), name)
+        if short_name(other) != short_name(name):
+            raise ValueError(f"flag_masks has {value} for {other} and for {name}, expected a bit for each plane")
     return {name: abs(value).bit_length() - 1 for name, value in zip(names, values, strict=True)}
 
 
@@ -177,10 +187,11 @@ def _items(value: Any, what: str) -> list[Any]:
 
 
 def _plane_named(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip() or re.search(r"[\s,;]", value.strip()):
-        raise ValueError(f"flag_meanings has {brief(value)}, expected a name without blanks")
+    if not isinstance(value, str) or not _NAME.fullmatch(value.strip()):
+        raise ValueError(f"flag_meanings has {brief(value)}, expected a name without blanks and quotes")
     name = value.strip()
-    return name.upper() if name.upper() in TEMPLATE_PLANES else name
+    known = name.upper().removeprefix("MP_")
+    return known if known in TEMPLATE_PLANES else name
 
 
 def _flag(value: Any) -> int:
