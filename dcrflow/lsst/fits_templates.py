@@ -24,6 +24,7 @@ from dcrflow.base.masks import flag_of, planes_from_attributes
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 
+_LONGEST = 1 << 18  # letters of an attribute that is written; the table is as wide as the longest
 _PLANES = (("IMAGE", "image"), ("MASK", "mask"), ("VARIANCE", "variance"))
 #: Columns of a PSF's nodes: FITS format and unit, dtype and attributes of the coordinate.
 _NODES = {
@@ -72,8 +73,8 @@ def write_fits(template: xr.Dataset, path: str | Path) -> None:
         hdus.append(fits.BinTableHDU.from_columns(columns, name="PSF_NODES"))
     if "psf_coadd" in template:
         hdus.append(fits.ImageHDU(np.asarray(template["psf_coadd"].values), name="PSF_COADD"))
-    keys = sorted(attributes)
-    texts = [json.dumps(attributes[k]) for k in keys]
+    said = {key: json.dumps(value) for key, value in sorted(attributes.items())}
+    keys, texts = zip(*((key, text) for key, text in said.items() if len(text) <= _LONGEST), strict=True)
     columns = [fits.Column(n, f"{max(map(len, v))}A", array=v) for n, v in (("key", keys), ("value", texts))]
     hdus.append(fits.BinTableHDU.from_columns(columns, name="PROVENANCE"))
     partial = f"{path}.partial{''.join(Path(path).suffixes[-1:])}"

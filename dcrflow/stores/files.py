@@ -11,11 +11,12 @@ import ctypes
 import errno
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 _BLOCK = 1 << 20  # bytes compared at a time
 _EXCHANGE, _SWAP, _HERE = 2, 2, -100  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS, AT_FDCWD
@@ -39,6 +40,27 @@ def write_new_file(path: Path, data: Any) -> None:
                 done += os.write(descriptor, content[done:])
         finally:
             os.close(descriptor)
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file to read it. In a store of somebody else a name may be a link to ``/dev/zero``, or a pipe.
+
+    Raises
+    ------
+    OSError
+        Also if it is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a writer is not waited for
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", os.fspath(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: str | os.PathLike[str]) -> bytes:
+    """The content of a regular file; raises as `open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
 
 
 def check_file(path: Path, data: Any) -> None:

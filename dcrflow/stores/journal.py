@@ -189,8 +189,14 @@ def _texts(root: zarr.Group, suffix: str) -> list[tuple[str, bytes]]:
     async def texts() -> list[tuple[str, bytes]]:
         folder = _key(root, "").rstrip("/")
         names = sorted([n async for n in root.store.list_dir(folder) if n.endswith(suffix)])
-        found = [await root.store.get(f"{folder}/{n}", prototype=buffer_prototype) for n in names]
+        found = [await one(f"{folder}/{n}") for n in names]
         return [("-".join(n.split("-")[:2]), f.to_bytes()) for n, f in zip(names, found, strict=True) if f is not None]
+
+    async def one(key: str) -> Any:
+        try:
+            return await root.store.get(key, prototype=buffer_prototype)
+        except ValueError:  # no regular file
+            return None
 
     return sync(texts())
 

@@ -20,6 +20,7 @@ from zarr.storage import LocalStore
 
 from dcrflow.base.attributes import is_number
 from dcrflow.compat.zarr_sync import sync
+from dcrflow.stores.files import open_regular
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -117,13 +118,17 @@ def names_in(root: zarr.Group) -> list[str]:
 
 
 def archived_lines(root: zarr.Group, name: str) -> Iterator[str]:
-    """The JSON lines in an archive, in order; none if it is damaged."""
+    """The JSON lines in an archive, in order; none if it is damaged, or somebody else's Parquet file."""
     import pyarrow as pa
 
     try:
-        for batch in _opened(root, name).iter_batches(_TOGETHER, columns=["line"]):
+        file = _opened(root, name)
+        kind = file.schema_arrow.field("line").type
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            return
+        for batch in file.iter_batches(_TOGETHER, columns=["line"]):
             yield from (line for line in batch.column(0).to_pylist() if line is not None)
-    except (OSError, pa.ArrowException, KeyError):
+    except (OSError, ValueError, LookupError, TypeError, pa.ArrowException):
         return
 
 
@@ -155,7 +160,7 @@ def archived_columns(root: zarr.Group, name: str, columns: Sequence[str]) -> pa.
             if column not in there:
                 table = table.append_column(column, pa.nulls(len(table), types[column]))
         return table.select(list(columns)).cast(schema)
-    except (OSError, ValueError, pa.ArrowException, KeyError):
+    except (OSError, ValueError, LookupError, TypeError, pa.ArrowException):
         return schema.empty_table()
 
 
@@ -177,7 +182,7 @@ def archived_entries(root: zarr.Group, name: str, wanted: Any) -> Iterator[dict[
                     continue
                 if isinstance(entry, dict):
                     yield entry
-    except (OSError, pa.ArrowException, KeyError):
+    except (OSError, ValueError, LookupError, TypeError, pa.ArrowException):
         return
 
 
@@ -186,7 +191,9 @@ def _opened(root: zarr.Group, name: str, repeated: Sequence[str] = ()) -> parque
     from pyarrow import parquet
 
     if isinstance(root.store, LocalStore):
-        return parquet.ParquetFile(Path(root.store.root) / key_of(root, name), read_dictionary=list(repeated))
+        path = Path(root.store.root) / key_of(root, name)
+        open_regular(path).close()
+        return parquet.ParquetFile(path, read_dictionary=list(repeated))
     content = sync(root.store.get(key_of(root, name), prototype=buffer_prototype))
     text = b"" if content is None else content.to_bytes()
     return parquet.ParquetFile(pa.BufferReader(text), read_dictionary=list(repeated))
@@ -194,7 +201,7 @@ def _opened(root: zarr.Group, name: str, repeated: Sequence[str] = ()) -> parque
 
 def _lines_of(root: zarr.Group, name: str) -> Iterator[bytes]:
     if isinstance(root.store, LocalStore):
-        with (Path(root.store.root) / key_of(root, name)).open("rb") as file:
+        with open_regular(Path(root.store.root) / key_of(root, name)) as file:
             yield from (line.rstrip(b"\n") for line in file)
         return
     content = sync(root.store.get(key_of(root, name), prototype=buffer_prototype))

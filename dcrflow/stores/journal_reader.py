@@ -14,6 +14,7 @@ from zarr.buffer.cpu import buffer_prototype
 from zarr.storage import LocalStore
 
 from dcrflow.compat.zarr_sync import sync
+from dcrflow.stores.files import open_regular
 from dcrflow.stores.journal import FOLDER
 from dcrflow.stores.journal_archive import ARCHIVE, archived_lines, names_in
 
@@ -82,10 +83,10 @@ class JournalReader:
         store = self._root.store
         if isinstance(store, LocalStore):
             try:
-                with (Path(store.root) / self._key(name)).open("rb") as file:
+                with open_regular(Path(store.root) / self._key(name)) as file:
                     file.seek(self._read.get(name, 0))
                     return file.read()
-            except FileNotFoundError:  # the run has ended since it was listed: the next look finds its archive
+            except OSError:  # the run has ended since it was listed: the next look finds its archive
                 return b""
         found = sync(store.get(self._key(name), prototype=buffer_prototype))
         return b"" if found is None else found.to_bytes()

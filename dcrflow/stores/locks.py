@@ -39,7 +39,7 @@ from zarr.storage import LocalStore
 
 from dcrflow.base.errors import TemplateStoreError
 from dcrflow.compat.zarr_sync import sync
-from dcrflow.stores.files import is_absent, remove_if_empty, remove_tree, write_new_file
+from dcrflow.stores.files import is_absent, read_regular, remove_if_empty, remove_tree, write_new_file
 
 LEASE = 60.0  # seconds; a writer renews its lock before it writes each variable, which takes a few seconds at most
 FOLDER = ".dcrflow"
@@ -151,14 +151,14 @@ class _FolderLock:
             names = os.listdir(self._path)
         except NotADirectoryError:
             with contextlib.suppress(OSError):
-                return "", self._path.read_bytes()
+                return "", read_regular(self._path)
             return None
         except FileNotFoundError:
             return None
         if not names:
             return None
         try:
-            return names[0], (self._path / names[0] / "owner").read_bytes()
+            return names[0], read_regular(self._path / names[0] / "owner")
         except OSError:
             return names[0], b""
 
@@ -253,7 +253,7 @@ def displaced(what: str) -> TemplateStoreError:
 def is_left_behind(owner: Path) -> bool:
     """Whether the owner file of a lock in a directory names a process of this machine that is gone."""
     try:
-        return _is_dead(owner.read_bytes())
+        return _is_dead(read_regular(owner))
     except OSError:
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import numpy as np
@@ -20,7 +21,7 @@ from hostile.spoil import (
     one_chunk,
     variable,
 )
-from hostile.survey import PATCH
+from hostile.survey import PATCH, Place
 
 _NAN, _INFINITE = float("nan"), float("inf")
 _NEEDED = ("band", "units", "photometric_zero_point", "effective_wavelength", "bandwidth")
@@ -29,6 +30,23 @@ _VARIABLES = ("image", "variance", "mask", "x", "y", "subfilter_edges")
 
 def _without(path: str) -> Spoil:
     return lambda place: shutil.rmtree(place.coadds / path)
+
+
+def _link(name: str, to: str) -> Spoil:
+    def spoil(place: Place) -> None:
+        path = place.coadds / name
+        path.unlink(missing_ok=True)
+        path.symlink_to(to)
+
+    return spoil
+
+
+def _pipe(name: str) -> Spoil:
+    def spoil(place: Place) -> None:
+        (place.coadds / name).unlink()
+        os.mkfifo(place.coadds / name)
+
+    return spoil
 
 
 def _edges(*edges: tuple[float, float]) -> Spoil:
@@ -99,6 +117,16 @@ CASES = (
     Case("flag_masks of words", attributes(f"{PATCH}/mask", flag_masks=["a"])),
     Case("flag_masks of two bits each", attributes(f"{PATCH}/mask", flag_masks=[3], flag_meanings="BAD")),
     Case("flag_masks without flag_meanings", attributes(f"{PATCH}/mask", flag_meanings=None)),
+    Case("two planes with one bit", attributes(f"{PATCH}/mask", flag_masks=[1, 1], flag_meanings="BAD SAT")),
+    Case("names of planes in quotes", attributes(f"{PATCH}/mask", flag_masks=[1, 2], flag_meanings="'BAD' 'SAT'")),
+    Case("flag_values beside flag_masks", attributes(f"{PATCH}/mask", flag_values=[1, 2, 3])),
+    Case("the image's file is a link to /dev/zero", _link(f"{PATCH}/image/c/0/0/0", "/dev/zero")),
+    Case("the image's file is a pipe", _pipe(f"{PATCH}/image/c/0/0/0")),
+    Case("the image's metadata are a link to /dev/zero", _link(f"{PATCH}/image/zarr.json", "/dev/zero")),
+    Case("x is a pipe", _pipe(f"{PATCH}/x/c/0")),
+    Case("the patch is a link to itself", lambda place: [_without("7/0")(place), _link("7/0", "0")(place)]),
+    Case("the patch is a link to a disk that is not there",
+         lambda place: [_without("7/0")(place), _link("7/0", "/no/such/disk/7/0")(place)]),
     Case("40 planes", attributes(f"{PATCH}/mask", flag_masks=[1 << n for n in range(31)],
                                  flag_meanings=" ".join(f"P{n}" for n in range(31)))),
 )  # fmt: skip

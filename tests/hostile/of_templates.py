@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+from pyarrow import parquet
 from scenes import IMAGE, coadds, visit
 
 import dcrflow
@@ -21,17 +24,45 @@ _TABLE = re.compile(r"(?<=<!-- templates -->\n\n).*(?=<!-- /templates -->)", re.
 
 @dataclass(frozen=True)
 class Spoilt:
-    """Attributes that a complete or failed template has, or lines of the journal."""
+    """Attributes that a complete or failed template has, lines of the journal, or what is done to the files."""
 
     name: str
     changes: dict[str, Any]
     journal: bytes = b""
+    spoil: Callable[[Path], object] = lambda store: None
 
 
 def _failed(**error: Any) -> dict[str, Any]:
     return {"status": "failed", "error": error}
 
 
+def _link(name: str, to: str) -> Callable[[Path], object]:
+    """A link in the place of a file or folder of the store."""
+
+    def spoil(store: Path) -> None:
+        path = store / name
+        path.unlink(missing_ok=True)
+        path.symlink_to(to)
+
+    return spoil
+
+
+def _pipe(name: str) -> Callable[[Path], object]:
+    def spoil(store: Path) -> None:
+        (store / name).unlink(missing_ok=True)
+        os.mkfifo(store / name)
+
+    return spoil
+
+
+def _archive(columns: dict[str, Any]) -> Callable[[Path], object]:
+    """A journal as Parquet, of a later run."""
+    return lambda store: parquet.write_table(pa.table(columns), store / _ARCHIVE)
+
+
+_ARCHIVE, _JOURNAL = (f".dcrflow/20260101T000000-00000000.{kind}" for kind in ("parquet", "jsonl"))
+_IMAGE = "12/3/image/c/0/0"
+_LINE = '{"event": "ended", "visit": 12, "detector": 3, "status": "complete"}'
 _SPREAD = {"wavelength": [400.0, 500.0], "shift": [1.0, 2.0]}
 CASES = (
     Spoilt("nothing is wrong", {}),
@@ -70,9 +101,27 @@ CASES = (
     Spoilt("the journal asks for words", {}, b'{"event": "requested", "detector_visits": {"a": ["b"], "1": 2}}\n'),
     Spoilt("the journal's times are words", {},
            b'{"event": "ended", "visit": 12, "detector": 3, "status": "complete", "seconds": "long", "steps": [1]}\n'),
+    Spoilt("the journal asks for a visit of 4,000 digits", {},
+           b'{"event": "requested", "detector_visits": {"' + b"9" * 4000 + b'": [1]}}\n'),
+    Spoilt("the journal is a folder", {}, spoil=lambda store: (store / _JOURNAL).mkdir()),
+    Spoilt("the journal is a link to /dev/zero", {}, spoil=_link(_JOURNAL, "/dev/zero")),
+    Spoilt("the journal is a pipe", {}, spoil=_pipe(_JOURNAL)),
+    Spoilt("an archived journal has numbers for lines", {}, spoil=_archive({"line": [1, 2]})),
+    Spoilt("an archived journal has lists for lines", {}, spoil=_archive({"line": [[_LINE]]})),
+    Spoilt("an archived journal has no lines", {}, spoil=_archive({"visit": [1]})),
+    Spoilt("an archived journal has words for visits", {}, spoil=_archive({"line": [_LINE], "visit": ["x"]})),
+    Spoilt("an archived journal is a pipe", {}, spoil=_pipe(_ARCHIVE)),
+    Spoilt("the image's pixels are a link to /dev/zero", {}, spoil=_link(_IMAGE, "/dev/zero")),
+    Spoilt("the image's pixels are a link to another file", {}, spoil=_link(_IMAGE, "/etc/passwd")),
+    Spoilt("the image's pixels are a pipe", {}, spoil=_pipe(_IMAGE)),
+    Spoilt("the image's metadata are a pipe", {}, spoil=_pipe("12/3/image/zarr.json")),
+    Spoilt("the template's metadata are a link to /dev/zero", {}, spoil=_link("12/3/zarr.json", "/dev/zero")),
+    Spoilt("the store's metadata are a link to /dev/zero", {}, spoil=_link("zarr.json", "/dev/zero")),
+    Spoilt("a visit is a link to itself", {}, spoil=_link("13", "13")),
+    Spoilt("a visit is a link to the folder above", {}, spoil=_link("13", "..")),
 )  # fmt: skip
 
-_COMMANDS = ("status", "report", "verify", "export")
+_COMMANDS = ("status", "report", "verify", "export", "watch")
 
 
 def rows(directory: Path) -> Iterator[tuple[tuple[str, ...], list[str]]]:
@@ -91,7 +140,8 @@ def rows(directory: Path) -> Iterator[tuple[tuple[str, ...], list[str]]]:
         metadata["attributes"] |= case.changes
         file.write_text(json.dumps(metadata))
         if case.journal:
-            (place / ".dcrflow" / "20260101T000000-00000000.jsonl").write_bytes(case.journal)
+            (place / _JOURNAL).write_bytes(case.journal)
+        case.spoil(place)
         yield _row(case, place, directory)
 
 
@@ -99,7 +149,13 @@ def _row(case: Spoilt, place: Path, directory: Path) -> tuple[tuple[str, ...], l
     page, files = directory / "page.html", directory / "fits"
     shutil.rmtree(files, ignore_errors=True)
     page.unlink(missing_ok=True)
-    words = {"status": ["--scan"], "report": ["--to", str(page)], "verify": [], "export": [str(files)]}
+    words = {
+        "status": ["--scan"],
+        "report": ["--to", str(page)],
+        "verify": [],
+        "export": [str(files)],
+        "watch": ["--once"],
+    }
     exits, harm, said = [], [], ""
     for name in _COMMANDS:
         code, text = command(name, str(place), *words[name])
@@ -118,7 +174,7 @@ def _row(case: Spoilt, place: Path, directory: Path) -> tuple[tuple[str, ...], l
 
 def markdown(found: Sequence[tuple[str, ...]]) -> str:
     """The table as it is in the documentation."""
-    head = ["| case | " + " | ".join(_COMMANDS) + " | first of what is said |", "|---|---|---|---|---|---|"]
+    head = ["| case | " + " | ".join(_COMMANDS) + " | first of what is said |", "|---|---|---|---|---|---|---|"]
     return "\n".join([*head, *(f"| {' | '.join(map(_escaped, row))} |" for row in found), ""])
 
 

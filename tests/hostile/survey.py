@@ -21,9 +21,10 @@ from astropy.io import fits
 from distributed import LocalCluster
 from scenes import IMAGE, TRACT, coadds, tan, visit
 
-import dcrflow
+import dcrflow.cluster
 from dcrflow.campaign.verify import verify
 from dcrflow.cli import main
+from dcrflow.cluster import connect
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
 from dcrflow.model.visit import DetectorVisit
@@ -139,9 +140,16 @@ class Run:
 
 @contextlib.contextmanager
 def cluster() -> Iterator[str]:
-    """The address of a scheduler with a worker of two threads, all in this process."""
+    """The address of a scheduler with a worker of two threads, all in this process.
+
+    Commands do not connect anew, which takes a second each: they share one client.
+    """
     options = {"protocol": "tcp", "dashboard_address": None, "silence_logs": 50}
-    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, **options) as found:
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=2, processes=False, **options) as found,
+        connect(found.scheduler_address) as client,
+        patch.object(dcrflow.cluster, "connect", lambda **_: contextlib.nullcontext(client)),
+    ):
         yield found.scheduler_address
 
 

@@ -43,7 +43,7 @@ _INTEGER = ("mask", "x", "y")
 _READ = ("x", "y", "subfilter_edges")
 _NAN = ("image", "variance")
 _MOST_SUBFILTERS, _MOST_OF_PSF = 64, 2048  # nodes of a PSF, and pixels a side
-_SMALL = 1 << 20  # entries
+_SMALL, _LARGEST_CHUNK = 1 << 20, 1 << 25  # entries of a chunk of anything, and of pixels: 134 MB of float32
 _NARROWEST = 0.1  # nm, of a subfilter
 _LARGEST_NUMBER = 1e6  # nm or magnitudes
 _ZERO_POINT = 31.4  # AB magnitude of 1 nJy
@@ -320,9 +320,11 @@ def _check_array(array: zarr.AsyncArray[Any], name: str, where: str, bbox: Box) 
             f"{where}: variable {name!r} has chunks of different sizes (rectilinear), expected one size; write it "
             "again with regular chunks"
         ) from None
-    if math.prod(chunks) > max(4 * math.prod(array.shape), _SMALL):
+    most_of_chunk = max(4 * math.prod(array.shape), _LARGEST_CHUNK if dims[-2:] == ("y", "x") else _SMALL)
+    if math.prod(chunks) > most_of_chunk:
         raise CoaddStoreError(
-            f"{where}: variable {name!r} has chunks of {chunks}, expected none beyond its shape {array.shape}"
+            f"{where}: variable {name!r} has chunks of {chunks}, far beyond its shape {array.shape}; write it again "
+            f"with chunks of at most {most_of_chunk} values"
         )
 
 

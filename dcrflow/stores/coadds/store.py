@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from hashlib import blake2b
@@ -25,7 +25,15 @@ from dcrflow.stores.coadds.missing_chunks import Patience
 from dcrflow.stores.coadds.patch_info import Arrays, PatchInfo, open_patch, read_patch_info, read_tract
 from dcrflow.stores.coadds.patch_psf import PatchPsf, read_patch_psf
 from dcrflow.stores.coadds.source import CoaddSource
-from dcrflow.stores.zarr.access import list_names, location, open_root, refuse_unsendable, url_of, words_of
+from dcrflow.stores.zarr.access import (
+    is_broken_link,
+    list_names,
+    location,
+    open_root,
+    refuse_unsendable,
+    url_of,
+    words_of,
+)
 from dcrflow.stores.zarr.arrays import whole_chunks
 from dcrflow.view.cards import card
 
@@ -162,9 +170,11 @@ class DcrCoadds:
             bands = list_names(self._root, [f"{t}/{p}" for t, p in pairs])
         except Exception as error:
             raise CoaddStoreError(f"cannot list the patches of {self.url}: {words_of(error)}") from error
+        every = sorted({name for names in bands for name in _bands(names)})
         found: dict[int, dict[int, tuple[str, ...]]] = {tract: {} for tract in tracts}
         for (tract, patch), names in zip(pairs, bands, strict=True):
-            found[tract][patch] = tuple(n for n in names if n != "zarr.json" and not n.startswith((".", "__")))
+            lost = not names and is_broken_link(self._root, f"{tract}/{patch}")  # what needs it fails, and says so
+            found[tract][patch] = tuple(every if lost else _bands(names))
         return found
 
     @cached_property
@@ -310,6 +320,10 @@ class DcrCoadds:
             return None
         where = f"{self.url}, tract {tract} patch {patch} band {band}"
         return read_patch_psf(open_patch(self._root, tract, patch, band, where), where)
+
+
+def _bands(names: Iterable[str]) -> list[str]:
+    return [n for n in names if n != "zarr.json" and not n.startswith((".", "__"))]
 
 
 def _numbers(names: list[str]) -> list[int]:

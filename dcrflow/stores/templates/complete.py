@@ -16,6 +16,7 @@ from dcrflow.base.errors import DcrflowError
 from dcrflow.stores.journal import line_entries
 from dcrflow.stores.journal_archive import archived_ends, patches_of
 from dcrflow.stores.locks import directory_of
+from dcrflow.stores.templates.records import data_id
 
 Digest = Callable[[Sequence[tuple[int, int]], str], str]
 
@@ -50,7 +51,7 @@ def complete_before(
     ends = ends[alike & (ends["coverage"] == 1) & ends["trouble"].isna()]
     ends = ends[_unchanged(ends, now)]
     found = pd.MultiIndex.from_frame(ends[_KEY]).get_indexer(pd.MultiIndex.from_arrays([visit, detector])) >= 0
-    unclear = {(e.get("visit"), e.get("detector")) for e in line_entries(root) if e.get("event") == "ended"}
+    unclear = {data_id(entry) for entry in line_entries(root) if entry.get("event") == "ended"}
     if unclear:
         found &= np.fromiter(
             (pair not in unclear for pair in zip(visit.tolist(), detector.tolist(), strict=True)), bool
@@ -76,7 +77,7 @@ def _digest(made_from: str, band: str, now: Digest) -> Any:
     try:
         patches = patches_of(made_from)
         return now(patches, band) if patches else None
-    except (ValueError, TypeError, DcrflowError):
+    except (ValueError, TypeError, ArithmeticError, RecursionError, DcrflowError):
         return None
 
 

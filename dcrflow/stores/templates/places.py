@@ -131,11 +131,11 @@ def keys_of(folder: Path) -> KeyEncoding | None:
     """How the keys of chunks are formed in a template's folder; without variables, those that a status remembers."""
     for metadata in sorted(folder.glob("*/zarr.json")):
         try:
-            return keys_in(json.loads(metadata.read_bytes()))
+            return keys_in(json.loads(files.read_regular(metadata)))
         except (OSError, ValueError, RecursionError):
             return KEYS[0]
     try:
-        return keys_replaced(json.loads((folder / "zarr.json").read_bytes()))
+        return keys_replaced(json.loads(files.read_regular(folder / "zarr.json")))
     except (OSError, ValueError, RecursionError):
         return None
 

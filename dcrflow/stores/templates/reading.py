@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
+from zarr.abc.store import ByteRequest, Store
 from zarr.buffer.cpu import buffer_prototype
 from zarr.storage import LocalStore, WrapperStore
 
 from dcrflow.base.attributes import encoded
 from dcrflow.base.errors import TemplateStoreError
 from dcrflow.compat.zarr_sync import sync
+from dcrflow.stores.files import open_regular, read_regular
 from dcrflow.stores.locks import directory_of
 from dcrflow.stores.templates.encoding import digest
 from dcrflow.stores.zarr.access import url_of
+from dcrflow.stores.zarr.regular_files import bounds, read_part
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -137,7 +139,7 @@ class OneTemplate(WrapperStore[Store]):
         name = key.removeprefix(f"{self._group}/")
         said = self._said(name)
         if said is not None:
-            start, stop = _bounds(byte_range, len(said))
+            start, stop = bounds(byte_range, len(said))
             found = prototype.buffer.from_bytes(said[start:stop])
         elif self._kept is not None:
             found = self._kept.read(name, prototype, byte_range)
@@ -227,7 +229,7 @@ class KeptFiles:
             for path in _below(folder):
                 name = path.relative_to(folder).as_posix()
                 if name.endswith("zarr.json"):
-                    metadata[name] = path.read_bytes()
+                    metadata[name] = read_regular(path)
                     continue
                 if path.stat().st_size == 0:  # what was lost, or stands for a template that was replaced
                     continue
@@ -236,7 +238,8 @@ class KeptFiles:
                         raise OSError("too many")
                     _OPEN += 1
                 try:
-                    descriptors[name] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                    with open_regular(path) as file:
+                        descriptors[name] = os.dup(file.fileno())
                 except OSError:
                     with _COUNTING:
                         _OPEN -= 1
@@ -250,32 +253,12 @@ class KeptFiles:
         """Part of a file, as zarr's stores return it; None if the file does not exist."""
         if name in self._metadata:
             content = self._metadata[name]
-            start, stop = _bounds(byte_range, len(content))
+            start, stop = bounds(byte_range, len(content))
             return prototype.buffer.from_bytes(content[start:stop])
         if name not in self._descriptors:
             return None
         descriptor = self._descriptors[name]
-        start, stop = _bounds(byte_range, os.fstat(descriptor).st_size)
-        parts = []
-        while start < stop:
-            part = os.pread(descriptor, stop - start, start)
-            if not part:
-                break
-            parts.append(part)
-            start += len(part)
-        return prototype.buffer.from_bytes(parts[0] if len(parts) == 1 else b"".join(parts))
-
-
-def _bounds(byte_range: ByteRequest | None, size: int) -> tuple[int, int]:
-    match byte_range:
-        case RangeByteRequest(start, end):
-            return start, min(end, size)
-        case OffsetByteRequest(offset):
-            return offset, size
-        case SuffixByteRequest(suffix):
-            return max(0, size - suffix), size
-        case _:
-            return 0, size
+        return read_part(descriptor, os.fstat(descriptor).st_size, prototype, byte_range)
 
 
 def _close(descriptors: list[int]) -> None:
@@ -289,7 +272,7 @@ def _close(descriptors: list[int]) -> None:
 def _mark(path: Path) -> tuple[int, ...] | None:
     """What tells a file from all that take its place; by opening it, for that is what network file systems look up."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return None
     try:

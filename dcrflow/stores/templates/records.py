@@ -110,7 +110,7 @@ def asked_for(detectors_by_visit: Any) -> Iterator[tuple[int, int]]:
     for visit, detectors in detectors_by_visit.items() if isinstance(detectors_by_visit, Mapping) else ():
         for detector in detectors if isinstance(detectors, list) else ():
             found = data_id({"visit": visit, "detector": detector})
-            if found is not None and min(found) >= 0:
+            if found is not None and min(found) >= 0 and max(found) < 1 << 63:
                 yield found
 
 

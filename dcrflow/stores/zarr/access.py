@@ -20,6 +20,7 @@ from zarr.storage import LocalStore, StorePath, ZipStore
 
 from dcrflow.base.addresses import redacted, redacted_text
 from dcrflow.compat.zarr_sync import sync
+from dcrflow.stores.zarr.regular_files import RegularFiles
 from dcrflow.stores.zarr.remote import dependable
 
 _AT_ONCE = 64  # requests in flight while listing; object stores throttle those who ask for thousands
@@ -31,7 +32,7 @@ def location(store: Any) -> Any:
         return location(store.store_path)
     if isinstance(store, StorePath) and not store.path:
         return location(store.store)
-    if type(store) is LocalStore and not store.read_only:
+    if type(store) in (LocalStore, RegularFiles) and not store.read_only:
         return str(Path(store.root).absolute())
     if isinstance(store, os.PathLike) or (isinstance(store, str) and "://" not in store):
         return str(Path(store).absolute())
@@ -212,6 +213,14 @@ def list_names(root: zarr.Group, paths: Iterable[str]) -> list[list[str]]:
     return [_below(known, path) for path in wanted]
 
 
+def is_broken_link(root: zarr.Group, path: str) -> bool:
+    """Whether a path below a store's root group is a link that leads to nothing, such as a disk that is not mounted."""
+    if not isinstance(root.store, LocalStore):
+        return False
+    folder = Path(root.store.root) / _key(root, path)
+    return os.path.islink(folder) and not os.path.exists(folder)
+
+
 def _consolidated(root: zarr.Group) -> set[str] | None:
     """Paths of all groups and arrays of a store, from its consolidated metadata; None if it has none."""
     content = sync(root.store.get(_key(root, "zarr.json"), prototype=buffer_prototype))
@@ -237,11 +246,11 @@ def group_attributes(root: zarr.Group, paths: Iterable[str]) -> list[dict[str, A
     """
 
     async def one(path: str, gate: asyncio.Semaphore) -> dict[str, Any] | None:
-        async with gate:
-            found = await root.store.get(_key(root, f"{path}/zarr.json"), prototype=buffer_prototype)
-        if found is None:
-            return None
         try:
+            async with gate:
+                found = await root.store.get(_key(root, f"{path}/zarr.json"), prototype=buffer_prototype)
+            if found is None:
+                return None
             metadata = json.loads(found.to_bytes())
         except (ValueError, RecursionError):
             return None

@@ -20,6 +20,7 @@ from zarr.abc.store import ByteRequest, Store
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, StorePath, WrapperStore, ZipStore
 
 from dcrflow.base.addresses import redacted_text
+from dcrflow.stores.zarr.regular_files import RegularFiles
 
 _WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds between the tries
 _ENOUGH = 30.0  # seconds; after these a request is not repeated, since the client has repeated it itself
@@ -125,12 +126,15 @@ class DependableStore(WrapperStore[Store]):
 
 
 def dependable(store: Any, mode: Any = None) -> Any:
-    """What zarr opens for a `location`: its "not found" checked if it is far away, and a path as `pathlib.Path`.
+    """What zarr opens for a `location`: its "not found" checked if it is far away, and no text for a path.
 
-    zarr takes text for a URL: of the path of a directory it drops newlines, and all after ``#`` or ``;``.
+    zarr takes text for a URL: of the path of a directory it drops newlines, and all after ``#`` or ``;``. With a mode,
+    a directory is there, and only its regular files are read.
     """
     if isinstance(store, str) and "://" not in store:
-        return Path(store)
+        return Path(store) if mode is None else RegularFiles(Path(store), read_only=mode == "r")
+    if type(store) is LocalStore:
+        return RegularFiles(store.root, read_only=store.read_only)
     if isinstance(store, StorePath):
         return StorePath(dependable(store.store), store.path)
     if isinstance(store, str) and "://" in store and not store.startswith("memory://"):

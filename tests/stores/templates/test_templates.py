@@ -27,6 +27,7 @@ from dcrflow.stores import files, locks
 from dcrflow.stores.locks import locked
 from dcrflow.stores.templates import places, reading
 from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
+from dcrflow.stores.zarr.regular_files import RegularFiles
 
 PROVENANCE = {"config_hash": "c0ffee", "inputs": "coadds.zarr"}
 OTHERS = {**PROVENANCE, "inputs": "others"}
@@ -289,14 +290,14 @@ def test_the_same_again_does_not_replace_what_cannot_be_read_now(
     store = TemplateStore.create_or_open(tmp_path / "t.zarr")
     store.write(template())
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    plain = LocalStore.get
+    plain = RegularFiles.get
 
-    async def failing(self: LocalStore, key: str, *more: Any, **options: Any) -> Any:
+    async def failing(self: RegularFiles, key: str, *more: Any, **options: Any) -> Any:
         if key == "12/3/variance/c/0/0":
             raise OSError(errno.EIO, os.strerror(errno.EIO), key)
         return await plain(self, key, *more, **options)
 
-    monkeypatch.setattr(LocalStore, "get", failing)
+    monkeypatch.setattr(RegularFiles, "get", failing)
     with pytest.raises(TemplateStoreError, match=r"cannot write the template of .* detector 3: .*Input/output error"):
         store.write(template())
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
