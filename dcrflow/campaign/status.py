@@ -43,6 +43,12 @@ class CampaignStatus:
         more = len(self.complete) if status == "complete" else 0
         return len(self.missing) if status == "missing" else more + sum(r.status == status for r in self.records)
 
+    @property
+    def num_visits(self) -> int:
+        """Number of visits that have detector-visits here."""
+        visits = {r.visit for r in self.records if r.visit >= 0} | {visit for visit, _ in self.missing}
+        return len(visits | set(self.complete.visit.tolist()))
+
     def coverage(self) -> tuple[float, float] | None:
         """Mean and least coverage; None if none is known."""
         covered = [r.coverage for r in self.records if r.coverage is not None]
@@ -103,7 +109,7 @@ def campaign_status(out: TemplateStore | Any, scan: bool = False) -> CampaignSta
         If there is no such store.
     """
     store = out if isinstance(out, TemplateStore) else TemplateStore.open(out)
-    said = store.journalled_columns()
+    said = store.columns.journalled()
     complete, known = said.complete, said.records
     missing: list[DataId] = said.left()
     if scan or not len(said.visit):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -35,10 +35,16 @@ def report(
         facts = campaign_facts(out, update, coadds=source)
     written = write_report(facts, to)
     show.output.print(
-        f"{len(facts['rows'])} detector-visits in {escape(str(written))} "
+        f"{_number(facts)} detector-visits in {escape(str(written))} "
         f"({written.stat().st_size / 1e6:.1f} MB): open it in a browser",
         soft_wrap=True,
     )
+
+
+def _number(facts: dict[str, Any]) -> str:
+    """How many detector-visits are shown, and of how many."""
+    summary, shown = facts["summary"], len(facts["rows"])
+    return str(shown) if summary is None else f"{shown} of {sum(summary['counts'].values())}"
 
 
 def _report_of_coadds(out: str, to: Path) -> None:

@@ -35,9 +35,9 @@ _MOST_ID = 1 << 63  # what a column of int64 does not hold
 COLUMNS = {
     "visit": "int64", "detector": "int64", "status": "string", "config_hash": "string", "inputs": "string",
     "inputs_digest": "string", "band": "string", "coverage": "float64", "made_from": "string", "trouble": "string",
-    "seconds": "float64", "written": "int64",
+    "seconds": "float64", "written": "int64", "time": "string",
 }  # fmt: skip
-_SINCE = ("seconds", "written")  # columns that archives of earlier versions lack
+_SINCE = ("seconds", "written", "time")  # columns that archives of earlier versions lack
 _REPEATED = ("status", "config_hash", "inputs", "inputs_digest", "band", "made_from")  # texts that are kept once
 
 
@@ -98,6 +98,7 @@ def _facts(line: str) -> dict[str, Any]:
             "coverage": None if coverage is None else float(coverage),
             "made_from": json.dumps(entry.get("made_from", [])), "trouble": json.dumps(trouble) if trouble else None,
             "seconds": _number(entry.get("seconds")), "written": _number(entry.get("written"), int),
+            "time": str(entry.get("time", "")),
         }  # fmt: skip
     except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return {}

@@ -18,16 +18,19 @@ function viridis(t) {
 
 /* Summary */
 $("store").textContent = facts.store;
-const count = name => rows.filter(r => r.status === name).length;
+const all = facts.summary;  // numbers of all detector-visits, where the rows are some of them
+const count = name => all ? all.counts[name] || 0 : rows.filter(r => r.status === name).length;
 const tile = (value, name, kind = "") =>
   $("counts").append(element("div", { class: "tile" }, element("b", { class: kind }, String(value)), element("span", {}, name)));
 for (const name of ["complete", "no-overlap", "failed", "missing"])
   if (count(name) || name === "complete") tile(count(name).toLocaleString("en"), STATES[name] || name, name);
 const damaged = made.filter(r => r.damage);
-if (damaged.length) tile(damaged.length.toLocaleString("en"), "damaged", "damaged");
-tile(new Set(rows.map(r => r.visit).filter(v => v != null)).size.toLocaleString("en"), "visits");
+const numDamaged = all ? all.damaged : damaged.length;
+if (numDamaged) tile(numDamaged.toLocaleString("en"), "damaged", "damaged");
+tile((all ? all.visits : new Set(rows.map(r => r.visit).filter(v => v != null)).size).toLocaleString("en"), "visits");
 if (made.length) {
-  tile(fixed(100 * made.reduce((s, r) => s + r.coverage, 0) / made.length, 1) + " %", "mean coverage");
+  const covered = all && all.coverage != null ? all.coverage : made.reduce((s, r) => s + r.coverage, 0) / made.length;
+  tile(fixed(100 * covered, 1) + " %", "mean coverage");
   tile(fixed(quantile(made.map(r => r.sigma), 0.5), 2) + " nJy", "median noise");
   tile(`${fixed(quantile(made.map(r => r.zenith), 0), 0)}–${fixed(quantile(made.map(r => r.zenith), 1), 0)}°`, "zenith angle");
 }

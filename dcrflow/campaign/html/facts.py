@@ -16,6 +16,7 @@ from dcrflow.base.addresses import redacted_values
 from dcrflow.base.attributes import Checked
 from dcrflow.base.errors import DcrflowError
 from dcrflow.base.texts import one_line
+from dcrflow.campaign.html.chosen import chosen_of
 from dcrflow.campaign.html.row import named, row_of
 from dcrflow.campaign.html.timeline import timelines
 from dcrflow.geometry.skymap import Tract, sketched
@@ -48,7 +49,8 @@ def campaign_facts(
     -------
     dict
         As JSON has it: ``store``; ``rows``, one per detector-visit; ``tracts`` with the outlines of the patches that
-        were used; ``notes`` on what could not be found out; ``timelines`` of the last runs; ``configs``, ``software``
+        were used; ``notes`` on what could not be found out; ``summary``, numbers of all detector-visits where `rows`
+        are some of them, or None; ``timelines`` of the last runs; ``configs``, ``software``
         and ``inputs`` with how many detector-visits have each.
 
     Raises
@@ -57,10 +59,8 @@ def campaign_facts(
         If there is no such store.
     """
     store = TemplateStore.open(out)
-    entries = list(store.entries())
-    there = {(e["visit"], e["detector"]) for e in entries}
-    missing = sorted(store.requested() - there)
-    timings = store.timings()
+    chosen = chosen_of(store)
+    entries, missing, timings = chosen.entries, chosen.missing, chosen.timings
     tell = progress or (lambda *_: None)
     rows: list[tuple[tuple[int, int], dict[str, Any]]] = []
     odd: list[str] = []
@@ -70,9 +70,9 @@ def campaign_facts(
         rows.append((data_id, row_of(store, entry, timings.get(data_id, {}), odd)))
     tell(len(entries), len(entries), "")
     rows += [((v, d), {**named(v, d), "status": "missing"}) for v, d in missing]
-    rows += [((r.visit, r.detector), _of_failure(r)) for r in store.failures()]
+    rows += [((r.visit, r.detector), _of_failure(r)) for r in chosen.failures]
     tracts, notes = _outlines(entries, coadds)
-    notes += odd[:_NOTES]
+    notes = [*chosen.notes, *notes, *odd[:_NOTES]]
     if len(odd) > _NOTES:
         notes.append(f"... and {len(odd) - _NOTES} more lines of what is not as it should be")
     return {
@@ -80,7 +80,8 @@ def campaign_facts(
         "rows": [row for _, row in sorted(rows, key=lambda r: r[0])],
         "tracts": tracts,
         "notes": notes,
-        "timelines": timelines(store.journal_reader().new()),
+        "timelines": timelines(chosen.lines),
+        "summary": chosen.summary,
         "configs": _distinct(Checked(e).object("config") for e in entries),
         "software": _distinct(Checked(e).object("software") for e in entries),
         "inputs": _distinct(Checked(e).text("inputs") for e in entries),

@@ -15,6 +15,7 @@ import zarr
 from numpy.typing import NDArray
 
 from dcrflow.base.addresses import redacted
+from dcrflow.base.attributes import is_number
 from dcrflow.stores.journal import line_entries
 from dcrflow.stores.journal_archive import archived_columns, archived_entries, archives_in
 from dcrflow.stores.templates.records import TemplateRecord, asked_for, data_id, last_records
@@ -78,6 +79,11 @@ class CompleteRows:
             return self
         return CompleteRows(self.visit[keep], self.detector[keep], self.columns.take(np.flatnonzero(keep)))
 
+    def spread(self, number: int) -> list[DataId]:
+        """At most so many (visit, detector), spread evenly over all."""
+        some = np.unique(np.linspace(0, max(0, len(self) - 1), min(number, len(self))).astype(np.int64))
+        return list(zip(self.visit[some].tolist(), self.detector[some].tolist(), strict=True))
+
     def records(self) -> Iterator[TemplateRecord]:
         """A record of each."""
         if self.columns is None:
@@ -121,6 +127,25 @@ class Journalled:
         return sorted(zip(self.visit[wanted].tolist(), self.detector[wanted].tolist(), strict=True))
 
 
+@dataclass(frozen=True)
+class JournalColumns:
+    """The journals of the store with this root group."""
+
+    root: zarr.Group
+
+    def journalled(self) -> Journalled:
+        """What they say of all detector-visits."""
+        return journalled(self.root)
+
+    def lines_of(self, some: Collection[DataId]) -> Iterator[Mapping[str, Any]]:
+        """The lines about the ends of some (visit, detector)."""
+        return lines_of(self.root, some)
+
+    def history(self, every: int) -> Iterator[Mapping[str, Any]]:
+        """The lines as far as a timeline needs them, with the steps of one end in so many."""
+        return history(self.root, every)
+
+
 def journalled(root: zarr.Group) -> Journalled:
     """What the journals of a store say."""
     names = archives_in(root)
@@ -144,6 +169,45 @@ def journalled(root: zarr.Group) -> Journalled:
 
     records, _ = last_records(without_requests())
     return Journalled(complete, records, *_distinct(asked))
+
+
+def lines_of(root: zarr.Group, some: Collection[DataId]) -> Iterator[Mapping[str, Any]]:
+    """The journals' lines about the ends of some (visit, detector)."""
+    names, wanted = archives_in(root), set(some)
+    for run, name in names:
+        table = archived_columns(root, name, ("visit", "detector"))
+        rows = table["visit"].is_valid().to_numpy()
+        ids = (column.drop_null().to_numpy() for column in table.columns)
+        rows[rows] = _among((next(ids), next(ids)), _columns_of(wanted))
+        yield from ({**entry, "run": run} for entry in archived_entries(root, name, rows))
+    for entry in line_entries(root, [run for run, _ in names]):
+        if entry.get("event") == "ended" and data_id(entry) in wanted:
+            yield entry
+
+
+def history(root: zarr.Group, every: int) -> Iterator[Mapping[str, Any]]:
+    """The journals' lines as far as a timeline needs them.
+
+    Of the ends that are in columns these are ``time`` and ``status``, and ``steps`` of one in so many: of those
+    that stand for it, the sum.
+    """
+    import pyarrow as pa
+
+    names = archives_in(root)
+    for run, name in names:
+        table = archived_columns(root, name, ("visit", "status", "time"))
+        ends = table["visit"].is_valid().to_numpy() & table["time"].is_valid().to_numpy()
+        steps = np.zeros(len(ends), np.bool_)
+        steps[np.flatnonzero(ends)[::every]] = True
+        for entry in archived_entries(root, name, steps | ~ends):
+            if entry.get("event") == "ended" and isinstance(entry.get("steps"), Mapping):
+                summed = {k: v * every for k, v in entry["steps"].items() if is_number(v)}
+                entry = {**entry, "steps": summed}
+            yield {**entry, "run": run}
+        for batch in table.filter(pa.array(ends & ~steps)).to_batches(max_chunksize=4096):
+            for status, time in zip(batch["status"].to_pylist(), batch["time"].to_pylist(), strict=True):
+                yield {"event": "ended", "time": time, "status": status, "run": run}
+    yield from line_entries(root, [run for run, _ in names])
 
 
 def _complete(tables: list[pa.Table], told: tuple[Ids, Ids]) -> tuple[CompleteRows, list[NDArray[np.bool_]]]:

@@ -48,7 +48,7 @@ from dcrflow.stores.zarr.remote import dependable
 if TYPE_CHECKING:
     import xarray as xr
 
-    from dcrflow.stores.templates.ends import Journalled
+    from dcrflow.stores.templates.ends import JournalColumns
 
 KIND, VERSION = "templates", 1
 
@@ -304,11 +304,12 @@ class TemplateStore:
         """
         return last_records(entries(self._root))
 
-    def journalled_columns(self) -> Journalled:
-        """The same without an object for each of a million templates."""
-        from dcrflow.stores.templates.ends import journalled
+    @property
+    def columns(self) -> JournalColumns:
+        """The journals without an object for each of a million templates."""
+        from dcrflow.stores.templates.ends import JournalColumns
 
-        return journalled(self._root)
+        return JournalColumns(self._root)
 
     def journal_reader(self) -> JournalReader:
         """A reader of the runs' journals, which may be growing."""

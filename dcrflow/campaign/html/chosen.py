@@ -1,0 +1,88 @@
+"""Which detector-visits the report shows: all of some thousands, and some of a million.
+
+A page with a row for each of a million would be gigabytes. Of so many it shows what is not as it should be, some
+complete templates that are spread evenly over the campaign, and the numbers of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dcrflow.campaign.status import CampaignStatus, campaign_status
+from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
+
+MANY = 20_000  # detector-visits of a campaign of which only some are shown
+SHOWN = 2000  # complete ones, and of each other status
+
+DataId = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the report shows.
+
+    Parameters
+    ----------
+    entries : sequence of mapping
+        Attributes of detector-visits that have a status.
+    missing : sequence of (int, int)
+        Visit and detector of those that have none.
+    timings : mapping
+        As `TemplateStore.timings` has it, of these.
+    failures : sequence of TemplateRecord
+        Failures without a group.
+    lines : iterable of mapping
+        The journals' lines for the timelines.
+    notes : sequence of str
+        What is not shown.
+    summary : mapping or None
+        ``counts`` by status, ``damaged``, ``visits`` and mean ``coverage`` of all, if not all are shown.
+    """
+
+    entries: Sequence[Mapping[str, Any]]
+    missing: Sequence[DataId]
+    timings: Mapping[DataId, Mapping[str, Any]]
+    failures: Sequence[TemplateRecord]
+    lines: Iterable[Mapping[str, Any]]
+    notes: Sequence[str] = ()
+    summary: Mapping[str, Any] | None = field(default=None)
+
+
+def chosen_of(store: TemplateStore) -> Chosen:
+    """What the report of a store shows."""
+    if len(store.columns.journalled().complete) > MANY:
+        return _some(store, campaign_status(store))
+    entries = list(store.entries())
+    there = {(e["visit"], e["detector"]) for e in entries}
+    missing = sorted(store.requested() - there)
+    return Chosen(entries, missing, store.timings(), store.failures(), store.journal_reader().new())
+
+
+def _some(store: TemplateStore, status: CampaignStatus) -> Chosen:
+    names = "complete", "no-overlap", "failed", "missing"
+    counts = {name: status.count(name) for name in names}
+    shown: list[DataId] = status.complete.spread(SHOWN)
+    for name in names[:3]:  # these have damage, or errors
+        odd = [(r.visit, r.detector) for r in status.records if r.status == name and min(r.visit, r.detector) >= 0]
+        shown += odd[:SHOWN]
+    wanted = sorted(set(shown))
+    timings = {
+        (line["visit"], line["detector"]): {name: line.get(name) for name in ("seconds", "steps", "patches")}
+        for line in store.columns.lines_of(wanted)
+    }
+    total = sum(counts.values())
+    covered = status.coverage()
+    note = (
+        f"Of {total:,} detector-visits, {len(wanted) + min(len(status.missing), SHOWN):,} are shown below: at most "
+        f"{SHOWN:,} of each status, the complete ones spread evenly over the campaign. The numbers above are of all."
+    )
+    return Chosen(
+        list(store.entries_of(wanted)), status.missing[:SHOWN], timings, store.failures()[:SHOWN],
+        store.columns.history(max(1, total // SHOWN)), [note],
+        {
+            "counts": counts, "damaged": status.damaged, "visits": status.num_visits,
+            "coverage": None if covered is None else covered[0],
+        },
+    )  # fmt: skip
