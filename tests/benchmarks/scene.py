@@ -1,6 +1,7 @@
 """The benchmarks' work: one 4072 x 4000 px detector across two tracts and six 4100-px patches, three subfilters.
 
-Written once to a folder and kept; sky noise and stars, so that the pixels compress as a coadd's do.
+Written once to a folder and kept; sky noise and stars, rounded as `simulate` and `dcrflow coadd` do it, so that the
+pixels compress as a coadd's do.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dcrflow.stores.coadds.store import DcrCoadds, open_coadds
 from dcrflow.stores.coadds.writer import create_coadds
 
 INNER, BORDER = 4000, 50
+PRECISION = 16.0  # steps a sigma to which the coadds' pixels are rounded
 PATCH = INNER + 2 * BORDER
 DETECTOR = Box(0, 0, 4072, 4000)
 
@@ -70,13 +72,13 @@ def write_coadds(store: object, inner: int = INNER, border: int = BORDER, number
             variance = rng.uniform(3.9, 4.1, shape).astype(np.float32)
             writer.write_patch(
                 tract.tract, patch.patch, "g", image=image, variance=variance, mask=mask, planes=STANDARD_PLANES,
-                subfilter_edges=EDGES[:number], effective_wavelength=475.0, bandwidth=150.0,
+                subfilter_edges=EDGES[:number], effective_wavelength=475.0, bandwidth=150.0, precision=PRECISION,
             )  # fmt: skip
 
 
 def full_size(folder: Path) -> Work:
     """The work, from `folder`; written there (2 GB) if it is not yet."""
-    path = folder / "coadds.zarr"
+    path = folder / "coadds-rounded.zarr"
     if not path.exists():
         unfinished = folder / "coadds-unfinished.zarr"
         create = unfinished if not unfinished.exists() else None
