@@ -1,8 +1,10 @@
 """Resampling to other pixels: image, variance and mask in one pass.
 
-Each interpolation is a table of weights by fraction of a pixel, linear between 2048 steps (error below 1e-7 of the
-weight), so one loop does splines, Lanczos kernels and bilinear interpolation. The taps of a row fill one vector
-register; LLVM's vectoriser does not do that with so few, so `_weighted_sums` writes it out.
+Each interpolation is a table of weights by fraction of a pixel: cubic polynomials on 32 intervals (error below 1e-7),
+so one loop does splines, Lanczos kernels and bilinear interpolation. A table of more steps with lines between them
+takes less arithmetic, but fills the cache from which a turned detector's places pick at random; there it takes half as
+long again. The taps of a row fill one vector register; LLVM's vectoriser does not do that with so few, so
+`_weighted_sums` writes it out.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from dcrflow.kernels.noise import VarianceFactor
 
 Float = NDArray[np.float64]
 
-_STEPS = 2048
+_STEPS = 2048  # of `tap_weights`
+_INTERVALS = 32  # of a pixel, each with a polynomial of its own
+_POWERS = 4  # coefficients of a polynomial
 _COLUMNS = 128
 
 
@@ -59,7 +63,7 @@ def tap_weights(interpolation: Interpolation) -> Float:
 
 
 def weight_table(interpolation: Interpolation, factor: VarianceFactor | None = None) -> NDArray[np.float32]:
-    """Weights of an interpolation's taps, and those of the variance, by fraction of a pixel.
+    """Weights of an interpolation's taps, and those of the variance, as polynomials of the fraction of a pixel.
 
     Parameters
     ----------
@@ -71,21 +75,29 @@ def weight_table(interpolation: Interpolation, factor: VarianceFactor | None = N
 
     Returns
     -------
-    ndarray of float32, shape (2, 2049, 2, lanes)
-        Along y and x: row f holds the weights at fraction f / 2048 of the image, then of the variance, in a vector's
-        lanes, zeros around them.
+    ndarray of float32, shape (2, 32, 4, 2, lanes)
+        Along y and x, by interval: the coefficients of 1, t, t^2 and t^3 of the image's weights, then of the
+        variance's, in a vector's lanes, zeros around them. t goes from 0 to 1 over the interval, in the upper half of a
+        pixel from 1 to 0, so that a weight which is 0 on the next pixel is exactly 0 there.
     """
     taps = _taps(interpolation)
-    table = np.zeros((2, _STEPS + 1, 2, _lanes(taps)), np.float32)
-    squared = tap_weights(interpolation.of_variance) ** 2
+    places = np.linspace(0.0, 1.0, _POWERS)
+    interval = np.arange(_INTERVALS)[:, None]
+    fractions = (np.where(2 * interval < _INTERVALS, interval + places, interval + 1 - places) / _INTERVALS).ravel()
+    weights = np.zeros((2, len(fractions), 2, _lanes(taps)))
+    squared = interpolation.of_variance.weights(fractions) ** 2
     if factor is not None:
         squared = squared / squared.sum(axis=1, keepdims=True)
-    for which, weights in enumerate((tap_weights(interpolation), squared)):
-        spare = (taps - weights.shape[1]) // 2
-        table[:, :, which, spare : taps - spare] = weights
+    for which, of_taps in enumerate((interpolation.weights(fractions), squared)):
+        spare = (taps - of_taps.shape[1]) // 2
+        weights[:, :, which, spare : taps - spare] = of_taps
     if factor is not None:
         for axis in (0, 1):
-            table[axis, :, 1] *= factor.at(axis, np.linspace(0.0, 1.0, _STEPS + 1))[:, None]
+            weights[axis, :, 1] *= factor.at(axis, fractions)[:, None]
+    through = np.linalg.inv(places[:, None] ** np.arange(_POWERS))  # from values at the places to coefficients
+    by_interval = weights.reshape(2, _INTERVALS, _POWERS, -1)
+    table = np.asarray(through @ by_interval, np.float32).reshape(2, _INTERVALS, _POWERS, 2, -1)
+    table[:, :, 0] = weights.reshape(table.shape)[:, :, 0]
     table.setflags(write=False)
     return table
 
@@ -94,7 +106,7 @@ def _weighted_sums(taps: int, with_variance: bool) -> Any:
     """Make the sums over a pixel's ``taps * taps`` neighbours, of image and variance: a tuple of two float32.
 
     Called as ``sums(image, variance, y, x, table, jy, ty, jx, tx)``: of ``wy[j] * wx[i] * image[y + j, x + i]``, and
-    of the variance alike, where wy and wx are the table's rows jy and jx plus ty and tx times the step to the next.
+    of the variance alike, where wy and wx are the polynomials that begin at the table's rows jy and jx, at ty and tx.
     A vector register holds two rows of an image; the last steps are taken for image and variance together. Without the
     variance, its sum is 0.
     """
@@ -133,11 +145,16 @@ def _weighted_sums(taps: int, with_variance: bool) -> Any:
 
             def weights(row: Any, fraction: Any) -> Any:
                 address, stride = start(4, row, ir.Constant(word, 0))
-                here = builder.load(builder.inttoptr(address, double.as_pointer()), align=4)
-                ahead = builder.load(builder.inttoptr(builder.add(address, stride), double.as_pointer()), align=4)
                 undefined = ir.Constant(double, ir.Undefined)
                 one = builder.insert_element(undefined, fraction, ir.Constant(index, 0))
-                return builder.call(fma, [pick(one, one, [0] * both), builder.fsub(ahead, here), here])
+                everywhere, of_powers = pick(one, one, [0] * both), []
+                for _ in range(_POWERS):
+                    of_powers.append(builder.load(builder.inttoptr(address, double.as_pointer()), align=4))
+                    address = builder.add(address, stride)
+                total = of_powers.pop()
+                while of_powers:
+                    total = builder.call(fma, [total, everywhere, of_powers.pop()])
+                return total
 
             def down(n: int, wy: Any) -> Any:
                 """Sum over the rows, `lanes` columns."""
@@ -184,7 +201,7 @@ def warp_kernel(interpolation: Interpolation, with_variance: bool = True) -> Cal
         place between pixels does not depend, to the last bit, on where the arrays begin.)
     grid : CoordinateGrid
         Source coordinates of the output pixels.
-    table : ndarray of float32, shape (2, 2049, 2, lanes)
+    table : ndarray of float32, shape (2, 32, 4, 2, lanes)
         `weight_table` of the interpolation.
     no_data : int
         Value of the NO_DATA mask plane. An output pixel is without data where one of the four source pixels around it
@@ -220,8 +237,10 @@ def _warp(source, origin_y, origin_x, grid, table, no_data, out):  # type: ignor
     image, variance, mask = source.image, source.variance, source.mask
     out_image, out_variance, out_mask = out.image, out.variance, out.mask
     grid_y, grid_x, step, y0, x0 = grid.y, grid.x, grid.step, grid.y0, grid.x0
-    rows = table.shape[1]
-    table = table.reshape((2 * rows, 2, table.shape[3]))  # those along x after those along y
+    intervals, powers = table.shape[1], table.shape[2]
+    last, half = np.float64(intervals - 1), np.float64(intervals / 2)
+    rows = intervals * powers
+    table = table.reshape((2 * rows, 2, table.shape[4]))  # those along x after those along y
     h, w = image.shape
     height, width = out_image.shape
     nan = np.float32(np.nan)
@@ -268,10 +287,12 @@ def _warp(source, origin_y, origin_x, grid, table, no_data, out):  # type: ignor
                 whole_u, whole_v = np.floor(u), np.floor(v)
                 column_of[i] = np.int32(np.int32(whole_u) - origin_x)
                 row_of[i] = np.int32(np.int32(whole_v) - origin_y)
-                u, v = (u - whole_u) * _STEPS, (v - whole_v) * _STEPS
-                whole_u, whole_v = np.floor(u), np.floor(v)
-                step_x[i], step_y[i] = np.int32(np.int32(whole_u) + rows), np.int32(whole_v)
-                rest_x[i], rest_y[i] = np.float32(u - whole_u), np.float32(v - whole_v)
+                u, v = (u - whole_u) * intervals, (v - whole_v) * intervals
+                whole_u, whole_v = min(np.floor(u), last), min(np.floor(v), last)  # just below 0 it is 1 of the pixel
+                step_x[i], step_y[i] = np.int32(np.int32(whole_u) * powers + rows), np.int32(np.int32(whole_v) * powers)
+                u, v = u - whole_u, v - whole_v
+                rest_x[i] = np.float32(u if whole_u < half else 1 - u)
+                rest_y[i] = np.float32(v if whole_v < half else 1 - v)
                 scale[i] = np.float32(abs(area + more_area * n))
             image_row, variance_row, mask_row = out_image[y, x:], out_variance[y, x:], out_mask[y, x:]
             for outside in (
