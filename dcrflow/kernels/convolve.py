@@ -26,8 +26,8 @@ def _tile(rows: int, vectors: int, lanes: int) -> Any:
     """Make the innermost loop: `rows` (1 or 2) by ``vectors * lanes`` sums of products, kept in registers.
 
     Called as ``tile(source, taps, sy, sx, first, out, y, x)``: adds to (stores in, if `first`) ``out[y + r, x + c]``
-    the sum over j and i of ``taps[j, i] * source[sy + r - j, sx + c - i]``. A sum of float32 along a row of taps is
-    float32, the sum of the rows has the dtype of `out`; of float64, all sums are float64 and `out` may be float32.
+    the sum over j and i of ``taps[j, i] * source[sy + r - j, sx + c - i]``. The sum has the dtype of the source, and
+    what it is added to that of `out`.
     """
 
     @intrinsic
@@ -37,8 +37,6 @@ def _tile(rows: int, vectors: int, lanes: int) -> Any:
             arrays = {n: context.make_array(signature.args[n])(context, builder, arguments[n]) for n in (0, 1, 5)}
             element = {n: context.get_data_type(signature.args[n].dtype) for n in (0, 1, 5)}
             of_source, of_out = (ir.VectorType(element[n], lanes) for n in (0, 5))
-            double = ir.VectorType(ir.DoubleType(), lanes)
-            of_sum = double if double in (of_source, of_out) else of_out
             size = {ir.FloatType(): 4, ir.DoubleType(): 8}
             bits = size[element[0]] * 8
             fma = cgutils.get_or_insert_function(
@@ -70,32 +68,24 @@ def _tile(rows: int, vectors: int, lanes: int) -> Any:
                     one, empty, ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
                 )
 
-            def variables(of: Any) -> list[list[Any]]:
-                return [[cgutils.alloca_once(builder, of) for _ in range(vectors)] for _ in range(rows)]
+            def converted(value: Any, to: Any) -> Any:
+                if value.type == to:
+                    return value
+                return builder.fpext(value, to) if to.element == ir.DoubleType() else builder.fptrunc(value, to)
 
             each = [(r, v) for r in range(rows) for v in range(vectors)]
-            sums = variables(of_sum)
-            partial = sums if of_sum == of_source else variables(of_source)
+            sums = [[cgutils.alloca_once(builder, of_source) for _ in range(vectors)] for _ in range(rows)]
             sy, sx, y, x = (integer(n) for n in (2, 3, 6, 7))
             height, width = (builder.extract_value(arrays[1].shape, n) for n in (0, 1))
             target = [address(5, builder.add(y, number(r)), x) for r in range(rows)]
 
-            with builder.if_else(context.cast(builder, arguments[4], signature.args[4], types.boolean)) as (yes, no):
-                with yes:
-                    for r, v in each:
-                        builder.store(ir.Constant(of_sum, None), sums[r][v])
-                with no:
-                    for r, v in each:
-                        before = load(target[r], of_out, v)
-                        builder.store(before if of_out == of_sum else builder.fpext(before, of_sum), sums[r][v])
+            for r, v in each:
+                builder.store(ir.Constant(of_source, None), sums[r][v])
 
             def add_row(j: Any, wanted: tuple[int, ...]) -> None:
                 """Source row sy + rows - 1 - j, for the `wanted` rows of sums: row r takes taps j - (rows - 1 - r)."""
                 from_source = address(0, builder.sub(builder.add(sy, number(rows - 1)), j), sx)
                 from_taps = {r: address(1, builder.sub(j, number(rows - 1 - r)), number(0)) for r in wanted}
-                if partial is not sums:
-                    for r, v in each:
-                        builder.store(ir.Constant(of_source, None), partial[r][v])
                 with cgutils.for_range(builder, width) as loop:
                     offset = builder.mul(loop.index, number(size[element[0]]))
                     values = builder.sub(from_source, offset)
@@ -103,13 +93,8 @@ def _tile(rows: int, vectors: int, lanes: int) -> Any:
                     for v in range(vectors):
                         value = load(values, of_source, v)
                         for r in wanted:
-                            so_far = partial[r][v]
+                            so_far = sums[r][v]
                             builder.store(builder.call(fma, [tap[r], value, builder.load(so_far)]), so_far)
-                if partial is not sums:
-                    for r, v in each:
-                        if r in wanted:
-                            more = builder.fpext(builder.load(partial[r][v]), of_sum)
-                            builder.store(builder.fadd(builder.load(sums[r][v]), more), sums[r][v])
 
             if rows == 1:
                 with cgutils.for_range(builder, height) as loop:
@@ -119,10 +104,17 @@ def _tile(rows: int, vectors: int, lanes: int) -> Any:
                 with cgutils.for_range(builder, builder.sub(height, number(1))) as loop:
                     add_row(builder.add(loop.index, number(1)), (0, 1))
                 add_row(height, (0,))
-            for r, v in each:
-                total = builder.load(sums[r][v])
-                total = total if of_out == of_sum else builder.fptrunc(total, of_out)
-                builder.store(total, pointer(target[r], of_out, v), align=4)
+            starts = context.cast(builder, arguments[4], signature.args[4], types.boolean)
+            with builder.if_else(starts) as (yes, no):
+                with yes:
+                    for r, v in each:
+                        total = converted(builder.load(sums[r][v]), of_out)
+                        builder.store(total, pointer(target[r], of_out, v), align=4)
+                with no:
+                    for r, v in each:
+                        before = load(target[r], of_out, v)
+                        more = converted(builder.load(sums[r][v]), of_out)
+                        builder.store(builder.fadd(before, more), pointer(target[r], of_out, v), align=4)
             return context.get_dummy_value()
 
         return types.void(source, taps, sy, sx, first, out, y, x), generate
@@ -153,8 +145,28 @@ def _convolver(rows: int, vectors: int, lanes: int) -> Callable[..., None]:
     return compiled
 
 
+def _column_convolver(vectors: int, lanes: int) -> Callable[..., None]:
+    """Compile `convolve` for tall kernels: down one block of columns after the other, whose rows stay in the cache.
+
+    One row at a time: with two, the sums of float64 fill all registers.
+    """
+    tile, columns = _tile(1, vectors, lanes), vectors * lanes
+
+    def convolver(image, taps, y0, x0, out):  # type: ignore[no-untyped-def]
+        height, width = out.shape
+        for left in range(0, width, columns):
+            x = min(left, width - columns)
+            for y in range(height):
+                tile(image, taps, y0 + y, x0 + x, True, out, y, x)
+
+    convolver.__qualname__ = f"convolve_columns_{vectors}_vectors_of_{lanes}"
+    compiled: Callable[..., None] = njit(nogil=True)(convolver)
+    return compiled
+
+
 _WIDE, _SLIM = 4 * _LANES, 8
 _wide, _slim, _pixel_by_pixel = _convolver(2, 4, _LANES), _convolver(2, 1, _SLIM), _convolver(1, 1, 1)
+_columns = _column_convolver(4, _LANES)
 
 
 @njit(cache=True, nogil=True)
@@ -175,8 +187,8 @@ def convolve_sum(stack, kernels, y_low, x_low, y0, x0, out):  # type: ignore[no-
         Pixel of the stack that output pixel (0, 0) lies on. For each tap, y0 - y_low - j and x0 - x_low - i must lie in
         the stack for the whole block.
     out : ndarray of float32 or float64, shape (block_height, block_width)
-        Filled. If float64 and the stack float32, each row of taps is summed in float32, the rows in float64: as exact,
-        to 1e-7 of the largest product, as all in float64, at half the cost.
+        Filled. If float64 and the stack float32, each image is summed in float32, the images in float64: as exact, to
+        1e-7 of the largest product, as all in float64, at half the cost.
     """
     height, width = out.shape
     if height >= 2 and width >= _WIDE:
@@ -190,6 +202,9 @@ def convolve_sum(stack, kernels, y_low, x_low, y0, x0, out):  # type: ignore[no-
 @njit(cache=True, nogil=True)
 def convolve(image, taps, y0, x0, out):  # type: ignore[no-untyped-def]
     """`convolve_sum` of a single image with a single kernel, shape (ky, kx), whose first tap is at offset 0."""
+    if image.itemsize == 8 and taps.shape[0] > taps.shape[1] and out.shape[1] >= _WIDE:
+        _columns(image, taps, y0, x0, out)
+        return
     zero = np.zeros(1, np.int64)
     convolve_sum(image.reshape((1, *image.shape)), taps.reshape((1, *taps.shape)), zero, zero, y0, x0, out)
 
