@@ -7,7 +7,7 @@ import numpy as np
 from dcrflow.compat.numba_cache import njit
 from dcrflow.kernels.arrays import LightRange, MaskedImage
 from dcrflow.kernels.convolve import convolve_sum, or_shifted
-from dcrflow.kernels.merge import is_positive, merge_into
+from dcrflow.kernels.merge import begin_mean, is_positive, merge_into
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -48,15 +48,15 @@ def match_pieces(patch, planes, pieces, kernels, equal, clear, y_offset, x_offse
     for p in range(len(pieces)):
         y0, x0, height, width = pieces[p, 0], pieces[p, 1], pieces[p, 2], pieces[p, 3]
         c, area = kernels.kernel_of[p], height * width
-        if clear:  # here, so that it stays in the cache until it is merged into
-            rows = slice(y0 + y_offset, y0 + y_offset + height)
-            columns = slice(x0 + x_offset, x0 + x_offset + width)
-            merged.image[rows, columns], merged.mask[rows, columns], merged.weight[rows, columns] = np.nan, 0, 0
         table = kernels.variance
         y_low, x_low = table.low[c, 0], table.low[c, 1]
         first_y, first_x = y0 - y_low.max() - table.shape[c, 0] + 1, x0 - x_low.max() - table.shape[c, 1] + 1
         if not is_positive(patch.variance, first_y, y0 - y_low.min() + height, first_x, x0 - x_low.min() + width):
             skipped[p] = True
+            if clear:
+                rows = slice(y0 + y_offset, y0 + y_offset + height)
+                columns = slice(x0 + x_offset, x0 + x_offset + width)
+                merged.image[rows, columns], merged.mask[rows, columns], merged.weight[rows, columns] = np.nan, 0, 0
             continue
         image, variance = images[:area].reshape((height, width)), variances[:area].reshape((height, width))
         mask = masks[:area].reshape((height, width))
@@ -65,7 +65,11 @@ def match_pieces(patch, planes, pieces, kernels, equal, clear, y_offset, x_offse
         convolve_sum(patch.image, _taps(table, c), table.low[c, 0], table.low[c, 1], y0, x0, image)
         light = LightRange(kernels.light[c, 0], kernels.light[c, 1], kernels.light[c, 2], kernels.light[c, 3])
         or_shifted(patch.mask, planes, light, y0, x0, mask)
-        merge_into(MaskedImage(image, variance, mask), equal, y0 + y_offset, x0 + x_offset, merged)
+        made = MaskedImage(image, variance, mask)
+        if clear:
+            begin_mean(made, equal, y0 + y_offset, x0 + x_offset, merged)
+        else:
+            merge_into(made, equal, y0 + y_offset, x0 + x_offset, merged)
     return skipped
 
 
