@@ -19,6 +19,7 @@ from dcrflow.stores.coadds.missing_chunks import Patience, missing_chunks
 from dcrflow.stores.coadds.patch_info import Arrays, PatchInfo
 from dcrflow.stores.zarr.access import words_of
 from dcrflow.stores.zarr.arrays import UNDECODABLE, read_chunks, read_into
+from dcrflow.stores.zarr.shards import read_local
 
 Damage = Mapping[str, Sequence[Box]]  # description of what could not be read, to its pixels
 
@@ -72,8 +73,13 @@ def read_parts(
                 f"{where}: cannot read {name} at {part}: {words_of(error)}; restore the store, or make the coadd again"
             ) from error
 
+    def is_read(name: str, part: Box) -> bool:
+        return read_local(arrays[name], part.slices(info.bbox), found[name][(..., *part.slices(box))])
+
+    left = [(name, part) for name in found for part in parts if not is_read(name, part)]
+
     async def every() -> None:
-        await asyncio.gather(*(one(name, part) for name in found for part in parts))
+        await asyncio.gather(*(one(name, part) for name, part in left))
         no_data = flag_of(info.planes[NO_DATA], found["mask"].dtype) if NO_DATA in info.planes else 0
         for part in parts if not damage else ():
             for file in await missing_chunks(arrays, found, info.bbox, part, box, no_data, patience):

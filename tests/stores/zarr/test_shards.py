@@ -1,0 +1,79 @@
+"""Local shards are read as zarr reads them, or left to zarr."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from zarr.codecs import BytesCodec, ZstdCodec
+
+from dcrflow.stores.zarr.arrays import reading, write_array
+from dcrflow.stores.zarr.shards import read_local
+
+SHAPE = (2, 70, 90)
+PARTS = [(slice(0, 70), slice(0, 90)), (slice(16, 48), slice(32, 64)), (slice(5, 69), slice(31, 33))]
+
+
+def image() -> np.ndarray:
+    values = np.random.default_rng(1).normal(size=SHAPE).astype(np.float32)
+    values[1, 16:32, 32:64] = np.nan  # a chunk of the fill value, which is not written
+    return values
+
+
+def written(place: Path, values: np.ndarray) -> zarr.AsyncArray:
+    group = zarr.create_group(place / "store.zarr")
+    write_array(group, "image", ("subfilter", "y", "x")[-values.ndim :], values, fill=np.nan, chunk=16)
+    return opened(place)
+
+
+def opened(place: Path) -> zarr.AsyncArray:
+    with reading():
+        return zarr.open_array(place / "store.zarr", path="image", mode="r").async_array
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("stacked", [True, False])
+def test_whatever_part_is_read(part: tuple[slice, slice], stacked: bool, tmp_path: Path) -> None:
+    values = image() if stacked else image()[1]
+    array = written(tmp_path, values)
+    expected = values[(..., *part)]
+    around = np.full((*expected.shape[:-1], expected.shape[-1] + 7), 3, np.float32)
+    assert read_local(array, part, around[..., 4:-3])
+    np.testing.assert_array_equal(around[..., 4:-3], expected)
+    assert (around[..., :4] == 3).all()
+    assert (around[..., -3:] == 3).all()
+
+
+def test_a_row_of_chunks_is_one_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    array, reads = written(tmp_path, image()[0]), []
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda *a: reads.append(a[1:]) or pread(*a))
+    assert read_local(array, (slice(16, 48), slice(0, 64)), np.empty((32, 64), np.float32))
+    assert len(reads) == 3, "the index, and two rows of chunks"
+
+
+@pytest.mark.parametrize("where", ["chunk", "index", "end", "gone"])
+def test_what_is_damaged_is_left_to_zarr(where: str, tmp_path: Path) -> None:
+    array = written(tmp_path, image()[0])
+    (file,) = (p for p in (tmp_path / "store.zarr/image").rglob("*") if p.is_file() and p.name != "zarr.json")
+    content = bytearray(file.read_bytes())
+    if where == "gone":
+        file.unlink()
+    else:
+        content[{"chunk": 40, "index": -10, "end": -1}[where]] ^= 4
+        file.write_bytes(content[:-20] if where == "end" else content)
+    assert not read_local(array, PARTS[0], np.empty(SHAPE[1:], np.float32))
+
+
+def test_what_others_wrote_is_left_to_zarr(tmp_path: Path) -> None:
+    group, values = zarr.create_group(tmp_path / "store.zarr"), image()[0]
+    group.create_array(
+        "image", data=values, chunks=(16, 16), shards=(80, 96), serializer=BytesCodec(), compressors=ZstdCodec()
+    )
+    assert not read_local(opened(tmp_path), PARTS[0], np.empty(SHAPE[1:], np.float32))
+    ours = written(tmp_path / "other", values)
+    assert read_local(ours, PARTS[0], np.empty(SHAPE[1:], np.float32))
+    assert not read_local(ours, PARTS[0], np.empty(SHAPE[1:])), "another dtype"
