@@ -74,7 +74,7 @@ def check_file(path: Path, data: Any) -> None:
     with memoryview(data).cast("B") as content, path.open("rb", buffering=0) as file:
         at = 0
         while block := file.read(_BLOCK):
-            if content[at : at + len(block)] != block:
+            if content[at : at + len(block)].tobytes() != block:  # views are compared element by element
                 raise OSError(errno.EIO, "what was read again is not what was written", str(path))
             at += len(block)
         if at != len(content):
