@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
 from zarr.storage import LocalStore
 
+from dcrflow.stores.files import open_regular
+from dcrflow.stores.zarr.regular_files import RegularFiles
+
 _GAP = 1 << 16  # bytes between two chunks that are read with them
 _NONE = (1 << 64) - 1  # offset of a chunk that was not written
 _ENTRY, _CHECKSUM = 16, 4  # bytes: of a chunk in the index, of a checksum
@@ -65,7 +68,7 @@ def read_local(array: zarr.AsyncArray[Any], there: tuple[slice, slice], out: NDA
 def _is_readable(array: zarr.AsyncArray[Any], out: NDArray[Any]) -> bool:
     """Whether an array is as `write_array` makes it, on a local disk, and nobody has chosen another codec pipeline."""
     found: Any = array.metadata
-    if type(array.store_path.store) is not LocalStore or len(getattr(found, "codecs", ())) != 1:
+    if type(array.store_path.store) not in (LocalStore, RegularFiles) or len(getattr(found, "codecs", ())) != 1:
         return False
     shard = found.codecs[0]
     if type(shard) is not ShardingCodec or not type(array.codec_pipeline).__module__.startswith("zarr."):
@@ -104,12 +107,9 @@ def _read_plane(
             for s, first, t in zip(inside, (top, left), there, strict=True)
         )
         path = store.root / array.store_path.path / array.metadata.encode_chunk_key((*plane, *number))
-        file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        try:
-            index = _index(file, (shard[0] // chunk[0], shard[1] // chunk[1]))
-            _read_shard(file, index, chunk, inside, array.metadata.fill_value, out[rows, columns])
-        finally:
-            os.close(file)
+        with open_regular(path) as file:
+            index = _index(file.fileno(), (shard[0] // chunk[0], shard[1] // chunk[1]))
+            _read_shard(file.fileno(), index, chunk, inside, array.metadata.fill_value, out[rows, columns])
 
 
 def _index(file: int, shape: tuple[int, int]) -> NDArray[np.uint64]:

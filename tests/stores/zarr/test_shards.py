@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from scenes import IMAGE, coadds
 from zarr.codecs import BytesCodec, ZstdCodec
 
+from dcrflow.stores.coadds import chunks
+from dcrflow.stores.coadds.store import open_coadds
 from dcrflow.stores.zarr.arrays import reading, write_array
 from dcrflow.stores.zarr.shards import read_local
 
@@ -53,6 +56,23 @@ def test_a_row_of_chunks_is_one_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "pread", lambda *a: reads.append(a[1:]) or pread(*a))
     assert read_local(array, (slice(16, 48), slice(0, 64)), np.empty((32, 64), np.float32))
     assert len(reads) == 3, "the index, and two rows of chunks"
+
+
+def test_local_coadds_are_read_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the store opens a directory."""
+
+    async def never(*_: object) -> None:
+        raise AssertionError("left to zarr")
+
+    source = open_coadds(coadds(IMAGE, store=str(tmp_path / "coadds.zarr")))
+    box, planes = source.tracts[7].patch(0).bbox, source.info(7, 0, "g").planes
+    with monkeypatch.context() as without_zarr:
+        without_zarr.setattr(chunks, "read_into", never)
+        found = source.read(7, 0, "g", box, planes)
+    monkeypatch.setattr(chunks, "read_local", lambda *_: False)
+    by_zarr = source.read(7, 0, "g", box, planes)
+    for name in ("image", "variance", "mask"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(by_zarr, name))
 
 
 @pytest.mark.parametrize("where", ["chunk", "index", "end", "gone"])
