@@ -10,7 +10,7 @@ from dcrflow.base.masks import NO_DATA
 from dcrflow.base.workspace import NEW_MEMORY, Workspace
 from dcrflow.geometry.box import Box
 from dcrflow.kernels.arrays import MaskedImage, RunningMean
-from dcrflow.kernels.merge import is_usable, merge_into
+from dcrflow.kernels.merge import begin_mean, is_usable, merge_into
 from dcrflow.model.pixels import Pixels
 from dcrflow.planning.template import TemplatePlan
 from dcrflow.steps.lsst_compat import drop_no_data
@@ -54,12 +54,15 @@ def _averaged(plan: TemplatePlan, box: Box, tracts: Sequence[Pixels], workspace:
         workspace.array(f"mosaic: {n}", box.shape, np.float32) for n in ("image", "variance", "weight")
     )
     mask = workspace.array("mosaic: mask", box.shape, np.int32)
-    for array, start in ((image, np.nan), (variance, np.nan), (mask, 0), (weight, 0)):
-        array.fill(start)
+    variance.fill(np.nan)
+    if not tracts:
+        for array, start in ((image, np.nan), (mask, 0), (weight, 0)):
+            array.fill(start)
     equal = plan.config.combine == "mean"
     merged = RunningMean(image, variance, mask, weight)
-    for pixels in tracts:
-        merge_into(MaskedImage(pixels.image, pixels.variance, pixels.mask), equal, 0, 0, merged)
+    for number, pixels in enumerate(tracts):
+        merge = merge_into if number else begin_mean
+        merge(MaskedImage(pixels.image, pixels.variance, pixels.mask), equal, 0, 0, merged)
     empty = weight == 0
     if empty.any():
         image[empty] = plan.config.fill
