@@ -179,6 +179,8 @@ def test_page_needs_nothing_else_and_trusts_no_text(store: dcrflow.TemplateStore
     assert "@@TITLE@@" not in html
     with pytest.raises(ReportError, match="cannot write the report"):
         write_report(campaign_facts(store), tmp_path)
+    assert write_report(campaign_facts(store), tmp_path / "r.html") == tmp_path / "r.html"
+    assert [path.name for path in tmp_path.iterdir()] == ["r.html"]  # written beside it, and put in its place
 
 
 @pytest.mark.integration

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -223,13 +224,18 @@ def _row(image: _Image, chosen: HeaderMapping | None) -> dict[str, Any]:
     """The row of a detector-visit table."""
     if isinstance(image.wcs, WcsError):
         raise VisitTableError(str(image.wcs))
-    header = image.header
+    header, mapping = image.header, _mapping_of(image, chosen)
     x0, y0 = origin(header)
     place = {
         "x0": x0, "y0": y0, "width": header["NAXIS1"], "height": header["NAXIS2"], "wcs": image.wcs,
         "image": str(image.path),
     }  # fmt: skip
-    return {**_mapping_of(image, chosen).row(image.look), **place}
+    row = mapping.row(image.look)
+    for column in mapping.columns:
+        said = mapping.contradiction(column, image.look)
+        if said and row.get(column) is not None:
+            warnings.warn(f"{column} of {mapping.instrument or 'these images'}: {said}", stacklevel=2)
+    return {**row, **place}
 
 
 def _explained(image: _Image, chosen: HeaderMapping | None) -> Explanation:
@@ -251,6 +257,7 @@ def _explained(image: _Image, chosen: HeaderMapping | None) -> Explanation:
         if source is not None:
             try:
                 value = mapping.value(column, image.look)
+                problem = mapping.contradiction(column, image.look)
             except ValueError as error:
                 problem = str(error)
         if value is None and column in place and not problem:

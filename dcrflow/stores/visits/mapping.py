@@ -37,6 +37,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from dcrflow.base.errors import VisitTableError, brief
 from dcrflow.base.yamltext import read_yaml
+from dcrflow.stores.visits.card_units import contradiction, stated_unit
 from dcrflow.stores.visits.header_values import in_unit, is_sexagesimal, measured, mjd_of
 from dcrflow.stores.visits.sites import site, site_of_header
 
@@ -67,7 +68,8 @@ class Source(BaseModel):
     unit: str = Field(
         "",
         description="Unit of the header's value: hourangle, K, hPa, ... `airmass` makes an altitude of an airmass. "
-        "Without it: the table's unit, but a right ascension with colons or blanks is in hours.",
+        "Without it: what the card states in brackets at the beginning of its comment, or else the table's unit, "
+        "but a right ascension with colons or blanks is in hours.",
     )
     pattern: str = Field("", description="Regular expression; its first group, or the whole match, is the value.")
     names: dict[str, str] = Field({}, description="Values of the header -> values of the table.")
@@ -164,6 +166,22 @@ class HeaderMapping(BaseModel):
                 found[column] = value
         return found
 
+    def contradiction(self, column: str, look: Look) -> str:
+        """How the unit that the card states differs from the mapping's, which is used; empty if it does not."""
+        said = self._unit(column, look)[1]
+        return said and f"{said}, which is used"
+
+    def _unit(self, column: str, look: Look) -> tuple[str, str]:
+        """The unit of a column's values in a header, and what the card says against it."""
+        source = self.columns[column]
+        first = next((keyword for keyword in source.keyword if look(keyword) is not None), None)
+        if first is None or not isinstance(look, HeaderLook) or COLUMNS[column] is None:
+            return source.unit, ""
+        stated = stated_unit(look.comment(first))
+        if isinstance(look(first), str) and is_sexagesimal(look(first)):
+            return source.unit, ""
+        return source.unit or stated, contradiction(stated, source.unit, COLUMNS[column])
+
     def place(self, look: Look) -> dict[str, float]:
         """Longitude, latitude and height_m of the named site, or of the keywords OBSGEO; empty without them.
 
@@ -184,27 +202,50 @@ class HeaderMapping(BaseModel):
             As `row`.
         """
         source = self.columns[column]
+        unit, said = self._unit(column, look)
         if column not in _NEEDED | _TEXT:
             look = _measured_look(column, source, look)
         try:
-            return _converted(column, source, source.found(look), look)
+            found = source.found(look)
+            if said and found is not None and not source.unit:
+                raise ValueError(f"{said}; give the unit in the mapping")
+            return _converted(column, source, found, look, unit)
         except (ValueError, TypeError, ArithmeticError, u.UnitConversionError) as error:
             raise ValueError(f"{column} from {' or '.join(source.keywords) or 'the mapping'}: {error}") from None
 
 
-def header_look(*headers: fits.Header | Mapping[str, Any]) -> Look:
-    """A function that looks a keyword up in several headers: the first value found, or None."""
+class HeaderLook:
+    """Looks keywords up in several headers: the first value found, or None.
 
-    def look(keyword: str) -> Any:
-        for header in headers:
+    Parameters
+    ----------
+    *headers : fits.Header or mapping
+        In the order in which they are asked.
+    """
+
+    def __init__(self, *headers: fits.Header | Mapping[str, Any]) -> None:
+        self._headers = headers
+
+    def __call__(self, keyword: str) -> Any:
+        return self._found(keyword)[0]
+
+    def comment(self, keyword: str) -> str:
+        """The comment of the card that a value comes from; empty without one."""
+        return self._found(keyword)[1]
+
+    def _found(self, keyword: str) -> tuple[Any, str]:
+        for header in self._headers:
             value = header.get(keyword)
             if isinstance(value, str):
                 value = value.strip() or None
             if value is not None and not isinstance(value, fits.card.Undefined):
-                return value
-        return None
+                return value, str(header.comments[keyword]) if isinstance(header, fits.Header) else ""
+        return None, ""
 
-    return look
+
+def header_look(*headers: fits.Header | Mapping[str, Any]) -> HeaderLook:
+    """A function that looks a keyword up in several headers: the first value found, or None."""
+    return HeaderLook(*headers)
 
 
 def read_mapping(path: str | Path) -> HeaderMapping:
@@ -240,7 +281,7 @@ def _measured_look(column: str, source: Source, look: Look) -> Look:
     return lambda keyword: measured(column, look(keyword), positive)
 
 
-def _converted(column: str, source: Source, value: Any, look: Look) -> Any:
+def _converted(column: str, source: Source, value: Any, look: Look, unit: str) -> Any:
     if value is None:
         return None
     if source.pattern:
@@ -260,7 +301,7 @@ def _converted(column: str, source: Source, value: Any, look: Look) -> Any:
         return mjd_of(source, value, look)
     if column not in _NEEDED and measured(column, value) is None:
         return None
-    unit = "hourangle" if column == "ra" and not source.unit and is_sexagesimal(value) else source.unit
+    unit = "hourangle" if column == "ra" and not source.unit and is_sexagesimal(value) else unit
     return in_unit(value, unit, COLUMNS[column])
 
 

@@ -202,3 +202,43 @@ def test_reduced_images_of_blackbox() -> None:
     assert (found["detector"], found["band"]) == (2, "q")
     assert found["mjd"] == pytest.approx(Time(60218.25034865, format="mjd", scale="utc").tai.mjd, abs=1e-9)
     assert built_in_mappings()["meerlicht"].matches(header_look({"TELESCOP": "MeerLICHT-1"}))
+
+
+def carded(**cards: tuple[object, str]) -> fits.Header:
+    header = fits.Header()
+    for keyword, card in {"EXPNUM": (1, ""), "CCD": (2, ""), "FILTER": ("g", ""), "RA": (10.0, ""), **cards}.items():
+        header[keyword] = card
+    return header
+
+
+@pytest.mark.parametrize(("value", "comment", "expected"), [
+    (755.0, "[hPa] Barometer", 75500.0), (0.755, " [bar]", 75500.0), (755.0, "[mb]", 75500.0),
+    (75500.0, "barometer", 75500.0), (75500.0, "[Barometer 3]", 75500.0), (75500.0, "[] x", 75500.0),
+    (75500.0, "in [hPa], they say", 75500.0),
+])  # fmt: skip
+def test_units_that_cards_state(value: float, comment: str, expected: float) -> None:
+    chosen = mapping(pressure="BAROM")
+    assert chosen.value("pressure", header_look(carded(BAROM=(value, comment)))) == pytest.approx(expected)
+
+
+def test_units_of_temperatures_angles_and_humidity() -> None:
+    header = carded(RA=(1.5, "[h] Pointing"), T=(283.15, "[K]"), T2=(10.0, "[C] outside"), H=(0.3, "[1] fraction"),
+                    A=(1.0, "[rad]"))  # fmt: skip
+    look = header_look(header)
+    for column, keyword, expected in (
+        ("ra", "RA", 22.5), ("temperature", "T", 10.0), ("temperature", "T2", 10.0), ("humidity", "H", 0.3),
+        ("altitude", "A", 57.29578),
+    ):  # fmt: skip
+        assert mapping(**{column: keyword}).value(column, look) == pytest.approx(expected), keyword
+    text = header_look(carded(RA=("01:30:00", "[deg] as text")))
+    assert mapping(ra="RA").value("ra", text) == pytest.approx(22.5)
+
+
+def test_a_unit_that_contradicts_is_said() -> None:
+    look = header_look(carded(SEEING=(3.1, "[pix] FWHM"), BAROM=(755.0, "[Pa]")))
+    with pytest.raises(ValueError, match=r"psf_fwhm from SEEING: its card says \[pixel\], the table needs arcsec"):
+        mapping(psf_fwhm="SEEING").value("psf_fwhm", look)
+    given = mapping(pressure={"keyword": "BAROM", "unit": "hPa"})
+    assert given.value("pressure", look) == pytest.approx(75500.0)  # the mapping's wins
+    assert given.contradiction("pressure", look) == "its card says [Pa], the mapping hPa, which is used"
+    assert mapping(pressure={"keyword": "BAROM", "unit": "Pa"}).contradiction("pressure", look) == ""
