@@ -129,12 +129,14 @@ def _show_plan(plan: CoaddPlan, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(_plan_as_json(plan)))
         return
+    from dcrflow.live.words import size
+
     table = show.new_table("tract", "patch", "visits", "pixels", "reads", "time", left=0)
     for patch in plan.patches[:_SHOWN]:
         box = patch.patch.bbox
         table.add_row(
             str(patch.tract.tract), str(patch.patch.patch), str(len(patch.visits)), f"{box.width} x {box.height}",
-            f"{patch.bytes_read() / 1e6:.0f} MB", f"{patch.seconds():.0f} s",
+            size(patch.bytes_read()), f"{max(1, round(patch.seconds()))} s",
         )  # fmt: skip
     show.output.print(table)
     if len(plan.patches) > _SHOWN:
@@ -145,7 +147,7 @@ def _show_plan(plan: CoaddPlan, as_json: bool) -> None:
         f"{_number(len(plan.patches), 'patch', 'patches')} of band {escape(plan.band.name)} from {plan.num_visits} "
         "detector-visits, "
         f"{plan.config.num_subfilters} subfilters, PSF {plan.psf_fwhm:.2f} arcsec\n"
-        f"{plan.num_tasks()} tasks, reads {plan.bytes_read() / 1e9:.2f} GB, writes {plan.bytes_written() / 1e9:.2f} GB "
+        f"{plan.num_tasks()} tasks, reads {size(plan.bytes_read())}, writes {size(plan.bytes_written())} "
         f"(uncompressed), at most about {_duration(plan.hours())} of a processor",
         soft_wrap=True,
     )

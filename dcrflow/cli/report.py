@@ -29,6 +29,7 @@ def report(
         _report_of_coadds(out, to)
         return
     from dcrflow.campaign.html import campaign_facts, write_report
+    from dcrflow.live.words import size
 
     source = None if coadds is None else coadds_of(coadds)
     with show.bar("collecting") as update:
@@ -36,7 +37,7 @@ def report(
     written = write_report(facts, to)
     show.output.print(
         f"{_number(facts)} detector-visits in {escape(str(written))} "
-        f"({written.stat().st_size / 1e6:.1f} MB): open it in a browser",
+        f"({size(written.stat().st_size)}): open it in a browser",
         soft_wrap=True,
     )
 
@@ -49,12 +50,13 @@ def _number(facts: dict[str, Any]) -> str:
 
 def _report_of_coadds(out: str, to: Path) -> None:
     from dcrflow.campaign.coadd_report import coadd_facts, write_coadd_report
+    from dcrflow.live.words import size
 
     with show.bar("collecting") as update:
         facts = coadd_facts(out, update)
     written = write_coadd_report(facts, to)
     show.output.print(
-        f"{len(facts.patches)} patches in {escape(str(written))} ({written.stat().st_size / 1e6:.1f} MB): open it in a "
+        f"{len(facts.patches)} patches in {escape(str(written))} ({size(written.stat().st_size)}): open it in a "
         "browser",
         soft_wrap=True,
     )

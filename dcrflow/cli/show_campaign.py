@@ -172,10 +172,12 @@ def plans(planned: Iterable[Planned], total: int, every: bool = False, shown: in
                 if every or table.row_count < shown:
                     _add_plan(table, one)
             update(number + 1, total)
+    from dcrflow.live.words import size
+
     output.print(
         f"{total} detector-visits: {state('planned', counts['planned'])}, {counts['no-overlap']} no overlap, "
         f"{counts['failed']} that cannot be made\n"
-        f"{tasks} tasks, reads {read / 1e9:.2f} GB, writes {written / 1e9:.2f} GB (uncompressed)",
+        f"{tasks} tasks, reads {size(read)}, writes {size(written)} (uncompressed)",
         soft_wrap=True,
     )
     for name in ("failed", "no-overlap"):

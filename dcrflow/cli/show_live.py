@@ -46,6 +46,8 @@ class LiveView:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._live.stop()
+        if not output.is_terminal:  # what is printed there ends without a new line
+            output.line()
 
     def update(self, seen: Seen) -> None:
         """Show what is known now."""

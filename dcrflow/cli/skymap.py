@@ -59,7 +59,8 @@ def show_(
         if as_json:
             typer.echo(json.dumps({"skymap": skymap.name, "num_tracts": len(ids)}))
         else:
-            show.output.print(f"{escape(skymap.name)}: {len(ids)} tracts, {ids[0]} to {ids[-1]}")
+            which = f"{len(ids)} tracts, {ids[0]} to {ids[-1]}" if len(ids) > 1 else f"tract {ids[0]}"
+            show.output.print(f"{escape(skymap.name)}: {which}")
         return
     about = described(skymap.tract(tract))
     if as_json:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
 from rich.markup import escape
 from rich.table import Table
 
@@ -76,11 +77,15 @@ def visits(
 
 def _show(explanation: Explanation) -> None:
     title = f"{explanation.image}: {explanation.mapping or 'no mapping'}"
-    table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("column", "value", "keywords", "nearest"):
         table.add_column(name, overflow="fold")
     for found in explanation.found:
-        value = "[red]missing[/]" if found.value is None else escape(f"{found.value}")
+        value = (
+            "[red]missing[/]"
+            if found.value is None
+            else escape(f"{found.value:.10g}" if isinstance(found.value, float) else f"{found.value}")
+        )
         notes = escape(found.problem or ", ".join(found.candidates))
         table.add_row(found.column, value, escape(", ".join(found.keywords)), notes)
     show.output.print(table)

@@ -82,7 +82,7 @@ def _label(patch: PatchFacts, points: Sequence[Point], middle: float) -> str:
     if min(max(xs) - min(xs), max(ys) - min(ys)) < _SMALLEST:
         return ""
     x, y = (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
-    light = patch.status == "failed" or (patch.status == "complete" and patch.visits > middle)
+    light = patch.status == "failed" or (patch.status == "complete" and patch.visits >= middle)
     second = f"{patch.visits} visits" if patch.status == "complete" else patch.status
     return (
         f'<text x="{x:.1f}" y="{y - 3:.1f}" class="{"light" if light else "dark"}">{patch.tract}/{patch.patch}</text>'

@@ -208,10 +208,22 @@ def _not_complete(status: BuildStatus, tracts: Mapping[int, Tract]) -> list[Patc
     return failed + [PatchFacts(t, p, b, "missing", _corners(tracts, t, p)) for t, p, b in status.missing]
 
 
+_WAVELENGTHS = ("effective_wavelength", "bandwidth")
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+def _clock(time: object) -> str:
+    """A journal's time for people: to the second."""
+    return one_line(str(time)[:19].replace("T", " "))
+
+
 def _provenance(about: Checked) -> list[tuple[str, str]]:
     """(name, value) of what a patch was made with."""
     values: dict[str, Any] = {
-        "effective wavelength and bandwidth (nm)": [about.number("effective_wavelength"), about.number("bandwidth")],
+        "effective wavelength and bandwidth (nm)": [_rounded(about.number(n)) for n in _WAVELENGTHS],
         "physical filter": about.text("physical_filter"),
         "transmission": "a curve" if about.object("transmission") else "a top-hat",
         "refraction": about.text("refraction"),
@@ -234,7 +246,7 @@ def _runs(build: CoaddBuild) -> list[tuple[str, str, str]]:
     began: dict[str, str] = {}
     last: dict[str, tuple[str, str]] = {}
     for entry in build.journalled():
-        run, time = str(entry["run"]), one_line(entry.get("time", ""))
+        run, time = str(entry["run"]), _clock(entry.get("time", ""))
         began.setdefault(run, time)
         event = str(entry.get("event", ""))
         words = f"{event}: {entry.get('complete')} made, {entry.get('failed')} failed" if "complete" in entry else ""

@@ -132,7 +132,7 @@ def _row(p: PatchFacts) -> str:
     picture = f'<img src="{escape(p.image)}" alt="sum of the subfilters">' if p.image else ""
     start = (
         f'<tr><td class="picture">{picture}</td><td class="n">{p.tract}</td><td class="n">{p.patch}</td>'
-        f'<td class="{p.status}">{p.status}</td>'
+        f'<td class="{p.status} short">{p.status}</td>'
     )
     if p.status != "complete":
         return f'{start}<td colspan="8">{escape(p.error)}</td></tr>'
@@ -148,13 +148,13 @@ def _row(p: PatchFacts) -> str:
 
 def _provenance(facts: CoaddFacts) -> str:
     rows = "".join(
-        f'<tr><td>{escape(name)}</td><td><pre>{escape(value)}</pre></td><td class="n">{number}</td></tr>'
+        f'<tr><td><b>{escape(name)}</b><pre>{escape(value)}</pre></td><td class="n">{number}</td></tr>'
         for name, values in facts.provenance
         for value, number in values[:_NOTES]
     )
     if not rows:
         return '<p class="hint">the store does not say</p>'
-    return f'<table><thead><tr><th></th><th></th><th class="n">patches</th></tr></thead><tbody>{rows}</tbody></table>'
+    return f'<table><thead><tr><th></th><th class="n">patches</th></tr></thead><tbody>{rows}</tbody></table>'
 
 
 def _table(heads: Sequence[str], rows: Sequence[Iterable[str]], none: str) -> str:

@@ -9,7 +9,7 @@ const arrows = [...byVisit].map(([visit, members]) => {
 function drawDcr() {
   const canvas = $("dcr"), context = sized(canvas), w = canvas.clientWidth, h = canvas.clientHeight;
   if (!arrows.length) { context.fillStyle = css("--soft"); context.fillText("none recorded", 20, 30); return; }
-  const most = arrows.reduce((a, r) => Math.max(a, r.spread), 0) || 1, reach = Math.min(w, h) / 2 - 26, x0 = w / 2, y0 = h / 2;
+  const most = arrows.reduce((a, r) => Math.max(a, r.spread), 0) || 1, reach = Math.max(4, Math.min(w, h) / 2 - 26), x0 = w / 2, y0 = h / 2;
   const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50].find(s => most / s <= 4) || 100;
   context.strokeStyle = css("--line");
   context.fillStyle = css("--soft");
