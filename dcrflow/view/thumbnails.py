@@ -9,17 +9,18 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode, b64encode
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 from PIL import Image
 
 from dcrflow.base.attributes import objects
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
 from dcrflow.geometry.box import Box
-from dcrflow.geometry.wcs import SkyWcs
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 SIDE = 96  # pixels of a thumbnail's longer side
 CELLS = 12  # of the coarse maps, along each axis
@@ -100,6 +101,8 @@ def coadd_preview(
 def _corners(template: xr.Dataset) -> list[list[float]] | None:
     if "wcs" not in template.attrs:
         return None
+    from dcrflow.geometry.wcs import SkyWcs  # a report that makes no preview needs neither this nor xarray
+
     ra, dec = SkyWcs.from_any(objects(template.attrs)["wcs"]).pixel_to_sky(*Box(*template.attrs["bbox"]).outline(1))
     corners: list[list[float]] = np.round(np.stack([ra, dec], axis=1), 6).tolist()
     return corners

@@ -10,7 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dcrflow.base.addresses import redacted_values
 from dcrflow.base.attributes import Checked
@@ -19,10 +19,11 @@ from dcrflow.base.texts import one_line
 from dcrflow.campaign.html.chosen import chosen_of
 from dcrflow.campaign.html.row import named, row_of
 from dcrflow.campaign.html.timeline import timelines
-from dcrflow.geometry.skymap import Tract, sketched
-from dcrflow.stores.coadds.source import CoaddSource
-from dcrflow.stores.coadds.store import coadd_source
 from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
+
+if TYPE_CHECKING:
+    from dcrflow.geometry.skymap import Tract
+    from dcrflow.stores.coadds.source import CoaddSource
 
 Update = Callable[[int, int, str], None]
 
@@ -126,6 +127,8 @@ def _outlines(entries: Iterable[Mapping[str, Any]], coadds: Any) -> tuple[list[d
         return [], []
     if coadds is None:
         return [], ["no outlines of tracts and patches: give the coadds (dcrflow report --coadds)"]
+    from dcrflow.stores.coadds.store import coadd_source
+
     source = coadd_source(coadds)
     tracts, notes = [], []
     for number in sorted({t for t, _ in used}):
@@ -139,6 +142,8 @@ def _outlines(entries: Iterable[Mapping[str, Any]], coadds: Any) -> tuple[list[d
 
 
 def _tract(coadds: CoaddSource, number: int, used: Iterable[tuple[int, int]]) -> dict[str, Any]:
+    from dcrflow.geometry.skymap import sketched
+
     tract: Tract = coadds.tracts[number]
     patches = [sketched("patch", tract.wcs, tract.patch(p).bbox, str(p)) for t, p in sorted(used) if t == number]
     outline = sketched("tract", tract.wcs, tract.bbox)

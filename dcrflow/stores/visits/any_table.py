@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Container
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from astropy.table import MaskedColumn, Table
 
 from dcrflow.base.errors import VisitTableError
+from dcrflow.stores.visits.kinds import PARQUET, is_data_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def any_table(source: Any, wanted: Container[str]) -> tuple[str, Table]:
@@ -32,7 +35,7 @@ def any_table(source: Any, wanted: Container[str]) -> tuple[str, Table]:
     if isinstance(source, Table):
         return "the table", source
     try:
-        if isinstance(source, pd.DataFrame):
+        if is_data_frame(source):
             return "the data frame", _of_pandas(source, wanted)
         if hasattr(source, "to_pylist") and hasattr(source, "column_names"):  # pyarrow's
             return "the table", _of_arrow(source, wanted)
@@ -49,7 +52,7 @@ def any_table(source: Any, wanted: Container[str]) -> tuple[str, Table]:
             f"{path} does not exist; expected a detector-visit table (ECSV or Parquet) or FITS exposures"
         )
     try:
-        if path.suffix.lower() in (".parquet", ".pq", ".parq"):
+        if path.suffix.lower() in PARQUET:
             return str(path), _read_parquet(path, wanted)
         return str(path), Table.read(path, format="ascii.ecsv")
     except Exception as error:
@@ -62,13 +65,15 @@ def _said(error: Exception) -> str:
 
 def _of_pandas(frame: pd.DataFrame, wanted: Container[str]) -> Table:
     """Convert column by column: pandas and numpy would convert nullable integers to floating point."""
+    from pandas.api import extensions
+
     table = Table()
     for name in frame.columns:
         if name not in wanted:
             continue
         values = frame[name]
         kind = values.dtype
-        if isinstance(kind, pd.api.extensions.ExtensionDtype) and kind.kind in "iufbO":
+        if isinstance(kind, extensions.ExtensionDtype) and kind.kind in "iufbO":
             table[name] = _of_objects(values.astype(object).where(values.notna(), None).tolist())
         else:
             table[name] = Table.from_pandas(frame[[name]])[name]

@@ -24,6 +24,7 @@ from pyarrow import parquet
 from dcrflow.base.errors import VisitTableError, shortened
 from dcrflow.model.visit import curve_order
 from dcrflow.stores.visits.centres import centres
+from dcrflow.stores.visits.kinds import PARQUET
 from dcrflow.stores.visits.rows import REQUIRED, UNITS, integer_or
 from dcrflow.stores.visits.texts import TextFile
 
@@ -287,7 +288,7 @@ def _opened(table: Any, wanted: frozenset[str]) -> tuple[str, pa.Schema, Path, B
         table, name = pa.Table.from_pandas(table[names], preserve_index=False), "the data frame"
     elif isinstance(table, pa.Table):
         name = "the table"
-    elif isinstance(table, str | os.PathLike) and Path(table).suffix.lower() in (".parquet", ".pq", ".parq"):
+    elif isinstance(table, str | os.PathLike) and Path(table).suffix.lower() in PARQUET:
         return _opened_file(Path(table))
     else:
         return None

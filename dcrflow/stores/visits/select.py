@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcrflow.base.errors import VisitTableError, brief
 from dcrflow.stores.visits.expression import holds
-from dcrflow.stores.visits.long_table import LongTable
+from dcrflow.stores.visits.kinds import is_long
 from dcrflow.stores.visits.values import values_in_words
+
+if TYPE_CHECKING:
+    from dcrflow.stores.visits.long_table import LongTable
 
 _TEXTS, _INTEGERS = ("instrument", "band", "physical_filter"), ("visit", "detector")
 _OBSERVED = ("ra", "dec", "altitude", "parallactic_angle", "rotation_angle")  # degrees
@@ -42,7 +45,7 @@ def select[Row](rows: Sequence[Row], where: str | None, limit: int | None = None
         If the condition is not understood; names the part that is not.
     """
     if where is None:
-        return rows[:limit] if isinstance(rows, LongTable) else list(rows[:limit])
+        return rows[:limit] if is_long(rows) else list(rows[:limit])
     names = _names_of(rows)
     try:
         kept = np.flatnonzero(holds(where, _columns(rows, names, where)))
@@ -51,20 +54,20 @@ def select[Row](rows: Sequence[Row], where: str | None, limit: int | None = None
             f"cannot select detector-visits by {brief(where)}: {' '.join(str(error).split())}; "
             f"compare any of {', '.join(names)}"
         ) from error
-    if isinstance(rows, LongTable):
+    if is_long(rows):
         return rows.take(kept[:limit])
     return [rows[i] for i in kept[:limit]]
 
 
 def _names_of(rows: Sequence[object]) -> tuple[str, ...]:
     """What rows can be selected by."""
-    of_templates = not isinstance(rows, LongTable) and len(rows) > 0 and isinstance(rows[0], Mapping)
+    of_templates = not is_long(rows) and len(rows) > 0 and isinstance(rows[0], Mapping)
     return _OF_TEMPLATES if of_templates else _OF_VISITS
 
 
 def _columns(rows: Sequence[object], names: Sequence[str], where: str) -> dict[str, NDArray[Any]]:
     """Columns by name; of a long table, only those that a condition names have values."""
-    if not isinstance(rows, LongTable):
+    if not is_long(rows):
         return {name: _column(rows, name) for name in names}
     used = set(re.findall(r"\w+", where))
     nothing = np.broadcast_to(np.nan, len(rows))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from astropy import units as u
@@ -20,9 +20,12 @@ from dcrflow.geometry import sphere
 from dcrflow.model.visit import DetectorVisit
 from dcrflow.stores.visits.any_table import any_table
 from dcrflow.stores.visits.exposures import exposure_files, id_in_name, read_exposure_rows
-from dcrflow.stores.visits.long_table import LongTable, TableRow, long_table
+from dcrflow.stores.visits.kinds import is_long, may_be_long
 from dcrflow.stores.visits.rows import REQUIRED, UNITS, detector_visit, integer_or
 from dcrflow.stores.visits.summaries.from_table import SUMMARY_COLUMNS, is_summary_table, summary_table_rows
+
+if TYPE_CHECKING:
+    from dcrflow.stores.visits.long_table import LongTable, TableRow
 
 #: Columns that are read; other columns are ignored.
 KNOWN = frozenset((*REQUIRED, *UNITS, "physical_filter", "header_altitude", "image", "psf_fwhm"))
@@ -75,7 +78,7 @@ def read_visits(source: Any) -> Sequence[DetectorVisit]:
     (12, 3, 'g')
     """
     rows = read_visit_rows(source)
-    if isinstance(rows, LongTable):
+    if is_long(rows):
         return rows.converted_by(_strict)
     for row in rows:
         if isinstance(row, BadVisit):
@@ -95,6 +98,14 @@ def visit_of(row: TableRow) -> DetectorVisit | BadVisit:
     return _checked(row.label, partial(dict, row.values), row.values)
 
 
+def _long_table(source: Any) -> LongTable | None:
+    if not may_be_long(source):
+        return None
+    from dcrflow.stores.visits.long_table import long_table
+
+    return long_table(source, KNOWN, visit_of)
+
+
 def read_visit_rows(source: Any) -> Sequence[DetectorVisit | BadVisit]:
     """Read detector-visits as `read_visits` does, but return a `BadVisit` for a row that cannot be used.
 
@@ -103,7 +114,7 @@ def read_visit_rows(source: Any) -> Sequence[DetectorVisit | BadVisit]:
     VisitTableError
         If the source as a whole cannot be used.
     """
-    if isinstance(source, LongTable):
+    if is_long(source):
         return source.converted_by(visit_of)
     if isinstance(source, Iterable) and not isinstance(source, str | os.PathLike) and not hasattr(source, "columns"):
         source = list(source)
@@ -113,7 +124,7 @@ def read_visit_rows(source: Any) -> Sequence[DetectorVisit | BadVisit]:
     if files is not None:
         labelled = [one for path in files for one in _of_exposure(path)]
         return _unique("these exposures", [row for _, row in labelled], [label for label, _ in labelled])
-    long = long_table(source, KNOWN, visit_of)
+    long = _long_table(source)
     if long is not None and _has_directions(long.names):
         return long
     name, table = any_table(source, KNOWN | SUMMARY_COLUMNS)
