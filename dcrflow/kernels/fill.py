@@ -29,7 +29,7 @@ def fill_missing(image, known, reach):  # type: ignore[no-untyped-def]
         Number of pixels without data.
     """
     height, width = image.shape
-    ring = np.zeros((height, width), np.int32)
+    ring = np.zeros((height, width), np.int16)
     missing_in, missing = np.empty(height, np.int64), 0  # by row: in many an image hardly any row misses a pixel
     for y in range(height):
         row, number = known[y], 0

@@ -60,10 +60,13 @@ def mark_felt(values, known, noise, responses, most, bit, mask):  # type: ignore
     """
     height, width = known.shape
     furthest = len(responses) - 1
+    holes = np.empty(width, np.int64)
     for y in range(height):
-        for x in range(width):
-            if known[y, x]:
-                continue
+        number = 0
+        for x in range(width):  # without branches, since nearly all are known
+            holes[number] = x
+            number += not known[y, x]
+        for x in holes[:number]:
             low, high = np.inf, -np.inf
             for yy in range(max(0, y - _WINDOW), min(height, y + _WINDOW + 1)):
                 for xx in range(max(0, x - _WINDOW), min(width, x + _WINDOW + 1)):
