@@ -18,10 +18,12 @@ from dcrflow.coadding.reject import Look
 from dcrflow.coadding.sums import FLAGS, CellSums
 from dcrflow.coadding.transfer import Transform, backward, stamp_transform
 from dcrflow.coadding.visits import Correction, VisitOnFrame
+from dcrflow.kernels.coadd_pixels import largest_around
 from dcrflow.model.coadd_config import CoaddConfig
 
 Name = tuple[int, int]
 
+_NEARBY = 3  # pixels to each side of a pixel whose visits count for it, too
 _LOOKS = 5  # comparisons of the visits with the model; the last one rejects nothing
 
 
@@ -125,9 +127,11 @@ def solve_cell(
     right = system.apply(now.sky, q) + now.residual
     solution = two_steps(system, right, config.color_deviation)
     sums = members.last_sums(sums, right, keep)
+    few = _too_few(sums, basis.num_terms)
     return CellSolution(
-        cell, _subfilters(basis, solution), _variance(system, basis, solution, sums), _mask(sums, now, config), sums,
-        now.left, now.rounds, _reports(members, look), look.equations, system.sky_correlation(),
+        cell, _subfilters(basis, solution, few), _variance(system, basis, solution, sums),
+        _mask(sums, now, few, config), sums, now.left, now.rounds, _reports(members, look), look.equations,
+        system.sky_correlation(),
     )  # fmt: skip
 
 
@@ -157,8 +161,18 @@ def _brightest(system: System, right: Transform) -> int:
     return int(np.clip(np.ceil(rung.max()), 1, RUNGS - 1))
 
 
-def _subfilters(basis: SpectralBasis, solution: Solution) -> NDArray[np.float32]:
-    return np.asarray(np.einsum("kj,jyx->kyx", basis.subfilters.astype(np.float32), solution.terms))
+def _too_few(sums: CellSums, num_terms: int) -> NDArray[np.bool_]:
+    """Where there are fewer visits than subfilters, also around a pixel: a bad pixel of one visit is no such place."""
+    around = np.empty(sums.count.shape, np.float32)
+    largest_around(sums.count.astype(np.float32), _NEARBY, around)
+    return around < num_terms
+
+
+def _subfilters(basis: SpectralBasis, solution: Solution, few: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The subfilters; those of a flat spectrum where there are too few visits: shares of the ordinary coadd."""
+    image = np.asarray(np.einsum("kj,jyx->kyx", basis.subfilters.astype(np.float32), solution.terms))
+    image[:, few] = basis.shares.astype(np.float32)[:, None] * solution.terms[0][few]
+    return image
 
 
 def _variance(system: System, basis: SpectralBasis, solution: Solution, sums: CellSums) -> NDArray[np.float32]:
@@ -171,11 +185,11 @@ def _variance(system: System, basis: SpectralBasis, solution: Solution, sums: Ce
     return np.asarray(basis.shares[:, None, None] * (total * local), np.float32)
 
 
-def _mask(sums: CellSums, now: Iterate, config: CoaddConfig) -> NDArray[np.int32]:
+def _mask(sums: CellSums, now: Iterate, few: NDArray[np.bool_], config: CoaddConfig) -> NDArray[np.int32]:
     bit = {name: np.int32(1 << at) for name, at in TEMPLATE_PLANES.items()}
     mask = np.zeros(sums.count.shape, np.int32)
     mask[sums.count == 0] |= bit[NO_DATA]
-    mask[now.where > config.tolerance] |= bit["INEXACT_PSF"]
+    mask[(now.where > config.tolerance) | few] |= bit["INEXACT_PSF"]
     for name, flag in FLAGS.items():
         mask[(sums.flags & flag) != 0] |= bit[name]
     return mask

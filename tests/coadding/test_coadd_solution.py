@@ -157,6 +157,29 @@ def test_where_no_visit_has_data_the_coadd_says_so(scene: CoaddScene) -> None:
     np.testing.assert_array_equal(np.isnan(found.image[0]), ~valid)
 
 
+def test_where_fewer_visits_than_subfilters_have_data_there_is_an_ordinary_coadd(scene: CoaddScene) -> None:
+    """Two of three visits end in the middle; what the third says of colours is noise, and INEXACT_PSF says so."""
+    cut, bad = np.ones((SIZE, SIZE), np.bool_), np.ones((SIZE, SIZE), np.bool_)
+    cut[:, 100:] = False
+    known = next(s for s in scene.sources if s.x < 60 and 60 < s.y < SIZE - 60)
+    y0, x0 = round(known.y), round(known.x)
+    bad[y0 - 1 : y0 + 2, x0 - 1 : x0 + 2] = False  # a star's bad pixels are no place with too few visits
+    valid, at = (cut & bad, cut, bad), pointings(SEED, 3)
+    visits = [scene.visit(n, p, 1.0, None, valid=v) for n, (p, v) in enumerate(zip(at, valid, strict=True))]
+    found = solve(scene, visits, min_weight=0.05)
+    inexact = (found.mask & (1 << TEMPLATE_PLANES["INEXACT_PSF"])) != 0
+    assert inexact[:, 103:].all()
+    shares = found.image[:, :, 103:] / found.image[:, :, 103:].sum(axis=0)
+    np.testing.assert_allclose(shares, np.broadcast_to(scene.basis.shares[:, None, None], shares.shape), rtol=1e-3)
+    middle = found.image[:, y0, x0] / found.image[:, y0, x0].sum()
+    assert np.max(np.abs(middle - scene.basis.shares)) > 0.005
+    # the sum is the flux: what a template at the zenith shows
+    y, x = np.mgrid[:SIZE, :SIZE]
+    star = next(s for s in scene.sources if 125 < s.x < SIZE - 40 and 40 < s.y < SIZE - 40)
+    near = (y - star.y) ** 2 + (x - star.x) ** 2 < 20**2
+    assert found.image[:, near].sum() == pytest.approx(1e4, rel=0.03)
+
+
 def test_an_unusable_visit_is_named(scene: CoaddScene) -> None:
     visit = seen(scene, number=1)[0]
     bad = VisitOnFrame((7, 3), visit.image, visit.valid, 0.0, 0.0, visit.psf, visit.displacement)
