@@ -5,17 +5,19 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 
-from benchmarks import measure
+from benchmarks import coadd_memory, measure
 from benchmarks.lsst_coadds import iterate
 from dcrflow.coadding.cell import CellSolution, solve_cell
 from dcrflow.coadding.cells import CellGrid
 from dcrflow.coadding.ladder import System, two_steps
 from dcrflow.coadding.output_psf import moffat_stamp
+from dcrflow.coadding.patch import PatchSolution, stitch
 from dcrflow.coadding.transfer import stamp_transform
 from dcrflow.coadding.visits import VisitOnFrame
 from dcrflow.demo.coadd_scene import CoaddScene, coadd_scene, pointings
@@ -37,12 +39,12 @@ _BAD = 0.01  # share of bad pixels
 
 def run(folder: Path, repeat: int) -> dict[str, object]:
     """Print and return the figures."""
-    scene = coadd_scene(3, SIZE, ("1e3", "1e4", "1e3", "1e3"), edge=-20)
-    visits = [scene.visit(n, p, 1.0, 3, valid=_valid(n)) for n, p in enumerate(pointings(3, VISITS))]
+    scene = scene_of_a_cell()
+    visits = [visit_of(scene, n, VISITS) for n in range(VISITS)]
     frame = (PATCH + 2 * MARGIN) ** 2
     runs: dict[str, Callable[[], object]] = {
-        "warp": _warp(visits[0]),
-        "solve": _solve(scene, visits),
+        "warp": warp_of(visits[0]),
+        "solve": solve_of(scene, visits),
         "ladder": _ladder(scene, visits),
         "LSST": lambda: iterate([visits[0].image], [_shifts(scene, 0)], order=3),
     }
@@ -68,8 +70,30 @@ def run(folder: Path, repeat: int) -> dict[str, object]:
     print(f"{'dcrflow, a visit':28}{ours:8.2f} s of a processor")
     for name, seconds in found.items():
         print(f"{name + ', a visit':28}{seconds:8.2f} s, {seconds / ours:.2f} of dcrflow's")
-    print(f"{'solution, a patch':28}{times['ladder'] * cells:8.2f} s\n", flush=True)
+    print(f"{'solution, a patch':28}{times['ladder'] * cells:8.2f} s", flush=True)
+    for step, number in (("warp", 1), ("cell", 8), ("cell", 64), ("stitch", 8)):
+        peak = coadd_memory.measured(step, number)
+        found[f"memory, {step}, {number} visits"] = peak
+        print(f"memory of a worker, {step}, {number} visits: at most {peak:.2f} GiB", flush=True)
+    print()
     return found | {"dcrflow": ours, "solution, a patch": times["ladder"] * cells}
+
+
+def scene_of_a_cell() -> CoaddScene:
+    """A star every 60 px, a quarter of them of S/N 1400 a visit and the others of 140."""
+    return coadd_scene(3, SIZE, ("1e3", "1e4", "1e3", "1e3"), edge=-20)
+
+
+def visit_of(scene: CoaddScene, number: int, of: int) -> VisitOnFrame:
+    """One of several visits of a scene."""
+    return scene.visit(number, pointings(3, of)[number], 1.0, 3, valid=_valid(number))
+
+
+def stitched(cell: CellSolution) -> PatchSolution:
+    """A patch whose cells are all alike."""
+    grid = CellGrid((PATCH + 2 * MARGIN,) * 2, margin=MARGIN)
+    cells = (replace(cell, cell=other) for other in grid)
+    return stitch(grid, cells, moffat_stamp(3.75, size=47), CoaddConfig())
 
 
 def _valid(number: int) -> np.ndarray:
@@ -81,7 +105,7 @@ def _valid(number: int) -> np.ndarray:
     return valid
 
 
-def _solve(scene: CoaddScene, visits: list[VisitOnFrame]) -> Callable[[], CellSolution]:
+def solve_of(scene: CoaddScene, visits: list[VisitOnFrame]) -> Callable[[], CellSolution]:
     config = CoaddConfig()
     grid = CellGrid((SIZE, SIZE), config.cell, config.halo, config.taper, MARGIN)
     psf = moffat_stamp(3.75, size=47)
@@ -91,12 +115,12 @@ def _solve(scene: CoaddScene, visits: list[VisitOnFrame]) -> Callable[[], CellSo
 def _ladder(scene: CoaddScene, visits: list[VisitOnFrame]) -> Callable[[], object]:
     """From a cell's sums to its subfilters: what does not depend on the number of visits."""
     config = CoaddConfig()
-    sums = _solve(scene, visits)().sums
+    sums = solve_of(scene, visits)().sums
     system = System(sums.normal, stamp_transform(moffat_stamp(3.75, size=47), len(sums.weight)), config.color_prior[:2])
     return lambda: two_steps(system, sums.right, config.color_deviation)
 
 
-def _warp(visit: VisitOnFrame) -> Callable[[], object]:
+def warp_of(visit: VisitOnFrame) -> Callable[[], object]:
     """A rotated detector of as many pixels as the frame."""
     side = TILES * SIZE
     detector, frame = Box(0, 0, side, side), Box(1000, 2000, side, side)
