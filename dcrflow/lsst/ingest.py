@@ -14,7 +14,7 @@ from dcrflow.geometry.patches import fit_tract
 from dcrflow.geometry.skymap import Tract
 from dcrflow.lsst.convert import ExposureArrays
 from dcrflow.lsst.handles import HandleCoadds
-from dcrflow.stores.coadds.writer import CoaddWriter, create_coadds
+from dcrflow.stores.coadds.writer import CoaddWriter, whole_coadds
 
 
 def ingest(
@@ -69,13 +69,13 @@ def ingest(
                 f"{number - 1}; add what is missing"
             )
     tracts = [_tract(source, number) for number in source.tracts]
-    writer = create_coadds(store, skymap, overwrite=overwrite)
-    for each in tracts:
-        writer.write_tract(each)
-    for done, (tract, patch, band) in enumerate(patches, 1):
-        _copy(source, writer, tract, patch, band)
-        if progress is not None:
-            progress(done, len(patches))
+    with whole_coadds(store, skymap, overwrite=overwrite) as writer:
+        for each in tracts:
+            writer.write_tract(each)
+        for done, (tract, patch, band) in enumerate(patches, 1):
+            _copy(source, writer, tract, patch, band)
+            if progress is not None:
+                progress(done, len(patches))
     return len(patches)
 
 

@@ -20,7 +20,7 @@ from dcrflow.geometry.skymap import Tract
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.physics.bandpass import Bandpass, equal_subfilters
 from dcrflow.stores.coadds.store import DcrCoadds, open_coadds
-from dcrflow.stores.coadds.writer import CoaddWriter, create_coadds
+from dcrflow.stores.coadds.writer import CoaddWriter, whole_coadds
 
 _ZERO_POINT = 31.4  # AB magnitude of 1 nJy
 
@@ -149,9 +149,9 @@ def coadds_from_arrays(
     ]
     chosen = _filter(len(tracts[0].image), subfilter_edges, transmission)
     where = MemoryStore() if store is None else store
-    writer = create_coadds(where, skymap, overwrite=overwrite)  # all arguments have been checked by now
-    for one in tracts:
-        _write(writer, one, band, factor, chosen, physical_filter)
+    with whole_coadds(where, skymap, overwrite=overwrite) as writer:  # all arguments have been checked by now
+        for one in tracts:
+            _write(writer, one, band, factor, chosen, physical_filter)
     return open_coadds(where)
 
 

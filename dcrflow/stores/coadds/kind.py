@@ -10,6 +10,7 @@ from dcrflow.base.errors import CoaddStoreError
 from dcrflow.stores.zarr.access import location, open_root
 
 KIND, VERSION = "dcr-coadds", 1
+UNFINISHED = "unfinished"  # attribute of the root group, with a token of who writes it
 
 
 def is_coadd_store(store: Any) -> bool:

@@ -20,7 +20,7 @@ from dcrflow.geometry.skymap import Patch, Tract, sketched
 from dcrflow.model.pixels import PatchPixels
 from dcrflow.stores.coadds.chunks import read_parts, with_planes
 from dcrflow.stores.coadds.contents import group_contents
-from dcrflow.stores.coadds.kind import KIND, VERSION
+from dcrflow.stores.coadds.kind import KIND, UNFINISHED, VERSION
 from dcrflow.stores.coadds.missing_chunks import Patience
 from dcrflow.stores.coadds.patch_info import Arrays, PatchInfo, open_patch, read_patch_info, read_tract
 from dcrflow.stores.coadds.patch_psf import PatchPsf, read_patch_psf
@@ -56,7 +56,7 @@ def open_coadds(store: DcrCoadds | Any) -> DcrCoadds:
     Raises
     ------
     CoaddStoreError
-        If there is no such store, or it is not a store of DCR coadds.
+        If there is no such store, it is not a store of DCR coadds, or its writing was not finished.
 
     Examples
     --------
@@ -68,7 +68,11 @@ def open_coadds(store: DcrCoadds | Any) -> DcrCoadds:
     if isinstance(store, DcrCoadds):
         return store
     opened = DcrCoadds(location(store))
-    opened._root  # noqa: B018, raises if this is not such a store
+    if UNFINISHED in opened._root.attrs:  # raises if this is not such a store
+        raise CoaddStoreError(
+            f"{opened.url} is not finished: it is being written, or that was interrupted; wait, or write it again "
+            "(dcrflow ingest --overwrite)"
+        )
     return opened
 
 

@@ -5,26 +5,47 @@ A patch's attributes are written last. So a patch whose writing was interrupted 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import numpy as np
 import zarr
 from numpy.typing import ArrayLike, NDArray
+from zarr.storage import ZipStore
 
 from dcrflow.base.errors import CoaddStoreError
 from dcrflow.base.masks import NO_DATA, flag_attributes
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
 from dcrflow.kernels.rounding import BLOCK, VARIANCE_BITS, round_pixels
+from dcrflow.stores.coadds.kind import KIND, UNFINISHED, VERSION
 from dcrflow.stores.coadds.patch_info import check_edges, read_tract
-from dcrflow.stores.coadds.store import KIND, VERSION
 from dcrflow.stores.zarr.access import group_attributes, is_occupied, location, open_root, refuse_zip, url_of, words_of
 from dcrflow.stores.zarr.arrays import COADD_CHUNK, header_cards, write_array
 from dcrflow.stores.zarr.remote import dependable
 
 
-def create_coadds(store: Any, skymap: str, *, overwrite: bool = False) -> CoaddWriter:
+@contextmanager
+def whole_coadds(store: Any, skymap: str, *, overwrite: bool = False) -> Iterator[CoaddWriter]:
+    """Create a store that readers refuse until all of it is written: what is not there yet would be no data to them.
+
+    Parameters as `create_coadds`.
+
+    Raises
+    ------
+    CoaddStoreError
+        If something is there, the place cannot be written, or somebody else replaced the store meanwhile.
+    """
+    token = "" if isinstance(store, ZipStore) else uuid4().hex  # nothing in a zip file can be replaced
+    writer = create_coadds(store, skymap, overwrite=overwrite, unfinished=token)
+    yield writer
+    if token:
+        writer.finish(token)
+
+
+def create_coadds(store: Any, skymap: str, *, overwrite: bool = False, unfinished: str = "") -> CoaddWriter:
     """Create an empty DCR-coadd store.
 
     Parameters
@@ -35,6 +56,8 @@ def create_coadds(store: Any, skymap: str, *, overwrite: bool = False) -> CoaddW
         Name of the skymap that its tracts belong to.
     overwrite : bool
         Delete a DCR-coadd store that is there already. Anything else that is there is an error and is left alone.
+    unfinished : str
+        A token: readers refuse the store until `CoaddWriter.finish`.
 
     Raises
     ------
@@ -56,7 +79,11 @@ def create_coadds(store: Any, skymap: str, *, overwrite: bool = False) -> CoaddW
             dependable(where),
             zarr_format=3,
             overwrite=overwrite,
-            attributes={"dcrflow": {"kind": KIND, "version": VERSION}, "skymap": skymap},
+            attributes={
+                "dcrflow": {"kind": KIND, "version": VERSION},
+                "skymap": skymap,
+                **({UNFINISHED: unfinished} if unfinished else {}),
+            },
         )
     except Exception as error:
         raise CoaddStoreError(
@@ -92,6 +119,26 @@ class CoaddWriter:
     def url(self) -> str:
         """Where it is."""
         return url_of(location(self._root))
+
+    def finish(self, token: str) -> None:
+        """Let readers have a store that was created as unfinished.
+
+        Raises
+        ------
+        CoaddStoreError
+            If somebody else replaced it meanwhile.
+        """
+        try:
+            root = zarr.open_group(self._root.store, path=self._root.path, mode="r+", use_consolidated=False)
+            attributes = root.attrs.asdict()
+            if attributes.pop(UNFINISHED, None) == token:
+                root.attrs.put(attributes)
+                return
+        except Exception as error:
+            raise CoaddStoreError(f"{self.url}: cannot finish the store: {words_of(error)}") from error
+        raise CoaddStoreError(
+            f"{self.url} was replaced by somebody else while it was written; write to another place, or again"
+        )
 
     def write_tract(self, tract: Tract) -> None:
         """Write a tract's geometry; this comes before its patches.

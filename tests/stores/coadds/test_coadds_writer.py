@@ -18,7 +18,7 @@ from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.stores.coadds.store import open_coadds
-from dcrflow.stores.coadds.writer import CoaddWriter, create_coadds, open_writer
+from dcrflow.stores.coadds.writer import CoaddWriter, create_coadds, open_writer, whole_coadds
 
 BOX = TRACT.patch(3).bbox
 
@@ -271,3 +271,36 @@ def test_a_zip_store_object_can_be_written_patch_after_patch(tmp_path: Path) -> 
     opened = open_coadds(tmp_path / "c.zip")
     assert [p.patch for p in opened.patches(7, "g")] == [0, 3]
     np.testing.assert_array_equal(opened.read(7, 3, "g", BOX, STANDARD_PLANES).image, arrays()["image"])
+
+
+def interrupted(path: Path) -> None:
+    """Begin a store, look whether it can be read, and be interrupted."""
+    with whole_coadds(path, "a skymap") as made:
+        made.write_tract(TRACT)
+        with pytest.raises(CoaddStoreError, match="is not finished"):
+            open_coadds(path)
+        raise KeyboardInterrupt
+
+
+def test_an_unfinished_store_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "c.zarr"
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(path)
+    with pytest.raises(CoaddStoreError, match="interrupted; wait, or write it again"):
+        open_coadds(path)
+    with whole_coadds(path, "again", overwrite=True) as made:
+        made.write_tract(TRACT)
+    assert open_coadds(path).skymap == "again"
+    assert set(zarr.open_group(path, mode="r").attrs) == {"dcrflow", "skymap"}
+
+
+def test_of_two_that_write_one_store_the_displaced_one_fails(tmp_path: Path) -> None:
+    path = tmp_path / "c.zarr"
+    first = whole_coadds(path, "first")
+    first.__enter__()
+    with whole_coadds(path, "second", overwrite=True) as second:
+        second.write_tract(TRACT)
+    with pytest.raises(CoaddStoreError, match="replaced by somebody else"):
+        first.__exit__(None, None, None)
+    found = open_coadds(path)
+    assert (found.skymap, list(found.tracts)) == ("second", [TRACT.tract])
