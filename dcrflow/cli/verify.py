@@ -38,11 +38,11 @@ def verify(
         raise typer.Exit(_verify_coadds(out, as_json))
     from dcrflow.campaign.verify import verify as check
 
-    total = campaign_status(out, scan=True).count("complete")
+    total = campaign_status(out, scan=not quick).count("complete")  # for the bar; a scan reads as much as a quick look
     verdicts = []
     with show.bar("verifying") as update:
         for number, verdict in enumerate(check(out, quick), 1):
-            update(number, total)
+            update(number, max(number, total))
             verdicts.append(verdict)
     bad = [verdict for verdict in verdicts if verdict.problems]
     code = 1 if bad else 0
