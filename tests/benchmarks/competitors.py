@@ -16,6 +16,7 @@ from reproject.mosaicking import reproject_and_coadd
 from scipy import ndimage
 
 from benchmarks.scene import Work
+from dcrflow.kernels.rounding import round_pixels
 from dcrflow.model.config import TemplateConfig
 from dcrflow.model.pixels import PatchPixels, Pixels
 from dcrflow.planning.template import TemplatePlan, plan_template
@@ -130,7 +131,8 @@ def read_all(work: Work, plan: TemplatePlan) -> None:
 
 def floor(work: Work, plan: TemplatePlan, folder: Path) -> Callable[[], object]:
     """What nobody gets below: decompress the input's chunks, each once, compress the output; nothing in between."""
-    made = make_region(work.coadds, plan, plan.bbox)
+    made = make_region(work.coadds, plan, plan.bbox).pixels
+    round_pixels(made.image, made.variance, float(plan.config.precision or 0))  # as templates are written
 
     def run() -> None:
         read_all(work, plan)
