@@ -48,7 +48,7 @@ def _save(options: argparse.Namespace, found: dict[str, object]) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python tests/benchmarks", description=__doc__)
-    parser.add_argument("--data", help="folder for the coadds (2 GB), kept; a temporary one otherwise")
+    parser.add_argument("--data", help="folder for the coadds (0.5 GB), kept; a temporary one otherwise")
     parser.add_argument("--json", help="file for all figures")
     parser.add_argument("--repeat", type=int, default=3, help="interleaved repetitions")
     parser.add_argument("--visits", type=int, default=300, help="detector-visits of the stubbed campaigns")

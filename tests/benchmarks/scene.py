@@ -77,7 +77,7 @@ def write_coadds(store: object, inner: int = INNER, border: int = BORDER, number
 
 
 def full_size(folder: Path) -> Work:
-    """The work, from `folder`; written there (2 GB) if it is not yet."""
+    """The work, from `folder`; written there (0.5 GB) if it is not yet."""
     path = folder / "coadds-rounded.zarr"
     if not path.exists():
         unfinished = folder / "coadds-unfinished.zarr"
