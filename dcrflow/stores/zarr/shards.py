@@ -27,7 +27,7 @@ from dcrflow.stores.zarr.regular_files import RegularFiles
 _GAP = 1 << 16  # bytes between two chunks that are read with them
 _NONE = (1 << 64) - 1  # offset of a chunk that was not written
 _ENTRY, _CHECKSUM = 16, 4  # bytes: of a chunk in the index, of a checksum
-_SIZE = struct.Struct("<4xI8x")  # number of bytes that a chunk of blosc holds, in its header
+_SIZES = struct.Struct("<4xI4xI")  # bytes that a chunk of blosc holds, and that it takes, in its header
 
 Bytes = NDArray[np.uint8]
 
@@ -184,6 +184,6 @@ def _checked(data: Bytes) -> Bytes:
 
 
 def _decompress(data: Bytes, out: NDArray[Any]) -> None:
-    if len(data) < _SIZE.size or _SIZE.unpack_from(data)[0] != out.nbytes:
+    if len(data) < _SIZES.size or _SIZES.unpack_from(data) != (out.nbytes, len(data)):
         raise _UnsoundError
     numcodecs.blosc.decompress(data, out)
