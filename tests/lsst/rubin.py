@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import warm
+
 PROGRAMS = Path(sys.executable).parent
 
 
 def command(*words: object) -> subprocess.CompletedProcess[str]:
     """Run a command of this environment."""
-    program, *arguments = map(str, words)
-    return subprocess.run([str(PROGRAMS / program), *arguments], capture_output=True, text=True, check=False)
+    return warm.run([str(word) for word in words])
 
 
 def must(*words: object) -> str:

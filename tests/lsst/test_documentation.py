@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import warm
 
 pytest.importorskip("lsst.ctrl.mpexec", reason="the extra lsst is not installed")
 
 from documentation import RUBIN, blocks, commands, files
 from lsst.daf.butler import Butler
-from rubin import PROGRAMS
 
 import dcrflow
 from dcrflow.lsst import GetDcrTemplateConfig, GetDcrTemplateConnections
@@ -70,10 +70,9 @@ def test_the_page_works(tmp_path: Path) -> None:
     """All of it in order, in one directory; and what dcrflow makes is what pipetask makes, but for the rounding."""
     for name, text in files(RUBIN).items():
         (tmp_path / name).write_text(text)
-    environment = {**os.environ, "PATH": os.pathsep.join([str(PROGRAMS), os.environ["PATH"]])}
     for command in commands(RUBIN):
         if not any(command.startswith(words) for words in ELSEWHERE):
-            done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+            done = warm.run(shlex.split(command), tmp_path)
             assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
             assert "Traceback" not in done.stdout + done.stderr, command
     program = "\n".join(blocks(RUBIN, "python"))
