@@ -57,7 +57,9 @@ def write_journal(folder: Path, number: int) -> TemplateStore:
 
 def make_folders(folder: Path, number: int) -> None:
     """A folder with metadata for each template."""
-    about = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {"status": "complete", "coverage": 1.0}})
+    preview = {"noise": [[1.5] * 12] * 12, "coverage": [[100] * 12] * 12, "corners": [[53.1, -28.1]] * 4}
+    attributes = {"status": "complete", "coverage": 1.0, "preview": json.dumps(preview)}
+    about = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes})
     for visit in range(-(-number // DETECTORS)):
         for detector in range(min(DETECTORS, number - visit * DETECTORS)):
             place = folder / "out.zarr" / str(visit) / str(detector)

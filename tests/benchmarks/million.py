@@ -67,12 +67,12 @@ def processor(process: int) -> float:
 def of_threads() -> dict[str, float]:
     """Seconds that the threads of this process have used: the campaign's own, that of its connections, and others."""
     names = {t.native_id: t.name for t in threading.enumerate()}
-    found = {"campaign": 0.0, "connections": 0.0, "others": 0.0}
+    found = {"campaign": 0.0, "connections": 0.0}
     for thread in psutil.Process().threads():
         name = names.get(thread.id, "")
-        kind = "campaign" if name == "MainThread" else "connections" if name.startswith("IO loop") else "others"
-        found[kind] += thread.user_time + thread.system_time
-    return found
+        if name == "MainThread" or name.startswith("IO loop"):
+            found["campaign" if name == "MainThread" else "connections"] += thread.user_time + thread.system_time
+    return {**found, "others": processor(os.getpid()) - sum(found.values())}  # also of threads that have ended
 
 
 @contextmanager
@@ -101,7 +101,11 @@ def scheduler(folder: Path, workers: int) -> Iterator[tuple[Path, int]]:
         for process in started[::-1]:
             process.terminate()
         for process in started:
-            process.wait(20)
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:  # a worker that looks for its scheduler
+                process.kill()
+                process.wait()
 
 
 def campaign(table: Path, folder: Path, workers: int, planned: bool) -> dict[str, Any]:
@@ -109,6 +113,7 @@ def campaign(table: Path, folder: Path, workers: int, planned: bool) -> dict[str
     store, config = dcrflow.open_coadds(folder / "coadds.zarr"), dcrflow.TemplateConfig()
     curve: list[tuple[int, float, float]] = []
     first: list[float] = []
+    marks: list[tuple[int, float, float, dict[str, float]]] = []
     with ExitStack() as stack:
         file, process = stack.enter_context(scheduler(folder, workers))
         client = stack.enter_context(dcrflow.connect(str(file)))
@@ -119,23 +124,25 @@ def campaign(table: Path, folder: Path, workers: int, planned: bool) -> dict[str
             done = sum(progress.done.values()) + progress.skipped
             if progress.running and not first:
                 first.append(time.perf_counter() - began)
+            if not marks and done >= progress.total // _POINTS:  # what every run costs once is over
+                marks.append((done, time.perf_counter(), processor(process), of_threads()))
             if done >= len(curve) * max(1, progress.total // _POINTS):
                 curve.append((done, round(memory(), 3), round(memory(process), 3)))
 
         began = time.perf_counter()
         visits = dcrflow.read_visits(table)
         read = time.perf_counter() - began
-        before, threads, middle = processor(process), of_threads(), time.perf_counter()
         result = run_campaign(store, visits, folder / "out.zarr", config, client=client, progress=look)
-        seconds = time.perf_counter() - middle
+        done, since, before, threads = marks[0]
+        seconds = time.perf_counter() - since
         spent = {name: value - threads[name] for name, value in of_threads().items()}
         each = {f"client: {name}": value for name, value in spent.items()} | {"scheduler": processor(process) - before}
     number = len(visits)
     assert result.complete + result.no_overlap == number, result
     return {
         "detector-visits": number,
-        "detector-visits a second": round(number / seconds),
-        "processor, ms a detector-visit": {name: round(1000 * value / number, 3) for name, value in each.items()},
+        "detector-visits a second": round((number - done) / seconds),
+        "processor, ms a detector-visit": {n: round(1000 * value / (number - done), 3) for n, value in each.items()},
         "seconds to read the table": round(read, 1),
         "seconds to the first task": round(first[0], 1),
         "GiB of client and scheduler as it went": curve,
