@@ -10,7 +10,7 @@ from typing import Any
 from distributed import Client, Future, KilledWorker
 
 from dcrflow.base.addresses import redacted_text
-from dcrflow.base.errors import DcrflowError, shortened
+from dcrflow.base.errors import DcrflowError, OtherVersionError, shortened
 from dcrflow.cluster.answers import answer
 
 _MEMORY = "worker-restart-memory"  # topic of dask's events for workers restarted for their memory
@@ -44,6 +44,8 @@ def machine_trouble(client: Client, future: Future[Any]) -> VisitFailure | None:
     error = future.exception()
     if error is None:
         return VisitFailure("WorkersLost", "it was finished, and the worker lost before it could say so")
+    if isinstance(error, OtherVersionError):
+        return VisitFailure("OtherVersion", str(error))
     if not isinstance(error, KilledWorker):
         return None
     address = str(error.last_worker.address)

@@ -6,19 +6,34 @@ meanwhile: 4 s for dcrflow's kernels, and minutes from a slow file system. As by
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
 from distributed.protocol.pickle import dumps, loads
 
-
-def packed(function: Callable[..., Any], *args: Any) -> bytes:
-    """A function and its arguments as bytes, for `call`."""
-    made: bytes = dumps((function, args))
-    return made
+from dcrflow.base.errors import OtherVersionError
+from dcrflow.base.version import __version__
 
 
-def call(function: bytes) -> Any:
-    """Call what `packed` made, on a worker."""
-    unpacked, args = loads(function)
-    return unpacked(*args)
+def packed(function: Callable[..., Any], *args: Any) -> tuple[str, bytes]:
+    """dcrflow's version, and a function and its arguments as bytes, for `call`."""
+    return __version__, dumps((function, args))
+
+
+def call(task: tuple[str, bytes]) -> Any:
+    """Call what `packed` made, on a worker.
+
+    Raises
+    ------
+    OtherVersionError
+        If the worker has another version of dcrflow: what it would make of the bytes is not known.
+    """
+    version, content = task
+    if version != __version__:
+        raise OtherVersionError(
+            f"a worker on {socket.gethostname()} has dcrflow {__version__}, and the client {version}: install the same "
+            "version on both, and give --retry-failed"
+        )
+    function, args = loads(content)
+    return function(*args)

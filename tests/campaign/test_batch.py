@@ -148,8 +148,8 @@ def test_tasks_are_few_and_all_rows_end_once(store: Any, tmp_path: Path, monkeyp
     ):
         plain = client.submit
 
-        def submit(function: Any, task: bytes, **how: Any) -> Any:
-            _, (_, sent, _) = pickle.loads(task)
+        def submit(function: Any, task: Any, **how: Any) -> Any:
+            _, (_, sent, _) = pickle.loads(task[1])
             tasks.append(len(sent))
             return plain(function, task, **how)
 

@@ -6,7 +6,11 @@ import pickle
 import subprocess
 import sys
 
+import pytest
+
+from dcrflow.base.errors import OtherVersionError
 from dcrflow.campaign.batch import make_templates
+from dcrflow.cluster import opaque
 from dcrflow.cluster.opaque import call, packed
 
 LOADED = """
@@ -27,3 +31,10 @@ def test_a_scheduler_imports_none_of_what_a_task_needs() -> None:
 
 def test_it_is_called_with_its_arguments() -> None:
     assert call(packed(divmod, 7, 2)) == (3, 1)
+
+
+def test_a_worker_of_another_version_does_not_read_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = packed(divmod, 7, 2)
+    monkeypatch.setattr(opaque, "__version__", "0.0.1")
+    with pytest.raises(OtherVersionError, match=r"has dcrflow 0\.0\.1, and the client .*: install the same version"):
+        call(task)
