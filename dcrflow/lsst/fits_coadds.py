@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from dcrflow.base.errors import CoaddStoreError, DcrflowError, InconsistentCoaddsError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
-from dcrflow.lsst.calibration import nanojansky
 from dcrflow.lsst.convert import ExposureArrays
 from dcrflow.lsst.handles import HandleCoadds, SubfilterCoadd, Subfilters
 from dcrflow.lsst.planes import short_name
+from dcrflow.stores.fits_calibration import CalibrationError, nanojansky
 from dcrflow.stores.visits.exposures import exposure_files, origin
 
 _IN_NAME = re.compile(r"_(\d+)_(\d+)_([A-Za-z][A-Za-z0-9]*)_(\d+)(?=[_.])")
@@ -173,11 +173,11 @@ class FitsCoadd(SubfilterCoadd):
     @cached_property
     def _scale(self) -> float:
         """nJy per unit of its pixels."""
-        try:
-            with self._named("its calibration"), fits.open(self.data, memmap=False) as file:
+        with self._named("its calibration"), fits.open(self.data, memmap=False) as file:
+            try:
                 return nanojansky(file, self._headers["IMAGE"])
-        except InconsistentCoaddsError as error:
-            raise InconsistentCoaddsError(f"{self.label}: {error}") from error
+            except CalibrationError as error:
+                raise InconsistentCoaddsError(f"{self.label}: {error}") from error
 
     @cached_property
     def _psf(self) -> Any:

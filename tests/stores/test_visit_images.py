@@ -149,7 +149,7 @@ def set_psf(value):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"IMAGE": no_unit}, "no unit and no zero point"),
+        ({"IMAGE": no_unit}, "no unit .BUNIT., and it has neither a PhotoCalib nor a zero point"),
         ({"IMAGE": lambda h: h.header.__setitem__("BUNIT", "parsec")}, "BUNIT is 'parsec'"),
         ({"PSF": set_psf(np.zeros_like(KERNELS))}, "its sum is 0"),
         ({"PSF": set_psf(np.full_like(KERNELS, np.nan))}, "its sum is nan"),

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import zarr
-from astropy import units as u
 from astropy.io import fits
 from numpy.typing import NDArray
 
@@ -27,6 +26,7 @@ from dcrflow.geometry.box import Box
 from dcrflow.model.pixels import Pixels
 from dcrflow.model.visit import DetectorVisit
 from dcrflow.model.visit_image import VisitImage, VisitPsf, moffat_psf
+from dcrflow.stores.fits_calibration import CalibrationError, nanojansky
 from dcrflow.stores.visits.exposures import origin
 from dcrflow.stores.zarr.access import location, words_of
 from dcrflow.stores.zarr.remote import dependable
@@ -37,10 +37,6 @@ _BETA = 3.0  # of the Moffat profile that is used if the table has only a width
 _MOST_NODES, _LARGEST_PSF = 4096, 513  # number of kernels, and side of a kernel in pixels
 _LEAST_LIGHT, _MOST_LIGHT = 0.2, 1.05  # fraction of a star's light inside a PSF's stamp
 _OFF_CENTRE = 0.7  # pixels; largest distance of a PSF's centroid from the centre of its stamp
-_NJY_OF_ZERO_MAGNITUDE = 10 ** (31.4 / 2.5)
-_COUNTS = re.compile(  # or their rate
-    r"(adus?|dn|counts?|cts?|electrons?|e-?|photons?|none)?(\s*/\s*s(ec)?|[\s.*]*s(\*\*|\^)?-1)?"
-)
 
 
 def read_visit_image(visit: DetectorVisit, box: Box | None = None) -> VisitImage:
@@ -139,7 +135,7 @@ class _FitsSource:
             header = planes[0].header
             extent = Box(*origin(header), int(header.get("NAXIS1", 0)), int(header.get("NAXIS2", 0)))
             check_extent(extent, self.visit)
-            scale = _scale(file, header, self.visit.zero_point)
+            scale = _calibrated(file, header, self.visit.zero_point)
             where = box.slices(extent)
             image, mask, variance = (np.asarray(p.section[where] if p.is_image else p.data[where]) for p in planes)
             return visit_image(
@@ -213,30 +209,11 @@ def _planes_of(header: fits.Header) -> dict[str, int]:
     return found
 
 
-def _scale(file: fits.HDUList, header: fits.Header, zero_point: float | None) -> float:
-    """nJy per unit of a file's pixel values, from its unit, a zero point, LSST's calibration, or the table's."""
-    unit = str(header.get("BUNIT", "")).strip()
-    if not _COUNTS.fullmatch(unit.lower()):
-        try:
-            return float(u.Unit(unit).to(u.nJy))
-        except (ValueError, TypeError):
-            raise VisitImageError(f"BUNIT is {brief(unit)}, expected nJy, or counts with MAGZERO") from None
-    for where in (header, file[0].header):
-        if isinstance(where.get("MAGZERO"), int | float):
-            return float(10 ** ((31.4 - float(where["MAGZERO"])) / 2.5))
-        if isinstance(where.get("FLUXMAG0"), int | float) and where["FLUXMAG0"] > 0:
-            return _NJY_OF_ZERO_MAGNITUDE / float(where["FLUXMAG0"])
-    if "PhotoCalib" in file:
-        fields = file["ChebyshevBoundedField"].data if "ChebyshevBoundedField" in file else []
-        if any(np.size(field["coefficients"]) > 1 for field in fields):
-            raise VisitImageError("its calibration varies over the image; calibrate its pixels to nJy")
-        return float(file["PhotoCalib"].data[0]["calibrationMean"])
-    if zero_point is not None:
-        return float(10 ** ((31.4 - zero_point) / 2.5))
-    raise VisitImageError(
-        f"its pixels have {'no unit' if not unit else f'the unit {unit}'} and no zero point; expected BUNIT nJy, or "
-        "MAGZERO (AB magnitude of one unit), or a column zero_point of the table"
-    )
+def _calibrated(file: fits.HDUList, header: fits.Header, zero_point: float | None) -> float:
+    try:
+        return nanojansky(file, header, zero_point)
+    except CalibrationError as error:
+        raise VisitImageError(f"{error}, or give the table a column zero_point") from None
 
 
 class _ZarrSource:

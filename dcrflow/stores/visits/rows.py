@@ -14,11 +14,11 @@ from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.model.visit import DetectorVisit
 from dcrflow.physics.observation import Observation, altitude_and_parallactic_angle, check_mjd
 from dcrflow.physics.refraction import Weather
+from dcrflow.stores.fits_calibration import FAINTEST
 from dcrflow.stores.visits.altitudes import stated_altitude
 
 REQUIRED = ("instrument", "visit", "detector", "band", "x0", "y0", "width", "height", "wcs", "ra", "dec")
 _WIDEST_PSF = 60.0  # arcsec
-_FAINTEST = 60.0  # magnitude of one unit of an image
 
 UNITS = {
     "ra": u.deg, "dec": u.deg, "mjd": u.day, "altitude": u.deg, "parallactic_angle": u.deg, "rotation_angle": u.deg,
@@ -61,8 +61,8 @@ def detector_visit(row: Mapping[str, Any]) -> DetectorVisit:
     if psf_fwhm is not None and not 0 < psf_fwhm < _WIDEST_PSF:
         raise ValueError(f"psf_fwhm is {psf_fwhm:g} arcsec, expected 0 to {_WIDEST_PSF:g}")
     zero_point = _number("zero_point", row.get("zero_point"))
-    if zero_point is not None and not 0 < zero_point < _FAINTEST:
-        raise ValueError(f"zero_point is {zero_point:g} mag, expected 0 to {_FAINTEST:g}")
+    if zero_point is not None and not 0 < zero_point < FAINTEST:
+        raise ValueError(f"zero_point is {zero_point:g} mag, expected 0 to {FAINTEST:g}")
     return DetectorVisit(
         instrument=str(row["instrument"]),
         visit=integers["visit"],

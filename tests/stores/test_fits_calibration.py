@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from dcrflow.base.errors import InconsistentCoaddsError
-from dcrflow.lsst.calibration import nanojansky
+from dcrflow.stores.fits_calibration import CalibrationError, nanojansky
 
 
 def _calib(mean: float, constant: bool = True, version: int | None = 1, named: bool = False) -> fits.BinTableHDU:
@@ -39,9 +38,9 @@ def test_a_photo_calib_by_any_of_its_names() -> None:
     assert _scale(_calib(5.0)) == _scale(_calib(5.0, named=True)) == 5.0
     assert _scale(_calib(5.0), _chebyshev(), BUNIT="adu") == 5.0  # an aperture correction is such a field too
     assert _scale(_calib(2e-12, version=None)) == pytest.approx(2e-12 * 3631e9, rel=1e-3)  # maggies
-    with pytest.raises(InconsistentCoaddsError, match="varies"):
+    with pytest.raises(CalibrationError, match="varies"):
         _scale(_calib(5.0, constant=False), _chebyshev())
-    with pytest.raises(InconsistentCoaddsError, match="positive"):
+    with pytest.raises(CalibrationError, match="positive"):
         _scale(_calib(-1.0))
 
 
@@ -60,5 +59,21 @@ def test_units_of_flux() -> None:
 
 @pytest.mark.parametrize("unit", [{}, {"BUNIT": "adu"}, {"BUNIT": "electron"}, {"BUNIT": "counts"}, {"BUNIT": "K"}])
 def test_counts_of_nobody_knows_what_are_refused(unit: dict[str, str]) -> None:
-    with pytest.raises(InconsistentCoaddsError):
+    with pytest.raises(CalibrationError):
         _scale(**unit)
+
+
+def test_a_zero_point_that_was_not_measured() -> None:
+    """-99 would make pixels infinite."""
+    for unknown in (-99.0, 0.0, 99.0, 999.0):
+        with pytest.raises(CalibrationError, match="nor a zero point"):
+            _scale(BUNIT="adu", MAGZERO=unknown)
+        assert _scale(BUNIT="adu", MAGZERO=unknown, ZP=31.4) == pytest.approx(1.0)
+
+
+def test_a_zero_point_of_elsewhere_is_for_counts_that_say_nothing() -> None:
+    header = fits.Header({"BUNIT": "electron"})
+    file = fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.zeros((2, 2)), header)])
+    assert nanojansky(file, header, 31.4) == pytest.approx(1.0)
+    header["ZP"] = 28.9
+    assert nanojansky(file, header, 31.4) == pytest.approx(10.0)

@@ -1,20 +1,29 @@
-"""The flux calibration of a FITS file: from afw's PhotoCalib in its archive, a zero point, or the unit itself."""
+"""The flux calibration of a FITS file: from afw's PhotoCalib in its archive, its unit, or a zero point."""
 
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
+from astropy import units as u
 from astropy.io import fits
 
-from dcrflow.base.errors import InconsistentCoaddsError
-from dcrflow.lsst.convert import flux_scale
+from dcrflow.base.errors import brief
 
 _NJY_OF_ZERO_MAGNITUDE = 10 ** (31.4 / 2.5)
 _ZERO_POINTS = ("MAGZERO", "MAGZP", "ZEROPT", "PHOTZP", "MAGZPT", "ZP")
+_COUNTS = re.compile(  # or their rate
+    r"(adus?|dn|counts?|cts?|electrons?|e-?|photons?|none)?(\s*/\s*s(ec)?|[\s.*]*s(\*\*|\^)?-1)?"
+)
+FAINTEST = 60.0  # AB magnitude of one unit of an image, at most
 
 
-def nanojansky(file: fits.HDUList, header: fits.Header) -> float:
+class CalibrationError(ValueError):
+    """What the pixel values of a file are in nJy cannot be told."""
+
+
+def nanojansky(file: fits.HDUList, header: fits.Header, zero_point: float | None = None) -> float:
     """Return nJy per unit of an image's pixel values.
 
     Parameters
@@ -23,41 +32,44 @@ def nanojansky(file: fits.HDUList, header: fits.Header) -> float:
         The file, with its archive.
     header : astropy.io.fits.Header
         Header of the image.
+    zero_point : float, optional
+        AB magnitude of one unit, for a file that does not say what its counts are.
 
     Raises
     ------
-    InconsistentCoaddsError
-        If the calibration varies over the image, or the file has none.
+    CalibrationError
+        If the calibration varies over the image, or there is none.
     """
     tables = [hdu for hdu in file if "PhotoCalib" in (str(hdu.header.get("AR_NAME", "")).strip(), str(hdu.name).strip())
               or str(hdu.name).strip() == "PHOTOCALIB"]  # fmt: skip
     if tables:
         return _of_photo_calib(file, tables)
-    flux = _number("FLUXMAG0", file[0].header, header)
-    if flux:
-        return _NJY_OF_ZERO_MAGNITUDE / flux
     unit = str(header.get("BUNIT", "")).strip()
-    counts = unit.lower() in ("", "count", "counts", "ct", "adu", "dn", "electron", "electrons", "e-", "none")
-    if unit and not counts:
+    if not _COUNTS.fullmatch(unit.lower()):
         try:
-            return flux_scale(unit)
-        except InconsistentCoaddsError:
-            counts = True
+            return float(u.Unit(unit).to(u.nJy))
+        except (ValueError, TypeError):
             if _zero_point(file, header) is None:
-                raise
-    zero = _zero_point(file, header)
-    if zero is None:
-        raise InconsistentCoaddsError(
+                raise CalibrationError(
+                    f"BUNIT is {brief(unit)}, expected a flux density such as nJy, or counts with a zero point"
+                ) from None
+    flux = _number("FLUXMAG0", file[0].header, header)
+    if flux and flux > 0:
+        return _NJY_OF_ZERO_MAGNITUDE / flux
+    found = _zero_point(file, header)
+    magnitude = zero_point if found is None else found
+    if magnitude is None:
+        raise CalibrationError(
             f"its pixels are in {unit or 'no unit (BUNIT)'}, and it has neither a PhotoCalib nor a zero point "
             f"(FLUXMAG0, {', '.join(_ZERO_POINTS)}); calibrate its pixels to nJy, or say what they are"
         )
-    return float(10 ** ((31.4 - zero) / 2.5))
+    return float(10 ** ((31.4 - magnitude) / 2.5))
 
 
 def _zero_point(file: fits.HDUList, header: fits.Header) -> float | None:
-    """AB magnitude of one unit; None if no keyword gives it."""
+    """AB magnitude of one unit; None if no keyword gives one. Values such as -99 say that it was not measured."""
     found = (_number(key, header, file[0].header) for key in _ZERO_POINTS)
-    return next((value for value in found if value is not None), None)
+    return next((value for value in found if value is not None and 0 < value < FAINTEST), None)
 
 
 def _number(key: str, *headers: fits.Header) -> float | None:
@@ -87,10 +99,10 @@ def _of_photo_calib(file: fits.HDUList, tables: list[Any]) -> float:
                 table, row = (found, row0) if found in tables else (table, 0)
     record, names = table.data[row], table.columns.names
     if not _is_constant(table, record, names):
-        raise InconsistentCoaddsError("the photometric calibration varies over the image; calibrate its pixels to nJy")
+        raise CalibrationError("the photometric calibration varies over the image; calibrate its pixels to nJy")
     mean = float(record["calibrationMean"])
     if not (math.isfinite(mean) and mean > 0):
-        raise InconsistentCoaddsError(f"its PhotoCalib has a mean of {mean}, expected a positive number")
+        raise CalibrationError(f"its PhotoCalib has a mean of {mean}, expected a positive number")
     version = int(record["version"]) if "version" in names else 0
     return mean if version > 0 else mean * _NJY_OF_ZERO_MAGNITUDE  # the first version counted maggies
 
