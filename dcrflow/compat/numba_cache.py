@@ -1,14 +1,17 @@
-"""Where numba keeps what it compiled, if neither the package nor the home directory can be written.
+"""Where numba keeps what it compiled, and when that is out of date.
 
 Why
-    Numba raises "no locator available" as a module with ``cache=True`` is imported: in a read-only container without a
-    home directory nothing of dcrflow could be used.
+    Numba raises "no locator available" as a module with ``cache=True`` is imported, if neither the package nor the home
+    directory can be written: in a read-only container nothing of dcrflow could be used. And it takes compiled code
+    for up to date if its own file is unchanged, also when a function that is called, of another file, is not: after an
+    update of dcrflow, old kernels went on working in new ones.
 Public ways tried
     - ``NUMBA_CACHE_DIR`` has to be set before, by somebody who knows; set always, it would replace a cache that works.
+    - Nothing public says what else a compiled function depends on.
 Versions
     numba 0.63 to 0.66.
 Remove when
-    numba falls back to a temporary folder by itself.
+    numba falls back to a temporary folder by itself, and looks at the functions that a function calls.
 """
 
 from __future__ import annotations
@@ -18,9 +21,13 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
 
 import numba
-from numba import njit
 from numba.core.caching import CompileResultCacheImpl
 
 __all__ = ["ensure_cache", "njit"]
@@ -48,6 +55,29 @@ def ensure_cache() -> None:
         os.environ["NUMBA_CACHE_DIR"] = folder
         setattr(numba.config, "CACHE_DIR", folder)  # noqa: B010, mypy knows no such attribute
         atexit.register(_remove, folder, os.getpid())
+
+
+def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """`numba.njit`, whose compiled code is out of date as soon as any kernel's source is another one."""
+
+    def compiled(function: Callable[..., Any]) -> Any:
+        made = numba.njit(**options)(function)
+        if options.get("cache"):
+            kept: Any = made._cache._cache_file
+            kept._source_stamp = f"{kept._source_stamp} {digest_of_sources()}"
+        return made
+
+    return compiled
+
+
+@cache
+def digest_of_sources(folder: Path = Path(__file__).parents[1] / "kernels") -> str:
+    """Digest of a folder's Python sources."""
+    digest = blake2b(digest_size=16)
+    for path in sorted(folder.glob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.name} {len(content)} ".encode() + content)
+    return digest.hexdigest()
 
 
 def _remove(folder: str, owner: int) -> None:
