@@ -148,7 +148,7 @@ def cluster() -> Iterator[str]:
     with (
         LocalCluster(n_workers=1, threads_per_worker=2, processes=False, **options) as found,
         connect(found.scheduler_address) as client,
-        patch.object(dcrflow.cluster, "connect", lambda **_: contextlib.nullcontext(client)),
+        patch.object(dcrflow.cluster, "connect", lambda *_, **__: contextlib.nullcontext(client)),
     ):
         yield found.scheduler_address
 
