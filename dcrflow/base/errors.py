@@ -84,7 +84,3 @@ class WcsError(DcrflowError, ValueError):
 
 class ClusterError(DcrflowError, ConnectionError):
     """A cluster cannot be understood or reached."""
-
-
-class OtherVersionError(ClusterError):
-    """A worker has another version of dcrflow than the client."""

@@ -10,8 +10,9 @@ from typing import Any
 from distributed import Client, Future, KilledWorker
 
 from dcrflow.base.addresses import redacted_text
-from dcrflow.base.errors import DcrflowError, OtherVersionError, shortened
+from dcrflow.base.errors import DcrflowError, shortened
 from dcrflow.cluster.answers import answer
+from dcrflow.cluster.opaque import OtherVersionError
 
 _MEMORY = "worker-restart-memory"  # topic of dask's events for workers restarted for their memory
 

@@ -12,8 +12,12 @@ from typing import Any
 
 from distributed.protocol.pickle import dumps, loads
 
-from dcrflow.base.errors import OtherVersionError
+from dcrflow.base.errors import ClusterError
 from dcrflow.base.version import __version__
+
+
+class OtherVersionError(ClusterError):
+    """A worker has another version of dcrflow than the client."""
 
 
 def packed(function: Callable[..., Any], *args: Any) -> tuple[str, bytes]:

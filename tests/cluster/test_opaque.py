@@ -8,10 +8,9 @@ import sys
 
 import pytest
 
-from dcrflow.base.errors import OtherVersionError
 from dcrflow.campaign.batch import make_templates
 from dcrflow.cluster import opaque
-from dcrflow.cluster.opaque import call, packed
+from dcrflow.cluster.opaque import OtherVersionError, call, packed
 
 LOADED = """
 import pickle, sys
