@@ -104,18 +104,15 @@ def corners(value: object) -> list[Sequence[float]]:
     return list(found) if good else []
 
 
-def thumbnail(value: object) -> dict[str, Any] | None:
-    """Of a template: ``visit``, ``detector``, ``band``, ``coverage`` and ``image``; None without a picture."""
+def thumbnail(value: object, names: tuple[str, str] = ("visit", "detector")) -> dict[str, Any] | None:
+    """Its data ID by the names of its parts, ``band``, ``coverage`` and ``image``; None without a picture."""
     if not isinstance(value, Mapping):
         return None
-    which, image, covered = (
-        data_id(value.get("visit"), value.get("detector")),
-        value.get("image"),
-        value.get("coverage"),
-    )
+    first, second = names
+    which, image, covered = data_id(value.get(first), value.get(second)), value.get("image"), value.get("coverage")
     if which is None or not isinstance(image, str) or len(image) > _LARGEST_IMAGE or not image.startswith(_IMAGES):
         return None
     return {
-        **named(which), "band": name(value.get("band")),
+        **named(which, names), "band": name(value.get("band")),
         "coverage": covered if is_number(covered) else None, "image": image,
     }  # fmt: skip

@@ -233,7 +233,7 @@ class CampaignState:
             self.places.tracts(each for each in checked.items(event["tracts"]) if isinstance(each, Mapping))
 
     def _add_thumbnails(self, event: Event) -> None:
-        found = map(checked.thumbnail, checked.items(event.get("templates")))
+        found = (checked.thumbnail(each, self._names) for each in checked.items(event.get("templates")))
         self._thumbnails.extend(each for each in found if each is not None)
 
     def done(self) -> dict[str, int]:

@@ -88,7 +88,10 @@ def test_a_build_of_coadds_has_patches() -> None:
     state.take({**where, "patch": 2, "status": "failed", "error": {"type": "E", "message": "no"}, "seconds": 2.0})
     state.take({"event": "lost", "tract": 7, "patch": 2, "message": "gone"})
     state.take({"event": "steps", "steps": {"warp_visit": 3.0, "solve_patch": 1.0}})
+    picture = {"tract": 7, "patch": 1, "band": "r", "coverage": 1.0, "image": "data:image/png;base64,AAAA"}
+    state.take({"event": "thumbnails", "templates": [picture]})
     shown = state.shown()
+    assert shown["templates"] == [picture]
     assert (shown["kind"], shown["total"], shown["running"], shown["waiting"]) == ("coadds", 3, 0, 1)
     assert shown["sky"]["footprints"] == f"{STATES.index('complete')}{STATES.index('failed')}0"
     assert [(f["tract"], f["patch"], f["kind"]) for f in shown["failures"]] == [(7, 2, "E")]
