@@ -62,8 +62,7 @@ class Reporter:
         self._client, self._run, self._subject = client, run, subject
         self._listener = listener
         self._events: deque[Event] = deque(maxlen=_WAITING)
-        self._progress: tuple[str, Progress] | None = None
-        self._workers: int | None = None
+        self._progress: Progress | None = None
         self._cells: dict[tuple[int, int], int] = {}
         self._made: OrderedDict[tuple[int, int], Any] = OrderedDict()
         self._over = threading.Event()
@@ -115,8 +114,8 @@ class Reporter:
         return event[first], event[second]
 
     def progress(self, progress: Progress) -> None:
-        """Tell the numbers of the run; only the last ones are sent."""
-        self._progress = _now(), progress
+        """Tell the numbers of the run. The last ones are sent with each message: they hold until there are others."""
+        self._progress = progress
 
     def take_map(self) -> Event | None:
         """What the journal is to say of where the detector-visits are, once that is known: ``order``, ``cells``."""
@@ -198,8 +197,7 @@ class Reporter:
         """Take what happened since the last time."""
         events = [self._events.popleft() for _ in range(len(self._events))]
         if self._progress is not None:
-            when, progress = self._progress
-            events.append({"event": "progress", "time": when, **asdict(progress)})
+            events.append({"event": "progress", "time": _now(), **asdict(self._progress)})
         for event in events:
             with suppress(Exception):
                 self._state.take(event)

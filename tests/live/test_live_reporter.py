@@ -16,6 +16,7 @@ from scenes import IMAGE, TRACT, coadds, tan, visit
 from zarr.storage import MemoryStore
 
 import dcrflow
+from dcrflow.campaign.outcome import Progress
 from dcrflow.geometry.box import Box
 from dcrflow.live import reporter as module
 from dcrflow.live import sky
@@ -118,6 +119,18 @@ def test_a_run_that_ends_with_an_error_says_so() -> None:
     with pytest.raises(ZeroDivisionError), reporting(Reporter(client, "run", Templates(out, made, []))):
         raise ZeroDivisionError
     assert client.told["state"]["state"] == client.told["summary"]["state"] == "failed"
+
+
+def test_a_run_is_not_silent_while_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build of coadds has no news for minutes, while it makes a patch."""
+    now = "2026-11-27T20:00:00+00:00"
+    monkeypatch.setattr(module, "_now", lambda: now)
+    client: Any = FakeClient()
+    out = dcrflow.TemplateStore.create_or_open(MemoryStore())
+    with reporting(Reporter(client, "run", Templates(out, SimpleNamespace(), []))) as live:  # type: ignore[arg-type]
+        live.progress(Progress(1, 0, 1, {}, 0.0, 0, 1))
+        now = "2026-11-27T20:05:00+00:00"
+    assert client.told["state"]["updated"] == "2026-11-27T20:05:00.000+00:00"
 
 
 def test_cells_are_those_of_healpix() -> None:
