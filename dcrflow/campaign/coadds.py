@@ -203,7 +203,6 @@ class _Build:
         to_do = self.to_do()
         self.tell()
         while True:
-            self.threads = answer(self.client, self.client.nthreads, self.threads)
             window = 1 + sum(self.threads.values()) // _THREADS_A_PATCH
             while len(self.pending) < window:
                 self.stopped = self.stop.reason
@@ -299,7 +298,8 @@ class _Build:
             len(self.plan.patches), self.done["skipped"], len(self.pending), self.done["complete"], len(self.failures),
             self.worker_losses, time.monotonic() - self.began,
         )  # fmt: skip
-        self.told.progress(state, len(self.client.nthreads()))
+        self.threads = answer(self.client, self.client.nthreads, self.threads)
+        self.told.progress(state, len(self.threads))
         self.on_progress(state)
 
     def result(self) -> CoaddResult:
