@@ -53,8 +53,8 @@ def nanojansky(file: fits.HDUList, header: fits.Header, zero_point: float | None
                 raise CalibrationError(
                     f"BUNIT is {brief(unit)}, expected a flux density such as nJy, or counts with a zero point"
                 ) from None
-    flux = _number("FLUXMAG0", file[0].header, header)
-    if flux and flux > 0:
+    flux = _number("FLUXMAG0", math.inf, file[0].header, header)
+    if flux is not None:
         return _NJY_OF_ZERO_MAGNITUDE / flux
     found = _zero_point(file, header)
     magnitude = zero_point if found is None else found
@@ -67,36 +67,24 @@ def nanojansky(file: fits.HDUList, header: fits.Header, zero_point: float | None
 
 
 def _zero_point(file: fits.HDUList, header: fits.Header) -> float | None:
-    """AB magnitude of one unit; None if no keyword gives one. Values such as -99 say that it was not measured."""
-    found = (_number(key, header, file[0].header) for key in _ZERO_POINTS)
-    return next((value for value in found if value is not None and 0 < value < FAINTEST), None)
+    """AB magnitude of one unit; None if no keyword gives one."""
+    found = (_number(key, FAINTEST, header, file[0].header) for key in _ZERO_POINTS)
+    return next((value for value in found if value is not None), None)
 
 
-def _number(key: str, *headers: fits.Header) -> float | None:
+def _number(key: str, most: float, *headers: fits.Header) -> float | None:
+    """The first number between 0 and a limit, both excluded: 0 or -99 says that it was not measured."""
     for header in headers:
         value = header.get(key)
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < most:
             return float(value)
     return None
 
 
 def _of_photo_calib(file: fits.HDUList, tables: list[Any]) -> float:
-    """Find the PhotoCalib by the archive's index, as afw does; if there is no index, use the only table."""
-    table, row = tables[0], 0
-    wanted = file[0].header.get("PHOTOCALIB_ID")
-    index = next((h for h in file if str(h.header.get("EXTTYPE", "")).strip() == "ARCHIVE_INDEX"), None)
-    if wanted is not None and index is not None:
-        catalogs = [h for h in file if str(h.header.get("EXTTYPE", "")).strip() == "ARCHIVE_DATA"]
-        names = {name.replace(".", "").lower(): name for name in index.columns.names}  # `cat.archive`, or catArchive
-        for entry in index.data:
-            number, persistable, row0 = (
-                int(entry[names[key]]) if key in names else 0 for key in ("catarchive", "catpersistable", "row0")
-            )
-            if int(entry["id"]) == int(wanted) and persistable == 0:
-                numbered = [h for h in catalogs if h.header.get("AR_CATN") == number]
-                place = number - 1
-                found = numbered[0] if numbered else catalogs[place] if 0 <= place < len(catalogs) else table
-                table, row = (found, row0) if found in tables else (table, 0)
+    table, row = _photo_calib(file, tables)
+    if row >= len(table.data):
+        raise CalibrationError(f"its table of PhotoCalib has {len(table.data)} rows, expected {row + 1} or more")
     record, names = table.data[row], table.columns.names
     if not _is_constant(table, record, names):
         raise CalibrationError("the photometric calibration varies over the image; calibrate its pixels to nJy")
@@ -105,6 +93,28 @@ def _of_photo_calib(file: fits.HDUList, tables: list[Any]) -> float:
         raise CalibrationError(f"its PhotoCalib has a mean of {mean}, expected a positive number")
     version = int(record["version"]) if "version" in names else 0
     return mean if version > 0 else mean * _NJY_OF_ZERO_MAGNITUDE  # the first version counted maggies
+
+
+def _photo_calib(file: fits.HDUList, tables: list[Any]) -> tuple[Any, int]:
+    """The table and row of the image's PhotoCalib: by the archive's index, as afw does, or the only one there is."""
+    wanted = file[0].header.get("PHOTOCALIB_ID")
+    index = next((h for h in file if str(h.header.get("EXTTYPE", "")).strip() == "ARCHIVE_INDEX"), None)
+    if wanted is not None and index is not None:
+        catalogs = [h for h in file if str(h.header.get("EXTTYPE", "")).strip() == "ARCHIVE_DATA"]
+        names = {name.replace(".", "").lower(): name for name in index.columns.names}  # `cat.archive`, or catArchive
+        for entry in index.data:
+            number, persistable, row = (
+                int(entry[names[key]]) if key in names else 0 for key in ("catarchive", "catpersistable", "row0")
+            )
+            if int(entry["id"]) == int(wanted) and persistable == 0:
+                numbered = [h for h in catalogs if h.header.get("AR_CATN") == number] or catalogs[number - 1 : number]
+                if numbered and any(numbered[0] is table for table in tables):
+                    return numbered[0], row
+    if sum(len(table.data) for table in tables) > 1:
+        raise CalibrationError(
+            f"it has several PhotoCalibs, and PHOTOCALIB_ID is {wanted}, expected the image's in the archive's index"
+        )
+    return next((table for table in tables if len(table.data)), tables[0]), 0
 
 
 def _is_constant(table: Any, record: Any, names: list[str]) -> bool:

@@ -44,6 +44,40 @@ def test_a_photo_calib_by_any_of_its_names() -> None:
         _scale(_calib(-1.0))
 
 
+def _index(*row0: int) -> fits.BinTableHDU:
+    """An archive's index, with the objects 1, 2, ... at these rows of the first catalog."""
+    names = ("id", "cat.archive", "cat.persistable", "row0")
+    rows = np.array([(number, 1, 0, row) for number, row in enumerate(row0, 1)], [(name, "i4") for name in names])
+    table = fits.BinTableHDU(rows)
+    table.header["EXTTYPE"] = "ARCHIVE_INDEX"
+    return table
+
+
+def _two_calibs(number: int) -> float:
+    """Those of a coadd's inputs are rows of the same table."""
+    table = _calib(5.0)
+    rows = fits.BinTableHDU(np.concatenate([table.data, _calib(7.0).data]), table.header)
+    primary = fits.PrimaryHDU()
+    primary.header["HIERARCH PHOTOCALIB_ID"] = number
+    file = fits.HDUList([primary, fits.ImageHDU(np.zeros((2, 2))), _index(1, 9), rows])
+    return nanojansky(file, file[1].header)
+
+
+def test_the_photo_calib_that_the_archive_has_for_the_image() -> None:
+    assert _two_calibs(1) == 7.0
+    for number in (0, 3):
+        with pytest.raises(CalibrationError, match=f"several PhotoCalibs, and PHOTOCALIB_ID is {number}"):
+            _two_calibs(number)
+    with pytest.raises(CalibrationError, match="2 rows, expected 10 or more"):
+        _two_calibs(2)
+
+
+def test_an_empty_table_of_photo_calibs() -> None:
+    table = _calib(5.0)
+    with pytest.raises(CalibrationError, match="0 rows"):
+        _scale(fits.BinTableHDU(table.data[:0], table.header))
+
+
 @pytest.mark.parametrize("key", ["MAGZERO", "ZP", "MAGZP", "ZEROPT"])
 @pytest.mark.parametrize("unit", [{}, {"BUNIT": "adu"}, {"BUNIT": "electron"}, {"BUNIT": "adu/s"}])
 def test_a_zero_point(key: str, unit: dict[str, str]) -> None:
@@ -69,6 +103,14 @@ def test_a_zero_point_that_was_not_measured() -> None:
         with pytest.raises(CalibrationError, match="nor a zero point"):
             _scale(BUNIT="adu", MAGZERO=unknown)
         assert _scale(BUNIT="adu", MAGZERO=unknown, ZP=31.4) == pytest.approx(1.0)
+
+
+def test_a_zero_point_that_another_header_measured() -> None:
+    for key, unknown, good in (("FLUXMAG0", 0.0, 10**12.56), ("MAGZERO", -99.0, 31.4)):
+        for first, second in ((unknown, good), (good, unknown)):
+            image = fits.ImageHDU(np.zeros((2, 2)), fits.Header({key: first}))
+            file = fits.HDUList([fits.PrimaryHDU(header=fits.Header({key: second})), image])
+            assert nanojansky(file, image.header) == pytest.approx(1.0)
 
 
 def test_a_zero_point_of_elsewhere_is_for_counts_that_say_nothing() -> None:
