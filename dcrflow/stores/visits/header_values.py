@@ -12,6 +12,7 @@ from astropy.coordinates import Angle
 from astropy.time import Time
 
 from dcrflow.base.errors import brief
+from dcrflow.stores.visits.card_units import unit_named
 
 Look = Callable[[str], Any]
 
@@ -87,7 +88,7 @@ def in_unit(value: Any, unit: str, wanted: u.UnitBase | None) -> float:
     value : number or str
         The header's value.
     unit : str
-        Its unit, as astropy names it; ``airmass`` is a unit of altitudes; empty: the wanted one.
+        Its unit, see `unit_named`; ``airmass`` is a unit of altitudes; empty: the wanted one.
     wanted : Unit or None
         The table's unit.
 
@@ -101,14 +102,14 @@ def in_unit(value: Any, unit: str, wanted: u.UnitBase | None) -> float:
     if wanted == u.deg and unit == "airmass":
         return _altitude_of_airmass(float(value))
     if wanted == u.deg and isinstance(value, str):
-        return float(Angle(value, unit=u.Unit(unit or "deg")).deg)
+        return float(Angle(value, unit=unit_named(unit or "deg")).deg)
     try:
         number = float(value)
     except (TypeError, ValueError):
         raise ValueError(f"{brief(value)} is no number") from None
     if not math.isfinite(number) or not unit or wanted is None:
         return number
-    return float(u.Quantity(number, unit).to_value(wanted, equivalencies=u.temperature()))
+    return float(u.Quantity(number, unit_named(unit)).to_value(wanted, equivalencies=u.temperature()))
 
 
 def _altitude_of_airmass(airmass: float) -> float:

@@ -37,7 +37,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from dcrflow.base.errors import VisitTableError, brief
 from dcrflow.base.yamltext import read_yaml
-from dcrflow.stores.visits.card_units import contradiction, stated_unit
+from dcrflow.stores.visits.card_units import contradiction, stated_unit, unit_named
 from dcrflow.stores.visits.header_values import in_unit, is_sexagesimal, measured, mjd_of
 from dcrflow.stores.visits.sites import site, site_of_header
 
@@ -82,6 +82,16 @@ class Source(BaseModel):
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("unit")
+    @classmethod
+    def _is_known(cls, text: str) -> str:
+        try:
+            if text and text != "airmass":
+                unit_named(text)
+        except (ValueError, TypeError):
+            raise ValueError(f"{brief(text)} is no unit, expected one of astropy's, such as hPa, or airmass") from None
+        return text
 
     @field_validator("expression")
     @classmethod

@@ -214,7 +214,9 @@ def carded(**cards: tuple[object, str]) -> fits.Header:
 @pytest.mark.parametrize(("value", "comment", "expected"), [
     (755.0, "[hPa] Barometer", 75500.0), (0.755, " [bar]", 75500.0), (755.0, "[mb]", 75500.0),
     (75500.0, "barometer", 75500.0), (75500.0, "[Barometer 3]", 75500.0), (75500.0, "[] x", 75500.0),
-    (75500.0, "in [hPa], they say", 75500.0),
+    (75500.0, "in [hPa], they say", 75500.0), (566.0, "[mm Hg]", 75460.5), (566.0, "[mmHg]", 75460.5),
+    (22.3, "[inHg]", 75516.5), (566.0, "[Torr]", 75460.5), (0.75, "[atm]", 75993.75), (10.95, "[psi]", 75497.6),
+    (75.5, "[KPA]", 75500.0),
 ])  # fmt: skip
 def test_units_that_cards_state(value: float, comment: str, expected: float) -> None:
     chosen = mapping(pressure="BAROM")
@@ -234,9 +236,28 @@ def test_units_of_temperatures_angles_and_humidity() -> None:
     assert mapping(ra="RA").value("ra", text) == pytest.approx(22.5)
 
 
+@pytest.mark.parametrize(("column", "value", "comment", "expected"), [
+    ("temperature", 50.0, "[degF]", 10.0), ("temperature", 50.0, "[F]", 10.0), ("temperature", 283.15, "[k]", 10.0),
+    ("height_m", 1000.0, "[ft]", 304.8), ("ra", 1.5, "[hrs]", 22.5), ("ra", 1.5, "[DEG]", 1.5),
+    ("ra", 1.5, "[J2000] pointing", 1.5), ("ra", 1.5, "[B1950.0]", 1.5), ("psf_fwhm", 900.0, "[MAS]", 0.9),
+])  # fmt: skip
+def test_units_by_other_names(column: str, value: float, comment: str, expected: float) -> None:
+    look = header_look(carded(V=(value, comment)))
+    assert mapping(**{column: "V"}).value(column, look) == pytest.approx(expected)
+
+
+def test_the_mapping_names_units_as_headers_do() -> None:
+    look = header_look(carded(BAROM=(566.0, "[Pa]")))
+    given = mapping(pressure={"keyword": "BAROM", "unit": "mmHg"})
+    assert given.value("pressure", look) == pytest.approx(75460.5)
+    assert given.contradiction("pressure", look) == "its card says [Pa], the mapping mmHg, which is used"
+    with pytest.raises(ValueError, match="'furlongs' is no unit"):
+        mapping(pressure={"keyword": "BAROM", "unit": "furlongs"})
+
+
 def test_a_unit_that_contradicts_is_said() -> None:
     look = header_look(carded(SEEING=(3.1, "[pix] FWHM"), BAROM=(755.0, "[Pa]")))
-    with pytest.raises(ValueError, match=r"psf_fwhm from SEEING: its card says \[pixel\], the table needs arcsec"):
+    with pytest.raises(ValueError, match=r"psf_fwhm from SEEING: its card says \[pix\], the table needs arcsec"):
         mapping(psf_fwhm="SEEING").value("psf_fwhm", look)
     given = mapping(pressure={"keyword": "BAROM", "unit": "hPa"})
     assert given.value("pressure", look) == pytest.approx(75500.0)  # the mapping's wins
