@@ -84,3 +84,7 @@ class WcsError(DcrflowError, ValueError):
 
 class ClusterError(DcrflowError, ConnectionError):
     """A cluster cannot be understood or reached."""
+
+
+class SchedulerLostError(ClusterError):
+    """The scheduler of a run that had begun does not answer any more."""

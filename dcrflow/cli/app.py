@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from dcrflow.base.errors import DcrflowError
+from dcrflow.base.errors import DcrflowError, SchedulerLostError
 from dcrflow.base.version import __version__
 from dcrflow.cli import campaign, files, rubin, show, skymap, visits_demo
 from dcrflow.cli import cluster as cluster_commands
@@ -44,8 +44,9 @@ app.add_typer(skymap.app, name="skymap", rich_help_panel=_FILES)
 def main() -> None:
     """Run the command line.
 
-    Exits with 0 on success, 1 if some detector-visits failed, 2 for what cannot be used, 3 if it stopped for the
-    walltime, 130 if it was interrupted, and 4 if all was made, but some without what is damaged in the coadds.
+    Exits with 0 on success, 1 if some detector-visits failed, 2 for what cannot be used, 3 if it stopped because the
+    walltime was nearly over or the scheduler was lost, 130 if it was interrupted, and 4 if all was made, but some
+    without what is damaged in the coadds.
     """
     for stream in (sys.stdout, sys.stderr):  # a log that is not UTF-8 has no degree sign: a question mark does
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
@@ -54,7 +55,7 @@ def main() -> None:
         app()
     except DcrflowError as error:
         show.errors.print(f"[bold red]Error:[/] {show.said(error)}", soft_wrap=True)
-        sys.exit(2)
+        sys.exit(3 if isinstance(error, SchedulerLostError) else 2)
 
 
 def _version(wanted: bool) -> None:

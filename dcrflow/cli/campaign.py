@@ -106,7 +106,7 @@ def run(
     - 0: every detector-visit is complete or has no overlap
     - 1: some failed
     - 2: unusable arguments; nothing was started
-    - 3: stopped because the walltime was nearly over
+    - 3: stopped because the walltime was nearly over, or the scheduler was lost
     - 4: all are made, some without what is damaged in the coadds
     - 130: interrupted (Ctrl-C or SIGTERM)
 

@@ -73,6 +73,7 @@ def coadd(
     - 0: all patches are made
     - 1: some failed
     - 2: unusable arguments; nothing was started
+    - 3: stopped because the scheduler was lost
     - 4: all are made, without faulty detector-visits
     - 130: interrupted (Ctrl-C or SIGTERM)
     """

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from distributed import Client
 
-from dcrflow.base.errors import ClusterError
+from dcrflow.base.errors import SchedulerLostError
 
 
 def answer[T](client: Client, question: Callable[[], T], otherwise: T) -> T:
@@ -23,7 +23,7 @@ def answer[T](client: Client, question: Callable[[], T], otherwise: T) -> T:
 
     Raises
     ------
-    ClusterError
+    SchedulerLostError
         If the client has given the scheduler up.
     """
     try:
@@ -31,6 +31,6 @@ def answer[T](client: Client, question: Callable[[], T], otherwise: T) -> T:
     except (OSError, RuntimeError, ValueError) as error:
         if client.status in ("running", "connecting"):
             return otherwise
-        raise ClusterError(
+        raise SchedulerLostError(
             "the scheduler does not answer any more: start the cluster again, and the same command finishes the rest"
         ) from error

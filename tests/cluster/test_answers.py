@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dcrflow import DcrflowError
+from dcrflow import SchedulerLostError
 from dcrflow.cluster.answers import answer
 
 
@@ -28,5 +28,5 @@ def test_a_busy_scheduler_may_be_silent_for_a_while(status: str) -> None:
 
 def test_one_that_was_given_up_is_an_error() -> None:
     client: Any = Given("closed")
-    with pytest.raises(DcrflowError, match="the scheduler does not answer any more: start the cluster again"):
+    with pytest.raises(SchedulerLostError, match="the scheduler does not answer any more: start the cluster again"):
         answer(client, times_out, 3)
