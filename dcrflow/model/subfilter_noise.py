@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MOST = 65  # pixels a side of the correlation
+_CUT = 0.05  # negative power, relative to the largest, that a correlation may have because it is cut off
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class SubfilterNoise:
         try:
             shares = tuple(float(s) for s in value["shares"])
             rows = tuple(tuple(float(v) for v in row) for row in value["correlation"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):  # an integer may be too large for a float
             raise ValueError("expected {'shares': [...], 'correlation': [[...], ...]} of numbers") from None
         if len(shares) != num_subfilters or not math.isclose(sum(shares), 1.0, abs_tol=1e-3) or min(shares) < 0:
             raise ValueError(f"expected {num_subfilters} shares, none negative, that add up to 1")
@@ -62,4 +63,8 @@ class SubfilterNoise:
         middle = rows[side // 2][side // 2]
         if not (math.isclose(middle, 1.0, abs_tol=1e-3) and all(abs(v) <= 1.001 for row in rows for v in row)):
             raise ValueError("expected a correlation of 1 in the middle, and none beyond 1")
+        found = np.array(rows)
+        power = np.fft.fft2(np.fft.ifftshift(found)).real
+        if not np.allclose(found, found[::-1, ::-1], rtol=0, atol=1e-3) or power.min() < -_CUT * power.max():
+            raise ValueError("expected the correlation of some noise: symmetric, with no negative power")
         return cls(shares, rows)

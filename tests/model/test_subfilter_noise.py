@@ -32,6 +32,10 @@ def test_it_survives_being_written() -> None:
         ({"correlation": [[0.5]]}, "1 in the middle"),
         ({"correlation": [[0, 0, 0], [0, 1, float("nan")], [0, 0, 0]]}, "none beyond 1"),
         ({"correlation": [[0, 0, 0], [0, 1, 5], [0, 0, 0]]}, "none beyond 1"),
+        ({"correlation": [[0, 0, 0], [0, 1, 0.5], [0, 0, 0]]}, "symmetric"),
+        ({"correlation": [[-1, -1, -1], [-1, 1, -1], [-1, -1, -1]]}, "no negative power"),
+        ({"shares": [10**400, 0]}, "of numbers"),
+        ({"correlation": [[10**400]]}, "of numbers"),
     ],
 )
 def test_what_cannot_be_is_refused(changes: dict[str, Any], words: str) -> None:

@@ -370,7 +370,7 @@ def _transmission(group: zarr.AsyncGroup, where: str) -> Transmission | None:
         return None
     try:
         wavelength, throughput = (tuple(float(v) for v in curve[k]) for k in ("wavelength", "throughput"))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CoaddStoreError(
             f"{where}: attribute 'transmission' must be {{'wavelength': [...], 'throughput': [...]}}"
         ) from error

@@ -362,6 +362,7 @@ def shifted_wcs() -> dict[str, Any]:
         (lambda d: d.assign_attrs(wcs=shifted_wcs()), r"its wcs is 1 pixels off the tract's"),
         (lambda d: d.assign_attrs(wcs={"CRPIX1": "a"}), r"attribute 'wcs': "),
         (lambda d: d.assign_attrs(transmission=[1, 2]), r"attribute 'transmission' must be"),
+        (lambda d: d.assign_attrs(transmission={"wavelength": [10**400], "throughput": [1]}), r"'transmission' must"),
         (lambda d: d.assign_attrs(subfilter_noise=[1, 2]), r"attribute 'subfilter_noise' is \[1, 2\]; expected"),
         (lambda d: d.drop_attrs(deep=False), r"has no attribute 'photometric_zero_point', expected int or float"),
         (lambda d: d.drop_vars("variance"), r"has no variable 'variance'"),
