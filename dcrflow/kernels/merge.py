@@ -46,50 +46,48 @@ def merge_into(contributor, equal, y0, x0, merged):  # type: ignore[no-untyped-d
         if taken:
             _add_to_row(values, variances, bits, equal, means, spreads, flags, weights)
             continue
-        for x in range(width):
-            good[x] = np.isfinite(values[x]) & (variances[x] > 0) & (variances[x] < np.inf)
+        _begin_row(values, variances, equal, good, spreads, weights)
         for x in range(width):
             keep = good[x] | (np.isnan(means[x]) & np.isfinite(values[x]))
             means[x] = values[x] if keep else means[x]
         for x in range(width):
-            spreads[x] = variances[x] if good[x] else spreads[x]
-        for x in range(width):
             flags[x] |= bits[x] if good[x] else 0
-        if equal:
-            for x in range(width):
-                weights[x] = good[x]
-        else:
-            for x in range(width):
-                weights[x] = np.float32(1) / np.sqrt(variances[x]) if good[x] else np.float32(0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def begin_mean(contributor, equal, y0, x0, merged):  # type: ignore[no-untyped-def]
-    """Begin a running weighted mean with its first contributor: `merge_into` of a mean that was cleared, in one pass.
+    """Begin a running weighted mean with its first contributor: `merge_into` of a cleared mean, in one pass.
 
-    Parameters as `merge_into`; what was in `merged` before does not matter.
+    Parameters are those of `merge_into`, but image, mask and weight of `merged` need not be set before. Its variance
+    stays as it is where the contributor has no weight.
     """
     height, width = contributor.image.shape
     good = np.empty(width, np.bool_)
     for y in range(height):
         row, end = y0 + y, x0 + width
         values, variances, bits = contributor.image[y], contributor.variance[y], contributor.mask[y]
-        means, spreads = merged.image[row, x0:end], merged.variance[row, x0:end]
-        flags, weights = merged.mask[row, x0:end], merged.weight[row, x0:end]
-        for x in range(width):
-            good[x] = np.isfinite(values[x]) & (variances[x] > 0) & (variances[x] < np.inf)
+        means, flags = merged.image[row, x0:end], merged.mask[row, x0:end]
+        _begin_row(values, variances, equal, good, merged.variance[row, x0:end], merged.weight[row, x0:end])
         for x in range(width):
             means[x] = values[x] if np.isfinite(values[x]) else np.nan
         for x in range(width):
-            spreads[x] = variances[x] if good[x] else spreads[x]
-        for x in range(width):
             flags[x] = bits[x] if good[x] else 0
-        if equal:
-            for x in range(width):
-                weights[x] = good[x]
-        else:
-            for x in range(width):
-                weights[x] = np.float32(1) / np.sqrt(variances[x]) if good[x] else np.float32(0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _begin_row(values, variances, equal, good, spreads, weights):  # type: ignore[no-untyped-def]
+    """Variance and weight of a row of which no pixel has a contributor yet; fills `good`: which pixels have weight."""
+    width = len(values)
+    for x in range(width):
+        good[x] = np.isfinite(values[x]) & (variances[x] > 0) & (variances[x] < np.inf)
+    for x in range(width):
+        spreads[x] = variances[x] if good[x] else spreads[x]
+    if equal:
+        for x in range(width):
+            weights[x] = good[x]
+    else:
+        for x in range(width):
+            weights[x] = np.float32(1) / np.sqrt(variances[x]) if good[x] else np.float32(0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
