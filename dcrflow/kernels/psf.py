@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import spline_filter
 
 from dcrflow.compat.numba_cache import njit
 from dcrflow.kernels.interpolation import INTERPOLATIONS, Interpolation
-from dcrflow.kernels.warp import tap_weights
 
 Float = NDArray[np.float64]
 
+_STEPS = 2048  # fractions of a pixel in a table of weights
 _BEYOND = 12  # pixels around a kernel within which its spline coefficients fall below 1e-5
 
 
@@ -50,7 +52,7 @@ def warp_psf_kernel(
         x, y = (p - round(p) for p in position)
         kernel = _moved(kernel, x, y)
     padded = np.pad(kernel, interpolation.support)
-    _evaluate(padded, x, y, np.asarray(matrix, np.float64), tap_weights(interpolation), out)
+    _evaluate(padded, x, y, np.asarray(matrix, np.float64), _tap_weights(interpolation), out)
     return out / out.sum()
 
 
@@ -58,8 +60,27 @@ def _moved(kernel: Float, x: float, y: float) -> Float:
     """A kernel moved by up to half a pixel; a pixel larger on each side."""
     out = np.zeros((kernel.shape[0] + 2, kernel.shape[1] + 2))
     lanczos5 = INTERPOLATIONS["lanczos5"]
-    _evaluate(np.pad(kernel, lanczos5.support), -x, -y, np.eye(2), tap_weights(lanczos5), out)
+    _evaluate(np.pad(kernel, lanczos5.support), -x, -y, np.eye(2), _tap_weights(lanczos5), out)
     return out
+
+
+@lru_cache(maxsize=16)
+def _tap_weights(interpolation: Interpolation) -> Float:
+    """Weights of an interpolation's taps by fraction of a pixel.
+
+    Parameters
+    ----------
+    interpolation : Interpolation
+        One that has weights.
+
+    Returns
+    -------
+    ndarray of float64, shape (2049, taps)
+        Row f holds the weights at fraction f / 2048 of pixels floor(x) - taps / 2 + 1 and following; its sum is 1.
+    """
+    weights = interpolation.weights(np.linspace(0.0, 1.0, _STEPS + 1))
+    weights.setflags(write=False)
+    return weights
 
 
 @njit(cache=True, nogil=True)

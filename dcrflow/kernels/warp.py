@@ -1,10 +1,10 @@
 """Resampling to other pixels: image, variance and mask in one pass.
 
 Each interpolation is a table of weights by fraction of a pixel: cubic polynomials on 32 intervals (error below 1e-7),
-so one loop does splines, Lanczos kernels and bilinear interpolation. A table of more steps with lines between them
-takes less arithmetic, but fills the cache from which a turned detector's places pick at random; there it takes half as
-long again. The taps of a row fill one vector register; LLVM's vectoriser does not do that with so few, so
-`_weighted_sums` writes it out.
+so one loop does splines, Lanczos kernels and bilinear interpolation. A table of more steps with linear interpolation
+needs less arithmetic, but fills half of the processor's cache, and a turned detector reads its rows in random order:
+then the warp takes 1.5 times as long. The taps of a row fill one vector register; LLVM's vectoriser does not do that
+with so few, so `_weighted_sums` writes it out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from dcrflow.kernels.noise import VarianceFactor
 
 Float = NDArray[np.float64]
 
-_STEPS = 2048  # of `tap_weights`
 _INTERVALS = 32  # of a pixel, each with a polynomial of its own
 _POWERS = 4  # coefficients of a polynomial
 _COLUMNS = 128
@@ -41,25 +40,6 @@ def _lanes(taps: int) -> int:
 def _taps(interpolation: Interpolation) -> int:
     """Taps an axis of the image's and of the variance's weights, whichever has more."""
     return max(interpolation.support, interpolation.of_variance.support)
-
-
-@lru_cache(maxsize=16)
-def tap_weights(interpolation: Interpolation) -> Float:
-    """Weights of an interpolation's taps by fraction of a pixel.
-
-    Parameters
-    ----------
-    interpolation : Interpolation
-        One that has weights.
-
-    Returns
-    -------
-    ndarray of float64, shape (2049, taps)
-        Row f holds the weights at fraction f / 2048 of pixels floor(x) - taps / 2 + 1 and following; its sum is 1.
-    """
-    weights = interpolation.weights(np.linspace(0.0, 1.0, _STEPS + 1))
-    weights.setflags(write=False)
-    return weights
 
 
 def weight_table(interpolation: Interpolation, factor: VarianceFactor | None = None) -> NDArray[np.float32]:
