@@ -26,9 +26,9 @@ def _tile(rows: int, vectors: int, lanes: int) -> Any:
     """Make the innermost loop: `rows` (1 or 2) by ``vectors * lanes`` sums of products, kept in registers.
 
     Called as ``tile(source, taps, sy, sx, first, out, y, x)``: adds to (stores in, if `first`) ``out[y + r, x + c]``
-    the sum over j and i of ``taps[j, i] * source[sy + r - j, sx + c - i]``. The sum has the dtype of the source, and
-    what it is added to that of `out`. In float32 each row of taps is summed by itself, then the rows: half the error of
-    one sum after the other.
+    the sum over j and i of ``taps[j, i] * source[sy + r - j, sx + c - i]``. The sum has the dtype of the source,
+    and is added in the dtype of `out`. In float32, each row of taps is summed first, then the sums of the rows are
+    added: half the rounding error of a single running sum.
     """
 
     @intrinsic
@@ -201,8 +201,8 @@ def convolve_sum(stack, kernels, y_low, x_low, y0, x0, out):  # type: ignore[no-
         Pixel of the stack that output pixel (0, 0) lies on. For each tap, y0 - y_low - j and x0 - x_low - i must lie in
         the stack for the whole block.
     out : ndarray of float32 or float64, shape (block_height, block_width)
-        Filled. If float64 and the stack float32, each image is summed in float32, the images in float64: as exact, to
-        1e-7 of the largest product, as all in float64, at half the cost.
+        Filled. If it is float64 and the stack float32, the products of one image are summed in float32, and the images
+        are added in float64: within 1e-7 of the largest product of all in float64, at half the cost.
     """
     height, width = out.shape
     if height >= 2 and width >= _WIDE:
