@@ -16,8 +16,8 @@ from typing import Any
 
 from dcrflow.base.errors import CoaddStoreError
 from dcrflow.geometry.skymap import Tract
+from dcrflow.stores.coadds.kind import KIND, VERSION, refuse_unfinished
 from dcrflow.stores.coadds.patch_info import read_tract
-from dcrflow.stores.coadds.store import KIND, VERSION
 from dcrflow.stores.coadds.writer import CoaddWriter, create_coadds, open_writer
 from dcrflow.stores.journal import Journal, entries, progress_of
 from dcrflow.stores.journal_reader import JournalReader
@@ -58,6 +58,7 @@ class CoaddBuild:
     def __init__(self, place: Any) -> None:
         self._place = place
         self._root = open_root(place, KIND, VERSION, CoaddStoreError, mode="r+")
+        refuse_unfinished(self._root)
         self._writer = open_writer(place)
 
     @classmethod

@@ -20,7 +20,7 @@ from dcrflow.geometry.skymap import Patch, Tract, sketched
 from dcrflow.model.pixels import PatchPixels
 from dcrflow.stores.coadds.chunks import read_parts, with_planes
 from dcrflow.stores.coadds.contents import group_contents
-from dcrflow.stores.coadds.kind import KIND, UNFINISHED, VERSION
+from dcrflow.stores.coadds.kind import KIND, VERSION, refuse_unfinished
 from dcrflow.stores.coadds.missing_chunks import Patience
 from dcrflow.stores.coadds.patch_info import Arrays, PatchInfo, open_patch, read_patch_info, read_tract
 from dcrflow.stores.coadds.patch_psf import PatchPsf, read_patch_psf
@@ -37,7 +37,7 @@ from dcrflow.stores.zarr.access import (
 from dcrflow.stores.zarr.arrays import whole_chunks
 from dcrflow.view.cards import card
 
-__all__ = ["KIND", "VERSION", "DcrCoadds", "PatchInfo", "coadd_source", "open_coadds"]
+__all__ = ["DcrCoadds", "PatchInfo", "coadd_source", "open_coadds"]
 
 _LOG = logging.getLogger(__name__)
 _SKETCHED = 200  # patches of a tract that a sketch shows
@@ -68,11 +68,7 @@ def open_coadds(store: DcrCoadds | Any) -> DcrCoadds:
     if isinstance(store, DcrCoadds):
         return store
     opened = DcrCoadds(location(store))
-    if UNFINISHED in opened._root.attrs:  # raises if this is not such a store
-        raise CoaddStoreError(
-            f"{opened.url} is not finished: it is being written, or that was interrupted; wait, or write it again "
-            "(dcrflow ingest --overwrite)"
-        )
+    refuse_unfinished(opened._root)  # and raises if this is not such a store
     return opened
 
 

@@ -17,6 +17,7 @@ from dcrflow.base.masks import STANDARD_PLANES
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
 from dcrflow.geometry.wcs import SkyWcs
+from dcrflow.stores.coadds.builds import CoaddBuild
 from dcrflow.stores.coadds.store import open_coadds
 from dcrflow.stores.coadds.writer import CoaddWriter, create_coadds, open_writer, whole_coadds
 
@@ -288,6 +289,8 @@ def test_an_unfinished_store_is_not_read(tmp_path: Path) -> None:
         interrupted(path)
     with pytest.raises(CoaddStoreError, match="interrupted; wait, or write it again"):
         open_coadds(path)
+    with pytest.raises(CoaddStoreError, match="is not finished"):  # what dcrflow coadd adds could not be read
+        CoaddBuild.create_or_open(path, "a skymap")
     with whole_coadds(path, "again", overwrite=True) as made:
         made.write_tract(TRACT)
     assert open_coadds(path).skymap == "again"
