@@ -81,17 +81,17 @@ class Holes:
         self.spoilt = np.zeros(light.shape, np.bool_)  # by outliers
 
     def add(self, member: Member) -> bool:
-        """Let a visit take part again, of which pixels were rejected.
+        """Let a visit take part again after some of its pixels were rejected.
 
-        Returns whether other visits have holes there: these hold what was predicted while the outlier was in the model.
+        Returns whether other visits have holes there: these were filled by a model that still had the outlier in it.
         """
         self.active[member.place] = member
         pixels = self.visits.rejected[member.place]
-        others = [m for m in self.visits.members if m is not member and np.any(pixels & ~self.visits.read(m).valid)]
+        others = any(np.any(pixels & ~self.visits.read(m).valid) for m in self.visits.members if m is not member)
         self.spoilt |= pixels
         if self.visits.kept is None:
             self.light = light_of(self.visits.mean)
-        return bool(others)
+        return others
 
     def matter(self, seen: Seen) -> bool:
         """Whether a visit has holes where there is light, or where there was an outlier."""
