@@ -1,4 +1,4 @@
-"""How the noise of a patch's subfilters belongs together, where the coadds say it."""
+"""How the noise of a patch's subfilters is correlated, if the coadds say so."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ _CUT = 0.05  # negative power, relative to the largest, that a correlation may h
 class SubfilterNoise:
     """Noise that the subfilters share: in empty sky, each has its share of one noise image.
 
-    Coadds built from visits have such noise, since the colours of the empty sky are held at those of a flat spectrum,
-    and the noise is that of images with one PSF. The noise of independent pixels would give templates another variance.
+    Coadds built from visits have such noise: the colours of the empty sky are held at those of a flat spectrum, and
+    neighbouring pixels are correlated, since all visits are brought to one PSF. Templates of them have another variance
+    than templates of independent pixels.
 
     Parameters
     ----------
-    shares : tuple of float, one a subfilter
-        Of the sum of the subfilters' noise; they add up to 1.
+    shares : tuple of float, one for each subfilter
+        Share of the noise of the sum of the subfilters; they add up to 1.
     correlation : tuple of tuple of float
-        Of neighbouring pixels of this sum, axes (y, x), odd sides; 1 in the middle.
+        Correlation of the noise of neighbouring pixels of this sum, axes (y, x), odd sides; 1 in the middle.
     """
 
     shares: tuple[float, ...]

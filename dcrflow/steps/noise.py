@@ -1,6 +1,6 @@
 """The noise of a template: what its steps make of the coadds' noise.
 
-The pixels of coadds are independent, unless the store says how the noise of the subfilters belongs together.
+The noise of the coadds' pixels is taken to be independent, unless the store says how it is correlated.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _weights_of(plan: TemplatePlan) -> tuple[Interpolation, tuple[int, ...]]:
 
 
 def _correlation(plan: TemplatePlan, tract: int, degrees: tuple[int, ...]) -> Float:
-    """Autocorrelation of the filters at the detector's middle, or of what they make of noise that subfilters share."""
+    """Autocorrelation of the filters at the detector's middle; of the noise behind them, if the subfilters share it."""
     kept = kept_of(plan, tract)
     if degrees not in kept:
         (taps, y_low, x_low), shared = _taps(plan, tract), plan.info.subfilter_noise
