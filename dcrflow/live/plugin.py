@@ -27,7 +27,7 @@ NAME = "dcrflow-live"
 OPERATION, ANSWER = "dcrflow_live", "dcrflow_state"  # what clients call on the scheduler: to tell, and to ask
 PAGE = "dcrflow"
 
-_RUNS = 8  # campaigns whose state is kept
+_RUNS = 8  # campaigns whose state is kept, unless more are running
 _FRESH = 0.9  # s; so long an answer is given again, whoever asks
 _LOOKED = 10.0  # s after an answer; so long somebody counts as looking
 _SILENT = 30.0  # s; a client that is alive tells something every second
@@ -145,8 +145,9 @@ class LivePage(SchedulerPlugin):
 
     def _told(self, run: str) -> Told:
         if run not in self._runs:
-            while len(self._runs) >= _RUNS:
-                _, old = self._runs.popitem(last=False)
+            over = [old for old in self._runs.values() if old.status != "running"]  # others will tell more
+            for old in over[: max(0, len(self._runs) + 1 - _RUNS)]:
+                del self._runs[old.run]
                 for kind, numbers in self.past.items():
                     numbers.update(old.numbers(kind))
             self._runs[run] = Told(run)

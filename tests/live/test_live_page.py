@@ -124,10 +124,15 @@ def test_a_scheduler_that_cannot_serve_it(client: Client, monkeypatch: pytest.Mo
 def test_old_campaigns_are_forgotten_and_their_numbers_kept(client: Client) -> None:
     serve_page(client)
     for number in range(12):
-        tell(client, REQUESTED | {"total": number}, FAILED, run=f"run-{number}")
+        tell(client, REQUESTED | {"total": number}, FAILED, {"event": "finished"}, run=f"run-{number}")
     (page,) = (p for p in client.cluster.scheduler.plugins.values() if isinstance(p, LivePage))
     assert [told.run for told in page.campaigns] == [f"run-{number}" for number in range(11, 3, -1)]
     assert page.past["done"] == {"failed": 4}
+    for _ in range(2):  # each time all tell their sums
+        for number in range(9):
+            tell(client, REQUESTED, FAILED, run=f"running-{number}")
+    assert [told.run for told in page.campaigns] == [f"running-{number}" for number in range(8, -1, -1)]
+    assert page.past["done"] == {"failed": 12}, "nothing of a campaign that runs is counted twice"
 
 
 def test_what_the_scheduler_adds_and_asks_for(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
