@@ -42,7 +42,7 @@ def nothing_left(
     """
     began = time.monotonic()
     if isinstance(rows, LongTable):
-        done = complete_before(rows, coadds, store, config).all()
+        done = complete_before(rows, coadds, store, config, all_or_none=True).all()
         return CampaignResult(len(rows), len(rows), 0, 0, (), time.monotonic() - began) if done else None
     lookup = Lookup(store, coadds, config, retry_failed=retry_failed)
     failures: list[Failure] = []
@@ -68,10 +68,12 @@ def nothing_left(
     )  # fmt: skip
 
 
-def complete_before(rows: LongTable, coadds: CoaddSource, store: TemplateStore, config: TemplateConfig) -> Any:
-    """Which rows of a long table earlier runs have made alike, by their archived journals."""
+def complete_before(
+    rows: LongTable, coadds: CoaddSource, store: TemplateStore, config: TemplateConfig, all_or_none: bool = False
+) -> Any:
+    """Which rows of a long table earlier runs have made alike; see `dcrflow.stores.templates.complete`."""
 
     def now(patches: Sequence[tuple[int, int]], band: str) -> str:
         return inputs_digest(coadds, patches, band)
 
-    return store.complete_before(*rows.data_ids(), config.digest, now, coadds.url)
+    return store.complete_before(*rows.data_ids(), config.digest, now, coadds.url, all_or_none)

@@ -59,7 +59,7 @@ def test_long_tables_are_known_by_their_columns(
     made: tuple[Any, TemplateStore], monkeypatch: pytest.MonkeyPatch, left: int
 ) -> None:
     done = np.arange(5) >= left
-    monkeypatch.setattr(module, "complete_before", lambda *_: done)
+    monkeypatch.setattr(module, "complete_before", lambda *_, all_or_none: done)
     rows = LongTable(None, lambda row: row, np.arange(5))  # type: ignore[arg-type]
     result = nothing_left(*made[:1], rows, made[1], CONFIG)
     assert (None if result is None else result.skipped) == (None if left else 5)

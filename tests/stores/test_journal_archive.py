@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +161,18 @@ def test_what_is_unclear_is_looked_at(root: zarr.Group) -> None:
     done = complete_before(root, visits, np.full(len(visits), 3), "a", "b", lambda patches, band: "c")
     missing = isinstance(root.store, LocalStore)
     assert visits[done].tolist() == ([7, 10] if missing else [7, 10, 12])
+
+
+def test_no_file_is_looked_at_where_only_all_would_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = zarr.open_group(tmp_path / "out.zarr")
+    write(root, [ended(v) for v in range(NUMBER)])
+    for visit in range(NUMBER):
+        root.create_group(f"{visit}/3")
+    looked: list[str] = []
+    exists = os.path.exists
+    monkeypatch.setattr("dcrflow.stores.templates.complete.os.path.exists", lambda p: looked.append(p) or exists(p))
+    for asked, expected in ((NUMBER + 1, 0), (NUMBER, NUMBER)):
+        visits, detectors = np.arange(asked), np.full(asked, 3)
+        done = complete_before(root, visits, detectors, "a", "b", lambda patches, band: "c", all_or_none=True)
+        assert (len(done), done.sum()) == (asked, expected)
+        assert sum(path.endswith("/3/zarr.json") for path in looked) == expected

@@ -24,8 +24,9 @@ _KEY = ["visit", "detector"]
 
 
 def complete_before(
-    root: zarr.Group, visit: NDArray[np.int64], detector: NDArray[np.int64], config_hash: str, inputs: str, now: Digest
-) -> NDArray[np.bool_]:
+    root: zarr.Group, visit: NDArray[np.int64], detector: NDArray[np.int64], config_hash: str, inputs: str, now: Digest,
+    all_or_none: bool = False,
+) -> NDArray[np.bool_]:  # fmt: skip
     """Which detector-visits an archived journal has as complete, made alike, from coadds that are the same.
 
     A True means that nothing is to be done. It is False where anything is unclear: where several lines tell of a
@@ -42,6 +43,9 @@ def complete_before(
         Under which configuration, from which coadds, templates are made now.
     now : callable
         From (tract, patch) pairs and a band to the digest of what these patches contain now.
+    all_or_none : bool
+        Whether only the answer "all of them" is of use. If the journals do not have all, no file is looked at, and
+        nothing is True.
     """
     ends = archived_ends(root).to_pandas()
     if ends.empty:
@@ -56,6 +60,8 @@ def complete_before(
         found &= np.fromiter(
             (pair not in unclear for pair in zip(visit.tolist(), detector.tolist(), strict=True)), bool
         )
+    if all_or_none and not found.all():
+        return np.zeros(len(visit), np.bool_)
     if isinstance(root.store, LocalStore):
         folder = os.fspath(directory_of(root))
         for place in np.flatnonzero(found):

@@ -317,12 +317,12 @@ class TemplateStore:
 
     def complete_before(
         self, visit: Any, detector: Any, config_hash: str, now: Callable[[Sequence[tuple[int, int]], str], str],
-        inputs: str,
+        inputs: str, all_or_none: bool = False,
     ) -> Any:  # fmt: skip
         """Which of many data IDs the archived journals have as complete and unchanged; see `complete`."""
         from dcrflow.stores.templates.complete import complete_before
 
-        return complete_before(self._root, visit, detector, config_hash, inputs, now)
+        return complete_before(self._root, visit, detector, config_hash, inputs, now, all_or_none)
 
     def timings(self) -> dict[tuple[int, int], dict[str, Any]]:
         """How long each (visit, detector) that a run made took, as the journals have it: ``seconds`` on the worker;
