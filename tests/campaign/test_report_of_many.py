@@ -69,3 +69,21 @@ def test_its_timeline_counts_all(store: dcrflow.TemplateStore) -> None:
     assert run["done"] == {"complete": NUMBER, "no-overlap": 1, "failed": 1}
     assert run["state"] == "finished"
     assert sum(run["timeline"]["steps"]["warp_tract"]) == pytest.approx(1.5 * NUMBER, rel=0.1)
+
+
+def test_a_campaign_that_has_just_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nearly all is missing, and what is complete is in no archive yet."""
+    monkeypatch.setattr(chosen, "MANY", NUMBER // 2)
+    monkeypatch.setattr(chosen, "SHOWN", SHOWN)
+    out = dcrflow.TemplateStore.create_or_open(tmp_path / "out.zarr")
+    root = zarr.open_group(tmp_path / "out.zarr")
+    with out.journal() as journal:
+        journal.add("requested", detector_visits={str(v): [3] for v in range(NUMBER)})
+        for v in range(25):
+            root.create_group(f"{v}/3", attributes={"status": "complete", "coverage": 1.0, "preview": "{}"})
+            journal.add("ended", visit=v, detector=3, status="complete", coverage=1.0)
+    facts = campaign_facts(out)
+    assert facts["summary"]["counts"] == {"complete": 25, "no-overlap": 0, "failed": 0, "missing": NUMBER - 25}
+    shown = [row["visit"] for row in facts["rows"] if row["status"] == "complete"]
+    assert shown == list(range(0, 25, 3)), "spread over the campaign"
+    assert sum(row["status"] == "missing" for row in facts["rows"]) == SHOWN

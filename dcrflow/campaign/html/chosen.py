@@ -13,7 +13,7 @@ from typing import Any
 from dcrflow.campaign.status import CampaignStatus, campaign_status
 from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
 
-MANY = 20_000  # detector-visits of a campaign of which only some are shown
+MANY = 20_000  # detector-visits of a campaign; of more, only some are shown
 SHOWN = 2000  # complete ones, and of each other status
 
 DataId = tuple[int, int]
@@ -52,11 +52,12 @@ class Chosen:
 
 def chosen_of(store: TemplateStore) -> Chosen:
     """What the report of a store shows."""
-    if len(store.columns.journalled().complete) > MANY:
+    said = store.columns.journalled()
+    if len(said.visit) > MANY:
         return _some(store, campaign_status(store))
     entries = list(store.entries())
     there = {(e["visit"], e["detector"]) for e in entries}
-    missing = sorted(store.requested() - there)
+    missing = sorted(set(said.requested()) - there)
     return Chosen(entries, missing, store.timings(), store.failures(), store.journal_reader().new())
 
 
@@ -64,9 +65,11 @@ def _some(store: TemplateStore, status: CampaignStatus) -> Chosen:
     names = "complete", "no-overlap", "failed", "missing"
     counts = {name: status.count(name) for name in names}
     shown: list[DataId] = status.complete.spread(SHOWN)
-    for name in names[:3]:  # these have damage, or errors
-        odd = [(r.visit, r.detector) for r in status.records if r.status == name and min(r.visit, r.detector) >= 0]
-        shown += odd[:SHOWN]
+    for name in names[:3]:
+        found = [r for r in status.records if r.status == name and min(r.visit, r.detector) >= 0]
+        odd = [(r.visit, r.detector) for r in found if r.damage or name != "complete"]
+        plain = [(r.visit, r.detector) for r in found if not r.damage and name == "complete"]
+        shown += odd[:SHOWN] + plain[:: -(-len(plain) // SHOWN) or 1]
     wanted = sorted(set(shown))
     timings = {
         (line["visit"], line["detector"]): {name: line.get(name) for name in ("seconds", "steps", "patches")}
