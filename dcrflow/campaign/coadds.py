@@ -123,7 +123,7 @@ def _run(
                 "requested", band=prepared.plan.band.name, patches=[[p.tract.tract, p.patch.patch] for p in
                 prepared.plan.patches], left_out=[v.as_list() for v in prepared.plan.left_out],
             )  # fmt: skip
-            run.run(BuildNews(journal, heartbeat, live, patches.cells()))
+            run.run(BuildNews(journal, heartbeat, live, patches.cells))
             if run.stopped:
                 heartbeat.stopped()
     return run.result()

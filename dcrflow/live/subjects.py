@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import batched
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -122,24 +123,26 @@ class Patches:
         self._build, self._plan = build, plan
         self.url, self.total = build.url, len(plan.patches)
         self.map: Event | None = None
+        self._places = [(each.tract, each.patch) for each in plan.patches]
 
     def sky(self) -> Iterator[Sequence[Event]]:
         """Events that set up the map."""
-        from dcrflow.live.sky import SINGLE, map_event, outlines_event, patch_cells, patch_event
+        import numpy as np
 
-        places = [(each.tract, each.patch) for each in self._plan.patches]
-        cells = patch_cells(places)
+        from dcrflow.live.sky import SINGLE, map_event, outlines_event, patch_event
+
+        places, cells = self._places, np.fromiter(self.cells.values(), np.int64)
         self.map = map_event(cells, with_corners=False)
         yield [map_event(cells)] if len(places) > SINGLE else [patch_event(places)]
         yield [outlines_event({tract.tract: tract for tract, _ in places}.values())]
 
+    @cached_property
     def cells(self) -> dict[Name, int]:
         """The cell of each patch, as the map counts them."""
         from dcrflow.live.sky import patch_cells
 
-        places = [(each.tract, each.patch) for each in self._plan.patches]
-        names = [(tract.tract, patch.patch) for tract, patch in places]
-        return dict(zip(names, patch_cells(places).tolist(), strict=True))
+        names = [(tract.tract, patch.patch) for tract, patch in self._places]
+        return dict(zip(names, patch_cells(self._places).tolist(), strict=True))
 
     def pictures(self, wanted: Mapping[Name, Any]) -> Event:
         """The event with thumbnails of coadds."""
