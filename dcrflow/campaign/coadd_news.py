@@ -33,7 +33,6 @@ class BuildNews:
     heartbeat: Heartbeat
     live: Reporter
     cells: Mapping[tuple[int, int], int]
-    workers: int = -1
 
     def note(self, event: str, **entry: Any) -> None:
         """Add a line to the journal; one about a patch says where that is on the map."""
@@ -55,12 +54,7 @@ class BuildNews:
 
     def progress(self, state: CoaddProgress, workers: int) -> None:
         """Tell the numbers."""
-        if workers != self.workers:
-            self.workers = workers
-            self.journal.add("workers", workers=workers)
-        places = self.live.take_map()
-        if places is not None:
-            self.journal.add(**places)
+        self.live.note_changes(self.journal, workers)
         done = {"complete": state.complete, "failed": state.failed}
         whole = Progress(state.total, state.skipped, state.running, done, state.elapsed, state.worker_losses, workers)
         self.heartbeat.tell(whole)

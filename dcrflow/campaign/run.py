@@ -190,7 +190,6 @@ class _Campaign:
     known: Mapping[str, int] = field(default_factory=dict)  # of `threads`
     known_until: float = 0.0
     told: float = 0.0  # when the progress callback was called last
-    workers: int = -1  # as the journal has it
 
     def run(self, flight: InFlight) -> None:
         """Send rows to the workers until none is left or there is a reason to stop; then wait for those in flight."""
@@ -298,12 +297,7 @@ class _Campaign:
         self.told = time.monotonic()
         elapsed = self.told - self.began
         workers = len(self.threads())
-        if workers != self.workers:
-            self.workers = workers
-            self.journal.add("workers", workers=workers)
-        places = self.live.take_map()
-        if places is not None:
-            self.journal.add(**places)
+        self.live.note_changes(self.journal, workers)
         done = dict(self.done)
         self.on_progress(
             Progress(self.total, self.skipped, self.running, done, elapsed, self.worker_losses, workers, self.damaged)

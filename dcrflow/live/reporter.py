@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from dcrflow.campaign.outcome import Progress
     from dcrflow.live.subjects import Subject
+    from dcrflow.stores.journal import Journal
 
 EVERY = 1.0  # s between two messages
 _UNSEEN = 5.0  # s between two states while nobody looks
@@ -63,6 +64,7 @@ class Reporter:
         self._listener = listener
         self._events: deque[Event] = deque(maxlen=_WAITING)
         self._progress: Progress | None = None
+        self._workers = -1  # as the journal has it
         self._cells: dict[tuple[int, int], int] = {}
         self._made: OrderedDict[tuple[int, int], Any] = OrderedDict()
         self._over = threading.Event()
@@ -117,10 +119,14 @@ class Reporter:
         """Tell the numbers of the run. The last ones are sent with each message: they hold until there are others."""
         self._progress = progress
 
-    def take_map(self) -> Event | None:
-        """What the journal is to say of where the detector-visits are, once that is known: ``order``, ``cells``."""
+    def note_changes(self, journal: Journal, workers: int) -> None:
+        """Add to the run's journal how many workers there are, if that has changed, and the map once it is known."""
+        if workers != self._workers:
+            self._workers = workers
+            journal.add("workers", workers=workers)
         found, self._subject.map = self._subject.map, None
-        return found
+        if found is not None:
+            journal.add(**found)
 
     def about(self, first: int, second: int) -> dict[str, Any]:
         """What a journal's line says of the place of a detector-visit, or of a patch."""
