@@ -22,7 +22,6 @@ from dcrflow.campaign.alive import runs_of
 from dcrflow.live.plugin import ANSWER, PAGE
 from dcrflow.live.state import CampaignState
 from dcrflow.stores.coadds.builds import CoaddBuild
-from dcrflow.stores.templates.records import data_id
 from dcrflow.stores.templates.store import TemplateStore
 
 _WEB = ("http://", "https://")
@@ -231,15 +230,10 @@ def _take(runs: dict[str, CampaignState], made: _Made, line: Mapping[str, Any], 
     run = str(line["run"])
     state = runs.setdefault(run, CampaignState(run))
     state.take({**line, "store": store} if line.get("event") == "requested" else line)
-    which = _patch(line) if state.kind == "coadds" else data_id(line)
+    which = state.data_id_in(line)
     if line.get("event") == "ended" and line.get("status") == "complete" and which is not None:
         cell = line.get("cell")
         made.setdefault(run, {})[which] = cell if isinstance(cell, int) else None
-
-
-def _patch(line: Mapping[str, Any]) -> tuple[int, int] | None:
-    tract, patch = line.get("tract"), line.get("patch")
-    return (tract, patch) if isinstance(tract, int) and isinstance(patch, int) else None
 
 
 def _add_earlier(last: CampaignState, made: _Made) -> None:

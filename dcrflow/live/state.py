@@ -1,4 +1,7 @@
-"""The state of a campaign, from the events that are told of it. Its size does not grow with the campaign's.
+"""The state of a campaign, from its events. Its size does not grow with the number of detector-visits.
+
+It is kept where events are summed up: by the client that runs the campaign (`reporter`, and the widget of notebooks),
+and by `dcrflow watch` of a store. The scheduler gets it as text.
 
 Events are mappings with ``event`` and, in the lines of a journal, ``time`` (ISO 8601). Anybody may have written a
 journal: what is not of its kind is ignored.
@@ -144,7 +147,7 @@ class CampaignState:
                 self.places.change(which, cell, "waiting", status)
 
     def _ended(self, event: Event) -> None:
-        status, data_id = event.get("status"), self._id_in(event)
+        status, data_id = event.get("status"), self.data_id_in(event)
         if status not in _ENDED or data_id is None:
             return
         self.counts[status] += 1
@@ -162,7 +165,8 @@ class CampaignState:
         cell = event.get("cell") if cell is None else cell
         self.places.change(data_id, cell, before, "damaged" if event.get("damage") else status)
 
-    def _id_in(self, event: Event) -> tuple[int, int] | None:
+    def data_id_in(self, event: Event) -> tuple[int, int] | None:
+        """Visit and detector of an event, or tract and patch; None if they are not integers."""
         first, second = self._names
         return checked.data_id(event.get(first), event.get(second))
 
@@ -211,7 +215,7 @@ class CampaignState:
         self.steps.update(self._known_steps(checked.times(event.get("steps"))))
 
     def _lost(self, event: Event) -> None:
-        found = self._id_in(event)
+        found = self.data_id_in(event)
         which = {} if found is None else checked.named(found, self._names)
         self._losses.append(
             {**which, "message": checked.text(event.get("message")), "time": checked.text(event.get("time"))}
