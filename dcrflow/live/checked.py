@@ -1,7 +1,8 @@
-"""What an event says, as far as it can be used. Anybody may have written a journal or told a scheduler something.
+"""Values of events, checked: anybody may have written a journal, or sent something to a scheduler.
 
-What is not of its kind, or beyond all bounds, is left out. So whatever is told, the state of a campaign can be written
-as JSON that browsers read, and takes a bounded amount of memory.
+A value of another type than expected, or beyond the bounds here, is left out. So whatever an event says, the state of a
+campaign can be written as JSON that browsers read, and takes a bounded amount of memory. `dcrflow.base.attributes`
+checks the attributes of stores: it notes what is wrong with them and sets no bounds.
 """
 
 from __future__ import annotations

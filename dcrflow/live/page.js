@@ -1,9 +1,9 @@
 /* Asks the scheduler for the state every second or two and shows it. Addresses are relative: a proxy may be in between. */
 import { STEPS, bars, bytes, count, duration, legend, seconds } from "./charts.js";
 import { $, css, element, table } from "./elements.js";
+import { STATES, Sky, word } from "./sky.js";
 
 const scrolled = (...content) => element("div", { class: "scroll" }, table(...content));
-import { STATES, Sky, word } from "./sky.js";
 
 const EVERY = 1000, SELDOM = 2000, LATER = 5000;  // ms; seldom where thousands of detector-visits are shown
 const sky = new Sky($("sky"), $("tip"));

@@ -1,4 +1,4 @@
-"""The plugin that makes a scheduler serve the page: it keeps the state of its campaigns, and adds routes to dask's.
+"""The plugin that makes a scheduler serve the page: it keeps what clients tell of runs, and adds routes to dask's.
 
 Nothing here may stop a scheduler or a campaign. Errors are logged, and the campaign continues without its page.
 """

@@ -1,8 +1,9 @@
-"""Tells a scheduler's page, and whoever listens on the client, what happens in a run.
+"""Tells the page on the scheduler, and a listener on the client, what happens in a run.
 
-All of it happens in a thread of its own. Once a second it sums up what happened and sends the sums. What the page shows
-is sent as the text that the browser gets, and only while somebody looks, so that it costs the scheduler almost nothing.
-Nothing here raises, or makes the campaign wait: if the scheduler does not answer, the run goes on.
+This runs on the client. The run's own thread only adds events to a queue. Once a second another thread sums them up and
+sends the sums to the scheduler. What the page shows is sent as the JSON text that the browser gets, each second while
+somebody looks and every five seconds otherwise, so that it costs the scheduler almost nothing.
+No error here reaches the run, and the run never waits: if the scheduler does not answer, it goes on without its page.
 """
 
 from __future__ import annotations

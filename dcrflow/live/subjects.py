@@ -1,4 +1,7 @@
-"""What a run makes, as its page needs it: templates of detector-visits, or DCR coadds of patches."""
+"""What a run makes, templates of detector-visits or DCR coadds of patches: their names, places on the sky and pictures.
+
+Used by the client that runs it, in the reporter's thread: see `dcrflow.live.reporter`.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +30,15 @@ class Subject(Protocol):
     Attributes
     ----------
     url : str
-        Where it is written.
+        The store where templates or coadds are written.
     total : int
-        How many are requested.
+        Number of templates or coadds that are requested.
     names : (str, str)
-        What names one of them in events, such as ``visit`` and ``detector``.
+        The parts of a data ID in events: ``visit`` and ``detector``, or ``tract`` and ``patch``.
     steps : tuple of str
-        Tasks whose seconds the scheduler counts; empty where workers tell the seconds of their steps.
+        Names of tasks whose seconds the scheduler is asked for; empty where workers tell the seconds of their steps.
     map : mapping or None
-        The map of the sky for the journal, in cells, once `sky` has got so far.
+        The event with the map in cells, which is for the journal; None until `sky` has made it.
     """
 
     url: str
@@ -49,7 +52,7 @@ class Subject(Protocol):
         ...
 
     def pictures(self, wanted: Mapping[Name, Any]) -> Event:
-        """The event with pictures of what was made, as previews in the store show them; by name, with the coverage."""
+        """The event with the previews that the store has of some templates or coadds: data IDs, and their coverage."""
         ...
 
 
