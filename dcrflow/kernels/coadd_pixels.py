@@ -207,7 +207,7 @@ def calibration_sums(residual, model, valid, within, variance, model_error, out)
     width = x1 - x0
     w, dy, dx = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
     for y in range(y0, y1):
-        # what a row's sums are made of, first: one loop with all of it does not fit into a processor's registers
+        # in several loops, because the sums of all do not fit into a processor's registers
         m, r = model[y, x0:x1], residual[y, x0:x1]
         for i in range(width):
             x = x0 + i
@@ -257,7 +257,7 @@ def calibration_sums(residual, model, valid, within, variance, model_error, out)
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _gradient(model, y, x0, dy, dx):  # type: ignore[no-untyped-def]
-    """Derivatives of an image along row y, from pixel x0 on: central differences of the eighth order."""
+    """Derivatives of row y of an image by a shift of the image, from pixel x0 on: central differences, eighth order."""
     a, b = np.float32(4 / 5), np.float32(-1 / 5)
     c, d = np.float32(4 / 105), np.float32(-1 / 280)
     for i in range(len(dy)):

@@ -1,0 +1,96 @@
+"""Loops over the pixels of a cell, against numpy and scipy."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import maximum_filter
+
+from dcrflow.kernels.coadd_pixels import (
+    add_pixels,
+    add_scaled,
+    add_share,
+    calibration_sums,
+    keep_holes,
+    largest_around,
+    note_deviation,
+)
+
+SIDE = 40
+RNG = np.random.default_rng(2)
+
+
+def image() -> np.ndarray:
+    return RNG.normal(size=(SIDE, SIDE)).astype(np.float32)
+
+
+def most() -> np.ndarray:
+    """Nearly all pixels."""
+    return RNG.random((SIDE, SIDE)) < 0.95
+
+
+@pytest.mark.parametrize(("shape", "reach"), [((SIDE, 31), 0), ((SIDE, 31), 3), ((2, 5), 4), ((1, 1), 2)])
+def test_largest_value_around(shape: tuple[int, int], reach: int) -> None:
+    given = RNG.normal(size=shape).astype(np.float32)
+    out = np.empty_like(given)
+    largest_around(given, reach, out)
+    np.testing.assert_array_equal(out, maximum_filter(given, 2 * reach + 1, mode="constant", cval=-np.inf))
+
+
+def test_valid_pixels_are_added() -> None:
+    valid = most()
+    given = np.where(valid, image(), np.float32(0))
+    light, total, count = image(), image(), np.full((SIDE, SIDE), 3, np.int16)
+    wanted = light + 2 * given, total + 2 * valid, count + valid
+    add_pixels(given, valid, 2.0, light, total, count)
+    for found, expected in zip((light, total, count), wanted, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_only_holes_are_kept() -> None:
+    given, valid, light = image(), most(), np.abs(image())
+    wanted = np.where(valid, 0, given)
+    largest = keep_holes(given, valid, light, 0.5, 0.1)
+    np.testing.assert_array_equal(given, wanted)
+    assert largest == pytest.approx(np.max(np.abs(wanted) / (0.5 + 0.1 * light)), rel=1e-6)
+    assert keep_holes(image(), np.ones_like(valid), light, 0.5, 0.1) == 0
+
+
+def test_shares_of_two_rungs_interpolate_between_them() -> None:
+    low, high, rung, out = image(), image(), np.full((SIDE, SIDE), 3.25, np.float32), np.zeros((SIDE, SIDE), np.float32)
+    for step, one in ((2, image()), (3, low), (4, high), (5, image())):
+        add_share(one, rung, step, out)
+    np.testing.assert_allclose(out, 0.75 * low + 0.25 * high, atol=1e-6)
+
+
+def test_scaled_sums() -> None:
+    what, out = ((image() + 1j * image()).astype(np.complex64)[None] for _ in range(2))
+    wanted = 0.5 * out + 3 * what
+    add_scaled(what, 3.0, 0.5, out)
+    np.testing.assert_allclose(out, wanted, atol=1e-5)
+
+
+def test_the_largest_deviation_and_its_visit() -> None:
+    light, largest, whose = np.abs(image()), np.zeros((SIDE, SIDE), np.float32), np.full((SIDE, SIDE), -1)
+    visits, within = [5 * image() for _ in range(3)], (2, SIDE, 0, SIDE - 3)
+    for place, flux in enumerate(visits):
+        note_deviation(flux, light, 2.0, 4.0, 0.1, 0.3, place, within, largest, whose)
+    found = np.abs(visits) / np.sqrt(1 + (0.1 * light / 2) ** 2 + 0.3 / 2 * light / 2)
+    found[np.abs(visits) <= 4] = 0
+    found[:, :2], found[:, :, -3:] = 0, 0
+    np.testing.assert_allclose(largest, found.max(axis=0), rtol=1e-5)
+    np.testing.assert_array_equal(whose, np.where(found.max(axis=0) > 0, found.argmax(axis=0), -1))
+
+
+def test_equations_of_self_calibration() -> None:
+    """Those of weighted least squares, for an image of which the derivatives are known."""
+    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float64)
+    model, valid, error = np.sin(0.3 * y) * np.cos(0.2 * x) + 0.1 * y, most(), 0.2
+    by_dy, by_dx = -0.3 * np.cos(0.3 * y) * np.cos(0.2 * x) - 0.1, 0.2 * np.sin(0.3 * y) * np.sin(0.2 * x)
+    residual = np.where(valid, image(), np.float32(0))
+    inner = np.s_[5:33, 4:35]
+    terms = np.stack([model, by_dy, by_dx, np.ones_like(model)])[:, *inner].reshape(4, -1)
+    weight = (valid / (1.5 + (error * model) ** 2))[inner].ravel()
+    out = np.empty((4, 5))
+    squares = calibration_sums(residual, model.astype(np.float32), valid, (5, 33, 4, 35), 1.5, error, out)
+    np.testing.assert_allclose(out[:, :4], (terms * weight) @ terms.T, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(out[:, 4], (terms * weight) @ residual[inner].ravel(), rtol=1e-4, atol=1e-3)
+    assert squares == pytest.approx(np.sum(residual[inner].astype(np.float64) ** 2), rel=1e-5)
