@@ -72,7 +72,8 @@ CASES = (
     Case("the patch's metadata are a list", at(f"{PATCH}/zarr.json", lambda _: b"[]")),
     Case("the patch's metadata are nested 100,000 deep", at(f"{PATCH}/zarr.json", lambda _: b"[" * 100_000)),
     *(Case(f"the patch's {name} is missing", of_patch(**{name: None})) for name in _NEEDED),
-    Case("the patch's effective_wavelength is 480, of others 475", of_patch(effective_wavelength=480.0), changes=True),
+    Case("the patch's effective_wavelength is 480, the others' 475", of_patch(effective_wavelength=480.0),
+         changes=True),
     Case("the patch's transmission is of this patch alone",
          of_patch(transmission={"wavelength": [400.0, 550.0], "throughput": [1.0, 0.5]}), changes=True),
     *(
@@ -105,7 +106,7 @@ CASES = (
     Case("mask transposed", variable("mask", np.zeros(_BOX, "i4"), ("x", "y"))),
     Case("two subfilters' edges", _edges(*EDGES[:2])),
     Case("edges of integers", variable("subfilter_edges", np.array(EDGES, np.int64), ("subfilter", "edge"))),
-    Case("edges that are not shared", _edges((400, 450), (460, 500), (500, 550))),
+    Case("edges with a gap between two subfilters", _edges((400, 450), (460, 500), (500, 550))),
     Case("edges that decrease", _edges((500, 550), (450, 500), (400, 450))),
     Case("edges that are not a number", _edges((400, _NAN), (_NAN, 500), (500, 550))),
     Case("edges 10^-10 nm apart", _edges((400, 400 + 1e-10), (400 + 1e-10, 400 + 2e-10), (400 + 2e-10, 550))),
@@ -127,6 +128,6 @@ CASES = (
     Case("the patch is a link to itself", lambda place: [_without("7/0")(place), _link("7/0", "0")(place)]),
     Case("the patch is a link to a disk that is not there",
          lambda place: [_without("7/0")(place), _link("7/0", "/no/such/disk/7/0")(place)]),
-    Case("40 planes", attributes(f"{PATCH}/mask", flag_masks=[1 << n for n in range(31)],
+    Case("more planes than a mask has bits", attributes(f"{PATCH}/mask", flag_masks=[1 << n for n in range(31)],
                                  flag_meanings=" ".join(f"P{n}" for n in range(31)))),
 )  # fmt: skip

@@ -173,12 +173,14 @@ def journalled(root: zarr.Group) -> Journalled:
 
 def lines_of(root: zarr.Group, some: Collection[DataId]) -> Iterator[Mapping[str, Any]]:
     """The journals' lines about the ends of some (visit, detector)."""
+    import pyarrow as pa
+
     names, wanted = archives_in(root), set(some)
     for run, name in names:
         table = archived_columns(root, name, ("visit", "detector"))
-        rows = table["visit"].is_valid().to_numpy()
-        ids = (column.drop_null().to_numpy() for column in table.columns)
-        rows[rows] = _among((next(ids), next(ids)), _columns_of(wanted))
+        rows = _are_ends(table)
+        ends = table.filter(pa.array(rows))
+        rows[rows] = _among((ends["visit"].to_numpy(), ends["detector"].to_numpy()), _columns_of(wanted))
         yield from ({**entry, "run": run} for entry in archived_entries(root, name, rows))
     for entry in line_entries(root, [run for run, _ in names]):
         if entry.get("event") == "ended" and data_id(entry) in wanted:
@@ -216,8 +218,7 @@ def _complete(tables: list[pa.Table], told: tuple[Ids, Ids]) -> tuple[CompleteRo
 
     if not tables:
         return CompleteRows(), []
-    parts = [table.filter(table["visit"].is_valid()) for table in tables]
-    rows = pa.concat_tables(parts)
+    rows = pa.concat_tables([table.filter(pa.array(_are_ends(table))) for table in tables])
     visit, detector = rows["visit"].to_numpy(), rows["detector"].to_numpy()
     keys, known = _keys((visit, detector), told)
     fits = pa.compute.equal(rows["status"], "complete").to_numpy() & rows["trouble"].is_null().to_numpy()
@@ -239,11 +240,17 @@ def _complete(tables: list[pa.Table], told: tuple[Ids, Ids]) -> tuple[CompleteRo
     return found, _odd(tables, simple)
 
 
+def _are_ends(table: pa.Table) -> NDArray[np.bool_]:
+    """Which rows are ends of detector-visits; in somebody else's archive one of the two numbers may be null."""
+    valid: NDArray[np.bool_] = table["visit"].is_valid().to_numpy() & table["detector"].is_valid().to_numpy()
+    return valid
+
+
 def _odd(tables: list[pa.Table], simple: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     found, start = [], 0
     for table in tables:
         odd = np.ones(table.num_rows, np.bool_)
-        ends = np.flatnonzero(table["visit"].is_valid().to_numpy())
+        ends = np.flatnonzero(_are_ends(table))
         odd[ends] = ~simple[start : start + len(ends)]
         start += len(ends)
         found.append(odd)

@@ -392,8 +392,9 @@ class TemplateStore:
 
     def _damaged(self, visit: int, detector: int, raised: tuple[type[Exception], ...]) -> tuple[str, ...]:
         """The same; some errors are raised, where others make a damaged variable."""
-        digests = objects(self.read(visit, detector).attrs).get("crc32", {})
-        return damaged_variables(self._root, f"{visit}/{detector}", digests, raised)
+        digests = objects(self.read(visit, detector).attrs).get("crc32")
+        known = digests if isinstance(digests, Mapping) else {}  # then that attribute is what is damaged
+        return damaged_variables(self._root, f"{visit}/{detector}", known, raised)
 
 
 def _of_entry(entry: Mapping[str, Any]) -> TemplateRecord:

@@ -27,11 +27,11 @@ class RegularFiles(LocalStore):
 
     async def get(self, key: str, prototype: Any = None, byte_range: ByteRequest | None = None) -> Any:
         """As zarr's; raises ValueError if it is no regular file."""
-        return await asyncio.to_thread(_read, self.root / key, prototype, byte_range)
+        return await asyncio.to_thread(_read, self.root, key, prototype, byte_range)
 
     def get_sync(self, key: str, *, prototype: Any = None, byte_range: ByteRequest | None = None) -> Any:
         """As zarr's; raises ValueError if it is no regular file."""
-        return _read(self.root / key, prototype, byte_range)
+        return _read(self.root, key, prototype, byte_range)
 
     async def get_partial_values(self, prototype: Any, key_ranges: Iterable[tuple[str, Any]]) -> list[Any]:
         """As zarr's; raises ValueError if one is no regular file."""
@@ -47,9 +47,9 @@ class RegularFiles(LocalStore):
                 raise
 
 
-def _read(path: Path, prototype: Any, byte_range: ByteRequest | None) -> Any:
+def _read(root: Path, key: str, prototype: Any, byte_range: ByteRequest | None) -> Any:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # no waiting for a pipe's writer
+        descriptor = os.open(root / key, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # no waiting for a pipe's writer
     except _ABSENT:
         return None
     try:
@@ -57,7 +57,7 @@ def _read(path: Path, prototype: Any, byte_range: ByteRequest | None) -> Any:
         if stat.S_ISDIR(about.st_mode):
             return None
         if not stat.S_ISREG(about.st_mode):
-            raise ValueError(f"{path.name} is no regular file")
+            raise ValueError(f"{key} is no regular file")
         return read_part(descriptor, about.st_size, prototype or buffer_prototype, byte_range)
     finally:
         os.close(descriptor)

@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 from zarr.storage import LocalStore, MemoryStore
 
 from dcrflow.stores import journal as journal_module
 from dcrflow.stores import journal_archive
 from dcrflow.stores.journal import Journal, entries
-from dcrflow.stores.templates.ends import journalled
+from dcrflow.stores.templates.ends import journalled, lines_of
 from dcrflow.stores.templates.records import last_records
 
 ENDS = st.fixed_dictionaries(
@@ -88,3 +90,18 @@ def test_only_lines_that_say_more_are_read(tmp_path: Path, monkeypatch: pytest.M
     assert found.complete.numbers("seconds").sum() == 2 * (number - 1)
     assert np.all(found.complete.numbers("written") == 7)
     assert len(found.complete.without([(18, 3), (18, 4)])) == number - 2
+
+
+def test_an_end_without_a_detector(tmp_path: Path) -> None:
+    """Somebody else's archive: what its lines say counts."""
+    root = zarr.open_group(LocalStore(tmp_path), mode="w")
+    write(root, [(True, {"1": [2]}, [{"visit": 1, "detector": 2, "status": "complete", "coverage": 1.0}])])
+    (path,) = tmp_path.glob(".dcrflow/*.parquet")
+    table = parquet.read_table(path)
+    place = table.column_names.index("detector")
+    parquet.write_table(table.set_column(place, "detector", pa.nulls(len(table), pa.int64())), path)
+    found = journalled(root)
+    assert len(found.complete) == 0
+    assert [(r.visit, r.detector, r.status) for r in found.records.values()] == [(1, 2, "complete")]
+    assert found.left() == []
+    assert list(lines_of(root, [(1, 2)])) == []

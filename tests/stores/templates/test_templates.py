@@ -461,6 +461,16 @@ def test_a_variable_that_is_larger_than_any_template(shape: list[int], chunk: in
         store.read(12, 3)
 
 
+def test_checksums_that_are_a_list_are_damage(tmp_path: Path) -> None:
+    store = TemplateStore.create_or_open(tmp_path / "t.zarr")
+    store.write(template())
+    path = tmp_path / "t.zarr/12/3/zarr.json"
+    about = json.loads(path.read_text())
+    about["attributes"]["crc32"] = [1]
+    path.write_text(json.dumps(about))
+    assert store.damaged(12, 3) == ("attributes",)
+
+
 def test_damage_is_found() -> None:
     memory = MemoryStore()
     store = TemplateStore.create_or_open(memory)
