@@ -165,7 +165,7 @@ def _place(row: DetectorVisit | BadVisit) -> dict[str, Any]:
     try:
         corners = [[round(a, 5), round(d, 5)] for a, d in corners_of(row.wcs, row.bbox)]
         return {"sky": corners, "cell": int(cells_of([row])[0])}
-    except Exception:  # it is only shown; planning says what is wrong
+    except Exception:  # this is only for the map; planning reports the error
         return {}
 
 
@@ -215,7 +215,7 @@ def write_failure(job: Job, row: Row, failure: VisitFailure) -> TemplateRecord:
     try:
         return job.store.write_status(row.visit, row.detector, "failed", attributes, error=error)
     except Exception as unwritten:
-        _LOG.warning("visit %d detector %d: cannot write down that it failed: %s", row.visit, row.detector, unwritten)
+        _LOG.warning("visit %d detector %d: cannot record its failure: %s", row.visit, row.detector, unwritten)
         return TemplateRecord(row.visit, row.detector, "failed", None, job.config.digest, job.coadds.url, error)
 
 

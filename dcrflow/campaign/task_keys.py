@@ -1,4 +1,4 @@
-"""Keys of a campaign's tasks: the same inputs have the same keys, and no task of a process has the key of another."""
+"""Keys of a campaign's tasks: the same in each process that makes the same, and never used twice in one process."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ _runs: Counter[str] = Counter()  # of this process, by what they make
 class TaskKeys:
     """The keys of a run's tasks: ``make_templates-DIGEST-NUMBER``.
 
-    The digest is of the coadds, the store, the configuration and the data IDs. The number says how often one of these
-    detector-visits was sent before: rows come back from tasks that were lost, stopped or took too long. dask
-    gives the result of an old task to a new one with the same key. So a second run in one process that makes the same
-    has other keys than the first.
+    The digest is of the coadds, the store, the configuration, the data IDs, and the number of earlier runs in this
+    process that made the same. NUMBER is how often one of these detector-visits was sent before: rows of tasks that
+    were lost, stopped or took too long are sent again. Both are needed: dask answers a known key with the old result.
 
     Parameters
     ----------

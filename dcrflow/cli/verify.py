@@ -38,7 +38,7 @@ def verify(
         raise typer.Exit(_verify_coadds(out, as_json))
     from dcrflow.campaign.verify import verify as check
 
-    total = campaign_status(out, scan=not quick).count("complete")  # for the bar; a scan reads as much as a quick look
+    total = campaign_status(out, scan=not quick).count("complete")  # for the bar; a scan costs as much as --quick
     verdicts = []
     with show.bar("verifying") as update:
         for number, verdict in enumerate(check(out, quick), 1):

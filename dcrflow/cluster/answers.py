@@ -19,12 +19,12 @@ def answer[T](client: Client, question: Callable[[], T], otherwise: T) -> T:
     question : callable
         Asks it, such as ``client.nthreads``.
     otherwise : object
-        The answer while the scheduler is too busy, or the client connects to it again.
+        What is returned while the scheduler is too busy to answer, or the client reconnects.
 
     Raises
     ------
     SchedulerLostError
-        If the client has given the scheduler up.
+        If the client has given up on the scheduler.
     """
     try:
         return question()

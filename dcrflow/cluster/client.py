@@ -33,7 +33,7 @@ def running(address: str, directory: Path | None) -> Iterator[Client]:
     security = None if directory is None else read_certificates(directory)
     try:
         with Client(address, security=security, timeout=10, set_as_default=False):
-            pass  # it answers; from now on it may be busy for as long as dask's configuration says
+            pass  # it answers within 10 s; what follows has the timeouts of dask's configuration
         client = Client(address, security=security)
     except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
         said = " ".join(str(error).split()) or type(error).__name__

@@ -1,7 +1,7 @@
 """Tasks whose contents a scheduler does not look into. Knows no astronomy.
 
 A scheduler unpickles each task that it is given, imports what the function and its arguments need, and answers nobody
-meanwhile: 4 s for dcrflow's kernels, and minutes from a slow file system. As bytes, they are imported by workers alone.
+meanwhile: 4 s for dcrflow's kernels, and minutes from a slow file system. A task of bytes is unpickled by workers only.
 """
 
 from __future__ import annotations

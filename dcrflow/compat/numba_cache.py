@@ -2,9 +2,9 @@
 
 Why
     Numba raises "no locator available" as a module with ``cache=True`` is imported, if neither the package nor the home
-    directory can be written: in a read-only container nothing of dcrflow could be used. And it takes compiled code
-    for up to date if its own file is unchanged, also when a function that is called, of another file, is not: after an
-    update of dcrflow, old kernels went on working in new ones.
+    directory can be written: in a read-only container nothing of dcrflow could be used. And it uses compiled code again
+    if the function's own file is unchanged, even if a function that it calls has changed in another file: after an
+    update of dcrflow, new kernels ran with old code of the kernels that they call.
 Public ways tried
     - ``NUMBA_CACHE_DIR`` has to be set before, by somebody who knows; set always, it would replace a cache that works.
     - Nothing public says what else a compiled function depends on.
@@ -58,7 +58,7 @@ def ensure_cache() -> None:
 
 
 def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`numba.njit`, whose compiled code is out of date as soon as any kernel's source is another one."""
+    """`numba.njit`, whose cached code is compiled again when the source of any kernel has changed."""
 
     def compiled(function: Callable[..., Any]) -> Any:
         made = numba.njit(**options)(function)

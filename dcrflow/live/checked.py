@@ -33,7 +33,7 @@ def text(value: object) -> str:
 
 
 def count(value: object, otherwise: int = 0) -> int:
-    """A number of things, or the other one."""
+    """An integer from 0 on that JavaScript holds exactly, or `otherwise`."""
     return int(value) if _is_integer(value) and 0 <= value < EXACT else otherwise
 
 
@@ -94,12 +94,12 @@ def items(value: object) -> Sequence[Any]:
 
 
 def rows(value: object, width: int) -> Iterable[Sequence[Any]]:
-    """Those elements of a list that are lists of that length."""
+    """The elements of a list that are lists of this length."""
     return [row for row in items(value) if len(items(row)) == width]
 
 
 def corners(value: object) -> list[Sequence[float]]:
-    """Pairs of finite numbers; nothing if any is none."""
+    """Pairs of finite numbers; empty if one of them is something else, or if there are more than 100."""
     found = items(value)
     good = len(found) <= _CORNERS and all(len(items(each)) == 2 and all(map(is_number, each)) for each in found)
     return list(found) if good else []

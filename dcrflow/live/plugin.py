@@ -28,10 +28,10 @@ OPERATION, ANSWER = "dcrflow_live", "dcrflow_state"  # what clients call on the 
 PAGE = "dcrflow"
 
 _RUNS = 8  # campaigns whose state is kept, unless more are running
-_FRESH = 0.9  # s; so long an answer is given again, whoever asks
-_LOOKED = 10.0  # s after an answer; so long somebody counts as looking
+_FRESH = 0.9  # s; an answer is used again so long
+_LOOKED = 10.0  # s after the last request; until then somebody counts as looking
 _SILENT = 30.0  # s; a client that is alive tells something every second
-_GONE = 20  # workers that were lost, until the client hears of them
+_GONE = 20  # lost workers that are kept until the client hears of them
 
 logger = logging.getLogger("dcrflow.live")
 

@@ -88,9 +88,7 @@ class CampaignState:
         self._told: dict[str, Any] = {}  # the last progress
         self._running: dict[tuple[int, int], int | None] = {}
         self._timed = 0
-        self._work: dict[
-            int, defaultdict[str, float]
-        ] = {}  # by length of the work: seconds by step; "" counts templates
+        self._work: dict[int, defaultdict[str, float]] = {}  # by bin of `_distribution`: seconds by step; "" counts
         self._patches, self._workers = Means(), Means()
         self._failures: deque[dict[str, Any]] = deque(maxlen=FAILURES)
         self._losses: deque[dict[str, Any]] = deque(maxlen=LOSSES)
@@ -171,7 +169,7 @@ class CampaignState:
         return checked.data_id(event.get(first), event.get(second))
 
     def _known_steps(self, steps: Mapping[str, float]) -> dict[str, float]:
-        """Those that were told of before, and others as long as these are not too many."""
+        """Times of steps that are known, and of new steps until 100 are known."""
         room = max(0, _STEPS - len(self.steps))
         new = [step for step in steps if step not in self.steps][:room]
         return {step: seconds for step, seconds in steps.items() if step in self.steps or step in new}

@@ -1,7 +1,7 @@
 """Which detector-visits the report shows: all of some thousands, and some of a million.
 
-A page with a row for each of a million would be gigabytes. Of so many it shows what is not as it should be, some
-complete templates that are spread evenly over the campaign, and the numbers of all.
+A page with a row for each of a million would be gigabytes. Of so many it shows some of each status, the complete ones
+spread evenly over the campaign, those with damage, and the numbers of all.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def write_report(facts: Mapping[str, Any], path: str | Path) -> Path:
 def write_page(html: str, path: str | Path) -> Path:
     """Write the HTML of a report; raises a `ReportError` if that cannot be done."""
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")  # who reads it meanwhile sees the old one, whole
+    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")  # until it is whole, the old report stays
     try:
         if path.exists() and not path.is_file():  # such as /dev/stdout
             path.write_text(html, encoding="utf-8")
