@@ -42,14 +42,14 @@ def write_journal(folder: Path, number: int) -> TemplateStore:
         asked.setdefault(str(visit), []).append(detector)
     with store.journal() as journal, journal.together():
         journal.add("requested", detector_visits=asked, config=config.as_json(), inputs=source.url)
-        for number, (visit, detector) in enumerate(ids):
+        for place, (visit, detector) in enumerate(ids):
             journal.add(
                 "ended", visit=visit, detector=detector, status="complete", config_hash=config.digest,
-                inputs=source.url, inputs_digest=digest, coverage=1.0, seconds=3.0 + number % 17 / 10,
-                steps=dict.fromkeys(_STEPS, 0.5 + number % 13 / 100),
+                inputs=source.url, inputs_digest=digest, coverage=1.0, seconds=3.0 + place % 17 / 10,
+                steps=dict.fromkeys(_STEPS, 0.5 + place % 13 / 100),
                 patches={f"{t}/{p}": 0.2 for t, p in _PATCHES}, made_from=_PATCHES, band="g",
                 worker="tcp://10.0.0.1:40000", read=250_000_000, written=32_000_000,
-                cell=number,
+                cell=place,
             )  # fmt: skip
         journal.add("finished", complete=len(ids), failed=0, damaged=0, again={})
     return store

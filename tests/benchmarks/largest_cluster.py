@@ -48,11 +48,11 @@ class Limit:
     most: float
 
 
-#: Requests as a template makes them; what a prefix of S3, a shared file system and a disk do is what their makers say,
-#: or what is usual.
+#: Requests that a template makes: reads are GET, HEAD, a listing, and 45 chunks of coadds; writes are PUT. What one
+#: prefix of S3, a shared file system and a disk do is what their makers say, or what is usual.
 LIMITS = (
     Limit("object store, one prefix: writes a second", 26, 3500),
-    Limit("object store, one prefix: reads a second", 24 + 45, 5500),
+    Limit("object store, one prefix: reads a second", 23 + 3 + 1 + 45, 5500),
     Limit("shared file system: metadata operations a second", 40, 20_000),
     Limit("journal: MB a second", 0.7e-3, 50),
 )
