@@ -107,7 +107,7 @@ CASES = (
     _case("distortion of order 10^6", lambda place: [_card("CTYPE1", "RA---TAN-SIP", 1)(place),
           _card("CTYPE2", "DEC--TAN-SIP", 1)(place), *(_card(f"{c}_ORDER", 1_000_000, 1)(place) for c in "AB")]),
     _case("the mid-exposure's date is the 31st of February", _card("DATE-AVG", "2026-02-31T00:00:00")),
-    _case("its time is in a scale that nobody knows", lambda place: [
+    _case("its time is in an unknown scale", lambda place: [
         _card("DATE-AVG", "2026-02-03T00:00:00")(place), _card("TIMESYS", "SIDEREAL")(place)]),
     _case("the file is empty", _content(lambda _: b"")),
     _case("the file is random bytes", _content(lambda _: np.random.default_rng(1).bytes(20_000))),

@@ -30,9 +30,9 @@ CASES = (
             ("temperature", "not a number", np.nan), ("parallactic_angle", "393, a turn too many", 393.0),
         )
     ),
-    Case("pressure in hPa, and says so", _column("pressure", [p / 100 for p in _PASCALS], "hPa")),
-    Case("temperature in kelvin, it says, of Celsius", _column("temperature", [10.0] * 3, "K"), everywhere=True),
-    Case("temperature in kelvin, and says so", _column("temperature", [283.15] * 3, "K")),
+    Case("pressure in hPa, with that unit", _column("pressure", [p / 100 for p in _PASCALS], "hPa")),
+    Case("temperature in Celsius, with the unit kelvin", _column("temperature", [10.0] * 3, "K"), everywhere=True),
+    Case("temperature in kelvin, with that unit", _column("temperature", [283.15] * 3, "K")),
     Case("pressure in metres", _column("pressure", _PASCALS, "m"), everywhere=True),
     Case("column weather is missing", table(lambda t: t.remove_columns(["temperature", "pressure", "humidity"])),
          changes=True, everywhere=True),

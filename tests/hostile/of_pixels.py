@@ -59,7 +59,7 @@ CASES = (
     Case("mask -1: all planes, and bits without a name", pixels("mask", put(_CORNER, -1))),
     Case("mask of 64 bits, the 41st without a name", _as("mask", "i8", put(_CORNER, 1 << 40))),
     Case("mask of 8 bits, and planes beyond", _as("mask", "u1")),
-    Case("mask of planes that nobody knows", attributes(f"{PATCH}/mask", flag_masks=[1, 2], flag_meanings="FOO BAR")),
+    Case("mask with unknown planes", attributes(f"{PATCH}/mask", flag_masks=[1, 2], flag_meanings="FOO BAR")),
     Case("mask of planes at other bits", _renumbered),
     Case("mask without planes", attributes(f"{PATCH}/mask", flag_masks=None, flag_meanings=None)),
     Case("psf not a number", pixels("psf", put(..., np.nan))),

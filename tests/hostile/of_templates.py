@@ -78,7 +78,7 @@ CASES = (
     Spoilt("coverage is a word", {"coverage": "x"}),
     Spoilt("coverage has 400 digits", {"coverage": 10**400}),
     Spoilt("dcr is a number", {"dcr": 3}),
-    Spoilt("dcr's spread is odd", {"dcr": {"spread": _SPREAD, "zenith_angle": "low"}}),
+    Spoilt("dcr's shifts are no pairs, its zenith_angle a word", {"dcr": {"spread": _SPREAD, "zenith_angle": "low"}}),
     Spoilt("patches are a number", {"patches": 7}),
     Spoilt("patches are words", {"patches": [["a", "b"], 3]}),
     Spoilt("bbox is a word", {"bbox": "everything"}),

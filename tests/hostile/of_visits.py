@@ -43,7 +43,7 @@ CASES = (
     Case("the file has no header", text(lambda b: b[b.rindex(b"# ") :].partition(b"\n")[2]), everywhere=True),
     Case("the file is random bytes", text(lambda _: np.random.default_rng(1).bytes(5000)), everywhere=True),
     Case("the header asks for an object, and a command", _command_in_header, everywhere=True),
-    Case("a column more, in Unicode and with an attack on databases",
+    Case("another column, its name Unicode and an SQL injection",
          table(lambda t: t.add_column(["αβγ", "'; DROP TABLE visits; --", "🔭"], name="remark"))),
     *(
         Case(f"{name} is {words}", cell(name, value))
@@ -59,7 +59,7 @@ CASES = (
         )
     ),
     Case("instrument in Unicode, right to left", cell("instrument", "Κάμερα \u202e \N{CAMERA}")),
-    Case("ra in hours, it says, of degrees", _column("ra", [53.0, 53.0, 53.0], "hourangle"), everywhere=True),
-    Case("ra in a unit that nobody knows", _column("ra", [53.0, 53.0, 53.0], "furlong"), everywhere=True),
+    Case("ra in degrees, with the unit hours", _column("ra", [53.0, 53.0, 53.0], "hourangle"), everywhere=True),
+    Case("ra in an unknown unit", _column("ra", [53.0, 53.0, 53.0], "furlong"), everywhere=True),
     Case("ra in metres", _column("ra", [53.0, 53.0, 53.0], "m"), everywhere=True),
 )  # fmt: skip
