@@ -150,7 +150,7 @@ class TemplateStore:
     def _repr_html_(self) -> str:
         from dcrflow.stores.templates.sketch import sketch
 
-        return sketch(self.url, len(self.requested()), self.entries())
+        return sketch(self.url, len(self.journalled()[1]), self.entries())
 
     @property
     def url(self) -> str:
@@ -330,10 +330,6 @@ class TemplateStore:
         ended = (e for e in entries(self._root) if e.get("event") == "ended" and "seconds" in e)
         found = {data_id(e): {k: e.get(k) for k in ("seconds", "steps", "patches")} for e in ended}
         return {which: took for which, took in found.items() if which is not None}
-
-    def requested(self) -> set[tuple[int, int]]:
-        """The (visit, detector) that any run was asked for."""
-        return self.journalled()[1]
 
     def status(self, visit: int, detector: int) -> TemplateRecord | None:
         """The record of a detector-visit; None if there is none. Takes one read of metadata."""
