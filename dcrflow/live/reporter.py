@@ -166,22 +166,11 @@ class Reporter:
                 return
 
     def _send(self, over: bool) -> None:
-        self._sum_up()
-        now = time.time()
-        what: dict[str, Any] = {"summary": self._state.summary(now)}
-        if self._subject.steps:
-            what["steps"] = self._subject.steps
-        version = self._state.places.version
-        if self._sky_told != version:
-            what["sky"] = _json(self._state.places.outlines())
-        if self._looked or over or "sky" in what or now - self._told >= _UNSEEN:
-            shown = self._state.shown(now)
-            del shown["workers"]  # the scheduler knows more of them
-            what |= {"state": _json(shown), "made_by": self._state.made_by()}
-            self._told = now
+        """Tell the scheduler what changed; whatever fails here, the campaign goes on."""
         try:
+            news, version = self._news(over), self._state.places.version
             operation = getattr(self._client.scheduler, OPERATION)
-            answer = self._client.sync(operation, run=self._run, **what, callback_timeout=_PATIENCE)
+            answer = self._client.sync(operation, run=self._run, **news, callback_timeout=_PATIENCE)
             self._unanswered, self._sky_told = 0, version
             self._looked = bool(answer.get("looked"))
             self._events.extend(answer.get("gone", ()))
@@ -190,6 +179,22 @@ class Reporter:
             self._unanswered += 1
             if self._unanswered == _GIVE_UP:
                 logger.warning("the page of this campaign is not told any more: %s", error)
+
+    def _news(self, over: bool) -> dict[str, Any]:
+        """What the scheduler is told; the outlines on the sky only if they changed, the state if somebody looks."""
+        self._sum_up()
+        now = time.time()
+        what: dict[str, Any] = {"summary": self._state.summary(now)}
+        if self._subject.steps:
+            what["steps"] = self._subject.steps
+        if self._sky_told != self._state.places.version:
+            what["sky"] = _json(self._state.places.outlines())
+        if self._looked or over or "sky" in what or now - self._told >= _UNSEEN:
+            shown = self._state.shown(now)
+            del shown["workers"]  # the scheduler knows more of them
+            what |= {"state": _json(shown), "made_by": self._state.made_by()}
+            self._told = now
+        return what
 
     def _count_steps(self, seconds: Mapping[str, float]) -> None:
         """Take the seconds by step that the scheduler counted since the run began."""
