@@ -12,6 +12,7 @@ from distributed import Client, Nanny, SpecCluster, Status, WorkerPlugin
 from tornado.ioloop import PeriodicCallback
 
 from dcrflow.base.errors import ClusterError
+from dcrflow.cluster.brief_logs import BriefLogs, lost_connections_in_one_line
 from dcrflow.cluster.clock import FollowsClock, clock_followed
 from dcrflow.cluster.description import Description, Workers
 from dcrflow.cluster.memory import AllocatorThresholds
@@ -47,8 +48,8 @@ def running(address: str, directory: Path | None) -> Iterator[Client]:
 
 def started(cluster: Any, *plugins: WorkerPlugin) -> Iterator[Client]:
     """A client of a cluster that was started, which is closed with it."""
-    with cluster, Client(cluster) as client, clock_followed(client):
-        for plugin in (*(each() for each in _PLUGINS), *plugins):
+    with lost_connections_in_one_line(), cluster, Client(cluster) as client, clock_followed(client):
+        for plugin in (*(each() for each in _PLUGINS), BriefLogs(), *plugins):
             client.register_plugin(plugin)
         serve_page(client)
         if not isinstance(cluster, SpecCluster) or cluster.loop is None:
