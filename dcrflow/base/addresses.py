@@ -19,15 +19,23 @@ _HARMLESS = {
 }  # fmt: skip
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/*")
-_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?://|(?=[A-Za-z/])[^\s:]*\?)[^\s\"'<>`]*")
+_WITHIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://")
+_IN_TEXT = re.compile(  # no name of a protocol is longer: what is bounded takes no time that grows with the square
+    r"[A-Za-z][A-Za-z0-9+.-]{0,30}:(?://(?:[^\s/<>@]{0,400}@)?|(?=[A-Za-z/])[^\s:?]{0,4000}\?)[^\s\"'<>`]*"
+)
+_QUOTED = re.compile(r"(?i)([a-z][a-z0-9+.-]{0,30}%3a%2f%2f)[^\s\"'<>`]*")  # a URL within the query of another
 _SECRET = (
-    r"(?:x-(?:amz|goog|ms)-[\w-]+|awsaccesskeyid|(?:aws_|azure_)?(?:secret|access|account|session|security|api|refresh|sas)"
-    r"[\w-]*(?:key|token|id)|password|passwd|secret|signature|sig|token|bearer|authorization|credentials?)"
+    r"(?:x-(?:amz|goog|ms)-|awsaccesskeyid|secret|passw(?:or)?d|passphrase|(?<![a-z])pwd|signature|(?<![a-z])sig(?![a-z])|"
+    r"token|bearer|credential|(?:access|account|api|encryption|master|private|session|security|shared|storage)[_-]?key|"
+    r"(?<![a-z])auth(?:orization)?(?![a-z])|(?<![a-z])(?:account|session|sas)[_-]?id)[\w-]{0,40}"
 )
-_VALUE = r"(?:\"[^\"]*\"|'[^']*'|(?:(?:basic|bearer)\s+)?[^\s&,;\"'\)\]\}]+)"
+_VALUE = r"(?:\"[^\"]*\"|'[^']*'|\([^()]*\)|(?:(?:basic|bearer)\s+)?[^\s&,;\"'\)\]\}<>]+)"
+_HEADER = r"\b(?:(?:proxy-)?authorization|(?:set-)?cookie|x-api-key|x-[\w-]{0,40}token)"
 _ASSIGNED = re.compile(
-    rf"(?i)((?<![\w-]){_SECRET}\s*=\s*|[\"'](?:{_SECRET}|key)[\"']\s*[:=]\s*|\bauthorization:\s*){_VALUE}"
+    rf"(?i)({_SECRET}\s{{0,9}}=\s{{0,9}}|[\"'][\w-]{{0,40}}(?:{_SECRET}|(?<=[\"'])key)[\"']\s{{0,9}}[:=]\s{{0,9}}|"
+    rf"{_HEADER}:\s{{0,9}}|<{_SECRET}>){_VALUE}"
 )
+_NAME = re.compile(rf"(?i)[\w-]{{0,40}}{_SECRET}")
 _INDIRECT = ("reference", "generic", "dask")  # of fsspec
 _LOCAL = ("file:", "local:", "memory:")
 _OF_CONTAINERS = ("abfs:", "abfss:", "wasb:", "wasbs:")  # container@account
@@ -44,14 +52,17 @@ def redacted(address: str) -> str:
     if "://" not in address and not address.startswith("butler:"):
         return address
     prefix = "butler:" if address.startswith("butler:") else ""
-    return prefix + "::".join(_without_secrets(part) for part in address.removeprefix(prefix).split("::"))
+    parts = (_without_secrets(part) for part in address.removeprefix(prefix).split("::"))
+    return _unassigned(prefix + "::".join(parts))
 
 
 def redacted_text(text: str) -> str:
     """A message without the secrets of its addresses, and without keys, tokens and passwords."""
     if "://" in text or "?" in text:
         text = _IN_TEXT.sub(lambda found: redacted(found[0]), text)
-    return _ASSIGNED.sub(lambda found: f"{found[1]}{HIDDEN}", text)
+    if "%" in text:
+        text = _QUOTED.sub(lambda found: f"{found[1]}{HIDDEN}", text)
+    return _unassigned(text)
 
 
 def redacted_values(values: Any) -> Any:
@@ -59,7 +70,11 @@ def redacted_values(values: Any) -> Any:
     if isinstance(values, str):
         return redacted_text(values)
     if isinstance(values, Mapping):
-        return {key: redacted_values(value) for key, value in values.items()}
+        named = "secret" in values  # beside it, `key` is one too
+        return {
+            key: HIDDEN if isinstance(value, str) and _is_secret(key, named) else redacted_values(value)
+            for key, value in values.items()
+        }
     return [redacted_values(value) for value in values] if isinstance(values, list | tuple) else values
 
 
@@ -77,9 +92,20 @@ def digest_of(address: str) -> str:
     return blake2b(redacted(address).encode(), digest_size=16).hexdigest()
 
 
+def _unassigned(text: str) -> str:
+    return _ASSIGNED.sub(lambda found: f"{found[1]}{HIDDEN}", text)
+
+
+def _is_secret(name: object, beside_secret: bool) -> bool:
+    return isinstance(name, str) and (_NAME.fullmatch(name) is not None or (beside_secret and name == "key"))
+
+
 def _without_secrets(part: str) -> str:
     scheme = _SCHEME.match(part)
-    if scheme is None or scheme[0].startswith(_LOCAL):
+    if scheme is None:  # what is before it may be a blank, or `name=`
+        within = _WITHIN.search(part)
+        return part if within is None else part[: within.start()] + _without_secrets(part[within.start() :])
+    if scheme[0].lower().startswith(_LOCAL):
         return part
     rest = part[scheme.end() :]
     if scheme[0].endswith("//") and not (scheme[0].startswith(_OF_CONTAINERS) and ":" not in rest.partition("@")[0]):

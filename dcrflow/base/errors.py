@@ -13,14 +13,21 @@ from dcrflow.base.addresses import redacted_text
 
 _LONG_WORD, _LONG = 400, 2400  # letters; a path may be as long as the former
 
-_BRIEF = Repr()
+
+class _Brief(Repr):
+    def repr_str(self, x: str, level: int) -> str:
+        """Of a text: secrets are hidden first, for of one that is cut nobody sees what it was."""
+        return super().repr_str(redacted_text(x), level)
+
+
+_BRIEF = _Brief()
 _BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 80
 _BRIEF.maxlevel, _BRIEF.maxlist, _BRIEF.maxdict = 2, 3, 3
 
 
 def brief(value: object) -> str:
-    """A value from outside as a message quotes it: its repr, cut to about 80 characters per word."""
-    return _BRIEF.repr(value)
+    """A value from outside as a message quotes it: its repr without secrets, cut to about 80 characters per word."""
+    return redacted_text(_BRIEF.repr(value))
 
 
 def shortened(text: str) -> str:

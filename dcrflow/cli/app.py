@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from dcrflow.base.addresses import redacted_text
 from dcrflow.base.errors import DcrflowError, SchedulerLostError
 from dcrflow.base.version import __version__
 from dcrflow.cli import campaign, files, rubin, show, skymap, visits_demo
@@ -56,6 +58,9 @@ def main() -> None:
     except DcrflowError as error:
         show.errors.print(f"[bold red]Error:[/] {show.said(error)}", soft_wrap=True)
         sys.exit(3 if isinstance(error, SchedulerLostError) else 2)
+    except Exception:
+        print(redacted_text(traceback.format_exc()), file=sys.stderr, end="")
+        sys.exit(1)
 
 
 def _version(wanted: bool) -> None:

@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from dcrflow.base.addresses import redacted
+from dcrflow.base.addresses import redacted_text
 from dcrflow.base.errors import ConfigError, DcrflowError
 from dcrflow.base.texts import one_line
 
@@ -129,12 +129,12 @@ def _chosen(quiet: bool, verbose: bool, log_file: Path | None) -> Iterator[None]
     for handler in handlers:
         _OURS.addHandler(handler)
     _OURS.setLevel(min(handler.level for handler in handlers))
-    _LOG.info("dcrflow %s", " ".join(redacted(argument) for argument in sys.argv[1:]))
+    _LOG.info("dcrflow %s", " ".join(sys.argv[1:]))
     try:
         yield
     except DcrflowError as error:
         if verbose:
-            traceback.print_exc()
+            print(redacted_text(traceback.format_exc()), file=sys.stderr, end="")
         _LOG.error("%s", one_line(error), exc_info=True)
         raise
     finally:
@@ -153,7 +153,7 @@ class _OnTerminal(logging.Handler):
         self._printed: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        words = one_line(record.getMessage())
+        words = one_line(redacted_text(record.getMessage()))
         if record.name == _LOG.name or words in self._printed:
             return
         self._printed.add(words)
@@ -170,8 +170,15 @@ def _in_file(path: Path) -> logging.Handler:
             f"--log-file: cannot write {path}: {error.strerror}; give a file that can be written"
         ) from None
     handler.setLevel(logging.DEBUG)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_WithoutSecrets("%(asctime)s %(levelname)s %(message)s"))
     return handler
+
+
+class _WithoutSecrets(logging.Formatter):
+    """Lines of a log file, tracebacks included: libraries' errors quote the addresses that they asked."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted_text(super().format(record))
 
 
 def _show_warning(

@@ -10,11 +10,12 @@ import pytest
 from scenes import IMAGE, coadds, visit
 
 import dcrflow
-from dcrflow.base.addresses import digest_of, redacted, redacted_text, redacted_values
-from dcrflow.base.errors import CoaddStoreError
+from dcrflow.base.addresses import HIDDEN, digest_of, redacted, redacted_text, redacted_values
+from dcrflow.base.errors import CoaddStoreError, brief
 from dcrflow.campaign.failures import VisitFailure
 from dcrflow.campaign.html import campaign_facts
 from dcrflow.campaign.html.page import page
+from dcrflow.cli import main
 from dcrflow.lsst.export import export
 
 SECRET = "HUNTER2"
@@ -126,3 +127,78 @@ def test_a_store_of_an_earlier_version_that_has_a_password(tmp_path: Path) -> No
     assert SECRET not in page(campaign_facts(out))
     export(out, tmp_path)
     assert SECRET.encode() not in (tmp_path / "template_12_3.fits").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        " https://a:HUNTER2@h/x",
+        "transmission=https://a:HUNTER2@h/x",
+        "https://h/x;token=HUNTER2",
+        "https://a%40b:HUNTER2%2F@h/x",
+        "blockcache::simplecache::s3://a:HUNTER2@b/x",
+        "https://:HUNTER2@h/x",
+    ],
+)
+def test_an_address_that_is_written_in_an_odd_way(address: str) -> None:
+    for found in (redacted(address), redacted_text(f"x {address} y"), brief(address), brief([address])):
+        assert SECRET not in found
+    assert redacted(redacted(address)) == redacted(address)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "client_secret=HUNTER2",
+        "auth=('alice', 'HUNTER2')",
+        "SharedAccessSignature=HUNTER2",
+        "AccountName=x;AccountKey=HUNTER2==;Endpoint=y",
+        "http://a:HUN'TER2HUNTER2@h/x",
+        "<AWSAccessKeyId>HUNTER2</AWSAccessKeyId><SignatureProvided>HUNTER2</SignatureProvided>",
+        "AWS4-HMAC-SHA256 Credential=HUNTER2/2025, SignedHeaders=host, Signature=HUNTER2",
+        "Cookie: sid=HUNTER2",
+        "X-Api-Key: HUNTER2",
+        "x-amz-security-token=HUNTER2",
+        "redirect to https%3A%2F%2Fa%3AHUNTER2%40h%2Fx",
+        '{"account_key": "HUNTER2"}',
+    ],
+)
+def test_other_ways_in_which_libraries_tell_a_secret(text: str) -> None:
+    assert SECRET not in redacted_text(text)
+    assert redacted_text(redacted_text(text)) == redacted_text(text)
+
+
+def test_values_under_the_name_of_a_secret_are_hidden() -> None:
+    options = {"key": SECRET, "secret": SECRET, "client_kwargs": [{"api_key": SECRET}], "region": "a", "tokens": 3}
+    hidden = redacted_values(options)
+    assert SECRET not in str(hidden)
+    assert (hidden["region"], hidden["tokens"]) == ("a", 3)
+    assert redacted_values({"key": "value"}) == {"key": "value"}
+
+
+@pytest.mark.parametrize(
+    "text", ["L" * 200_000 + "://?", "a://" * 50_000, "token" * 40_000 + "=?", "a:" * 100_000 + "?"]
+)
+def test_long_texts_take_no_time_that_grows_with_their_square(text: str) -> None:
+    """Of a text of this length, a search that begins anew at every letter would take hours."""
+    assert len(redacted_text(text)) <= len(text) + len(HIDDEN)
+
+
+def test_log_files_and_tracebacks_of_the_command_line_tell_no_secrets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "visits.ecsv").write_text("")
+    log, address = tmp_path / "run.log", f"http://alice:{SECRET}@127.0.0.1:9/coadds.zarr?sig={SECRET}"
+
+    def fails(*_: object, **__: object) -> None:
+        raise CoaddStoreError("no") from OSError(f"cannot connect to {address}")
+
+    monkeypatch.setattr("dcrflow.stores.coadds.store.open_coadds", fails)
+    words = ["plan", address, str(tmp_path / "visits.ecsv"), "--set", f"transmission={address}"]
+    monkeypatch.setattr("sys.argv", ["dcrflow", *words, "--verbose", "--log-file", str(log)])
+    with pytest.raises(SystemExit):
+        main()
+    said = "".join(capsys.readouterr())
+    assert "Traceback" in said
+    assert "Traceback" in log.read_text()
+    assert SECRET not in said + log.read_text()
