@@ -26,7 +26,7 @@ def decoded(value: Any) -> Any:
 
 def encoded(attributes: Mapping[Any, Any]) -> dict[str, Any]:
     """Attributes that netCDF can hold: an object, or a list that is not one of numbers, becomes JSON text."""
-    return {str(name): _text_of(value) if _needs_text(value) else value for name, value in attributes.items()}
+    return {str(name): _text_of(value) if _needs_text(value) else _kept(value) for name, value in attributes.items()}
 
 
 def objects(attributes: Mapping[Any, Any]) -> dict[str, Any]:
@@ -36,8 +36,22 @@ def objects(attributes: Mapping[Any, Any]) -> dict[str, Any]:
 
 def _needs_text(value: Any) -> bool:
     if isinstance(value, list | tuple):
-        return not value or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
-    return isinstance(value, Mapping)
+        return not value or not all(_fits(v) for v in value)
+    return value is None or isinstance(value, Mapping) or (isinstance(value, int) and not _fits(value))
+
+
+def _fits(value: Any) -> bool:
+    """Whether it is a number of at most 64 bits."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, float) or -(1 << 63) <= value < 1 << 63
+
+
+def _kept(value: Any) -> Any:
+    """A value as it is; of a text, with escapes for what UTF-8 or C has no letters for."""
+    if not isinstance(value, str):
+        return value
+    return value.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def _text_of(value: Any) -> str:

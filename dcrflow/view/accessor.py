@@ -7,7 +7,8 @@ already, and the rest where it is used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +17,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from dcrflow.base.attributes import decoded
-from dcrflow.base.errors import NoPsfError
+from dcrflow.base.errors import DcrflowError, NoPsfError, TemplateStoreError
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
 from dcrflow.kernels.nodes import node_weights
 
@@ -34,6 +35,19 @@ class TemplateAccessor:
     def _label(self) -> str:
         attributes = self._template.attrs
         return f"the template of visit {attributes.get('visit', '?')} detector {attributes.get('detector', '?')}"
+
+    @contextmanager
+    def _reading(self, *names: str) -> Iterator[None]:
+        """Attributes are used that whoever wrote the template may have written otherwise."""
+        try:
+            yield
+        except DcrflowError:
+            raise
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
+            raise TemplateStoreError(
+                f"{self._label}: its attributes {', '.join(names)} are not as dcrflow writes them "
+                f"({type(error).__name__}: {error}); make it again with `dcrflow run`"
+            ) from error
 
     @cached_property
     def _good(self) -> NDArray[np.bool_]:
@@ -59,8 +73,9 @@ class TemplateAccessor:
             return None
         from dcrflow.geometry.node_patches import NodePatches
 
-        warp = (decoded(self._template.attrs.get("config")) or {}).get("warp", "")
-        return NodePatches.of(wcs, self._template["psf_node_patch"].values[self._good], patches, warp)
+        with self._reading("psf_patches", "wcs", "config"):
+            warp = (decoded(self._template.attrs.get("config")) or {}).get("warp", "")
+            return NodePatches.of(wcs, self._template["psf_node_patch"].values[self._good], patches, warp)
 
     @cached_property
     def _coadd_kernels(self) -> Float | None:
@@ -166,8 +181,9 @@ class TemplateAccessor:
         return plots
 
     def _check_position(self, x: float, y: float) -> None:
-        x0, y0, width, height = self._template.attrs["bbox"]
-        border = decoded(self._template.attrs["config"])["border"]
+        with self._reading("bbox", "config"):
+            x0, y0, width, height = map(int, decoded(self._template.attrs["bbox"]))
+            border = int(decoded(self._template.attrs["config"])["border"])
         off_x, off_y = abs(x - x0 - (width - 1) / 2), abs(y - y0 - (height - 1) / 2)
         if not (off_x <= width / 2 + border and off_y <= height / 2 + border):
             raise ValueError(
@@ -177,9 +193,14 @@ class TemplateAccessor:
 
     def _dcr(self, spectrum: str | Sequence[float] | tuple[ArrayLike, ArrayLike]) -> tuple[Float, Float, Float]:
         """Shifts (dy, dx), detector pixels, of a spectrum's light by wavelength, and the share of the light at each."""
-        about = decoded(self._template.attrs["dcr"])["spread"]
-        dy, dx = np.array(about["shift"]).T
-        by_subfilter, flat = np.array(about["weights"]), np.array(about["flat"])
+        with self._reading("dcr"):
+            about = decoded(self._template.attrs["dcr"])["spread"]
+            dy, dx = np.array(about["shift"], np.float64).T
+            by_subfilter, flat = (np.array(about[name], np.float64) for name in ("weights", "flat"))
+            wavelength = np.array(about["wavelength"], np.float64)
+            shapes = [array.shape for array in (dy, wavelength, flat, by_subfilter[:, 0])]
+            if len(set(shapes)) > 1 or not np.isfinite([dy, dx, wavelength, flat]).all():
+                raise ValueError(f"arrays of shapes {shapes}, expected one shape and finite numbers")
         if isinstance(spectrum, str):
             if spectrum != "flat":
                 raise ValueError(f"spectrum {spectrum!r} is unknown; 'flat' is the only one with a name")
@@ -187,7 +208,7 @@ class TemplateAccessor:
         else:
             given = np.asarray(spectrum, np.float64)
             if given.ndim == 2 and len(given) == 2:
-                weights = flat * np.interp(about["wavelength"], *given)
+                weights = flat * np.interp(wavelength, *given)
             elif given.shape == by_subfilter.shape[1:]:
                 weights = by_subfilter @ given
             else:

@@ -14,9 +14,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from dcrflow.base.attributes import decoded, objects
+from dcrflow.base.attributes import Checked, decoded, objects
 from dcrflow.base.errors import WcsError
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
+from dcrflow.base.texts import one_line
 from dcrflow.geometry.wcs import SkyWcs
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def _wcs_of(data: xr.Dataset | xr.DataArray) -> Any:
         return None
     try:
         return WCS(SkyWcs.from_any(cards if isinstance(cards, str) else dict(cards)).header)
-    except WcsError:
+    except (WcsError, TypeError, ValueError):  # of a template that somebody else wrote
         return None
 
 
@@ -242,10 +243,15 @@ def name_axes(ax: Any) -> None:
 
 
 def _title(template: xr.Dataset) -> str:
-    a = objects(template.attrs)
-    parts = [f"{a['instrument']} visit {a['visit']} detector {a['detector']}, {a['band']}"] if "visit" in a else []
-    if "zenith_angle" in a.get("dcr", {}):
-        parts.append(f"z = {a['dcr']['zenith_angle']:.1f}°")
-    if "coverage" in a:
-        parts.append(f"coverage {100 * a['coverage']:.1f} %")
+    a = Checked(objects(template.attrs))
+    visit, detector = a.number("visit"), a.number("detector")
+    parts = []
+    if visit is not None and detector is not None:
+        ids = f"visit {a.attributes['visit']} detector {a.attributes['detector']}"
+        parts.append(one_line(f"{a.text('instrument')} {ids}, {a.text('band')}").replace("$", r"\$"))
+    zenith_angle, coverage = Checked(a.object("dcr")).number("zenith_angle"), a.number("coverage")
+    if zenith_angle is not None:
+        parts.append(f"z = {zenith_angle:.1f}°")
+    if coverage is not None:
+        parts.append(f"coverage {100 * coverage:.1f} %")
     return ", ".join(parts)
