@@ -16,6 +16,11 @@ _ZERO_POINTS = ("MAGZERO", "MAGZP", "ZEROPT", "PHOTZP", "MAGZPT", "ZP")
 _COUNTS = re.compile(  # or their rate
     r"(adus?|dn|counts?|cts?|electrons?|e-?|photons?|none)?(\s*/\s*s(ec)?|[\s.*]*s(\*\*|\^)?-1)?"
 )
+_UNITS = {  # what astropy does not know, in lower case; mjy may be 10^-3 or 10^6 Jy
+    "njy": "nJy", "ujy": "uJy", "jy": "Jy", "nanojansky": "nJy", "nanojanskys": "nJy", "microjansky": "uJy",
+    "microjanskys": "uJy", "jansky": "Jy", "janskys": "Jy",
+}  # fmt: skip
+_VERSIONS = (0, 1)  # of afw's PhotoCalib
 FAINTEST = 60.0  # AB magnitude of one unit of an image, at most
 
 
@@ -40,14 +45,13 @@ def nanojansky(file: fits.HDUList, header: fits.Header, zero_point: float | None
     CalibrationError
         If the calibration varies over the image, or there is none.
     """
-    tables = [hdu for hdu in file if "PhotoCalib" in (str(hdu.header.get("AR_NAME", "")).strip(), str(hdu.name).strip())
-              or str(hdu.name).strip() == "PHOTOCALIB"]  # fmt: skip
-    if tables:
+    tables = [hdu for hdu in file if "PhotoCalib" in _names_of(hdu) or str(hdu.name).strip() == "PHOTOCALIB"]
+    if tables and _archive_id(file) != 0:  # 0 is an image without one: those that are there are of a coadd's inputs
         return _of_photo_calib(file, tables)
-    unit = str(header.get("BUNIT", "")).strip()
+    unit = str(header.get("BUNIT") or file[0].header.get("BUNIT", "")).strip()
     if not _COUNTS.fullmatch(unit.lower()):
         try:
-            return float(u.Unit(unit).to(u.nJy))
+            return float(u.Unit(_UNITS.get(unit.lower(), unit)).to(u.nJy))
         except (ValueError, TypeError):
             if _zero_point(file, header) is None:
                 raise CalibrationError(
@@ -76,9 +80,26 @@ def _number(key: str, most: float, *headers: fits.Header) -> float | None:
     """The first number between 0 and a limit, both excluded: 0 or -99 says that it was not measured."""
     for header in headers:
         value = header.get(key)
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < most:
-            return float(value)
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)  # some write it as a text
+        except (TypeError, ValueError):
+            continue
+        if 0 < number < most:
+            return number
     return None
+
+
+def _names_of(hdu: Any) -> set[str]:
+    """The classes of the objects in a table: its name is that of the last one, and it has a card for each."""
+    cards = hdu.header.cards if "AR_NAME" in hdu.header else ()
+    return {str(hdu.name).strip(), *(str(card.value).strip() for card in cards if card.keyword == "AR_NAME")}
+
+
+def _archive_id(file: fits.HDUList) -> int | None:
+    """The ID of the image's PhotoCalib in the archive; None if the file does not say."""
+    header = file[0].header
+    found = header.get("PHOTOCALIB_ID", header.get("ARCHIVE_ID_PHOTOCALIB"))
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
 def _of_photo_calib(file: fits.HDUList, tables: list[Any]) -> float:
@@ -92,21 +113,21 @@ def _of_photo_calib(file: fits.HDUList, tables: list[Any]) -> float:
     if not (math.isfinite(mean) and mean > 0):
         raise CalibrationError(f"its PhotoCalib has a mean of {mean}, expected a positive number")
     version = int(record["version"]) if "version" in names else 0
+    if version not in _VERSIONS:
+        raise CalibrationError(f"its PhotoCalib has version {version}, expected {' or '.join(map(str, _VERSIONS))}")
     return mean if version > 0 else mean * _NJY_OF_ZERO_MAGNITUDE  # the first version counted maggies
 
 
 def _photo_calib(file: fits.HDUList, tables: list[Any]) -> tuple[Any, int]:
     """The table and row of the image's PhotoCalib: by the archive's index, as afw does, or the only one there is."""
-    wanted = file[0].header.get("PHOTOCALIB_ID")
-    index = next((h for h in file if str(h.header.get("EXTTYPE", "")).strip() == "ARCHIVE_INDEX"), None)
+    wanted, (index, catalogs) = _archive_id(file), _archive(file)
     if wanted is not None and index is not None:
-        catalogs = [h for h in file if str(h.header.get("EXTTYPE", "")).strip() == "ARCHIVE_DATA"]
-        names = {name.replace(".", "").lower(): name for name in index.columns.names}  # `cat.archive`, or catArchive
+        names = {re.sub(r"[._]", "", name).lower(): name for name in index.columns.names}  # cat.archive, cat_archive
         for entry in index.data:
             number, persistable, row = (
                 int(entry[names[key]]) if key in names else 0 for key in ("catarchive", "catpersistable", "row0")
             )
-            if int(entry["id"]) == int(wanted) and persistable == 0:
+            if int(entry["id"]) == wanted and persistable == 0:
                 numbered = [h for h in catalogs if h.header.get("AR_CATN") == number] or catalogs[number - 1 : number]
                 if numbered and any(numbered[0] is table for table in tables):
                     return numbered[0], row
@@ -115,6 +136,20 @@ def _photo_calib(file: fits.HDUList, tables: list[Any]) -> tuple[Any, int]:
             f"it has several PhotoCalibs, and PHOTOCALIB_ID is {wanted}, expected the image's in the archive's index"
         )
     return next((table for table in tables if len(table.data)), tables[0]), 0
+
+
+def _archive(file: fits.HDUList) -> tuple[Any, list[Any]]:
+    """The index of the image's archive, None without one, and its catalogs: a file may have other archives."""
+    kinds = [str(hdu.header.get("EXTTYPE", "")).strip() for hdu in file]
+    first = file[0].header.get("AR_HDU")  # counts from 1
+    at = first - 1 if isinstance(first, int) and 0 < first <= len(file) else -1
+    if at < 0 or kinds[at] != "ARCHIVE_INDEX":
+        at = kinds.index("ARCHIVE_INDEX") if "ARCHIVE_INDEX" in kinds else -1
+    if at < 0:
+        return None, []
+    more = range(at + 1, len(file))
+    end = next((place for place in more if kinds[place] == "ARCHIVE_INDEX"), len(file))
+    return file[at], [file[place] for place in more if place < end and kinds[place] == "ARCHIVE_DATA"]
 
 
 def _is_constant(table: Any, record: Any, names: list[str]) -> bool:

@@ -1,5 +1,6 @@
 """What a FITS file's counts are: afw's archive, zero points, units; refused where nothing says."""
 
+import io
 from typing import Any
 
 import numpy as np
@@ -65,11 +66,48 @@ def _two_calibs(number: int) -> float:
 
 def test_the_photo_calib_that_the_archive_has_for_the_image() -> None:
     assert _two_calibs(1) == 7.0
-    for number in (0, 3):
-        with pytest.raises(CalibrationError, match=f"several PhotoCalibs, and PHOTOCALIB_ID is {number}"):
-            _two_calibs(number)
+    with pytest.raises(CalibrationError, match="several PhotoCalibs, and PHOTOCALIB_ID is 3"):
+        _two_calibs(3)
+    with pytest.raises(CalibrationError, match="neither a PhotoCalib nor a zero point"):
+        _two_calibs(0)  # afw's number of no object: those two are of the coadd's inputs
     with pytest.raises(CalibrationError, match="2 rows, expected 10 or more"):
         _two_calibs(2)
+
+
+def _archive(calib: fits.BinTableHDU, index: fits.BinTableHDU) -> list[Any]:
+    calib.header["AR_CATN"] = 1
+    return [index, calib]
+
+
+@pytest.mark.parametrize("key", ["PHOTOCALIB_ID", "ARCHIVE_ID_PHOTOCALIB"])
+@pytest.mark.parametrize("style", [".", "_"])
+def test_the_archive_of_the_image_among_others(key: str, style: str) -> None:
+    other, mine = _archive(_calib(3.0), _index(0)), _archive(_calib(5.0), _index(0))
+    mine[0] = fits.BinTableHDU(mine[0].data, mine[0].header)
+    for number, name in enumerate(mine[0].columns.names, 1):
+        mine[0].header[f"TTYPE{number}"] = name.replace(".", style)
+    primary = fits.PrimaryHDU()
+    primary.header[f"HIERARCH {key}"] = 1
+    primary.header["AR_HDU"] = 5
+    file = fits.HDUList([primary, fits.ImageHDU(np.zeros((2, 2))), *other, *mine])
+    written = io.BytesIO()
+    file.writeto(written)
+    with fits.open(io.BytesIO(written.getvalue())) as read:
+        assert nanojansky(read, read[1].header) == 5.0
+
+
+def test_a_table_that_several_classes_share() -> None:
+    """It has a card AR_NAME for each, and the name of the last."""
+    table = _calib(5.0)
+    table.header["AR_NAME"] = "Another"
+    table.header["EXTNAME"] = "Another"
+    table.header.append(("AR_NAME", "PhotoCalib"))
+    assert _scale(table) == 5.0
+
+
+def test_a_photo_calib_of_a_later_version_is_refused() -> None:
+    with pytest.raises(CalibrationError, match="version 2, expected 0 or 1"):
+        _scale(_calib(5.0, version=2))
 
 
 def test_an_empty_table_of_photo_calibs() -> None:
@@ -89,6 +127,28 @@ def test_a_zero_point(key: str, unit: dict[str, str]) -> None:
 def test_units_of_flux() -> None:
     assert _scale(BUNIT="nJy") == 1.0
     assert _scale(BUNIT="uJy") == pytest.approx(1000.0)
+
+
+def test_a_unit_in_lower_case_or_of_the_first_header() -> None:
+    assert _scale(BUNIT="njy") == _scale(BUNIT="nanoJansky") == 1.0
+    assert _scale(BUNIT="ujy") == pytest.approx(1000.0)
+    with pytest.raises(CalibrationError, match="'mjy'"):  # 10^-3 or 10^6 Jy
+        _scale(BUNIT="mjy")
+    for unit, factor in (("nJy", 1.0), ("uJy", 1000.0)):
+        image = fits.ImageHDU(np.zeros((2, 2)))
+        file = fits.HDUList([fits.PrimaryHDU(header=fits.Header({"BUNIT": unit})), image])
+        assert nanojansky(file, image.header) == pytest.approx(factor)
+    image.header["BUNIT"] = "adu"
+    with pytest.raises(CalibrationError, match="adu"):
+        nanojansky(file, image.header)
+
+
+def test_a_zero_point_that_is_a_text() -> None:
+    assert _scale(BUNIT="adu", MAGZERO=" 31.4") == pytest.approx(1.0)
+    assert _scale(BUNIT="adu", FLUXMAG0=str(10**12.56)) == pytest.approx(1.0)
+    for words in ("unknown", "-99", "nan", ""):
+        with pytest.raises(CalibrationError, match="nor a zero point"):
+            _scale(BUNIT="adu", MAGZERO=words)
 
 
 @pytest.mark.parametrize("unit", [{}, {"BUNIT": "adu"}, {"BUNIT": "electron"}, {"BUNIT": "counts"}, {"BUNIT": "K"}])
