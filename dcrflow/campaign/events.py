@@ -24,11 +24,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from distributed import Worker, get_worker
+
+from dcrflow.base.attributes import is_number
 
 TOPIC = "dcrflow"
 STATES = ("running", "complete", "no-overlap", "failed", "skipped")
@@ -120,9 +122,54 @@ def events_of(heard: Any) -> list[Mapping[str, Any]]:
     except (LookupError, TypeError, ValueError, RecursionError):
         return []
     found = events if isinstance(events, list) else []
-    return [{"worker": worker, **event} for event in found if isinstance(event, dict) and _is_event(event)]
+    return [{"worker": worker, **_checked(event)} for event in found if isinstance(event, dict) and _is_event(event)]
 
 
 def _is_event(event: Event) -> bool:
-    numbers = all(isinstance(event.get(name), int) for name in ("row", "visit", "detector"))
+    numbers = all(type(event.get(name)) is int for name in ("row", "visit", "detector"))
     return numbers and event.get("state") in STATES
+
+
+def _checked(event: Event) -> Event:
+    """The event without what is of another kind than it should be: a worker of another version, or nobody of us."""
+    return {name: value for name, value in event.items() if name not in _KINDS or _KINDS[name](value)}
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_positive(value: Any) -> bool:
+    return is_number(value) and value >= 0
+
+
+def _is_error(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(name, ""), str) for name in ("type", "message"))
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(v, str) for v in value)
+
+
+def _is_pairs(value: Any) -> bool:
+    pairs = isinstance(value, list) and all(isinstance(v, list) and len(v) == 2 for v in value)
+    return pairs and all(type(number) is int for pair in value for number in pair)
+
+
+def _is_took(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_positive(v) for v in value.values())
+
+
+def _is_spans(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(v, list) and len(v) == 3 and isinstance(v[0], str) and is_number(v[1]) and is_number(v[2])
+        for v in value
+    )
+
+
+_KINDS: dict[str, Callable[[Any], bool]] = {
+    "time": _is_positive, "seconds": _is_positive, "coverage": is_number, "bytes_read": _is_positive,
+    "bytes_written": _is_positive, "config_hash": _is_text, "inputs": _is_text, "inputs_digest": _is_text,
+    "band": _is_text, "again": _is_text, "error": _is_error, "damage": _is_texts, "made_from": _is_pairs,
+    "steps": _is_took, "patches": _is_took, "spans": _is_spans,
+}  # fmt: skip

@@ -138,7 +138,15 @@ def archived_ends(root: zarr.Group) -> pa.Table:
     import pyarrow as pa
 
     found = [archived_columns(root, name, tuple(COLUMNS)) for _, name in archives_in(root)]
-    return pa.concat_tables([t.filter(t["visit"].is_valid()) for t in found]) if found else _schema().empty_table()
+    if not found:
+        return _schema().empty_table()
+    return pa.concat_tables([_with_ids(table) for table in found])
+
+
+def _with_ids(table: pa.Table) -> pa.Table:
+    """The rows that have a visit and a detector."""
+    table = table.filter(table["visit"].is_valid())
+    return table.filter(table["detector"].is_valid())
 
 
 def archives_in(root: zarr.Group) -> list[tuple[str, str]]:

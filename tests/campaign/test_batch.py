@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import pickle
 from collections import Counter
 from dataclasses import replace
@@ -233,3 +234,15 @@ def test_events_reach_the_client_whatever_a_table_has() -> None:
 )  # fmt: skip
 def test_what_other_clients_send_under_the_topic_is_no_event(content: Any) -> None:
     assert events.events_of((0.0, content)) == []
+
+
+def test_what_is_of_another_kind_in_an_event_is_left_out() -> None:
+    """Another client could else end a campaign: seconds are summed, errors are shown, made_from is unpacked."""
+    which = {"row": 0, "visit": 1, "detector": 2, "state": "complete", "worker": "w"}
+    odd = {
+        "seconds": ["a"], "error": [1], "made_from": [[1], "x"], "damage": 7, "coverage": {}, "steps": {"warp": "x"},
+        "patches": [1], "spans": [["a", "b", 1]], "inputs": 3, "band": [], "time": "now", "bytes_read": -1, "again": 1,
+    }  # fmt: skip
+    heard = {"worker": "w", "events": json.dumps([{**which, **odd}, {**which, "row": True}])}
+    assert events.events_of((0.0, heard)) == [which]
+    record_of_event(events.events_of((0.0, heard))[0])

@@ -91,6 +91,12 @@ def test_ids_of_bad_rows_fit_in_no_column(root: zarr.Group) -> None:
     assert archived_ends(root)["visit"].to_pylist() == list(range(NUMBER))
 
 
+def test_rows_without_a_detector_are_the_end_of_nothing(root: zarr.Group) -> None:
+    """A Parquet file of somebody else may have them: joined to whole numbers they would be other detectors."""
+    write(root, [ended(5, detector=10**30), *map(ended, range(NUMBER))])
+    assert archived_ends(root)["detector"].to_pylist() == [3] * NUMBER
+
+
 def test_lines_that_a_crash_left_beside_their_archive_count_once(
     root: zarr.Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,8 @@ _NAMES = {
     "mmhg": "133.322387415 Pa", "mm hg": "133.322387415 Pa", "inhg": "3386.389 Pa", "in hg": "3386.389 Pa",
     "atm": "101325 Pa", "percent": "%", "meters": "m", "metres": "m", "meter": "m", "metre": "m", "feet": "ft",
     "arcseconds": "arcsec", "asec": "arcsec", "pixels": "pixel", "pixel": "pixel", "pix": "pixel", "rad": "rad",
-    "radian": "rad", "radians": "rad",
+    "radian": "rad", "radians": "rad", "s": "s", "sec": "s", "secs": "s", "seconds": "s", "msec": "ms", "msecs": "ms",
+    "milliseconds": "ms", "mins": "min", "minutes": "min",
 }  # fmt: skip
 
 

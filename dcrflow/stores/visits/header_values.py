@@ -12,7 +12,7 @@ from astropy.coordinates import Angle
 from astropy.time import Time
 
 from dcrflow.base.errors import brief
-from dcrflow.stores.visits.card_units import unit_named
+from dcrflow.stores.visits.card_units import stated_unit, unit_named
 
 Look = Callable[[str], Any]
 
@@ -22,6 +22,7 @@ _NO_MEASUREMENT = (-999.0, -9999.0, -99.0, 9999.0, 99999.0)  # what instruments 
 _ANGLES = {"altitude", "header_altitude", "parallactic_angle", "rotation_angle", "longitude", "latitude"}
 _OLD_DATE = re.compile(r"^(\d\d)/(\d\d)/(\d\d)$")  # DD/MM/YY of the years 1900 to 1999, FITS standard 4.4.2.1
 _FIRST_JD = 2_400_000.5  # a larger number of days is a Julian date
+_LONGEST = 1e6  # s of an exposure
 _SCALES = {"ut": "utc", "gmt": "utc", "z": "utc", "iat": "tai", "tdt": "tt", "et": "tt"}
 _KNOWN_SCALES = tuple(scale for scale in Time.SCALES if scale != "local")  # no other scale can be made from that
 
@@ -138,11 +139,27 @@ def mjd_of(source: TimeSource, value: Any, look: Look) -> float:
     """
     time = Time(*_given(source, value, look), scale=_scale(source, look))
     if source.exposure:
-        seconds = next((s for s in map(look, source.exposure) if s is not None), None)
-        if seconds is None:
-            raise ValueError(f"the exposure time {' or '.join(source.exposure)} is missing")
-        time = time + float(seconds) / 2 * u.s
+        time = time + _exposure_time(source, look) / 2 * u.s
     return float(time.tai.mjd)
+
+
+def _exposure_time(source: TimeSource, look: Look) -> float:
+    """Seconds, from what the card says its unit is."""
+    keyword = next((keyword for keyword in source.exposure if look(keyword) is not None), None)
+    if keyword is None:
+        raise ValueError(f"the exposure time {' or '.join(source.exposure)} is missing")
+    comment = getattr(look, "comment", None)
+    stated = stated_unit(comment(keyword)) if comment is not None else ""
+    unit = unit_named(stated) if stated else u.s
+    unit = u.hour if unit == u.hourangle else unit
+    number = in_unit(look(keyword), "", u.s)
+    try:
+        seconds = float(u.Quantity(number, unit).to_value(u.s))
+    except u.UnitConversionError:
+        raise ValueError(f"the card of the exposure time {keyword} says [{stated}], expected a time") from None
+    if not 0 <= seconds < _LONGEST:
+        raise ValueError(f"the exposure time {keyword} is {seconds:g} s, expected 0 to {_LONGEST:g} s")
+    return seconds
 
 
 def _given(source: TimeSource, value: Any, look: Look) -> tuple[Any, None, str | None]:

@@ -288,7 +288,13 @@ def built_in_mappings() -> dict[str, HeaderMapping]:
 def _measured_look(column: str, source: Source, look: Look) -> Look:
     """A look-up of what was measured: what a header says of a sensor that is silent counts as missing."""
     positive = column == "psf_fwhm" or source.unit == "airmass"
-    return lambda keyword: measured(column, look(keyword), positive)
+
+    def measured_look(keyword: str) -> Any:
+        return measured(column, look(keyword), positive)
+
+    if isinstance(look, HeaderLook):
+        measured_look.comment = look.comment  # type: ignore[attr-defined]
+    return measured_look
 
 
 def _converted(column: str, source: Source, value: Any, look: Look, unit: str) -> Any:

@@ -29,7 +29,7 @@ def mapping(site: str = "ctio", **columns: Any) -> HeaderMapping:
     return HeaderMapping.model_validate({"instrument": "X", "site": site, "columns": {**COLUMNS, **columns}})
 
 
-def row(header: dict[str, Any], chosen: HeaderMapping) -> dict[str, Any]:
+def row(header: dict[str, Any] | fits.Header, chosen: HeaderMapping) -> dict[str, Any]:
     return chosen.row(header_look(header))
 
 
@@ -65,6 +65,33 @@ def test_dates_of_the_last_century_and_exposure_times() -> None:
     found = row({"RA": 53.0, "DEC": -28.0, "T": "24/12/98", "UT": "06:00:00", "EXPOSURE": 120.0}, chosen)
     want = Time("1998-12-24T06:01:00", scale="utc").tai.mjd
     assert found["mjd"] == pytest.approx(want, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("value", "comment", "seconds"),
+    [
+        (120.0, "", 120.0), (120.0, "[s] open", 120.0), (120.0, "[sec] open", 120.0), (2, "[min] open", 120.0),
+        (2.0, "[minutes]", 120.0), (120000, "[ms]", 120.0), (0.5, "[h]", 1800.0), (0.5, "[hours]", 1800.0),
+        ("120", "[S] open", 120.0), (120.0, "[J2000] no unit", 120.0),
+    ],
+)  # fmt: skip
+def test_exposure_times_in_the_unit_that_the_card_says(value: Any, comment: str, seconds: float) -> None:
+    chosen = mapping(mjd={"keyword": "T", "exposure": "EXPTIME"})
+    header = fits.Header(
+        [("RA", 53.0), ("DEC", -28.0), ("T", 56568.0), ("TIMESYS", "TAI"), ("EXPTIME", value, comment)]
+    )
+    assert row(header, chosen)["mjd"] == pytest.approx(56568.0 + seconds / 2 / 86400, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("value", "comment", "message"),
+    [(120.0, "[m] open", "EXPTIME says .m., expected a time"), (-1.0, "", "EXPTIME is -1 s"), (1e30, "", "is 1e.30 s")],
+)
+def test_exposure_times_that_are_none(value: float, comment: str, message: str) -> None:
+    chosen = mapping(mjd={"keyword": "T", "exposure": "EXPTIME"})
+    header = fits.Header([("RA", 53.0), ("DEC", -28.0), ("T", 56568.0), ("EXPTIME", value, comment)])
+    with pytest.raises(ValueError, match=message):
+        row(header, chosen)
 
 
 @pytest.mark.parametrize(
