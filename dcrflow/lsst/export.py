@@ -14,6 +14,7 @@ from dcrflow.base.errors import DcrflowError, TemplateStoreError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.fits_templates import write_fits
+from dcrflow.stores.files import whole_file
 from dcrflow.stores.templates.store import TemplateStore
 from dcrflow.stores.visits.select import select_some
 
@@ -127,5 +128,5 @@ def _write_archive(template: Any, path: Path, kind: Format) -> None:
         data_id = str(about["instrument"]), int(about["visit"]), int(about["detector"])
         observation = nominal_observation(*data_id, str(about["physical_filter"] or about["band"]))
         made = difference_image(made, template, nominal_detector(*data_id, Box(*about["bbox"])), observation, inputs)
-    path.unlink(missing_ok=True)
-    write_archive(made, str(path))
+    with whole_file(path) as partial:
+        write_archive(made, str(partial))

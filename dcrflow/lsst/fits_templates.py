@@ -10,7 +10,6 @@ then ``PROVENANCE``: the attributes of the template store, each as JSON.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from dcrflow.base.errors import TemplateStoreError, WcsError
 from dcrflow.base.masks import flag_of, planes_from_attributes
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
+from dcrflow.stores.files import whole_file
 
 _LONGEST = 1 << 18  # letters of an attribute that is written; the table is as wide as the longest
 _PLANES = (("IMAGE", "image"), ("MASK", "mask"), ("VARIANCE", "variance"))
@@ -77,10 +77,9 @@ def write_fits(template: xr.Dataset, path: str | Path) -> None:
     keys, texts = zip(*((key, text) for key, text in said.items() if len(text) <= _LONGEST), strict=True)
     columns = [fits.Column(n, f"{max(map(len, v))}A", array=v) for n, v in (("key", keys), ("value", texts))]
     hdus.append(fits.BinTableHDU.from_columns(columns, name="PROVENANCE"))
-    partial = f"{path}.partial{''.join(Path(path).suffixes[-1:])}"
     try:
-        fits.HDUList(hdus).writeto(partial, overwrite=True)
-        os.replace(partial, path)
+        with whole_file(path) as partial:
+            fits.HDUList(hdus).writeto(partial)
     except OSError as error:
         raise TemplateStoreError(f"{where}: cannot write {path}: {error}") from error
 

@@ -13,10 +13,11 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
+from uuid import uuid4
 
 _BLOCK = 1 << 20  # bytes compared at a time
 _EXCHANGE, _SWAP, _HERE = 2, 2, -100  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS, AT_FDCWD
@@ -97,6 +98,23 @@ def sync_all(paths: Iterable[Path]) -> None:
     """`sync` each, in order."""
     for path in paths:
         sync(path)
+
+
+@contextlib.contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write a file that other programs see when it is whole and on the disk, and not before.
+
+    Gives a hidden name beside it, with the same suffix, to write to. Several that write the same file do not meet: the
+    last one's stays. Who is killed leaves a hidden file.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.stem[:180]}.{uuid4().hex}.partial{path.suffix}")
+    try:
+        yield partial
+        sync(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def switch(new: Path, target: Path, aside: Path) -> bool:

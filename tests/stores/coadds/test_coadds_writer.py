@@ -1,6 +1,9 @@
 """What dcrflow writes, read back with plain zarr and xarray."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from dcrflow.stores.coadds.store import open_coadds
 from dcrflow.stores.coadds.writer import CoaddWriter, create_coadds, open_writer, whole_coadds
 
 BOX = TRACT.patch(3).bbox
+TESTS = Path(__file__).parents[2]
 
 
 def arrays(box: Box = BOX, per_subfilter: bool = False, seed: int = 1) -> dict[str, Any]:
@@ -307,3 +311,42 @@ def test_of_two_that_write_one_store_the_displaced_one_fails(tmp_path: Path) -> 
         first.__exit__(None, None, None)
     found = open_coadds(path)
     assert (found.skymap, list(found.tracts)) == ("second", [TRACT.tract])
+
+
+#: Begins a store, says so, waits, and ends it if it is told to.
+_ANOTHER = """
+import sys
+from scenes import TRACT
+from dcrflow.stores.coadds.writer import whole_coadds
+with whole_coadds(sys.argv[1], "first") as made:
+    made.write_tract(TRACT)
+    print("begun", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["before the other begins", "while the other writes", "after the other has ended"])
+def test_of_two_processes_that_write_one_store_one_is_killed(tmp_path: Path, when: str) -> None:
+    path = tmp_path / "c.zarr"
+    words = [sys.executable, "-c", _ANOTHER, str(path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(TESTS), *sys.path]))}
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as another:
+        assert another.stdout is not None
+        assert another.stdout.readline() == "begun\n"
+
+        def kill(now: str) -> None:
+            if now == when:
+                another.kill()
+                another.wait()
+
+        kill("before the other begins")
+        with pytest.raises(CoaddStoreError, match="interrupted"):
+            open_coadds(path)
+        with whole_coadds(path, "second", overwrite=True) as made:
+            made.write_tract(TRACT)
+            kill("while the other writes")
+            made.write_patch(7, 3, "g", **arrays())
+        kill("after the other has ended")
+    found = open_coadds(path)
+    assert (found.skymap, [p.patch for p in found.patches(7, "g")]) == ("second", [3])
