@@ -40,6 +40,8 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
     "dcrCoadds": ("coaddExposures", "coaddExposureRefs"),
     "visitInfo": ("obs_info",),
 }
+#: Names that the reference's configuration may have together with the first one: it then reads the first one alone.
+_PASSED_OVER = ("coaddExposures", "obs_info")
 
 
 def _coadds(name: str) -> Any:
@@ -65,8 +67,9 @@ class GetDcrTemplateConnections(  # type: ignore[call-arg]
 
     If only some components of the detector's image are configured, the others are read from the same dataset:
     ``connections.wcs: visit_image.wcs`` is enough for bbox, detector and visitInfo. ``coaddExposures`` and
-    ``coaddExposureRefs`` are other names of ``dcrCoadds``, and ``obs_info`` is another name of ``visitInfo``. Only one
-    name of a connection may be set.
+    ``coaddExposureRefs`` are other names of ``dcrCoadds``, and ``obs_info`` is another name of ``visitInfo``. The
+    reference has both ``dcrCoadds`` and ``coaddExposures``, both ``visitInfo`` and ``obs_info``. If both are set,
+    ``dcrCoadds`` is read, as there, and ``obs_info`` with the storage classes of lsst.images, ``visitInfo`` with afw's.
     """
 
     bbox = cT.Input(
@@ -116,9 +119,9 @@ class GetDcrTemplateConnections(  # type: ignore[call-arg]
         super().__init__(config=config)
         check_names(config)
         for name, others in _ALIASES.items():
-            given = next((o for o in others if _is_set(config, o)), None)
-            if given is not None:
-                self._rename(name, getattr(self, given).name)
+            names = (*others, name) if name == "visitInfo" and config.storage != "afw" else (name, *others)
+            given = next((n for n in names if _is_set(config, n)), name)
+            self._rename(name, getattr(self, given).name)
             for other in others:
                 delattr(self, other)
         self._take_from_one_image(config)
@@ -167,7 +170,7 @@ def _is_set(config: Any, connection: str) -> bool:
 
 
 def check_names(config: Any) -> None:
-    """Make sure that no connection was given two datasets, by different names of it.
+    """Make sure that no connection was given two datasets, by names of which the reference has only one.
 
     Raises
     ------
@@ -175,7 +178,10 @@ def check_names(config: Any) -> None:
         Names the two.
     """
     for name, others in _ALIASES.items():
-        given = {n: getattr(config.connections, n) for n in (name, *others) if _is_set(config, n)}
+        names = [n for n in (name, *others) if _is_set(config, n)]
+        if name in names:
+            names = [n for n in names if n not in _PASSED_OVER]
+        given = {n: getattr(config.connections, n) for n in names}
         if len(set(given.values())) > 1:
             (a, x), (b, y), *_ = given.items()
             raise FieldValidationError(
