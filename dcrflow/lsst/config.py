@@ -12,6 +12,7 @@ from typing import Any
 from lsst.pex.config import ChoiceField, Config, ConfigField, Field, FieldValidationError, ListField, RangeField
 from lsst.pipe.base import PipelineTaskConfig
 
+from dcrflow.base.errors import ConfigError
 from dcrflow.lsst.connections import GetDcrTemplateConnections, check_names
 from dcrflow.model.config import TemplateConfig
 
@@ -31,6 +32,11 @@ def _only(config: Config, name: str, expected: Any, instead: str) -> None:
     found = getattr(config, name)
     if (list(found) if isinstance(expected, list) else found) != expected:
         raise _refusal(config, name, f"only {expected!r} is possible, found {found!r}; {instead}")
+
+
+_OTHER_BACKGROUND = "for another way override GetDcrTemplateTask.checkHighVariance"
+_SCALE_DOWNSTREAM = "scale it downstream, where the science image's is scaled"
+_SCALED_WITHOUT = ("DETECTED", "DETECTED_NEGATIVE", "BAD", "SAT", "NO_DATA", "INTRP")
 
 
 class WarpConfig(Config):
@@ -83,7 +89,10 @@ class VarianceBackgroundConfig(Config):
     """How the variance is smoothed to find HIGH_VARIANCE: LSST's way, which is the only one.
 
     The fields of ``lsst.meas.algorithms.SubtractBackgroundConfig`` with the values that the reference task gives them.
+    Those of a polynomial have no effect, as in LSST, because ``useApprox`` is False.
     """
+
+    _polynomial = ("approxOrderX", "approxOrderY", "weighting")
 
     algorithm = Field[str](doc="Interpolation between bins.", default="LINEAR", optional=True)
     binSize = Field[int](doc="Side of the bins, pixels.", default=32)  # noqa: N815
@@ -97,13 +106,58 @@ class VarianceBackgroundConfig(Config):
         doc="Planes whose pixels are not looked at.", dtype=str,
         default=["BAD", "EDGE", "DETECTED", "DETECTED_NEGATIVE", "NO_DATA"],
     )  # fmt: skip
+    isNanSafe = Field[bool](doc="Leave out NaN.", default=False)  # noqa: N815
+    approxOrderX = Field[int](doc="Order of the polynomial in x.", default=6)  # noqa: N815
+    approxOrderY = Field[int](doc="Order of the polynomial in y; -1: as in x.", default=-1)  # noqa: N815
+    weighting = Field[bool](doc="Weight the polynomial by inverse variance.", default=True)
+    doApplyFlatBackgroundRatio = Field[bool](  # noqa: N815
+        doc="Convert from a photometrically flat image first.", default=False
+    )
+
+    def retarget(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse another task, as of ``config.varianceBackground.retarget(Task)`` in a file for the reference."""
+        raise ConfigError(f"{self._name} cannot be another task; {_OTHER_BACKGROUND}")
 
     def validate(self) -> None:
         """Refuse values that dcrflow does not support."""
         super().validate()
         for name, field in self._fields.items():
             expected = list(field.default) if isinstance(field.default, list | tuple) else field.default
-            _only(self, name, expected, "for another way override GetDcrTemplateTask.checkHighVariance")
+            if name not in self._polynomial:
+                _only(self, name, expected, _OTHER_BACKGROUND)
+
+
+class ScaleVarianceBackgroundConfig(VarianceBackgroundConfig):
+    """The background that LSST subtracts to scale a variance; no field has an effect."""
+
+    def setDefaults(self) -> None:  # noqa: N802
+        """The values of ``lsst.meas.algorithms.ScaleVarianceConfig``."""
+        super().setDefaults()
+        self.algorithm, self.statisticsProperty = "AKIMA_SPLINE", "MEANCLIP"
+        self.ignoredPixelMask = list(_SCALED_WITHOUT)
+
+    def validate(self) -> None:
+        """Accept every value."""
+        Config.validate(self)
+
+
+class ScaleVarianceConfig(Config):
+    """How LSST rescales the variance; without effect, because ``doScaleVariance`` is False.
+
+    The fields of ``lsst.meas.algorithms.ScaleVarianceConfig``.
+    """
+
+    background = ConfigField[ScaleVarianceBackgroundConfig](
+        doc="The background that is subtracted before.", dtype=ScaleVarianceBackgroundConfig
+    )
+    maskPlanes = ListField[str](  # noqa: N815
+        doc="Planes whose pixels are not looked at.", dtype=str, default=list(_SCALED_WITHOUT)
+    )
+    limit = Field[float](doc="The largest factor.", default=10.0)
+
+    def retarget(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse another task."""
+        raise ConfigError(f"{self._name} cannot be another task; {_SCALE_DOWNSTREAM}")
 
 
 class GetDcrTemplateConfig(  # type: ignore[call-arg]
@@ -149,6 +203,9 @@ class GetDcrTemplateConfig(  # type: ignore[call-arg]
     doScaleVariance = Field[bool](  # noqa: N815
         doc="LSST rescales the variance to the scatter of the pixels. dcrflow carries it through each step instead.",
         default=False,
+    )
+    scaleVariance = ConfigField[ScaleVarianceConfig](  # noqa: N815
+        doc="How LSST rescales the variance. Without effect: see doScaleVariance.", dtype=ScaleVarianceConfig
     )
     doCorrectVariancePlateScale = Field[bool](  # noqa: N815
         doc="LSST scales the variance by the pixel area of the coadds' images over the detector's.", default=False
@@ -219,7 +276,7 @@ class GetDcrTemplateConfig(  # type: ignore[call-arg]
         wanted = {"legacy": "afw", "future": "lsst.images", None: self.storage}[self.output_image_type]
         if wanted != self.storage:
             raise _refusal(self, "output_image_type", f"{self.output_image_type} needs storage={wanted}; set that too")
-        _only(self, "doScaleVariance", False, "scale it downstream, where the science image's is scaled")
+        _only(self, "doScaleVariance", False, _SCALE_DOWNSTREAM)
         _only(self, "doCorrectVariancePlateScale", False, "the variance already follows the area of the pixels")
         kernel = self.coaddPsf.warpingKernelName
         if self.storage != "afw" and kernel not in ("", self.warp.warpingKernelName):

@@ -16,10 +16,8 @@ from lsst.images import Image, MaskedImage
 from lsst.pex.config import FieldValidationError
 from lsst.pipe.base import InMemoryDatasetHandle, NoWorkFound
 from rubin import inputs_of
-from scenes import IMAGE, coadds, visit
-from zarr.storage import MemoryStore
 
-from dcrflow.base.errors import InconsistentCoaddsError
+from dcrflow.base.errors import ConfigError, InconsistentCoaddsError
 from dcrflow.lsst import GetDcrTemplateConfig, GetDcrTemplateConnections, GetDcrTemplateTask
 from dcrflow.lsst.convert import arrays_of, box_of
 from dcrflow.lsst.datasets import DcrTemplate
@@ -138,19 +136,19 @@ def test_mixed_bands_and_calibrations_are_runtime_errors(inputs: dict[str, Any])
     assert isinstance(caught.value, InconsistentCoaddsError)
 
 
-def test_no_pixel_covered_is_no_work(tmp_path: Any) -> None:
+def test_no_pixel_covered_is_no_work(inputs: dict[str, Any]) -> None:
     """The patches overlap the detector, and none of them has a pixel with data."""
-    from lsst.daf.butler import Butler
-
-    from dcrflow.lsst.repository import make_repository
-
-    empty = coadds(np.full_like(IMAGE, np.nan), store=MemoryStore())
-    make_repository(str(tmp_path / "repo"), empty, [visit(physical_filter="g_sim")])
-    given = inputs_of(Butler.from_config(str(tmp_path / "repo")), visit())
+    handles = []
+    for handle in inputs["coaddExposureRefs"]:
+        found = handle.get()
+        empty = Image(np.full_like(found.image.array, np.nan), bbox=found.bbox, unit=u.nJy,
+                      sky_projection=found.sky_projection)  # fmt: skip
+        coadd = MaskedImage(empty, mask=found.mask)
+        handles.append(InMemoryDatasetHandle(coadd, storageClass="MaskedImageV2", dataId=handle.dataId))
     task = GetDcrTemplateTask()
-    found = task.getOverlappingExposures(given)
+    found = task.getOverlappingExposures(inputs | {"coaddExposureRefs": handles})
     with pytest.raises(NoWorkFound, match="no pixel of the detector is covered"):
-        task.run(found.coaddExposures, given["bbox"], given["wcs"], found.dataIds)
+        task.run(found.coaddExposures, inputs["bbox"], inputs["wcs"], found.dataIds)
 
 
 def test_hooks(inputs: dict[str, Any], scene: Any) -> None:
@@ -192,9 +190,24 @@ def test_each_name_of_the_coadds(name: str) -> None:
 
 def test_two_names_of_one_connection_are_refused() -> None:
     config = GetDcrTemplateConfig()
-    config.connections.dcrCoadds, config.connections.coaddExposures = "a", "b"
+    config.connections.dcrCoadds, config.connections.coaddExposureRefs = "a", "b"
     with pytest.raises(FieldValidationError, match="names of one connection, and are set to 'a' and 'b'"):
         config.validate()
+
+
+def test_names_that_the_reference_has_together() -> None:
+    """A pipeline's ``coaddExposures``, of a task without DCR, stays in the file of configuration; it is not read."""
+    config = GetDcrTemplateConfig()
+    config.connections.coaddExposures, config.connections.dcrCoadds = "template_coadd", "dcr_coadd"
+    config.connections.visitInfo, config.connections.obs_info = "visit_image.visitInfo", "visit_image.obs_info"
+    config.connections.wcs = "visit_image.wcs"
+    read = {"lsst.images": "visit_image.obs_info", "afw": "visit_image.visitInfo"}
+    for config.storage, expected in read.items():
+        config.validate()
+        made = GetDcrTemplateConnections(config=config)
+        assert made.dcrCoadds.name == "dcr_coadd"
+        assert made.visitInfo.name == made.obs_info.name == expected
+        assert "template_coadd" not in {c.name for c in made.allConnections.values()}
 
 
 @pytest.mark.parametrize("storage", ["lsst.images", "afw"])
@@ -226,6 +239,7 @@ def test_a_detector_of_its_own_gives_the_bounding_box() -> None:
         ("varianceBackground.binSize", 64, "only 32 is possible, found 64; .* override GetDcrTemplateTask.checkHigh"),
         ("varianceBackground.algorithm", "AKIMA_SPLINE", "only 'LINEAR' is possible"),
         ("coaddPsf.warpingKernelName", "lanczos5", "set warp.warpingKernelName"),
+        ("varianceBackground.isNanSafe", True, "only False is possible"),
         ("doScaleVariance", True, "scale it downstream"),
         ("doCorrectVariancePlateScale", True, "follows the area of the pixels"),
         ("output_image_type", "legacy", "needs storage=afw"),
@@ -238,6 +252,14 @@ def test_what_is_not_done_is_refused_by_name(field: str, value: Any, words: str)
     with pytest.raises(FieldValidationError, match=words) as caught:
         config.validate()
     assert name in str(caught.value)
+
+
+def test_another_task_is_refused_by_name() -> None:
+    config = GetDcrTemplateConfig()
+    with pytest.raises(ConfigError, match=r"varianceBackground cannot be another task; .*override .*checkHighVariance"):
+        config.varianceBackground.retarget(GetDcrTemplateTask)
+    with pytest.raises(ConfigError, match="scaleVariance cannot be another task; scale it downstream"):
+        config.scaleVariance.retarget(GetDcrTemplateTask)
 
 
 def test_what_the_reference_sets_is_accepted() -> None:

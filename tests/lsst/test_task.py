@@ -331,7 +331,8 @@ def test_no_field_is_forgotten() -> None:
     ours = {"dcr", "rotation", "combine", "transmission", "fill", "tile", "storage", "output"}
     reference = {"templateBorderSize", "warp", "numSubfilters", "effectiveWavelength", "bandwidth", "coaddPsf",
                  "highVarianceThreshold", "highVarianceMaskFraction", "varianceBackground", "doScaleVariance",
-                 "doCorrectVariancePlateScale", "requireCoaddAtGraphBuild", "output_image_type"}  # fmt: skip
+                 "doCorrectVariancePlateScale", "scaleVariance", "requireCoaddAtGraphBuild",
+                 "output_image_type"}  # fmt: skip
     stock = set(PipelineTaskConfig._fields) | {"connections"}
     assert set(config.toDict()) - stock == ours | reference
     made = config.template_config()
