@@ -50,7 +50,7 @@ def exposure_of_template(plan: TemplatePlan, template: xr.Dataset, wcs: Any, coa
     exposure.setFilter(FilterLabel(band=plan.band, physical=plan.visit.physical_filter or plan.band))
     info = exposure.getInfo()
     info.setVisitInfo(VisitInfo(id=plan.visit.visit))
-    records = [record for record in _records(plan, coadds) if record.wcs is not None]
+    records = afw_records(records_of(plan, coadds))
     catalog, schema = catalog_of(records)
     inputs = CoaddInputs(ExposureTable.makeMinimalSchema(), schema)
     inputs.ccds.extend(catalog, deep=True)
@@ -60,14 +60,20 @@ def exposure_of_template(plan: TemplatePlan, template: xr.Dataset, wcs: Any, coa
     return exposure
 
 
-def _records(plan: TemplatePlan, coadds: HandleCoadds) -> list[CoaddRecord]:
-    """The coadds of a plan, each by its first subfilter."""
+def records_of(plan: TemplatePlan, coadds: HandleCoadds) -> list[CoaddRecord]:
+    """The coadds of a plan, each by its first subfilter; without those that have no WCS of their own."""
     found = []
     for patch in plan.patches:
         first = coadds.coadds(patch.tract, patch.patch, plan.band)[0]
-        wcs = first.component("wcs")
-        found.append(CoaddRecord(patch.tract, patch.patch, patch.bbox, wcs, first.psf, first.component("photoCalib")))
+        if (wcs := first.component("wcs", "sky_projection")) is not None:
+            calib = first.component("photoCalib")
+            found.append(CoaddRecord(patch.tract, patch.patch, patch.bbox, wcs, first.psf, calib))
     return found
+
+
+def afw_records(records: list[CoaddRecord]) -> list[CoaddRecord]:
+    """Those whose WCS is one of afw's, as a catalogue wants it."""
+    return [record for record in records if hasattr(record.wcs, "pixelToSkyArray")]
 
 
 def _psf(plan: TemplatePlan, template: xr.Dataset, wcs: Any, records: list[CoaddRecord], config: Any) -> Any:

@@ -41,11 +41,9 @@ class CoaddRecord(NamedTuple):
     photo_calib: Any = None
 
 
-def catalog_of(records: list[CoaddRecord]) -> tuple[Any, Any]:
-    """An `lsst.afw.table.ExposureCatalog` of coadds, with the columns that CoaddPsf needs, and its schema."""
-    from lsst.afw.geom import Polygon
-    from lsst.afw.table import ExposureCatalog, ExposureTable
-    from lsst.geom import Box2D
+def coadd_schema() -> Any:
+    """The `lsst.afw.table.Schema` of a catalogue of coadds, with the columns that CoaddPsf needs."""
+    from lsst.afw.table import ExposureTable
 
     schema = ExposureTable.makeMinimalSchema()
     for name, kind, doc in (
@@ -53,6 +51,16 @@ def catalog_of(records: list[CoaddRecord]) -> tuple[Any, Any]:
         ("weight", float, "Weight in the PSF; 1 for all."),
     ):  # fmt: skip
         schema.addField(name, type=kind, doc=doc)
+    return schema
+
+
+def catalog_of(records: list[CoaddRecord]) -> tuple[Any, Any]:
+    """An `lsst.afw.table.ExposureCatalog` of coadds, with the columns that CoaddPsf needs, and its schema."""
+    from lsst.afw.geom import Polygon
+    from lsst.afw.table import ExposureCatalog
+    from lsst.geom import Box2D
+
+    schema = coadd_schema()
     catalog = ExposureCatalog(schema)
     for one in records:
         row, box = catalog.addNew(), afw_box(one.bbox)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,16 +11,17 @@ import numpy as np
 import xarray as xr
 from lsst.pipe.base import NoWorkFound
 
-from dcrflow.base.errors import NoOverlapError
+from dcrflow.base.errors import NoOverlapError, WcsError
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
-from dcrflow.lsst import overlap
-from dcrflow.lsst.convert import box_of
+from dcrflow.lsst import afw_psf, overlap
+from dcrflow.lsst.afw_output import afw_records, records_of
+from dcrflow.lsst.convert import box_of, wcs_of
 from dcrflow.lsst.difference import inputs_of_plan
 from dcrflow.lsst.handles import HandleCoadds
 from dcrflow.lsst.matched import MatchedCoadd, already_matched, as_observed
-from dcrflow.lsst.output import Described, lsst_template
+from dcrflow.lsst.output import Described, check_psf, lsst_template
 from dcrflow.model.config import TemplateConfig
 from dcrflow.model.visit import DetectorVisit
 from dcrflow.physics.observation import Observation
@@ -108,6 +110,20 @@ class Order:
             skymap=str(overlap.value_of(ids[0], "skymap", "")) if ids else "",
             components=components,
         )
+
+
+def detector_wcs(wcs: Any, box: Box) -> SkyWcs:
+    """The WCS of a detector of either family, for the pixels of a box.
+
+    Raises
+    ------
+    WcsError
+        If it cannot be used.
+    """
+    try:
+        return wcs_of(wcs, box)
+    except WcsError as error:
+        raise WcsError(f"the detector's WCS cannot be used: {error}") from error
 
 
 def bbox_of_detector(detector: Any) -> Any:
@@ -202,3 +218,42 @@ def exposure_of(order: Order, plan: TemplatePlan, template: xr.Dataset) -> Any:
 
         return exposure_of_template(plan, template, order.wcs, order.source, order.task_config)
     return lsst_template(plan, template, order.wcs, described)
+
+
+def catalog_of(order: Order, plan: TemplatePlan) -> Any:
+    """The coadds of a plan as ``_makePsf`` takes them: an ExposureCatalog for afw's classes, a list for others."""
+    records = records_of(plan, order.source)
+    return afw_psf.catalog_of(afw_records(records))[0] if hasattr(order.wcs, "pixelToSkyArray") else records
+
+
+def with_psf(template: Any, psf: Any) -> Any:
+    """A template with a PSF that a derived class made.
+
+    Raises
+    ------
+    TypeError
+        If the template's class cannot have it.
+    """
+    if hasattr(template, "setPsf"):
+        template.setPsf(psf)
+    elif not hasattr(type(template), "psf"):
+        if psf is not None:
+            raise TypeError(f"a {type(template).__name__} has no PSF, found {psf!r}; set output=DcrTemplate")
+    elif psf is not None:
+        check_psf(template, psf)
+        template.psf = psf
+    return template
+
+
+@contextmanager
+def naming(data_id: Any) -> Iterator[None]:
+    """Name the detector-visit in every error."""
+    try:
+        yield
+    except NoWorkFound:
+        raise
+    except Exception as error:
+        note = f"data ID {dict(getattr(data_id, 'required', data_id))}"
+        if data_id and note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+        raise

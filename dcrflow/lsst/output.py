@@ -94,6 +94,26 @@ def described_template(masked: Any, template: xr.Dataset, described: Described) 
     return DcrTemplate.of(made, psf)
 
 
+def check_psf(template: Any, psf: Any) -> None:
+    """Make sure that a template can be written with a PSF.
+
+    Raises
+    ------
+    TypeError
+        If a DcrTemplate cannot.
+    """
+    from lsst.images.psfs import GaussianPointSpreadFunction
+
+    from dcrflow.lsst.datasets import DcrTemplate
+    from dcrflow.lsst.node_psf import NodePsf
+
+    if isinstance(template, DcrTemplate) and not isinstance(psf, NodePsf | GaussianPointSpreadFunction):
+        raise TypeError(
+            f"a DcrTemplate has a NodePsf or a GaussianPointSpreadFunction, found {type(psf).__name__}; "
+            "make it with dcrflow.lsst.node_psf.node_psf"
+        )
+
+
 def masked_image_of(template: xr.Dataset, wcs: SkyWcs, projection: Any = None) -> Any:
     """A template as a `lsst.images.MaskedImage`, with the provenance in its metadata (each key as JSON)."""
     from lsst.images import DetectorFrame

@@ -124,6 +124,14 @@ def by_tract(coadds: Sequence[Any]) -> dict[int, list[Any]]:
     return found
 
 
+def grouped(values: Any, data_ids: Any) -> dict[int, list[Any]]:
+    """Items in lists by the tract of their data IDs, whether both are given by tract or as one sequence."""
+    found: dict[int, list[Any]] = {}
+    for value, data_id in zip(flat(values), flat(data_ids), strict=True):
+        found.setdefault(int(data_id["tract"]), []).append(value)
+    return found
+
+
 def value_of(data_id: Any, name: str, default: Any) -> Any:
     """A value of a data ID, or a default if the data ID does not have it."""
     try:

@@ -6,8 +6,7 @@ calls of both generations of that task: lists and positional arguments, or dicts
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -15,12 +14,11 @@ from lsst.pipe.base import NoWorkFound, PipelineTask, Struct
 from lsst.utils.logging import getLogger
 from lsst.utils.timer import timeMethod
 
-from dcrflow.base.errors import WcsError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Outline
-from dcrflow.lsst import making, overlap
+from dcrflow.lsst import hooks, making, overlap
 from dcrflow.lsst.config import GetDcrTemplateConfig
-from dcrflow.lsst.convert import box_in_skymap, box_of, wcs_of
+from dcrflow.lsst.convert import box_in_skymap, box_of
 from dcrflow.lsst.handles import HandleCoadds, SubfilterCoadd, Subfilters
 from dcrflow.lsst.high_variance import flag_exposure
 from dcrflow.lsst.matched import MatchedCoadd, observation_of
@@ -31,7 +29,11 @@ __all__ = ["GetDcrTemplateTask", "IncompletePatchError"]
 
 
 class GetDcrTemplateTask(PipelineTask):
-    """Make the DCR-matched template of one detector of one visit."""
+    """Make the DCR-matched template of one detector of one visit.
+
+    Derived classes may override its methods. One that overrides a method of the reference task that dcrflow has no
+    place for (`dcrflow.lsst.hooks.REFUSED`) cannot be constructed; the error says what to use instead.
+    """
 
     ConfigClass = GetDcrTemplateConfig
     _DefaultName: ClassVar[str] = "getDcrTemplate"
@@ -40,6 +42,7 @@ class GetDcrTemplateTask(PipelineTask):
     def __init__(self, *, log: Any = None, parentTask: Any = None, **kwargs: Any) -> None:  # noqa: N803
         if log is None and parentTask is None:
             log = getLogger("lsst")  # pipetask shows what is said under that name, and listens to --log-level for it
+        hooks.refuse(type(self))
         super().__init__(log=log, parentTask=parentTask, **kwargs)
 
     def runQuantum(self, butlerQC: Any, inputRefs: Any, outputRefs: Any) -> None:  # noqa: N802, N803
@@ -58,23 +61,17 @@ class GetDcrTemplateTask(PipelineTask):
             If the detector has no WCS, or no coadd covers a pixel of it: a success without output.
         """
         data_id = butlerQC.quantum.dataId
-        with _naming(data_id):
-            inputs = butlerQC.get(inputRefs)
-            detector, visit_info = inputs.get("detector"), inputs["visitInfo"]
-            bbox = inputs["bbox"] if "bbox" in inputs else making.bbox_of_detector(detector)
-            found = self.getExposures(inputs["dcrCoadds"], bbox, inputs.get("skyMap"), inputs["wcs"], visit_info)
-            outputs = self.run(
-                coaddExposureHandles=found.coaddExposures,
-                bbox=bbox,
-                wcs=inputs["wcs"],
-                dataIds=found.dataIds,
-                physical_filter=overlap.value_of(data_id, "physical_filter", None),
-                visit=overlap.value_of(data_id, "visit", None),
-                dataId=data_id,
-                detector=detector,
-                visitInfo=visit_info,
-                coaddRefs=inputRefs.dcrCoadds,
-            )
+        with making.naming(data_id):
+            inputs = dict(butlerQC.get(inputRefs))
+            detector = inputs.get("detector")
+            if "bbox" not in inputs:
+                inputs["bbox"] = making.bbox_of_detector(detector)
+            found = hooks.overlapping(self, GetDcrTemplateTask, inputs)
+            arguments = {name: overlap.value_of(data_id, name, None) for name in ("physical_filter", "visit")}
+            arguments |= {name: inputs[name] for name in ("bbox", "wcs")}
+            more = {"detector": detector, "visitInfo": inputs["visitInfo"], "coaddRefs": inputRefs.dcrCoadds}
+            with hooks.quantum(dataId=data_id, **more):
+                outputs = hooks.call_run(self, found, arguments)
         butlerQC.put(outputs, outputRefs)
 
     @timeMethod
@@ -275,8 +272,9 @@ class GetDcrTemplateTask(PipelineTask):
         coadds, ids = overlap.flat(given), overlap.flat(dataIds)
         if not coadds:
             raise NoWorkFound("no coadds to make a template of")
+        kwargs = {**hooks.of_quantum(), **kwargs}
         data_id = kwargs.get("dataId") or {}
-        with _naming(data_id):
+        with making.naming(data_id):
             self._checkInputs(
                 dataIds if isinstance(dataIds, Mapping) else {0: ids},
                 given if isinstance(given, Mapping) else {0: coadds},
@@ -286,8 +284,9 @@ class GetDcrTemplateTask(PipelineTask):
 
     def _make(self, order: making.Order) -> Struct:
         """Make the template, call the hooks, and record what was done in the metadata."""
-        own_flags = type(self).checkHighVariance is not GetDcrTemplateTask.checkHighVariance
-        plan = making.plan_of(order, self._wcs(order.wcs, order.box), flag=not own_flags)
+        own_flags = hooks.is_overridden(self, GetDcrTemplateTask, "checkHighVariance")
+        wcs = making.detector_wcs(order.wcs, order.box.grown(self.config.templateBorderSize))
+        plan = making.plan_of(order, wcs, flag=not own_flags)
         with self.timer("tiles"):
             dataset = making.make(order, plan)
         covered = making.covered(dataset)
@@ -295,6 +294,9 @@ class GetDcrTemplateTask(PipelineTask):
         output = making.exposure_of(order, plan, dataset)
         if own_flags:
             self.checkHighVariance(output)
+        if hooks.is_overridden(self, GetDcrTemplateTask, "_makePsf"):
+            catalog = making.catalog_of(order, plan)
+            output = making.with_psf(output, self._makePsf(output, catalog, order.wcs))
         return Struct(outputExposure=output, template=output, psf=dataset.get("psf"))
 
     def checkHighVariance(self, template: Any) -> None:  # noqa: N802
@@ -306,6 +308,26 @@ class GetDcrTemplateTask(PipelineTask):
             Its mask is changed. The mask of lsst.images has the plane already.
         """
         flag_exposure(template, self.config.template_config())
+
+    def _makePsf(self, template: Any, catalog: Any, wcs: Any) -> Any:  # noqa: N802
+        """Return the PSF of the template; derived classes may override this to return another.
+
+        Parameters
+        ----------
+        template : lsst.images.MaskedImage, or lsst.afw.image.Exposure
+            With the PSF that dcrflow made of the coadds' PSFs.
+        catalog : lsst.afw.table.ExposureCatalog, or list of dcrflow.lsst.afw_psf.CoaddRecord
+            The coadds that were used, with tract, patch, bbox, WCS, PSF and calibration; a list unless `wcs` is of afw.
+        wcs : lsst.images.SkyProjection or lsst.afw.geom.SkyWcs
+            Of the detector.
+
+        Returns
+        -------
+        object
+            A `dcrflow.lsst.node_psf.NodePsf` or `lsst.images.psfs.GaussianPointSpreadFunction`; a
+            `lsst.afw.detection.Psf` for an Exposure; None for a template that has no PSF.
+        """
+        return template.getPsf() if hasattr(template, "getPsf") else getattr(template, "psf", None)
 
     @staticmethod
     def _checkInputs(dataIds: Mapping[int, Any], coaddExposures: Mapping[int, Any]) -> tuple[str, Any]:  # noqa: N802, N803
@@ -329,6 +351,13 @@ class GetDcrTemplateTask(PipelineTask):
             If the coadds are of several bands, or calibrated differently.
         """
         return overlap.one_band(overlap.flat(dataIds)), overlap.one_calibration(overlap.flat(coaddExposures))
+
+    @property
+    def schema(self) -> Any:
+        """Schema of the ExposureCatalog that `_makePsf` is given with afw's classes; needs the LSST stack."""
+        from dcrflow.lsst.afw_psf import coadd_schema
+
+        return coadd_schema()
 
     def getResourceConfig(self) -> None:  # noqa: N802
         """Resources of the task: it has no requirements."""
@@ -357,14 +386,9 @@ class GetDcrTemplateTask(PipelineTask):
             return Subfilters.even(config.numSubfilters, config.effectiveWavelength, config.bandwidth)
         return subfilters_of_coadd(coadd, config.numSubfilters)
 
-    def _wcs(self, wcs: Any, bbox: Box) -> Any:
-        try:
-            return wcs_of(wcs, bbox.grown(self.config.templateBorderSize))
-        except WcsError as error:
-            raise WcsError(f"the detector's WCS cannot be used: {error}") from error
-
     def _outline(self, wcs: Any, bbox: Box) -> Outline:
-        return Outline.of(self._wcs(wcs, bbox), bbox.grown(self.config.templateBorderSize))
+        grown = bbox.grown(self.config.templateBorderSize)
+        return Outline.of(making.detector_wcs(wcs, grown), grown)
 
     def _note(self, plan: Any, covered: float) -> None:
         """Record what was done in the task's metadata, for `getFullMetadata`."""
@@ -372,17 +396,3 @@ class GetDcrTemplateTask(PipelineTask):
         for name, value in making.notes(plan).items():
             self.metadata[name] = value
         self.log.info("Template of %s: %d patches, %.1f %% covered", plan.visit.label, len(plan.patches), 100 * covered)
-
-
-@contextmanager
-def _naming(data_id: Any) -> Iterator[None]:
-    """Name the detector-visit in every error."""
-    try:
-        yield
-    except NoWorkFound:
-        raise
-    except Exception as error:
-        note = f"data ID {dict(getattr(data_id, 'required', data_id))}"
-        if data_id and note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
-        raise

@@ -133,6 +133,29 @@ def test_the_psf_varies_over_the_detector(task: GetDcrTemplateTask, handles: lis
     assert max(peaks) > 1.5 * min(peaks)
 
 
+def test_a_psf_of_a_derived_class(handles: list[afw.Handle], scene: Any) -> None:
+    """`_makePsf` is given the catalogue of the coadds, in the task's own schema; what it returns is the PSF."""
+    seen: list[Any] = []
+
+    class Mine(GetDcrTemplateTask):
+        def _makePsf(self, template: Any, catalog: Any, wcs: Any) -> Any:  # noqa: N802
+            seen.extend([super()._makePsf(template, catalog, wcs), catalog, wcs, template])
+            return catalog[1].getPsf()
+
+    config = GetDcrTemplateConfig()
+    config.storage, config.effectiveWavelength, config.bandwidth = "afw", 475.0, 150.0
+    task, given = Mine(config=config), inputs(handles, scene[1][0])
+    template = made_of(task, given).template
+    assert template.getPsf() is seen[1][1].getPsf()
+    assert isinstance(seen[0], afw.CoaddPsf)
+    assert isinstance(seen[1], afw.ExposureCatalog)
+    assert [(r.columns["tract"], r.columns["patch"], r.columns["weight"]) for r in seen[1]] == [
+        (7, p, 1.0) for p in range(4)
+    ]
+    assert task.schema.columns == seen[1].schema.columns
+    assert seen[2:] == [given["wcs"], template]
+
+
 def kernel_at(psf: xr.DataArray, x: float, y: float) -> np.ndarray:
     """Of the nearest node."""
     return psf.values[int(np.argmin(np.hypot(psf.psf_node_x.values - x, psf.psf_node_y.values - y)))]
