@@ -22,3 +22,9 @@ def commands(page: Path) -> list[str]:
     """Commands after a prompt."""
     text = "".join(blocks(page, "console"))
     return [line[2:] for line in text.splitlines() if line.startswith("$ ")]
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of a table of the page, by the first cell of its head."""
+    table = RUBIN.read_text().split(f"| {heading} |")[1].split("\n\n")[0]
+    return [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()[2:]]

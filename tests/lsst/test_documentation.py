@@ -14,7 +14,7 @@ import warm
 
 pytest.importorskip("lsst.ctrl.mpexec", reason="the extra lsst is not installed")
 
-from documentation import RUBIN, blocks, commands, files
+from documentation import RUBIN, blocks, commands, files, rows
 from lsst.daf.butler import Butler
 
 import dcrflow
@@ -31,12 +31,6 @@ ELSEWHERE = {
     "export BPS_WMS": "test_bps",
     "dcrflow ingest dcrCoadd_": "test_fits, on files of that kind",
 }
-
-
-def rows(heading: str) -> list[list[str]]:
-    """The cells of a table, by the first cell of its head."""
-    table = RUBIN.read_text().split(f"| {heading} |")[1].split("\n\n")[0]
-    return [[c.strip() for c in line.strip("| ").split("|")] for line in table.splitlines()[2:]]
 
 
 def test_the_table_of_fields_has_all_of_them_with_their_defaults() -> None:
