@@ -18,6 +18,7 @@ import numpy as np
 from dcrflow.base.addresses import redacted
 from dcrflow.base.errors import CoaddStoreError, DcrflowError, VisitTableError
 from dcrflow.geometry.box import Box
+from dcrflow.lsst import storage
 from dcrflow.lsst.convert import box_of, observation_row, wcs_of
 from dcrflow.lsst.handles import HandleCoadds, SubfilterCoadd, Subfilters
 from dcrflow.lsst.subfilters import subfilters_of_coadd
@@ -115,7 +116,11 @@ def butler_of(repo: str) -> Any:
 
     kept: dict[str, Any] = _THREAD.__dict__.setdefault("butlers", {})
     if repo not in kept:
-        kept[repo] = Butler.from_config(repo, writeable=False)
+        storage.register()  # neither a server nor a repository that was not prepared knows dcrflow's classes
+        try:
+            kept[repo] = Butler.from_config(repo, writeable=False)
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(f"{error}; for a Butler server, install lsst-daf-butler[remote]") from error
     return kept[repo]
 
 
@@ -129,6 +134,7 @@ def writeable_butler(repo: str) -> Any:
     """
     from lsst.daf.butler import Butler
 
+    storage.register()
     try:
         return Butler.from_config(repo, writeable=True)
     except Exception as error:

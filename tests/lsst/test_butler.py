@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("lsst.daf.butler", reason="the extra lsst is not installed")
 
 from astropy.io import fits
-from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, FileDataset
+from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, FileDataset, StorageClassFactory
 from lsst.images.formatters import GenericFormatter
 from rubin import inputs_of
 from summaries import BOX, catalog, detector_table, golden_wcs, pixels_off, record
@@ -28,7 +29,7 @@ from dcrflow.base.errors import CoaddStoreError, VisitTableError
 from dcrflow.cli import main
 from dcrflow.cli.inputs import coadds_of, visits_of
 from dcrflow.geometry.box import Box
-from dcrflow.lsst import GetDcrTemplateTask
+from dcrflow.lsst import GetDcrTemplateTask, storage
 from dcrflow.lsst.butler import open_butler_coadds, read_butler_visits
 from dcrflow.lsst.convert import box_of
 from dcrflow.lsst.handles import SubfilterCoadd
@@ -279,6 +280,31 @@ def test_chained_collections_and_a_file_that_is_gone(repo: Path, scene: Any, tmp
     assert [c.subfilter for c in lacking.coadds(7, 1, "g")] == [1, 2]
     with pytest.raises(dcrflow.MissingSubfilterError, match="patch 1"):
         dcrflow.plan_template(lacking, scene[1][0])
+
+
+def test_a_server_without_what_reads_from_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacks(*_: Any, **__: Any) -> Any:
+        raise ModuleNotFoundError("No module named 'httpx2'")
+
+    monkeypatch.setattr(Butler, "from_config", lacks)
+    with pytest.raises(CoaddStoreError, match=r"No module named 'httpx2'; .* install lsst-daf-butler\[remote\]"):
+        open_butler_coadds("butler:https://nowhere.example/api/butler/repo/main?collections=coadds")
+
+
+def test_a_repository_that_does_not_know_the_classes(repo: Path, tmp_path: Path) -> None:
+    """As a Butler server has it, and any repository before `prepare`: reading coadds makes them known."""
+    copy = tmp_path / "repo"
+    shutil.copytree(repo, copy)
+    config = yaml.safe_load((copy / "butler.yaml").read_text())
+    del config["storageClasses"], config["datastore"]["formatters"]
+    (copy / "butler.yaml").write_text(yaml.safe_dump(config))
+    StorageClassFactory()._unregisterStorageClass("DcrCoadd")  # as in a process that has not imported the task
+    try:
+        source = open_butler_coadds(f"butler:{copy}?collections=coadds")
+        assert source.tracts[7] == open_butler_coadds(f"butler:{repo}?collections=coadds").tracts[7]
+        assert source.info(7, 0, "g").planes
+    finally:
+        storage.register()
 
 
 def test_tables_of_detectors_in_a_butler(repo: Path, golden: Path, tmp_path: Path) -> None:
