@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +68,7 @@ def test_the_page_works(tmp_path: Path) -> None:
             assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
             assert "Traceback" not in done.stdout + done.stderr, command
     program = "\n".join(blocks(RUBIN, "python"))
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    done = warm.run(["python", "-c", program], tmp_path)
     assert done.returncode == 0, done.stderr
 
     stored = TemplateStore.open(tmp_path / "templates.zarr")

@@ -31,7 +31,7 @@ def test_run_fail_extend_report(repo: Path, butler: Any, tmp_path: Path) -> None
 
     run = ["pipetask", "run", *out, "-g", graph, "--register-dataset-types"]
     with damaged_coadd(butler, 3, 2):
-        failed = command(*run, "-j", "2")  # a process each; the second time all in one, which takes half as long
+        failed = command(*run, "-j", "2", "--start-method", "forkserver")  # a process each; the second time all in one
     assert failed.returncode != 0
     assert "tract 7 patch 3 band g subfilter 2" in failed.stderr
     assert "data ID {'instrument': 'TestCam', 'detector': 3, 'visit': 12}" in failed.stderr

@@ -2,6 +2,8 @@
 
 A process imports them once. For each command it forks itself, and the child does what the command's script would do:
 it calls the entry point with these arguments, in this directory and environment, and ends as an interpreter does.
+Workers of local clusters are forked from a fork server that all commands share, where each would start its own. What
+they say is added to what the command says.
 """
 
 from __future__ import annotations
@@ -14,23 +16,30 @@ import subprocess
 import sys
 import tempfile
 from importlib.metadata import entry_points
+from multiprocessing import forkserver, get_context
 from pathlib import Path
 
-PROGRAMS = ("butler", "bps", "dcrflow", "pipetask")
+PROGRAMS = ("butler", "bps", "dcrflow", "pipetask")  # and ``python -c``
 _IMPORTED = ("dcrflow.lsst", "lsst.ctrl.mpexec", "lsst.images", "dcrflow.lsst.task", "dcrflow.graph")
+_BY_WORKERS = ("distributed.nanny", "dcrflow.graph", "lsst.pipe.base.single_quantum_executor", "lsst.images")
 _server: subprocess.Popen[str] | None = None
+_said_by_workers = Path()
 
 
 def run(words: list[str], directory: Path | str = ".", **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command; its output is what a script's would be."""
-    global _server
+    global _server, _said_by_workers
     if _server is None or _server.poll() is not None:
+        file, name = tempfile.mkstemp(prefix="workers-")
+        os.close(file)
+        _said_by_workers = Path(name)
         alone = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # it forks
         _server = subprocess.Popen(
-            [sys.executable, "-W", "ignore:This process:DeprecationWarning", __file__], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, text=True, env={**os.environ, **alone},
+            [sys.executable, "-W", "ignore:This process:DeprecationWarning", __file__, _said_by_workers],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **alone},
         )  # fmt: skip
-        atexit.register(_end, _server)
+        atexit.register(_end, _server, _said_by_workers)
+    before = _said_by_workers.stat().st_size
     assert _server.stdin is not None
     assert _server.stdout is not None
     with tempfile.TemporaryDirectory() as folder:
@@ -43,29 +52,76 @@ def run(words: list[str], directory: Path | str = ".", **environment: str) -> su
         answer = _server.stdout.readline()
         assert answer, "the process that runs commands has ended"
         said = [Path(folder, name).read_text() for name in ("stdout", "stderr")]
+    with _said_by_workers.open("rb") as file:
+        file.seek(before)
+        said[1] += file.read().decode(errors="replace")
     return subprocess.CompletedProcess(words, json.loads(answer), *said)
 
 
-def _end(server: subprocess.Popen[str]) -> None:
+def _end(server: subprocess.Popen[str], said_by_workers: Path) -> None:
     """End the process, which waits for the next command."""
     with server:  # closes its pipes, and waits
         pass
+    said_by_workers.unlink()
 
 
 def _serve() -> None:
     """Run commands as they come; in the process of its own."""
+    _serve_workers(sys.argv[1])
     for name in _IMPORTED:
         __import__(name)
     scripts = {each.name: each for each in entry_points(group="console_scripts") if each.name in PROGRAMS}
-    mains = {name: each.load() for name, each in scripts.items()}
+    mains = {name: each.load() for name, each in scripts.items()} | {"python": _python}
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
         if child == 0:
             _become(request)
+            _share_workers()
             sys.exit(mains[request["words"][0]]())
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _serve_workers(said: str) -> None:
+    """Start a fork server, as `dcrflow.cluster.forkserver` would for one command; its output goes to a file."""
+    from dcrflow.cluster.forkserver import METHOD, ONE_HEAP, deaf_to_interrupts
+
+    if METHOD != "forkserver":
+        return
+    os.environ.update(ONE_HEAP)
+    get_context(METHOD).set_forkserver_preload(list(_BY_WORKERS))
+    own = [os.dup(number) for number in (1, 2)]
+    for number in (1, 2):
+        _open_as(number, said, os.O_WRONLY | os.O_APPEND)
+    with deaf_to_interrupts():
+        forkserver.ensure_running()
+    for number, saved in zip((1, 2), own, strict=True):
+        os.dup2(saved, number)
+        os.close(saved)
+
+
+def _open_as(number: int, path: str, flags: int) -> None:
+    """Open a file as the descriptor of this number."""
+    opened = os.open(path, flags, 0o600)
+    os.dup2(opened, number)
+    os.close(opened)
+
+
+def _share_workers() -> None:
+    """Let a command use the fork server of this process, and leave it alone when the command ends."""
+    from dcrflow.cluster import forkserver as ours
+
+    server = forkserver._forkserver
+    forkserver.ensure_running = server.ensure_running = lambda: None  # it would look for the server among its children
+    ours.kill_fork_server = lambda: None
+
+
+def _python() -> None:
+    """Be ``python -c PROGRAM``."""
+    option, program = sys.argv[1:]
+    assert option == "-c"
+    exec(compile(program, "<string>", "exec"), {"__name__": "__main__"})
 
 
 def _become(request: dict[str, object]) -> None:
@@ -75,9 +131,7 @@ def _become(request: dict[str, object]) -> None:
     os.environ.update(request["environment"])  # type: ignore[call-overload]
     for number, name, flags in ((0, os.devnull, os.O_RDONLY), (1, "stdout", 0), (2, "stderr", 0)):
         path = name if number == 0 else str(Path(str(request["folder"])) / name)
-        opened = os.open(path, flags if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.dup2(opened, number)
-        os.close(opened)
+        _open_as(number, path, flags if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     words = list(request["words"])  # type: ignore[call-overload]
     sys.argv = [str(Path(sys.executable).parent / words[0]), *words[1:]]
     sys.path[0] = str(Path(sys.executable).parent)
