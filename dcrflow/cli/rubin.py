@@ -15,6 +15,7 @@ from dcrflow.cli import show
 from dcrflow.cli.console import Commands
 from dcrflow.cli.inputs import require_lsst
 from dcrflow.cli.interrupt import STATUS, interruptible
+from dcrflow.cluster import forkserver
 
 if TYPE_CHECKING:
     from dcrflow.lsst.graph_progress import GraphProgress
@@ -56,6 +57,8 @@ def run_graph(
     """
     require_lsst(ConfigError, "run-graph")
     show.begin(f"executing the quanta of {redacted(graph)}; starting the cluster: {redacted(cluster)}")
+    if cluster == "local":
+        forkserver.begin("lsst.pipe.base.single_quantum_executor", "lsst.images")
     from dcrflow.cli.show_campaign import CampaignDisplay
     from dcrflow.cluster import connect
     from dcrflow.lsst.controller import signs_of_life

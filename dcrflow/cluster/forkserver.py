@@ -37,11 +37,17 @@ def context() -> BaseContext:
     return found
 
 
-def begin() -> None:
+def begin(*more: str) -> None:
     """Start the server now, so that it imports while this process does; it ends with this process at the latest.
 
     In a process that does other things too, such as a notebook's, do not call this: the first worker starts the server.
+
+    Parameters
+    ----------
+    *more : str
+        Modules that the workers of this process import in addition.
     """
+    _IMPORTED.extend(name for name in more if name not in _IMPORTED)
     if METHOD != "forkserver":
         return
     import dask

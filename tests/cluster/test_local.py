@@ -84,10 +84,11 @@ def test_a_worker_has_all_imported_when_it_begins(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import sys\n"
-        "from dcrflow.cluster import connect\n"
+        "from dcrflow.cluster import connect, forkserver\n"
         "if __name__ == '__main__':\n"
+        "    forkserver.begin('sched')\n"
         "    with connect('local', workers=1, dashboard=0) as client:\n"
-        "        print(client.run(lambda: 'dcrflow.graph' in sys.modules))\n"
+        "        print(client.run(lambda: {'dcrflow.graph', 'sched'} <= set(sys.modules)))\n"
     )
     ended = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
     assert "True" in ended.stdout, ended
