@@ -74,7 +74,7 @@ class FitsTransform:
         if not np.all(np.isfinite(scales)) or abs(np.linalg.det(scales)) < 1e-20:
             raise WcsError("unusable WCS, its CD matrix is singular")
         self._swapped = self._wcs.wcs.lng == 1
-        self._frame = None if isinstance(frame, ICRS) else frame
+        self._frame = None if type(frame) is ICRS else frame
 
     def to_sky(self, x: Float, y: Float) -> tuple[Float, Float]:
         """As `Transform`."""
@@ -143,10 +143,11 @@ class Ape14Transform:
             frame = frame if not isinstance(frame, str) else SkyCoord(0 * u.deg, 0 * u.deg, frame=frame).frame
             SkyCoord(0 * u.deg, 0 * u.deg, frame=frame).icrs  # noqa: B018, or it raises
             self._direct = (
-                isinstance(frame, ICRS)
+                type(frame) is ICRS  # offsets from a position are of a subclass
                 and [str(unit) for unit in self._low.world_axis_units] == ["deg", "deg"]
                 and [order for _, order in places] == [0, 1]
             )
+            self.to_sky(np.zeros(1), np.zeros(1))  # it raises where units do not fit
         except WcsError:
             raise
         except Exception as error:  # of many kinds: frames without a way to ICRS, objects without what APE 14 asks for

@@ -11,10 +11,11 @@ import astropy.wcs
 import numpy as np
 import pytest
 from astropy import units as u
-from astropy.coordinates import FK5, ICRS, BarycentricMeanEcliptic, Galactic, SkyCoord
+from astropy.coordinates import FK5, ICRS, BarycentricMeanEcliptic, Galactic, SkyCoord, SkyOffsetFrame
 from astropy.io import fits
 from astropy.modeling import models
 from astropy.wcs import WCS
+from astropy.wcs.wcsapi import SlicedLowLevelWCS
 from scenes import tan
 
 from dcrflow.base.errors import WcsError
@@ -220,6 +221,26 @@ def test_objects_in_the_frame_that_they_state(frame: Any, unit: u.Unit, swapped:
     ra, dec = again.pixel_to_sky([150.0, 10.0], [140.0, 250.0])
     assert sky.separation(SkyCoord(ra[0], dec[0], unit="deg")).arcsec < 1e-6
     np.testing.assert_allclose(wcs.sky_to_pixel(ra, dec), ([150.0, 10.0], [140.0, 250.0]), atol=1e-6)
+
+
+def test_offsets_from_a_position_are_no_icrs() -> None:
+    """astropy's class of them is a subclass of ICRS."""
+    middle = SkyCoord(53.1, -28.3, unit="deg")
+    wcs = SkyWcs.from_any(_gwcs(SkyOffsetFrame(origin=middle), 0.0, 0.0))
+    ra, dec = wcs.pixel_to_sky(150.0, 140.0)
+    assert middle.separation(SkyCoord(ra, dec, unit="deg")).arcsec < 1e-6
+
+
+class _WithoutUnits(SlicedLowLevelWCS):  # type: ignore[misc]
+    world_axis_units = ("", "")
+
+
+def test_an_object_whose_units_do_not_fit_is_refused() -> None:
+    """An error of one line, not one of a library when pixels are warped."""
+    made = _gwcs(ICRS(), 53.1, -28.3)
+
+    with pytest.raises(WcsError, match="not convertible"):
+        SkyWcs.from_any(_WithoutUnits(made, Ellipsis))
 
 
 def test_an_object_without_a_place_on_the_sky_is_refused() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,17 +91,19 @@ def detector_images(hdus: fits.HDUList) -> list[Any]:
         If there is none.
     """
     images: list[Any] = []
-    seen: set[tuple[Any, ...]] = set()
+    seen: dict[tuple[Any, ...], set[str]] = {}
     for hdu in hdus:
         header = hdu.header
         if header.get("NAXIS", 0) != 2 or not _is_on_sky(header):
             continue
         kinds = {str(hdu.name).strip().upper(), str(header.get("EXTTYPE", "")).strip().upper()}
         place = tuple(str(header.get(key)) for key in _PLACE)
-        if images and (kinds & _NOT_PIXELS or place in seen):
+        number = _keyword(header, header, *_NAMES["detector"])
+        known = seen.get(place, set())
+        if images and (kinds & _NOT_PIXELS or known & {str(number), "None"} or (known and number is None)):
             continue
         images.append(hdu)
-        seen.add(place)
+        seen[place] = known | {str(number)}
     if not images:
         raise VisitTableError("no image with a celestial WCS in it")
     return images
@@ -110,9 +112,10 @@ def detector_images(hdus: fits.HDUList) -> list[Any]:
 def _detectors(hdus: fits.HDUList) -> list[Any]:
     """The same; raises VisitTableError if no keyword tells several of them apart."""
     images = detector_images(hdus)
+    found = [_keyword(hdu.header, hdu.header, *_NAMES["detector"]) for hdu in images]
+    _refuse_cubes(hdus, found)
     if len(images) == 1:
         return images
-    found = [_keyword(hdu.header, hdu.header, *_NAMES["detector"]) for hdu in images]
     labels = [f"{hdu.name or number}" for number, hdu in enumerate(images)]
     if None in found or len(set(map(str, found))) < len(found):
         what = "are the same in two of them" if None not in found else "is missing in some of them"
@@ -124,12 +127,23 @@ def _detectors(hdus: fits.HDUList) -> list[Any]:
     return images
 
 
+def _refuse_cubes(hdus: fits.HDUList, numbers: Sequence[Any]) -> None:
+    """Raise for a detector that has no image of two axes, for it would be left out beside others."""
+    for hdu in hdus:
+        number = _keyword(hdu.header, hdu.header, *_NAMES["detector"])
+        missing = number is not None and str(number) not in map(str, numbers)
+        if missing and hdu.header.get("NAXIS", 0) > 2 and _is_on_sky(hdu.header):
+            raise VisitTableError(
+                f"detector {number} ({hdu.name}) has an array of {hdu.header['NAXIS']} axes, expected an image of 2; "
+                "give a file of images, or a table"
+            )
+
+
 def _is_on_sky(header: fits.Header) -> bool:
     return "CRVAL1" in header or "PLTRAH" in header
 
 
-_PLACE = ("NAXIS1", "NAXIS2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CD1_1", "CD1_2", "CDELT1", "PC1_1", "PC1_2",
-          "CCDNUM", "DETECTOR")  # fmt: skip
+_PLACE = ("NAXIS1", "NAXIS2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CD1_1", "CD1_2", "CDELT1", "PC1_1", "PC1_2")
 _NOT_PIXELS = {
     "MASK", "SCI_MASK", "BPM", "DQ", "DQM", "FLAG", "FLAGS", "VARIANCE", "VAR", "IVAR", "INVVAR", "WEIGHT", "WGT",
     "WHT", "ERR", "ERROR", "SIGMA", "UNCERT", "NOISE", "BACKGROUND", "BKG", "PSF", "PSF_NODES", "CONTEXT", "EXPMAP",

@@ -179,3 +179,30 @@ def test_refracted_altitudes_are_converted(tmp_path: Path, date: str, caplog: py
 def test_altitudes_of_headers_without_time(tmp_path: Path) -> None:
     path = exposure(tmp_path / "e_77_1.fits", {"band": "g"}, DATE_AVG=None, PARANGLE=30.0)
     assert read_visits([path])[0].observation.altitude == 50.0
+
+
+def _several(path: Path, *cards: dict[str, Any], axes: int = 2) -> Path:
+    """A file of images that all have the same WCS, as raw data may have; the last has so many axes."""
+    primary = fits.PrimaryHDU()
+    primary.header.update(
+        {"VISIT": 5, "BAND": "g", "BORE-RA": 53.0, "BORE-DEC": -28.0, "BORE-ALT": 45.0, "PARANGLE": 3.0}
+    )
+    hdus = [fits.ImageHDU(np.zeros((20, 30), np.float32)) for _ in cards[1:]]
+    hdus.append(fits.ImageHDU(np.zeros((2,) * (axes - 2) + (20, 30), np.float32)))
+    for hdu, more in zip(hdus, cards, strict=True):
+        hdu.header.update(tan(15.0, 10.0).header)
+        hdu.header.update(more)
+    fits.HDUList([primary, *hdus]).writeto(path)
+    return path
+
+
+@pytest.mark.parametrize("key", ["CCDNUM", "IMAGEID", "DETECTOR", "DET-ID", "CCD"])
+def test_detectors_of_one_file_that_have_the_same_wcs(tmp_path: Path, key: str) -> None:
+    path = _several(tmp_path / "a.fits", {key: 1}, {"EXTNAME": "X"}, {key: 2}, {key: 2, "EXTNAME": "Y"})
+    assert [v.detector for v in read_visits(path)] == [1, 2]
+
+
+def test_a_detector_in_a_cube_is_not_left_out_silently(tmp_path: Path) -> None:
+    path = _several(tmp_path / "a.fits", {"CCDNUM": 1}, {"CCDNUM": 2}, axes=3)
+    with pytest.raises(VisitTableError, match=r"detector 2 .* 3 axes, expected an image of 2"):
+        read_visits(path)
