@@ -232,6 +232,8 @@ def test_offsets_from_a_position_are_no_icrs() -> None:
 
 
 class _WithoutUnits(SlicedLowLevelWCS):  # type: ignore[misc]
+    world_axis_units = ("", "")
+
     @property
     def world_axis_object_classes(self) -> dict[str, Any]:
         return {"celestial": (SkyCoord, (), {"frame": ICRS(), "unit": (u.one, u.one)})}
