@@ -20,17 +20,20 @@ BOX = TRACT.patch(0).bbox
 
 
 class _Unlisted(http.server.SimpleHTTPRequestHandler):
+    status = 404
+
     def log_message(self, *_: object) -> None:
         pass
 
     def list_directory(self, path: str) -> None:  # type: ignore[override]
-        self.send_error(404)
+        self.send_error(self.status)
 
 
-@pytest.fixture
-def unlisted(tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(params=[404, 403, 405])
+def unlisted(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     coadds(IMAGE, store=str(tmp_path / "coadds.zarr"))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Unlisted, directory=str(tmp_path)))
+    kind = type("_Refuses", (_Unlisted,), {"status": request.param})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(kind, directory=str(tmp_path)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/coadds.zarr"
     server.shutdown()
@@ -39,7 +42,7 @@ def unlisted(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.filterwarnings("ignore")  # of aiohttp, and of consolidated metadata
 def test_a_web_server_that_lists_nothing(unlisted: str, tmp_path: Path) -> None:
-    with pytest.raises(CoaddStoreError, match=r"cannot be listed.*consolidate_metadata"):
+    with pytest.raises(CoaddStoreError, match=r"cannot be listed.*consolidate_metadata|cannot list.*40[35]"):
         _ = open_coadds(unlisted).bands
     zarr.consolidate_metadata(str(tmp_path / "coadds.zarr"))
     here, there = open_coadds(tmp_path / "coadds.zarr"), open_coadds(unlisted)
@@ -48,6 +51,7 @@ def test_a_web_server_that_lists_nothing(unlisted: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         there.read(7, 0, "g", BOX, STANDARD_PLANES).image, here.read(7, 0, "g", BOX, STANDARD_PLANES).image
     )
+    assert there.contents(7, 0, "g") != there.contents(7, 1, "g")  # of their documents, where nothing is listed
 
 
 def _rewritten(path: Path, keep: bool) -> None:

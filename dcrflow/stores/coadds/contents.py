@@ -19,7 +19,7 @@ from zarr.buffer.cpu import buffer_prototype
 from zarr.storage import LocalStore, MemoryStore, ObjectStore, ZipStore
 
 from dcrflow.compat.zarr_sync import sync
-from dcrflow.stores.zarr.remote import DependableStore, patiently
+from dcrflow.stores.zarr.remote import DependableStore, patiently, refuses
 
 
 @runtime_checkable
@@ -71,7 +71,13 @@ def group_contents(root: zarr.Group, path: str) -> str:
     else:
         facts = _of_any(store, prefix)
     found = blake2b(digest_size=16)
-    for fact in sorted(facts):
+    try:
+        known = sorted(facts)
+    except Exception as error:
+        if not refuses(error):
+            raise
+        known = []  # plain web servers, and buckets whose users may only read, list nothing: their documents must do
+    for fact in known:
         found.update(repr(fact).encode())
     documents = sync(_documents(root.store, prefix))
     for key, content in sorted(documents.items()):
@@ -117,10 +123,7 @@ def _of_any(store: Any, prefix: str) -> Iterator[tuple[Any, ...]]:
                 facts.append((key.removeprefix(prefix), await store.getsize(key)))
         return facts
 
-    try:
-        yield from sync(collect())
-    except NotImplementedError:  # by HTTP alone nothing can be listed
-        return
+    yield from sync(collect())
 
 
 async def _documents(store: Any, prefix: str) -> dict[str, bytes]:

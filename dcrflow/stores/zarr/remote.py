@@ -23,6 +23,7 @@ from dcrflow.base.addresses import redacted_text
 from dcrflow.stores.zarr.regular_files import RegularFiles
 
 _WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds between the tries
+_SOON = 0.1  # the longest of them for a store that refuses lists, where every key that is not there would cost them all
 _ENOUGH = 30.0  # seconds; after these a request is not repeated, since the client has repeated it itself
 
 
@@ -34,6 +35,8 @@ class DependableStore(WrapperStore[Store]):
     OSError
         If a key is listed but cannot be read, after 8 tries in 6 seconds.
     """
+
+    _refuses_lists = False
 
     def __str__(self) -> str:
         return redacted_text(str(self._store))
@@ -50,7 +53,7 @@ class DependableStore(WrapperStore[Store]):
             listed = None if found is not None else await self._listed(key)
             if found is not None or listed is False:
                 return found
-            if wait is None:
+            if wait is None or (self._refuses_lists and wait > _SOON):
                 break
             await asyncio.sleep(wait)
         if listed is None:  # this store cannot list, and has said no each time
@@ -121,7 +124,8 @@ class DependableStore(WrapperStore[Store]):
         folder, _, name = key.rpartition("/")
         try:
             return name in [found async for found in self.list_dir(folder)]
-        except Exception:  # plain HTTP cannot list; each client raises its own error
+        except Exception as error:  # plain HTTP cannot list; each client raises its own error
+            self._refuses_lists = refuses(error)
             return None
 
 
@@ -179,6 +183,16 @@ def patiently[T](request: Callable[[], T]) -> T:
                 raise
             time.sleep(wait)
     return request()
+
+
+def refuses(error: Exception) -> bool:
+    """Whether an error says that a request is not allowed or not known, and will be so when it is repeated."""
+    if isinstance(error, NotImplementedError | PermissionError | FileNotFoundError):
+        return True
+    if type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError", "NotSupportedError"):  # of obstore
+        return True
+    status = getattr(error, "status", None)  # of aiohttp
+    return isinstance(status, int) and (status == 501 or (400 <= status < 500 and status not in (408, 425, 429)))
 
 
 def _may_pass(error: Exception) -> bool:
