@@ -157,13 +157,17 @@ class Reporter:
                 self._events.extend(next(sky, ()))
                 if over:
                     self._events.extend(event for some in sky for event in some)
-                if time.monotonic() > look or over:
+                if self._pictures_wanted(over) and (time.monotonic() > look or over):
                     began = time.monotonic()
                     self._events.extend(self._thumbnails())
                     look = time.monotonic() + max(_LOOK_EVERY, (time.monotonic() - began) / _SHARE)
             self._send(over)
             if over or self._unanswered >= _GIVE_UP:
                 return
+
+    def _pictures_wanted(self, over: bool) -> bool:
+        """Whether somebody looks, or may come later: a scheduler that is not the run's own is there after the run."""
+        return self._looked or (over and self._client.cluster is None)
 
     def _send(self, over: bool) -> None:
         """Tell the scheduler what changed; whatever fails here, the campaign goes on."""

@@ -22,6 +22,7 @@ from distributed import LocalCluster
 from scenes import IMAGE, TRACT, coadds, tan, visit
 
 import dcrflow.cluster
+import dcrflow.live.reporter
 from dcrflow.campaign.verify import verify
 from dcrflow.cli import main
 from dcrflow.cluster import connect
@@ -142,13 +143,15 @@ class Run:
 def cluster() -> Iterator[str]:
     """The address of a scheduler with a worker of two threads, all in this process.
 
-    Commands do not connect anew, which takes a second each: they share one client.
+    Commands do not connect anew, which takes a second each: they share one client. Nor do they tell the page, which has
+    tests of its own and reads the templates again for its pictures.
     """
     options = {"protocol": "tcp", "dashboard_address": None, "silence_logs": 50}
     with (
         LocalCluster(n_workers=1, threads_per_worker=2, processes=False, **options) as found,
         connect(found.scheduler_address) as client,
         patch.object(dcrflow.cluster, "connect", lambda *_, **__: contextlib.nullcontext(client)),
+        patch.object(dcrflow.live.reporter, "serve_page", lambda _: False),
     ):
         yield found.scheduler_address
 

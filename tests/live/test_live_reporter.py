@@ -34,6 +34,7 @@ class FakeClient:
         self.told: dict[str, Any] = {}
         self.messages: list[set[str]] = []
         self.fails, self.looked = fails, False
+        self.cluster: object = None
 
     def register_plugin(self, plugin: Any) -> None:
         if self.fails:
@@ -78,6 +79,24 @@ def test_thumbnails_are_those_of_the_store() -> None:
     assert [(t["visit"], t["detector"], t["band"]) for t in thumbnails] == [(12, 3, "g")]
     assert thumbnails[0]["image"].startswith("data:image/png;base64,")
     assert (found["summary"]["done"], found["made_by"]) == ({"complete": 2}, {"w": (2, 2.0)})
+
+
+@pytest.mark.parametrize(("own", "read"), [(True, False), (False, True)])
+def test_pictures_that_nobody_can_see_are_not_read(own: bool, read: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks, and the scheduler ends with the run or stays."""
+    monkeypatch.setattr(module, "EVERY", 0.01)
+    client: Any = FakeClient()
+    client.cluster = object() if own else None
+    made: Any = SimpleNamespace(tracts={7: TRACT})
+    subject = Templates(dcrflow.TemplateStore.create_or_open(MemoryStore()), made, [visit()])
+    wanted: list[Any] = []
+    monkeypatch.setattr(subject, "pictures", lambda names: wanted.append(names) or {})
+    with reporting(Reporter(client, "run", subject)) as live:
+        until = time.monotonic() + 20
+        while not client.messages and time.monotonic() < until:
+            time.sleep(0.01)
+        live.line({"event": "ended", "visit": 12, "detector": 3, "status": "complete"})
+    assert bool(wanted) == read
 
 
 def test_only_sums_are_sent_while_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
