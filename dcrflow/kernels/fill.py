@@ -6,6 +6,8 @@ import numpy as np
 
 from dcrflow.compat.numba_cache import njit
 
+_MISSING, _QUEUED, _BEYOND = -1, -2, -3  # a pixel without data, one of the next ring, none at all
+
 
 @njit(cache=True, nogil=True)
 def fill_missing(image, known, reach):  # type: ignore[no-untyped-def]
@@ -29,7 +31,6 @@ def fill_missing(image, known, reach):  # type: ignore[no-untyped-def]
         Number of pixels without data.
     """
     height, width = image.shape
-    ring = np.zeros((height, width), np.int16)
     missing_in, missing = np.empty(height, np.int64), 0  # by row: in many an image hardly any row misses a pixel
     for y in range(height):
         row, number = known[y], 0
@@ -37,41 +38,46 @@ def fill_missing(image, known, reach):  # type: ignore[no-untyped-def]
             number += row[x] == 0
         missing_in[y] = number
         missing += number
-        if number:
-            for x in range(width):
-                if row[x] == 0:
-                    image[y, x] = 0
-                    ring[y, x] = -1
-    if missing == 0 or missing == height * width:
-        return missing
-    current = np.empty((missing, 2), np.int32)
-    following = np.empty((missing, 2), np.int32)
+    if missing == 0:
+        return 0
+    ring = np.zeros((height + 2, width + 2), np.int16)  # with a rim, so that every pixel has eight neighbours
+    ring[0], ring[-1], ring[:, 0], ring[:, -1] = _BEYOND, _BEYOND, _BEYOND, _BEYOND
+    current = np.empty((missing + 1, 2), np.int32)
+    following = np.empty((missing + 1, 2), np.int32)
     count = 0
     for y in range(height):
-        for x in range(width if missing_in[y] else 0):
-            if ring[y, x] == -1 and _touches(ring, y, x, 0):
-                current[count, 0], current[count, 1] = y, x
-                count += 1
+        row, before = known[y], count
+        for x in range(width if missing_in[y] else 0):  # without branches
+            following[count, 0], following[count, 1] = y, x
+            count += row[x] == 0
+        for i in range(before, count):
+            image[y, following[i, 1]] = 0
+            ring[y + 1, following[i, 1] + 1] = _MISSING
+    count = 0
+    for i in range(missing):
+        y, x = following[i, 0], following[i, 1]
+        current[count, 0], current[count, 1] = y, x
+        count += _touches(ring[y : y + 3, x : x + 3])
     for number in range(1, reach + 1):
         for i in range(count):
             y, x = current[i, 0], current[i, 1]
             total = 0.0
             neighbours = 0
-            for yy in range(max(0, y - 1), min(height, y + 2)):
-                for xx in range(max(0, x - 1), min(width, x + 2)):
-                    if 0 <= ring[yy, xx] < number:
-                        total += image[yy, xx]
+            for j in range(3):
+                for k in range(3):
+                    if 0 <= ring[y + j, x + k] < number:
+                        total += image[y + j - 1, x + k - 1]
                         neighbours += 1
             image[y, x] = total / neighbours
-            ring[y, x] = number
+            ring[y + 1, x + 1] = number
         new = 0
         for i in range(count):
             y, x = current[i, 0], current[i, 1]
-            for yy in range(max(0, y - 1), min(height, y + 2)):
-                for xx in range(max(0, x - 1), min(width, x + 2)):
-                    if ring[yy, xx] == -1:
-                        ring[yy, xx] = -2  # queued
-                        following[new, 0], following[new, 1] = yy, xx
+            for j in range(3):
+                for k in range(3):
+                    if ring[y + j, x + k] == _MISSING:
+                        ring[y + j, x + k] = _QUEUED
+                        following[new, 0], following[new, 1] = y + j - 1, x + k - 1
                         new += 1
         current, following = following, current
         count = new
@@ -81,13 +87,13 @@ def fill_missing(image, known, reach):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _touches(ring, y, x, value):  # type: ignore[no-untyped-def]
-    height, width = ring.shape
-    for yy in range(max(0, y - 1), min(height, y + 2)):
-        for xx in range(max(0, x - 1), min(width, x + 2)):
-            if ring[yy, xx] == value:
-                return True
-    return False
+def _touches(around):  # type: ignore[no-untyped-def]
+    """Whether any of the pixels around one has data."""
+    found = False
+    for j in range(3):
+        for k in range(3):
+            found |= around[j, k] == 0
+    return found
 
 
 @njit(cache=True, nogil=True)

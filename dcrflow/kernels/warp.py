@@ -170,12 +170,13 @@ def _weighted_sums(taps: int, with_variance: bool) -> Any:
 
 
 def warp_kernel(interpolation: Interpolation, with_variance: bool = True) -> Callable[..., Any]:
-    """Compile the warp for an interpolation; without the variance it takes little more than half the time.
+    """Compile the warp for an interpolation; without the variance it takes half the time.
 
     The compiled function is called as ``warp(source, origin_y, origin_x, grid, table, no_data, out)``:
 
     source : MaskedImage
-        Arrays of float32, float32, int32, shape (h, w); the image is pixels, or spline coefficients, and finite.
+        Arrays of float32, float32, int32 or uint8, shape (h, w); the image is pixels, or spline coefficients, and
+        finite. Without the variance, the second array is not looked at, here and in `out`.
     origin_y, origin_x : int
         Coordinates of the source's first pixel. (They are subtracted from whole pixels, not from coordinates, so that a
         place between pixels does not depend, to the last bit, on where the arrays begin.)
@@ -187,9 +188,9 @@ def warp_kernel(interpolation: Interpolation, with_variance: bool = True) -> Cal
         Value of the NO_DATA mask plane. An output pixel is without data where one of the four source pixels around it
         has this bit, or where its kernel leaves the source.
     out : MaskedImage
-        Arrays of float32, float32, int32, shape (height, width). Filled; image and variance scaled by the relative area
-        of the pixels, and its square (0 without the variance). The mask is the OR over the four source pixels around
-        each output pixel.
+        Arrays of float32, float32, int32 or uint8, shape (height, width). Filled; image and variance scaled by the
+        relative area of the pixels, and its square. The mask is the OR over the four source pixels around each output
+        pixel.
     """
     return _compiled(_taps(interpolation), with_variance)
 
@@ -201,7 +202,9 @@ def _compiled(taps: int, with_variance: bool) -> Callable[..., Any]:
     A function of its own name, with what differs among its globals: numba finds in its cache what has the same name and
     the same closure, and an intrinsic in a closure is another in each process.
     """
-    own = {"_sums": _weighted_sums(taps, with_variance), "_margin": taps // 2 - 1}
+    own = {
+        "_sums": _weighted_sums(taps, with_variance), "_margin": taps // 2 - 1, "_with_variance": with_variance
+    }  # fmt: skip
     name = f"warp_{taps}_taps" if with_variance else f"warp_image_{taps}_taps"
     function = FunctionType(_warp.__code__, globals() | own, name)
     function.__qualname__ = function.__name__
@@ -210,6 +213,7 @@ def _compiled(taps: int, with_variance: bool) -> Callable[..., Any]:
 
 
 _sums: Any = None  # of `_compiled`
+_with_variance = True
 _margin = 0  # pixels by which a kernel reaches beyond the pixel's left or lower neighbour
 
 
@@ -275,13 +279,9 @@ def _warp(source, origin_y, origin_x, grid, table, no_data, out):  # type: ignor
                 rest_y[i] = np.float32(v if whole_v < half else 1 - v)
                 scale[i] = np.float32(abs(area + more_area * n))
             image_row, variance_row, mask_row = out_image[y, x:], out_variance[y, x:], out_mask[y, x:]
-            for outside in (
-                image_row[:begin],
-                image_row[end:number],
-                variance_row[:begin],
-                variance_row[end:number],
-            ):
-                outside[:] = nan
+            image_row[:begin] = image_row[end:number] = nan
+            if _with_variance:
+                variance_row[:begin] = variance_row[end:number] = nan
             mask_row[:begin] = mask_row[end:number] = no_data
             for k in range(end - begin):
                 i = np.uint64(begin + k)
@@ -291,11 +291,15 @@ def _warp(source, origin_y, origin_x, grid, table, no_data, out):  # type: ignor
                 bits = above[near] | above[far] | below[near] | below[far]
                 mask_row[i] = bits
                 if bits & no_data:
-                    image_row[i], variance_row[i] = nan, nan
+                    image_row[i] = nan
+                    if _with_variance:
+                        variance_row[i] = nan
                     continue
                 total, spread = _sums(
                     image, variance, row - _margin, column - _margin, table,
                     step_y[i], rest_y[i], step_x[i], rest_x[i],
                 )  # fmt: skip
-                image_row[i], variance_row[i] = scale[i] * total, scale[i] * scale[i] * spread
+                image_row[i] = scale[i] * total
+                if _with_variance:
+                    variance_row[i] = scale[i] * scale[i] * spread
         x += number

@@ -23,7 +23,7 @@ from dcrflow.kernels.fill import fill_missing
 from dcrflow.kernels.interpolation import INTERPOLATIONS, filter_radius
 from dcrflow.kernels.psf import warp_psf_kernel
 from dcrflow.kernels.spline import coefficient_filter
-from dcrflow.kernels.usable import mark_felt, usable_pixels
+from dcrflow.kernels.usable import mark_felt, photon_sums, usable_pixels
 from dcrflow.kernels.warp import warp_kernel, weight_table
 from dcrflow.model.visit_image import VisitImage, VisitPsf
 
@@ -46,6 +46,8 @@ _EDGE = 8  # pixels from a sensor's edge that the plane SENSOR_EDGE marks
 _MOST_SHIFT = 0.05  # pixels of `warp_psf_kernel`'s matrix over a cell
 _BRIGHT = 20.0  # sigma of the sky, above which pixels tell the photons a nJy
 _FEWEST = 100  # pixels, to tell anything from
+_SPOILT, _AT_EDGE = np.uint8(1), np.uint8(2)  # bits of the mask while it is warped
+_STRIP = 96  # rows that are filtered at a time: they stay in the cache
 _SAMPLE = 1_000_000  # pixels at most, from whose rows the noise of the sky is measured
 
 
@@ -111,20 +113,19 @@ def warp_visit(image: VisitImage, detector: Box, pixel_map: PixelMap, centres: t
     sky, gain = noise_model(image, known[where])
     mask = _spoilt(values, known, float(np.sqrt(sky)))
     _mark_edge(mask, padded, detector)
-    coefficients = _coefficients(values)
-    out, spread = np.zeros(frame.shape, np.float32), np.zeros(frame.shape, np.float32)
-    out_mask = np.zeros(frame.shape, np.int32)
+    _to_coefficients(values)
+    out, out_mask = np.empty(frame.shape, np.float32), np.empty(frame.shape, np.uint8)
     y, x, y0, x0 = pixel_map.nodes(frame)
     warp_kernel(WARP, with_variance=False)(
-        MaskedImage(coefficients, coefficients, mask), padded.y0, padded.x0,
-        CoordinateGrid(y, x, pixel_map.step, y0, x0), weight_table(WARP), 1, MaskedImage(out, spread, out_mask),
+        MaskedImage(values, values, mask), padded.y0, padded.x0, CoordinateGrid(y, x, pixel_map.step, y0, x0),
+        weight_table(WARP), _SPOILT, MaskedImage(out, out, out_mask),
     )  # fmt: skip
-    valid = (out_mask & 1) == 0
+    valid = (out_mask & _SPOILT) == 0
     area = _area(pixel_map)
     return WarpedVisit(
         image=out,
         valid=valid,
-        edges=(out_mask & 2) != 0,
+        edges=(out_mask & _AT_EDGE) != 0,
         sigma=float(np.sqrt(sky * area)),
         gain=gain * area,
         psf=warped_psf(image.psf, pixel_map, centres),
@@ -146,43 +147,54 @@ def noise_model(image: VisitImage, good: NDArray[np.bool_]) -> tuple[float, floa
     faint = np.abs(light - np.median(light)) < 3 * np.sqrt(sky)
     if np.count_nonzero(faint) >= _FEWEST:
         sky = float(np.median(variance[faint]))
-    bright = good & (pixels.image > np.float32(_BRIGHT * np.sqrt(sky)))
-    light, variance = pixels.image[bright].astype(np.float64), pixels.variance[bright].astype(np.float64)
-    if len(light) < _FEWEST:
-        return sky, 0.0
-    return sky, max(float(np.sum((variance - sky) * light) / np.sum(light**2)), 0.0)
+    number, product, square = photon_sums(
+        pixels.image, pixels.variance, good, _BRIGHT * np.sqrt(sky), sky
+    )  # fmt: skip
+    return sky, max(product / square, 0.0) if number >= _FEWEST else 0.0
 
 
-def _spoilt(values: NDArray[np.float32], known: NDArray[np.bool_], noise: float) -> NDArray[np.int32]:
-    """Fill holes in place; a mask with bit 0 on every pixel that what they were filled with reaches."""
-    mask = np.zeros(known.shape, np.int32)
+def _spoilt(values: NDArray[np.float32], known: NDArray[np.bool_], noise: float) -> NDArray[np.uint8]:
+    """Fill holes in place; a mask with `_SPOILT` on every pixel that what they were filled with reaches."""
+    mask = np.zeros(known.shape, np.uint8)
     if not known.all():
-        mark_felt(values, known, noise, _RESPONSE, _LEFT, np.int32(1), mask)
+        mark_felt(values, known, noise, _RESPONSE, _LEFT, _SPOILT, mask)
         fill_missing(values, known.view(np.uint8), _FILL_REACH)
     return mask
 
 
-def _mark_edge(mask: NDArray[np.int32], box: Box, detector: Box) -> None:
-    """Set bit 1 on the pixels of a box that are near the edge of the detector, or beyond it."""
+def _mark_edge(mask: NDArray[np.uint8], box: Box, detector: Box) -> None:
+    """Set `_AT_EDGE` on the pixels of a box that are near the edge of the detector, or beyond it."""
     inner = detector.grown(-_EDGE).intersection(box)
     if inner.is_empty:
-        mask |= np.int32(2)
+        mask |= _AT_EDGE
         return
     rows, columns = inner.slices(box)
     for outside in (
         mask[: rows.start], mask[rows.stop :], mask[rows, : columns.start], mask[rows, columns.stop :]
     ):  # fmt: skip
-        outside |= np.int32(2)
+        outside |= _AT_EDGE
 
 
-def _coefficients(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """B-spline coefficients of an image; the outermost pixels, which the filter cannot reach, are 0."""
+def _to_coefficients(values: NDArray[np.float32]) -> None:
+    """Turn an image into its B-spline coefficients, in place; they are 0 at the edges, which the filter cannot reach.
+
+    Strip by strip, with a copy of the rows that the next strip needs, too: another image as large would take the
+    operating system as long to provide as this takes.
+    """
     radius, taps = filter_radius(_DEGREES), coefficient_filter(_DEGREES).astype(np.float32)
     height, width = values.shape
-    rows, out = np.zeros(values.shape, np.float32), np.zeros(values.shape, np.float32)
-    convolve(values, taps[None], 0, 2 * radius, rows[:, radius : width - radius])
-    convolve(rows, taps[:, None], 2 * radius, 0, out[radius : height - radius, :])
-    return out
+    rows = np.zeros((min(_STRIP, height) + 2 * radius, width), np.float32)  # filtered along x
+
+    def along_x(first: int, number: int, at: int) -> None:
+        convolve(values[first : first + number], taps[None], 0, 2 * radius, rows[at : at + number, radius:-radius])
+
+    along_x(0, 2 * radius, 0)
+    for top in range(radius, height - radius, _STRIP):
+        number = min(_STRIP, height - radius - top)
+        along_x(top + radius, number, 2 * radius)
+        convolve(rows, taps[:, None], 2 * radius, 0, values[top : top + number])
+        rows[: 2 * radius] = rows[number : number + 2 * radius].copy()
+    values[:radius], values[height - radius :] = 0, 0
 
 
 def _area(pixel_map: PixelMap) -> float:
