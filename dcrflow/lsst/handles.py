@@ -20,7 +20,7 @@ from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.convert import kernel_of
 from dcrflow.lsst.subfilter_coadd import SubfilterCoadd as SubfilterCoadd
 from dcrflow.lsst.subfilter_coadd import Subfilters as Subfilters
-from dcrflow.lsst.subfilters import refraction_of_coadd
+from dcrflow.lsst.subfilters import noise_of_coadd, refraction_of_coadd
 from dcrflow.model.pixels import PatchPixels
 from dcrflow.stores.coadds.patch_info import PatchInfo
 from dcrflow.stores.coadds.patch_psf import PatchPsf
@@ -247,6 +247,7 @@ class HandleCoadds:
             chunks=(1, *first.chunk),
             psf_shape=_psf_shape(first.psf, bbox),
             refraction=refraction_of_coadd(first),
+            subfilter_noise=noise_of_coadd(first, len(coadds)) if len(given.edges) == len(coadds) else None,
         )
 
     def _check_place(self, coadd: SubfilterCoadd, wcs: SkyWcs, tract: Tract, bbox: Box) -> None:

@@ -25,7 +25,12 @@ from dcrflow.geometry.skymap import Patch, Tract
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.convert import lsst_box, masked_image, projection_of
 from dcrflow.lsst.subfilter_coadd import Subfilters
-from dcrflow.lsst.subfilters import refraction_to_metadata, register_subfilters, subfilters_to_metadata
+from dcrflow.lsst.subfilters import (
+    noise_to_metadata,
+    refraction_to_metadata,
+    register_subfilters,
+    subfilters_to_metadata,
+)
 from dcrflow.model.visit import DetectorVisit
 from dcrflow.stores.coadds.store import DcrCoadds, open_coadds
 
@@ -135,9 +140,13 @@ def put_patch(
     pixels = coadds.read(patch.tract, patch.patch, band, info.bbox, planes)
     frame = TractFrame(skymap=skymap, tract=patch.tract, bbox=lsst_box(tract.bbox))
     projection = projection_of(tract.wcs, frame, info.bbox)
-    metadata = subfilters_to_metadata(
-        Subfilters(info.subfilter_edges, info.effective_wavelength, info.bandwidth, info.transmission)
-    ) | refraction_to_metadata(info.refraction)
+    metadata = (
+        subfilters_to_metadata(
+            Subfilters(info.subfilter_edges, info.effective_wavelength, info.bandwidth, info.transmission)
+        )
+        | refraction_to_metadata(info.refraction)
+        | noise_to_metadata(info.subfilter_noise)
+    )
     psf = _psf(coadds, patch, band)
     for k in range(info.num_subfilters):
         variance = pixels.variance[k if len(pixels.variance) > 1 else 0]

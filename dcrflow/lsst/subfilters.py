@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from dcrflow.base.errors import ConfigError
+from dcrflow.base.errors import CoaddStoreError, ConfigError, brief
 from dcrflow.lsst.subfilter_coadd import SubfilterCoadd, Subfilters
+from dcrflow.model.subfilter_noise import SubfilterNoise
 from dcrflow.physics.bands import BANDS
 
-_KEY, _REFRACTION = "dcrflow subfilters", "dcrflow refraction"  # of the metadata of a coadd that dcrflow wrote
+# of the metadata of a coadd that dcrflow wrote
+_KEY, _REFRACTION, _NOISE = "dcrflow subfilters", "dcrflow refraction", "dcrflow subfilter noise"
 
 
 def subfilters_of_band(band: str, number: int) -> Subfilters:
@@ -54,6 +56,28 @@ def refraction_of_coadd(coadd: SubfilterCoadd) -> str | None:
     """The refraction that a coadd was built with; None if it does not say."""
     found = coadd.metadata().get(_REFRACTION)
     return found if isinstance(found, str) else None
+
+
+def noise_to_metadata(noise: SubfilterNoise | None) -> dict[str, str]:
+    """How the subfilters' noise is correlated, as the metadata of a coadd keep it; nothing where it is not known."""
+    return {} if noise is None else {_NOISE: json.dumps(noise.as_attribute())}
+
+
+def noise_of_coadd(coadd: SubfilterCoadd, number: int) -> SubfilterNoise | None:
+    """How the noise of a patch's subfilters is correlated; None if its coadds do not say.
+
+    Raises
+    ------
+    CoaddStoreError
+        If they say it in another way than dcrflow does, or for another number of subfilters.
+    """
+    text = coadd.metadata().get(_NOISE)
+    if not isinstance(text, str):
+        return None
+    try:
+        return SubfilterNoise.from_attribute(json.loads(text), number)
+    except ValueError as error:
+        raise CoaddStoreError(f"{coadd.label}: metadata {_NOISE!r} is {brief(text)}; {error}") from None
 
 
 def subfilters_of_coadd(coadd: SubfilterCoadd, number: int) -> Subfilters:

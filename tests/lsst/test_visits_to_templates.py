@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,9 @@ from dcrflow.lsst.butler import read_butler_visits
 from dcrflow.lsst.convert import arrays_of
 from dcrflow.lsst.put_coadds import put_coadds
 from dcrflow.lsst.repository import VISIT_RUN, make_repository, nominal_detector, observation_info
+from dcrflow.lsst.subfilter_coadd import SubfilterCoadd
+from dcrflow.lsst.subfilters import noise_of_coadd, noise_to_metadata
+from dcrflow.model.subfilter_noise import SubfilterNoise
 from dcrflow.stores.coadds.store import open_coadds
 from dcrflow.stores.visits.images import read_visit_image, read_visit_psf
 
@@ -120,6 +124,24 @@ def test_pixels_and_psf_come_from_the_butler(repo: Path) -> None:
         read_visit_image(replace(one, image=one.image.partition("#")[0]))
 
 
+def test_what_coadds_say_of_their_noise_is_checked() -> None:
+    noise = SubfilterNoise((0.5, 0.3, 0.2), ((0.0, 0.1, 0.0), (0.1, 1.0, 0.1), (0.0, 0.1, 0.0)))
+
+    class Said(SubfilterCoadd):
+        def metadata(self) -> dict[str, str]:
+            return self.data.metadata
+
+    def said(metadata: dict[str, str]) -> SubfilterCoadd:
+        return Said(7, 0, 0, "g", SimpleNamespace(metadata=metadata))
+
+    assert noise_of_coadd(said(noise_to_metadata(noise)), 3) == noise
+    assert noise_of_coadd(said(noise_to_metadata(None)), 3) is None
+    with pytest.raises(CoaddStoreError, match=r"tract 7 patch 0 band g subfilter 0: .*expected 4 shares"):
+        noise_of_coadd(said(noise_to_metadata(noise)), 4)
+    with pytest.raises(CoaddStoreError, match="dcrflow subfilter noise"):
+        noise_of_coadd(said({next(iter(noise_to_metadata(noise))): "{"}), 3)
+
+
 @pytest.mark.slow
 @pytest.mark.integration
 def test_from_visits_to_templates(repo: Path, tmp_path: Path) -> None:
@@ -144,6 +166,9 @@ def test_from_visits_to_templates(repo: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(arrays_of(coadd).image, built.read(7, 0, "g", info.bbox, info.planes).image[k])
         kernel = coadd.psf.compute_kernel_image(x=280.0, y=290.0).array
         np.testing.assert_allclose(kernel, built.read_psf(7, 0, "g").kernels[0], atol=1e-6)
+    assert info.subfilter_noise is not None
+    back = open_coadds(f"butler:{repo}?collections=from-visits").info(7, 0, "g")
+    assert back.subfilter_noise == info.subfilter_noise
 
     must("pipetask", "run", "-b", repo, "-i", f"from-visits,{VISIT_RUN}", "--output-run", "templates",
          "-t", "dcrflow.lsst.GetDcrTemplateTask:getDcrTemplate", "-d", "skymap = 'test'",
