@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcrflow.base.masks import NO_DATA, TEMPLATE_PLANES
+from dcrflow.base.workspace import Workspace
 from dcrflow.coadding.basis import SpectralBasis
 from dcrflow.coadding.cell_visits import CellVisits
 from dcrflow.coadding.cells import Cell, CellGrid
@@ -94,7 +95,7 @@ class CellSolution:
 def solve_cell(
     cell: Cell, grid: CellGrid, visits: Sequence[VisitOnFrame], basis: SpectralBasis, psf: NDArray[np.float32],
     config: CoaddConfig, corrections: Mapping[Name, Correction] | None = None, kept: CellSums | None = None,
-    keep: bool = False,
+    keep: bool = False, workspace: Workspace | None = None,
 ) -> CellSolution:  # fmt: skip
     """Solve one cell, independently of its neighbours.
 
@@ -116,8 +117,11 @@ def solve_cell(
         Sums over earlier visits, which are not in `visits`; they are included but not read again.
     keep : bool
         Whether the sums of the solution shall be complete, so that visits can be added to them.
+    workspace : Workspace, optional
+        Lends memory; who solves several cells lends the same to all of them, one after the other.
     """
-    members = CellVisits(cell, grid.window(), visits, basis, corrections or {}, kept)
+    workspace = workspace or Workspace()
+    members = CellVisits(cell, grid.window(), visits, basis, corrections or {}, kept, workspace)
     if not members.members:
         return _nothing(cell, grid.side, basis.num_terms)
     sums = members.first_sums()
@@ -125,7 +129,7 @@ def solve_cell(
     system = System(sums.normal, output, config.color_prior[: basis.num_terms - 1])
     q, now, look = _fill(members, system, sums, config)
     right = system.apply(now.sky, q) + now.residual
-    solution = two_steps(system, right, config.color_deviation)
+    solution = two_steps(system, right, config.color_deviation, workspace)
     sums = members.last_sums(sums, right, keep)
     few = _too_few(sums, basis.num_terms)
     return CellSolution(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dcrflow.base.workspace import NEW_MEMORY, Workspace
 from dcrflow.coadding.basis import SpectralBasis
 from dcrflow.coadding.cells import Cell, cut
 from dcrflow.coadding.sums import FLAGS, CellSums, KeptVisit
 from dcrflow.coadding.transfer import Transform, forward, transfer_functions
 from dcrflow.coadding.visits import Correction, VisitOnCell, VisitOnFrame
-from dcrflow.kernels.coadd_pixels import add_pixels, fill_holes
+from dcrflow.kernels.coadd_pixels import add_pixels, fill_holes, holes_of
 from dcrflow.kernels.fourier import add_adjoint, add_normal
 
 Name = tuple[int, int]
@@ -66,6 +68,8 @@ class Seen:
         Image times window, holes filled with a first prediction; empty for a visit of an earlier run.
     valid : ndarray of bool, shape (side, side)
         False in holes: pixels without data, and rejected ones.
+    holes : ndarray of int32
+        Where it is False: indices of the flattened image.
     transfer : ndarray of complex64, shape (num_terms, side, side // 2 + 1)
         Transfer functions T.
     """
@@ -73,6 +77,7 @@ class Seen:
     member: Member
     image: Image
     valid: Bool
+    holes: NDArray[np.int32]
     transfer: Transform
 
 
@@ -94,6 +99,8 @@ class CellVisits:
         Corrections from self-calibration.
     kept : CellSums, optional
         Sums over earlier visits, whose pixels are not read again.
+    workspace : Workspace
+        Lends the memory of what is kept between rounds.
     """
 
     cell: Cell
@@ -102,6 +109,7 @@ class CellVisits:
     basis: SpectralBasis
     corrections: Mapping[Name, Correction]
     kept: CellSums | None = None
+    workspace: Workspace = NEW_MEMORY
     members: list[Member] = field(default_factory=list)
     rejected: dict[int, Bool] = field(default_factory=dict)
     mean: Image = field(init=False)
@@ -133,15 +141,18 @@ class CellVisits:
         if member.place in self._cache:
             return self._cache[member.place]
         on = self._on(member)
-        transfer = transfer_functions(on, self.basis, self.side, self.correction(member))
-        valid = on.valid
+        shape, valid = (self.basis.num_terms, self.side, self.side // 2 + 1), on.valid
+        size = on.image.nbytes + valid.nbytes + 8 * math.prod(shape)
+        kept = self._bytes + size <= CACHE
+        memory = self.workspace if kept else NEW_MEMORY
+        transfer = memory.array(f"cell: transfer functions {member.place}", shape, np.complex64)
+        transfer_functions(on, self.basis, self.correction(member), transfer)
         if member.visit is not None:
             fill_holes(on.image, valid, self.mean, self.window)
         if member.place in self.rejected:
             valid &= ~self.rejected[member.place]
-        seen = Seen(member, on.image, valid, transfer)
-        size = on.image.nbytes + valid.nbytes + transfer.nbytes
-        if self._bytes + size <= CACHE:
+        seen = Seen(member, on.image, valid, holes_of(valid), transfer)
+        if kept:
             self._cache[member.place] = seen
             self._bytes += size
         return seen
@@ -190,6 +201,8 @@ class CellVisits:
         self.mean[out] = np.where(left > _SOME * member.weight, rest / np.maximum(left, _SOME * member.weight), 0)
         self._weight[out] = left
         seen.valid[pixels] = False
+        if member.place in self._cache:
+            self._cache[member.place] = replace(seen, holes=holes_of(seen.valid))
 
     def measured(self, member: Member) -> Bool:
         """Pixels of a visit that have data, rejected or not, shape (side, side)."""

@@ -95,24 +95,26 @@ class Holes:
 
     def matter(self, seen: Seen) -> bool:
         """Whether a visit has holes where there is light, or where there was an outlier."""
-        holes = ~seen.valid
-        return bool(np.any((self.light[holes] > _BRIGHT * seen.member.sigma) | self.spoilt[holes]))
+        light, spoilt = self.light.ravel()[seen.holes], self.spoilt.ravel()[seen.holes]
+        return bool(np.any(light > _BRIGHT * seen.member.sigma) or np.any(spoilt))
 
     def subtract(self, sky: Transform, out: Transform) -> dict[int, float]:
         """Subtract sum_v w_v T_v^H F (1 - H_v) F^-1 T_v sky from `out`.
 
         Returns the largest value in the holes of each visit, where 1 is settled.
         """
-        seen_as, sizes = np.empty(sky.shape[1:], np.complex64), {}
+        seen_as, inside, sizes = np.empty(sky.shape[1:], np.complex64), np.empty_like(self.light), {}
         for place, member in self.active.items():
             seen = self.visits.read(member)
             predict(seen.transfer, sky, seen_as)
-            image = backward(seen_as)
-            sizes[place] = float(
-                keep_holes(image, seen.valid, self.light, _SETTLED * member.sigma, _SETTLED_RELATIVE)
-            )  # fmt: skip
-            add_adjoint(seen.transfer, forward(image), -member.weight, out)
+            sizes[place] = self.keep(seen, backward(seen_as), inside)
+            add_adjoint(seen.transfer, forward(inside), -member.weight, out)
         return sizes
+
+    def keep(self, seen: Seen, image: Image, out: Image) -> float:
+        """Copy the holes of an image to `out`, 0 elsewhere; returns the largest value in them, where 1 is settled."""
+        noise = _SETTLED * seen.member.sigma
+        return float(keep_holes(image, seen.holes, self.light, noise, _SETTLED_RELATIVE, out))
 
     def settle(self, sizes: dict[int, float], step: float) -> None:
         """Leave out the visits in whose holes a step changes little."""
@@ -145,7 +147,7 @@ def residual_at(
     visits: CellVisits, system: System, sums: CellSums, q: float, sky: Transform, holes: Holes
 ) -> Transform:  # fmt: skip
     """The residual of the exact equations at a sky; the visits that matter take part in the rounds that follow."""
-    seen_as = np.empty(sky.shape[1:], np.complex64)
+    seen_as, inside = np.empty(sky.shape[1:], np.complex64), np.empty_like(visits.window)
     holes.active.clear()
     residual = sums.right - system.apply(sky, q)
     if visits.kept is not None:
@@ -153,14 +155,14 @@ def residual_at(
     for member in visits.members:
         seen = visits.read(member)
         old = member.visit is None
-        if np.all(seen.valid) or not (old or visits.kept is not None or holes.matter(seen)):
+        if not seen.holes.size or not (old or visits.kept is not None or holes.matter(seen)):
             continue
         predict(seen.transfer, sky, seen_as)
         image = backward(seen_as)
         if not old:
             image -= seen.image
-        size = keep_holes(image, seen.valid, holes.light, _SETTLED * member.sigma, _SETTLED_RELATIVE)
-        add_adjoint(seen.transfer, forward(image), member.weight, residual)
+        size = holes.keep(seen, image, inside)
+        add_adjoint(seen.transfer, forward(inside), member.weight, residual)
         if old or size > 1.0:
             holes.active[member.place] = member
     return residual

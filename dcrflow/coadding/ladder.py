@@ -11,14 +11,17 @@ centred on the local colours found in the first step, and it is tighter because 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import batched
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dcrflow.base.workspace import NEW_MEMORY, Workspace
 from dcrflow.coadding.transfer import Transform, backward, forward
-from dcrflow.kernels.coadd_pixels import add_share
+from dcrflow.kernels.coadd_pixels import add_share, interpolate
 from dcrflow.kernels.convolve import convolve
 from dcrflow.kernels.fourier import multiply, noise_power, solve_many, solve_three
 
@@ -33,6 +36,7 @@ _COLOUR_WIDTH = 2.0  # pixels; sigma of the Gaussian window for the colours
 _LAGS = 8  # pixels, of the noise's correlation
 _GAUSS_REACH = 4.0  # sigma at which Gaussian windows end
 _EVERY = 5  # the noise is evaluated at every 5th frequency along each axis
+_AT_ONCE = 3  # rungs that are solved in one pass over the frequencies
 _REPEATS = 2  # how often the second step is done
 _DARK = 1e-4  # relative to G at frequency 0; frequencies where G is smaller are not divided by it
 
@@ -82,9 +86,17 @@ class System:
     def solve(self, right: Transform, q: float) -> Transform:
         """(A + L(q))^-1 right."""
         out = np.empty_like(right)
-        solver = solve_three if self.num_terms == 3 else solve_many
-        solver(self.normal, self.precision(q), right, out)
+        self.solve_each(right, [q], out[None])
         return out
+
+    def solve_each(self, right: Transform, qs: Sequence[float], out: Transform) -> None:
+        """`solve` for several q, to `out` of shape (number of q, num_terms, side, side // 2 + 1)."""
+        priors = np.array([self.precision(q) for q in qs])
+        if self.num_terms == 3:
+            solve_three(self.normal, priors, right, out)
+        else:
+            for prior, one in zip(priors, out, strict=True):
+                solve_many(self.normal, prior, right, one)
 
     def apply(self, sky: Transform, q: float | None = None) -> Transform:
         """(A + L(q)) sky, or A sky if q is None."""
@@ -146,19 +158,25 @@ def rung_of(system: System, flux: Image, noise: float, scale: float) -> Image:
     return np.asarray(np.log10(np.clip(power / system.lowest, 1.0, 10.0 ** (RUNGS - 1))), np.float32)
 
 
-def blended(system: System, right: Transform, rung: Image) -> Image:
+def blended(system: System, right: Transform, rung: Image, workspace: Workspace) -> Image:
     """G (A + L(q))^-1 right, with the q of each pixel, shape (num_terms, side, side)."""
     out = np.zeros((system.num_terms, *rung.shape), np.float32)
     right = system.psf * right
-    for step in range(int(np.floor(rung.min())), int(np.ceil(rung.max())) + 1):
-        for term, part in zip(system.solve(right, system.lowest * 10.0**step), out, strict=True):
-            add_share(backward(term), rung, step, part)
+    steps = range(int(np.floor(rung.min())), int(np.ceil(rung.max())) + 1)
+    for some in batched(steps, _AT_ONCE):
+        solved = workspace.array("ladder: rungs", (len(some), *right.shape), np.complex64)
+        system.solve_each(right, [system.lowest * 10.0**step for step in some], solved)
+        for step, terms in zip(some, solved, strict=True):
+            for term, part in zip(terms, out, strict=True):
+                add_share(backward(term), rung, step, part)
     return out
 
 
 def along_ladder(values: Float, rung: Image) -> Image:
     """Interpolate values given at the rungs, shape (RUNGS,), to the rung of each pixel, linearly in log q."""
-    return np.interp(rung, np.arange(len(values)), values).astype(np.float32)
+    out = np.empty(rung.shape, np.float32)
+    interpolate(values, rung, out)
+    return out
 
 
 def colours(system: System, terms: Image, noise: Image) -> Image:
@@ -196,7 +214,9 @@ class Solution:
     rung: Image
 
 
-def two_steps(system: System, right: Transform, deviation: float) -> Solution:
+def two_steps(
+    system: System, right: Transform, deviation: float, workspace: Workspace = NEW_MEMORY
+) -> Solution:  # fmt: skip
     """Solve for the coefficients.
 
     Parameters
@@ -207,6 +227,8 @@ def two_steps(system: System, right: Transform, deviation: float) -> Solution:
         Right-hand side b, from visits whose pixels without data are filled.
     deviation : float
         Expected RMS deviation of the coefficients from the local colours, relative to the first step's prior.
+    workspace : Workspace, optional
+        Lends memory.
     """
     if system.num_terms == 1:
         terms = backward(system.psf * system.solve(right, system.lowest))
@@ -214,7 +236,7 @@ def two_steps(system: System, right: Transform, deviation: float) -> Solution:
     flux = backward(system.psf * system.solve(right, system.lowest)[0])
     noise = system.noise
     rung = rung_of(system, flux, float(noise[0, 0]), 1.0)
-    terms = blended(system, right, rung)
+    terms = blended(system, right, rung, workspace)
     power = np.abs(system.psf) ** 2
     undo = np.conj(system.psf) / (power + (_DARK * abs(system.psf[0, 0])) ** 2)
     for _ in range(_REPEATS):
@@ -223,5 +245,5 @@ def two_steps(system: System, right: Transform, deviation: float) -> Solution:
         mean = np.concatenate([terms[:1], ratio * terms[0]])
         rest = right - system.apply(np.asarray(undo * forward(mean), np.complex64))
         rung = rung_of(system, terms[0], float(noise[0, 0]), deviation)
-        terms = mean + blended(system, rest, rung)
+        terms = mean + blended(system, rest, rung, workspace)
     return Solution(terms, rung)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcrflow.base.masks import NO_DATA, TEMPLATE_PLANES
+from dcrflow.base.workspace import Workspace
 from dcrflow.coadding.basis import SpectralBasis
 from dcrflow.coadding.calibrate import fit_corrections, worth_it
 from dcrflow.coadding.cell import CellSolution, VisitReport, solve_cell
@@ -79,12 +80,14 @@ def solve_patch(
     """
     for visit in visits:
         visit.check(grid, len(basis.wavelength))
-    kept = kept or {}
+    kept, workspace = kept or {}, Workspace()
 
     def solved(corrections: Mapping[Name, Correction], equations: list[Equations]) -> PatchSolution:
         def one_by_one() -> Iterator[CellSolution]:
             for cell in grid:
-                found = solve_cell(cell, grid, visits, basis, psf, config, corrections, kept.get(cell.index))
+                found = solve_cell(
+                    cell, grid, visits, basis, psf, config, corrections, kept.get(cell.index), workspace=workspace
+                )
                 equations.append(found.calibration)
                 yield found
 

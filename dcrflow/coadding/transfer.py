@@ -61,21 +61,18 @@ def line_of(displacement: NDArray[np.float64]) -> tuple[NDArray[np.float64], flo
     return displacement @ np.array([ey, ex]), float(ey), float(ex)
 
 
-def transfer_functions(
-    visit: VisitOnCell, basis: SpectralBasis, side: int, correction: Correction | None = None
-) -> Transform:
-    """T_j = P k_j of a visit, shape (num_terms, side, side // 2 + 1).
+def transfer_functions(visit: VisitOnCell, basis: SpectralBasis, correction: Correction, out: Transform) -> None:
+    """T_j = P k_j of a visit, to `out` of shape (num_terms, side, side // 2 + 1).
 
     k_j(f) = sum_l (W B)_lj exp(-2 pi i f . d_l). All d_l lie along the direction to the zenith, so k_j depends only on
     the frequency along this direction, and is interpolated from a table.
     """
+    side = out.shape[1]
     psf = stamp_transform(visit.psf, side)
-    if correction is not None and (correction.scale, correction.dy, correction.dx) != (1.0, 0.0, 0.0):
-        psf = psf * (correction.scale * shift_transform(side, correction.dy, correction.dx))
+    if (correction.scale, correction.dy, correction.dx) != (1.0, 0.0, 0.0):
+        psf = psf * np.complex64(correction.scale) * shift_transform(side, correction.dy, correction.dx)
     along, ey, ex = line_of(visit.displacement)
     step = _HIGHEST / _TABLE
     table = np.empty((basis.num_terms, 2 * _TABLE + 1), np.complex64)
     light_along(along, basis.nodes, step, table)
-    out = np.empty((basis.num_terms, *psf.shape), np.complex64)
-    spread_transfer(np.asarray(psf, np.complex64), table, step, ey, ex, out)
-    return out
+    spread_transfer(psf, table, step, ey, ex, out)

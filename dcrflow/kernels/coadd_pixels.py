@@ -74,19 +74,47 @@ def fill_holes(image, valid, mean, window):  # type: ignore[no-untyped-def]
             image[y, x] *= window[y, x]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def keep_holes(image, valid, light, noise, share):  # type: ignore[no-untyped-def]
-    """Set an image to 0 outside holes, in place; returns the largest abs(image) / (noise + share * light) in them.
+@njit(cache=True, nogil=True)
+def holes_of(valid):  # type: ignore[no-untyped-def]
+    """Places of the pixels that are not valid, int32, as indices of the flattened image."""
+    flat, number = valid.reshape(-1), 0
+    for i in range(len(flat)):
+        number += not flat[i]
+    out = np.empty(number + 1, np.int32)  # and one place to write to beyond the last
+    number = 0
+    for i in range(len(flat)):  # without branches, since nearly all are valid
+        out[number] = i
+        number += not flat[i]
+    return out[:number]
 
-    All values are finite.
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def keep_holes(image, holes, light, noise, share, out):  # type: ignore[no-untyped-def]
+    """Copy the holes of an image to `out`, which is 0 elsewhere.
+
+    Parameters
+    ----------
+    image, light : ndarray of float32, shape (side, side)
+        Finite, contiguous.
+    holes : ndarray of int32
+        `holes_of` the valid pixels.
+    noise, share : float
+        Of the values that do not matter.
+    out : ndarray of float32, shape (side, side)
+        Overwritten; contiguous.
+
+    Returns
+    -------
+    float
+        The largest abs(image) / (noise + share * light) in the holes.
     """
-    height, width = image.shape
+    given, bright, to = image.reshape(-1), light.reshape(-1), out.reshape(-1)
     largest, n, s = np.float32(0), np.float32(noise), np.float32(share)
-    for y in range(height):
-        for x in range(width):
-            value = np.float32(0) if valid[y, x] else image[y, x]
-            image[y, x] = value
-            largest = max(largest, abs(value) / (n + s * light[y, x]))
+    to[:] = 0
+    for k in range(len(holes)):
+        i = holes[k]
+        to[i] = given[i]
+        largest = max(largest, abs(given[i]) / (n + s * bright[i]))
     return largest
 
 
@@ -107,6 +135,17 @@ def add_share(image, rung, step, out):  # type: ignore[no-untyped-def]
     for y in range(height):
         for x in range(width):
             out[y, x] += max(np.float32(1) - abs(rung[y, x] - s), np.float32(0)) * image[y, x]
+
+
+@njit(cache=True, nogil=True)
+def interpolate(values, at, out):  # type: ignore[no-untyped-def]
+    """Values given at 0, 1, 2, ..., interpolated linearly to places that are not beyond the last of them."""
+    height, width = at.shape
+    for y in range(height):
+        for x in range(width):
+            n = min(int(at[y, x]), len(values) - 2)
+            part = at[y, x] - n
+            out[y, x] = values[n] + part * (values[n + 1] - values[n])
 
 
 @njit(cache=True, nogil=True)

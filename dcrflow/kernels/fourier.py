@@ -82,13 +82,13 @@ def add_normal(transfer, weight, normal):  # type: ignore[no-untyped-def]
     """Add weight conj(T_i) T_j to the upper triangle `normal`, shape (n (n + 1) / 2, ny, nh)."""
     num, ny, nh = transfer.shape
     w = np.float32(weight)
-    pair = 0
-    for i in range(num):
-        for j in range(i, num):
-            for y in range(ny):
+    for y in range(ny):  # row by row: what all pairs need stays in the cache
+        pair = 0
+        for i in range(num):
+            for j in range(i, num):
                 for x in range(nh):
                     normal[pair, y, x] += w * transfer[i, y, x].conjugate() * transfer[j, y, x]
-            pair += 1
+                pair += 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
@@ -96,8 +96,8 @@ def add_adjoint(transfer, image, weight, out):  # type: ignore[no-untyped-def]
     """Add weight conj(T_i) times the transform of an image to out_i."""
     num, ny, nh = transfer.shape
     w = np.float32(weight)
-    for i in range(num):
-        for y in range(ny):
+    for y in range(ny):
+        for i in range(num):
             for x in range(nh):
                 out[i, y, x] += w * transfer[i, y, x].conjugate() * image[y, x]
 
@@ -118,21 +118,20 @@ def predict(transfer, sky, out):  # type: ignore[no-untyped-def]
 def multiply(normal, prior, sky, out):  # type: ignore[no-untyped-def]
     """(A + diag(prior)) sky."""
     num, ny, nh = sky.shape
-    for i in range(num):
-        p = np.float32(prior[i])
-        for y in range(ny):
+    for y in range(ny):
+        for i in range(num):
+            p = np.float32(prior[i])
             for x in range(nh):
                 out[i, y, x] = p * sky[i, y, x]
-    pair = 0
-    for i in range(num):
-        for j in range(i, num):
-            for y in range(ny):
+        pair = 0
+        for i in range(num):
+            for j in range(i, num):
                 for x in range(nh):
                     a = normal[pair, y, x]
                     out[i, y, x] += a * sky[j, y, x]
                     if j > i:
                         out[j, y, x] += a.conjugate() * sky[i, y, x]
-            pair += 1
+                pair += 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -174,30 +173,60 @@ def solve_many(normal, prior, right, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def solve_three(normal, prior, right, out):  # type: ignore[no-untyped-def]
-    """`solve_many` for three terms, written out: ten times as fast."""
+def solve_three(normal, priors, right, out):  # type: ignore[no-untyped-def]
+    """`solve_many` for three terms and several priors, written out: ten times as fast.
+
+    The first term, whose prior is the same for all, is eliminated once. What is left for each prior is a system of two.
+
+    Parameters
+    ----------
+    normal : ndarray of complex64, shape (6, ny, nh)
+        Upper triangle of A.
+    priors : ndarray of float64, shape (n, 3)
+        Positive; the same in all rows of the first column.
+    right : ndarray of complex64, shape (3, ny, nh)
+        The right-hand side.
+    out : ndarray of complex64, shape (n, 3, ny, nh)
+        Overwritten.
+    """
     _, ny, nh = right.shape
-    p0, p1, p2 = prior[0], prior[1], prior[2]
+    p0 = priors[0, 0]
+    # of a row, real and imaginary parts apart, so that the loops over the priors are vectorised
+    s1, s2 = np.empty(nh), np.empty(nh)
+    re, im = np.empty((6, nh)), np.empty((6, nh))
+    to_re, to_im = np.empty((3, nh), np.float32), np.empty((3, nh), np.float32)
     for y in range(ny):
         for x in range(nh):
             a01, a02 = np.complex128(normal[1, y, x]), np.complex128(normal[2, y, x])
             i0 = 1.0 / (normal[0, y, x].real + p0)
-            l10, l20 = a01.conjugate() * i0, a02.conjugate() * i0
-            d1 = normal[3, y, x].real + p1 - (a01.real * a01.real + a01.imag * a01.imag) * i0
-            i1 = 1.0 / max(d1, p1)
-            e12 = normal[4, y, x] - a01.conjugate() * a02 * i0
-            l21 = e12.conjugate() * i1
-            d2 = (
-                normal[5, y, x].real + p2 - (a02.real * a02.real + a02.imag * a02.imag) * i0
-                - (e12.real * e12.real + e12.imag * e12.imag) * i1
-            )  # fmt: skip
+            l10, l20 = a01 * i0, a02 * i0
+            e12 = normal[4, y, x] - l10.conjugate() * a02
             y0 = np.complex128(right[0, y, x])
-            y1 = right[1, y, x] - l10 * y0
-            x2 = (right[2, y, x] - l20 * y0 - l21 * y1) / max(d2, p2)
-            x1 = y1 * i1 - l21.conjugate() * x2
-            out[0, y, x] = y0 * i0 - l10.conjugate() * x1 - l20.conjugate() * x2
-            out[1, y, x] = x1
-            out[2, y, x] = x2
+            y1, y2 = right[1, y, x] - l10.conjugate() * y0, right[2, y, x] - l20.conjugate() * y0
+            y0 *= i0
+            s1[x] = normal[3, y, x].real - (a01.real * a01.real + a01.imag * a01.imag) * i0
+            s2[x] = normal[5, y, x].real - (a02.real * a02.real + a02.imag * a02.imag) * i0
+            re[0, x], re[1, x], re[2, x], re[3, x] = l10.real, l20.real, e12.real, y0.real
+            im[0, x], im[1, x], im[2, x], im[3, x] = l10.imag, l20.imag, e12.imag, y0.imag
+            re[4, x], re[5, x], im[4, x], im[5, x] = y1.real, y2.real, y1.imag, y2.imag
+        for n in range(len(priors)):
+            p1, p2 = priors[n, 1], priors[n, 2]
+            for x in range(nh):
+                i1 = 1.0 / max(s1[x] + p1, p1)
+                er, ei = re[2, x], im[2, x]
+                i2 = 1.0 / max(s2[x] + p2 - (er * er + ei * ei) * i1, p2)
+                y1r, y1i = re[4, x] * i1, im[4, x] * i1
+                x2r = (re[5, x] - (er * y1r + ei * y1i)) * i2
+                x2i = (im[5, x] - (er * y1i - ei * y1r)) * i2
+                x1r = y1r - (er * x2r - ei * x2i) * i1
+                x1i = y1i - (er * x2i + ei * x2r) * i1
+                br, bi, cr, ci = re[0, x], im[0, x], re[1, x], im[1, x]
+                to_re[0, x] = re[3, x] - (br * x1r - bi * x1i) - (cr * x2r - ci * x2i)
+                to_im[0, x] = im[3, x] - (br * x1i + bi * x1r) - (cr * x2i + ci * x2r)
+                to_re[1, x], to_im[1, x], to_re[2, x], to_im[2, x] = x1r, x1i, x2r, x2i
+            for j in range(3):
+                for x in range(nh):
+                    out[n, j, y, x] = np.complex64(complex(to_re[j, x], to_im[j, x]))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dcrflow.base.errors import DcrflowError
 from dcrflow.base.masks import TEMPLATE_PLANES
+from dcrflow.base.workspace import Workspace
 from dcrflow.coadding.basis import SpectralBasis, spectral_basis
 from dcrflow.coadding.calibrate import fit_corrections, worth_it
 from dcrflow.coadding.cell import VisitReport, solve_cell
@@ -226,11 +227,11 @@ def accumulate(
     for visit in on_frame:
         visit.check(grid, len(basis.wavelength))
     every: tuple[Cell, ...] = grid.cells
-    files, reports, calibration = [], [], []
+    files, reports, calibration, workspace = [], [], [], Workspace()
     for index in cells:
         kept = load_sums(Path(order.kept) / f"{index}.npz", every[index]) if order.kept else None
         solution = solve_cell(
-            every[index], grid, on_frame, basis, psf, order.config, corrections, kept, keep=bool(order.sums)
+            every[index], grid, on_frame, basis, psf, order.config, corrections, kept, bool(order.sums), workspace
         )
         path = Path(order.folder) / f"cell-{index}.npz"
         store_cell(path, solution)

@@ -13,6 +13,7 @@ from astropy.io import fits
 
 from benchmarks import coadd_memory, measure
 from benchmarks.lsst_coadds import iterate
+from dcrflow.base.workspace import Workspace
 from dcrflow.coadding.cell import CellSolution, solve_cell
 from dcrflow.coadding.cells import CellGrid
 from dcrflow.coadding.ladder import System, two_steps
@@ -108,8 +109,8 @@ def _valid(number: int) -> np.ndarray:
 def solve_of(scene: CoaddScene, visits: list[VisitOnFrame]) -> Callable[[], CellSolution]:
     config = CoaddConfig()
     grid = CellGrid((SIZE, SIZE), config.cell, config.halo, config.taper, MARGIN)
-    psf = moffat_stamp(3.75, size=47)
-    return lambda: solve_cell(grid.cells[0], grid, visits, scene.basis, psf, config)
+    psf, workspace = moffat_stamp(3.75, size=47), Workspace()  # which a task lends to all of its cells
+    return lambda: solve_cell(grid.cells[0], grid, visits, scene.basis, psf, config, workspace=workspace)
 
 
 def _ladder(scene: CoaddScene, visits: list[VisitOnFrame]) -> Callable[[], object]:
@@ -117,7 +118,8 @@ def _ladder(scene: CoaddScene, visits: list[VisitOnFrame]) -> Callable[[], objec
     config = CoaddConfig()
     sums = solve_of(scene, visits)().sums
     system = System(sums.normal, stamp_transform(moffat_stamp(3.75, size=47), len(sums.weight)), config.color_prior[:2])
-    return lambda: two_steps(system, sums.right, config.color_deviation)
+    workspace = Workspace()
+    return lambda: two_steps(system, sums.right, config.color_deviation, workspace)
 
 
 def warp_of(visit: VisitOnFrame) -> Callable[[], object]:

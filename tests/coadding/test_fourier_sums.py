@@ -36,9 +36,13 @@ def test_small_systems_are_solved_as_numpy_solves_them(num: int) -> None:
     right = transfers(num, side, 9)
     matrix = full(normal, num) + np.diag(prior)
     expected = np.moveaxis(np.linalg.solve(matrix, np.moveaxis(right, 0, -1)[..., None])[..., 0], -1, 0)
-    for solver in [solve_many] + [solve_three] * (num == 3):
-        out = np.empty_like(right)
-        solver(normal, prior, right, out)
+    found = [np.empty_like(right)]
+    solve_many(normal, prior, right, found[0])
+    if num == 3:
+        several = np.empty((2, *right.shape), np.complex64)
+        solve_three(normal, np.array([[prior[0], 7.0, 9.0], prior]), right, several)
+        found.append(several[1])
+    for out in found:
         np.testing.assert_allclose(out, expected, rtol=2e-4, atol=2e-4 * np.abs(expected).max())
 
 

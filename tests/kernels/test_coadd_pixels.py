@@ -9,6 +9,8 @@ from dcrflow.kernels.coadd_pixels import (
     add_scaled,
     add_share,
     calibration_sums,
+    holes_of,
+    interpolate,
     keep_holes,
     largest_around,
     note_deviation,
@@ -47,11 +49,20 @@ def test_valid_pixels_are_added() -> None:
 
 def test_only_holes_are_kept() -> None:
     given, valid, light = image(), most(), np.abs(image())
-    wanted = np.where(valid, 0, given)
-    largest = keep_holes(given, valid, light, 0.5, 0.1)
-    np.testing.assert_array_equal(given, wanted)
+    wanted, out = np.where(valid, 0, given), image()
+    np.testing.assert_array_equal(holes_of(valid), np.flatnonzero(~valid))
+    largest = keep_holes(given, holes_of(valid), light, 0.5, 0.1, out)
+    np.testing.assert_array_equal(out, wanted)
     assert largest == pytest.approx(np.max(np.abs(wanted) / (0.5 + 0.1 * light)), rel=1e-6)
-    assert keep_holes(image(), np.ones_like(valid), light, 0.5, 0.1) == 0
+    assert keep_holes(given, holes_of(np.ones_like(valid)), light, 0.5, 0.1, out) == 0
+    assert not out.any()
+
+
+def test_values_are_interpolated_to_places() -> None:
+    values, at = np.array([3.0, 5.0, 4.0]), np.array([[0, 0.25, 1.0], [1.5, 1.75, 2.0]], np.float32)
+    out = np.empty_like(at)
+    interpolate(values, at, out)
+    np.testing.assert_allclose(out, np.interp(at, [0, 1, 2], values), rtol=1e-6)
 
 
 def test_shares_of_two_rungs_interpolate_between_them() -> None:
