@@ -112,27 +112,30 @@ def mark_near_missing(known, radius, bit, mask):  # type: ignore[no-untyped-def]
         Changed.
     """
     height, width = known.shape
-    near = np.zeros(width, np.uint8)
-    for y in range(height):
-        row, number = known[y], 0
-        for x in range(width):
-            number += row[x] == 0
-        if number == 0:
-            continue
-        last = -radius - 1  # nearest missing pixel to the left, then to the right
-        near[:] = 0
-        for x in range(width):
-            if row[x] == 0:
-                last = x
-            if x - last <= radius:
-                near[x] = 1
-        last = width + radius
-        for x in range(width - 1, -1, -1):
-            if row[x] == 0:
-                last = x
-            if last - x <= radius:
-                near[x] = 1
-        for yy in range(max(0, y - radius), min(height, y + radius + 1)):
+    flag, depth = np.int32(bit), 2 * radius + 1
+    missing = np.zeros(width + 2 * radius, np.bool_)  # of a row, with a margin
+    near = np.zeros((depth, width), np.bool_)  # of the last rows: a missing pixel of the same row is near
+    some = np.zeros(depth, np.bool_)  # in which of them
+    marked = np.empty(width, np.bool_)
+    for entering in range(height + radius):
+        kept, number = entering % depth, 0
+        if entering < height:
             for x in range(width):
-                if near[x]:
-                    mask[yy, x] |= bit
+                missing[radius + x] = known[entering, x] == 0
+                number += known[entering, x] == 0
+        some[kept] = number > 0
+        if number:
+            near[kept] = False
+            for d in range(depth):
+                for x in range(width):
+                    near[kept, x] |= missing[x + d]
+        y = entering - radius  # all rows near it have entered
+        if y < 0 or not some.any():
+            continue
+        marked[:] = False
+        for j in range(depth):
+            if some[j]:
+                for x in range(width):
+                    marked[x] |= near[j, x]
+        for x in range(width):
+            mask[y, x] |= flag if marked[x] else 0
