@@ -19,6 +19,7 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
 from dcrflow.compat.zarr_pipeline import fused_pipeline
 from dcrflow.geometry.box import Box
 from dcrflow.stores.zarr.access import words_of
+from dcrflow.stores.zarr.shards import write_shards
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -195,7 +196,8 @@ def write_array(
         chunk_key_encoding={"name": keys.name, "separator": keys.separator},
         **how,
     )
-    array[...] = values
+    if dims[-2:] != ("y", "x") or not write_shards(array.async_array, values):
+        array[...] = values
 
 
 def _shard(inner: tuple[int, ...]) -> ShardingCodec:

@@ -1,8 +1,10 @@
-"""Reading shards on a local disk: each chunk is decompressed in work space and copied to its place, once.
+"""Shards, as `write_array` writes them: read on a local disk, and written, without zarr's detours.
 
-zarr makes an array of every chunk, copies it into one of the shard's part, and that into the result. With what it does
-in Python for each chunk, this takes three times as long as the decompression. Only what `write_array` writes is read
-here, and only what is sound: `read_local` leaves everything else to zarr, and with it what is to be said of damage.
+zarr makes an array of every chunk that it reads, copies it into one of the shard's part, and that into the result; what
+it writes it copies as often. With what it does in Python for each chunk, this takes three times as long as the
+compression itself. Here each chunk is decompressed in work space and copied to its place, once, or the other way round.
+Only what `write_array` writes is read, and only what is sound: `read_local` leaves everything else to zarr, and with it
+what is to be said of damage. What is written is what zarr would write, to the byte.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ import numcodecs.blosc
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.buffer.cpu import Buffer
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
 from zarr.storage import LocalStore
 
+from dcrflow.compat.zarr_sync import sync
 from dcrflow.stores.files import open_regular
 from dcrflow.stores.zarr.regular_files import RegularFiles
 
@@ -67,20 +71,27 @@ def read_local(array: zarr.AsyncArray[Any], there: tuple[slice, slice], out: NDA
 
 def _is_readable(array: zarr.AsyncArray[Any], out: NDArray[Any]) -> bool:
     """Whether an array is as `write_array` makes it, on a local disk, and nobody has chosen another codec pipeline."""
+    return (
+        type(array.store_path.store) in (LocalStore, RegularFiles)
+        and type(array.codec_pipeline).__module__.startswith("zarr.")
+        and _is_ours(array)
+        and array.dtype == out.dtype
+        and array.shape[:-2] == out.shape[:-2]
+    )
+
+
+def _is_ours(array: zarr.AsyncArray[Any]) -> bool:
+    """Whether an array's shards are as `write_array` makes them."""
     found: Any = array.metadata
-    if type(array.store_path.store) not in (LocalStore, RegularFiles) or len(getattr(found, "codecs", ())) != 1:
+    if len(getattr(found, "codecs", ())) != 1 or type(found.codecs[0]) is not ShardingCodec:
         return False
     shard = found.codecs[0]
-    if type(shard) is not ShardingCodec or not type(array.codec_pipeline).__module__.startswith("zarr."):
-        return False
     return (
         (tuple(map(type, shard.codecs)), tuple(map(type, shard.index_codecs))) == (_CHUNKS, _INDEX)
         and all(_is_little(codecs[0]) for codecs in (shard.codecs, shard.index_codecs))
         and str(getattr(shard.index_location, "value", shard.index_location)) == "end"
         and array.shards is not None
         and set(array.shards[:-2]) <= {1}
-        and array.dtype == out.dtype
-        and array.shape[:-2] == out.shape[:-2]
     )
 
 
@@ -187,3 +198,72 @@ def _decompress(data: Bytes, out: NDArray[Any]) -> None:
     if len(data) < _SIZES.size or _SIZES.unpack_from(data) != (out.nbytes, len(data)):
         raise _UnsoundError
     numcodecs.blosc.decompress(data, out)
+
+
+def write_shards(array: zarr.AsyncArray[Any], values: NDArray[Any]) -> bool:
+    """Write an array of images that `write_array` has created: a shard each, whole.
+
+    Parameters
+    ----------
+    array : zarr.AsyncArray
+        Nothing is in it yet.
+    values : ndarray
+        All of it.
+
+    Returns
+    -------
+    bool
+        Whether it was written. If not, let zarr write it: its shards are laid out in another way.
+    """
+    chunks, shards = array.chunks, array.shards
+    if not _is_ours(array) or shards is None or any(n > s for n, s in zip(values.shape[-2:], shards[-2:], strict=True)):
+        return False
+    values = values.astype(array.dtype, copy=False)
+    for plane in np.ndindex(values.shape[:-2]):
+        content = _shard(array, values[plane], (chunks[-2], chunks[-1]))
+        if content is not None:
+            key = array.metadata.encode_chunk_key((*plane, 0, 0))
+            sync((array.store_path / key).set(Buffer.from_bytes(content)))
+    return True
+
+
+def _shard(array: zarr.AsyncArray[Any], values: NDArray[Any], chunk: tuple[int, int]) -> bytes | None:
+    """A shard's content: chunks row by row, each with a checksum, then the index; None if no chunk is to be written."""
+    found: Any = array.metadata
+    codec, fill = found.codecs[0].codecs[1], array.dtype.type(found.fill_value)
+    shape = tuple(-(-n // c) for n, c in zip(values.shape, chunk, strict=True))
+    index = np.full((*shape, 2), _NONE, np.uint64)
+    parts: list[bytes] = []
+    space, end = np.empty(chunk, values.dtype), 0
+    for j, i in np.ndindex(shape):
+        part = values[j * chunk[0] : (j + 1) * chunk[0], i * chunk[1] : (i + 1) * chunk[1]]
+        if _is_fill(part, fill):
+            continue
+        if part.shape != chunk:
+            space[...] = fill
+        space[: part.shape[0], : part.shape[1]] = part
+        content = _compressed(space, codec)
+        parts += [content, _checksum(content)]
+        index[j, i] = end, len(content) + _CHECKSUM
+        end += len(content) + _CHECKSUM
+    entries = index.astype("<u8").tobytes()
+    return b"".join([*parts, entries, _checksum(entries)]) if parts else None
+
+
+def _is_fill(values: NDArray[Any], fill: Any) -> bool:
+    """Whether all values are the fill value, so that they need not be written; -0.0 is not 0.0."""
+    if values[0, 0] != fill and values[0, 0] == values[0, 0]:
+        return False
+    same = np.isnan(values) if fill != fill else (values == fill) & (np.signbit(values) == np.signbit(fill))
+    return bool(same.all())
+
+
+def _compressed(values: NDArray[Any], codec: BloscCodec) -> bytes:
+    shuffle = ("noshuffle", "shuffle", "bitshuffle").index(str(getattr(codec.shuffle, "value", codec.shuffle)))
+    name = str(getattr(codec.cname, "value", codec.cname)).encode()
+    found: bytes = numcodecs.blosc.compress(values, name, codec.clevel, shuffle, codec.blocksize, codec.typesize)
+    return found
+
+
+def _checksum(content: bytes) -> bytes:
+    return int(google_crc32c.value(content)).to_bytes(_CHECKSUM, "little")

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import zarr
 from scenes import IMAGE, coadds
+from zarr.buffer.cpu import Buffer
 from zarr.codecs import BytesCodec, ZstdCodec
+from zarr.storage import MemoryStore
 
 from dcrflow.stores.coadds import chunks
 from dcrflow.stores.coadds.store import open_coadds
+from dcrflow.stores.zarr import arrays
 from dcrflow.stores.zarr.arrays import reading, write_array
 from dcrflow.stores.zarr.shards import read_local
 
@@ -97,3 +100,40 @@ def test_what_others_wrote_is_left_to_zarr(tmp_path: Path) -> None:
     ours = written(tmp_path / "other", values)
     assert read_local(ours, PARTS[0], np.empty(SHAPE[1:], np.float32))
     assert not read_local(ours, PARTS[0], np.empty(SHAPE[1:])), "another dtype"
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int32, np.uint8, np.bool_, np.int64])
+@pytest.mark.parametrize("shape", [(70, 90), (2, 70, 90), (3, 16, 16), (5, 7), (1, 33, 1)])
+def test_what_is_written_is_what_zarr_would_write(
+    kind: type, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = (np.random.default_rng(2).integers(0, 9, shape) / 2).astype(kind)
+    fill = np.nan if np.issubdtype(kind, np.floating) else 1
+    values[..., :40, 30:50] = fill  # 16 to 32 are a chunk that is not written, in a large one
+    found = []
+    for by_zarr in (False, True):
+        if by_zarr:
+            monkeypatch.setattr(arrays, "write_shards", lambda *_: False)
+        files: dict[str, Buffer] = {}
+        group = zarr.create_group(MemoryStore(files))
+        write_array(group, "image", ("subfilter", "y", "x")[-len(shape) :], values, fill=fill, chunk=16)
+        found.append({key: file.to_bytes() for key, file in files.items()})
+        np.testing.assert_array_equal(group["image"][...], values)
+    assert found[0] == found[1]
+
+
+def test_only_what_is_the_fill_value_is_not_written() -> None:
+    values = np.zeros((32, 64), np.float32)
+    values[:16, :16] = -0.0
+    values[0, 16:32] = np.nan
+    values[16:, 40] = 1
+    for fill, number in ((0.0, 3), (np.nan, 8), (1.0, 8)):
+        files: dict[str, Buffer] = {}
+        write_array(zarr.create_group(MemoryStore(files)), "image", ("y", "x"), values, fill=fill, chunk=16)
+        index = np.frombuffer(files["image/c/0/0"].to_bytes()[-8 * 16 - 4 : -4], np.uint64).reshape(8, 2)
+        assert np.count_nonzero(index[:, 0] != np.uint64(2**64 - 1)) == number
+        read = zarr.open_group(MemoryStore(files), mode="r")["image"][...]
+        assert read.tobytes() == values.tobytes()
+    files = {}
+    write_array(zarr.create_group(MemoryStore(files)), "image", ("y", "x"), np.zeros((9, 9)), chunk=4)
+    assert "image/c/0/0" not in files
