@@ -23,6 +23,10 @@ _WITHIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://")
 _IN_TEXT = re.compile(  # no name of a protocol is longer: what is bounded takes no time that grows with the square
     r"[A-Za-z][A-Za-z0-9+.-]{0,30}:(?://(?:[^\s/<>@]{0,400}@)?|(?=[A-Za-z/])[^\s:?]{0,4000}\?)[^\s\"'<>`]*"
 )
+_AS_PATH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{1,30}:/)[^\s/<>@:]{0,80}:[^\s/<>@]{0,400}@")  # as pathlib writes a URL
+_BARE = re.compile(
+    r"(?<![\w/@:.%+-])[\w.%+-]{1,80}:[^\s/\"'<>@,;()]{1,200}@(?=[\w\[*])"
+)  # what URLs are taken apart to
 _QUOTED = re.compile(r"(?i)([a-z][a-z0-9+.-]{0,30}%3a%2f%2f)[^\s\"'<>`]*")  # a URL within the query of another
 _SECRET = (
     r"(?:x-(?:amz|goog|ms)-|awsaccesskeyid|secret|passw(?:or)?d|passphrase|(?<![a-z])pwd|signature|(?<![a-z])sig(?![a-z])|"
@@ -50,7 +54,7 @@ def redacted(address: str) -> str:
         A path, a URL, or several that fsspec chains (``simplecache::https://...``).
     """
     if "://" not in address and not address.startswith("butler:"):
-        return address
+        return _AS_PATH.sub(rf"\g<1>{HIDDEN}@", address)
     prefix = "butler:" if address.startswith("butler:") else ""
     parts = (_without_secrets(part) for part in address.removeprefix(prefix).split("::"))
     return _unassigned(prefix + "::".join(parts))
@@ -60,6 +64,8 @@ def redacted_text(text: str) -> str:
     """A message without the secrets of its addresses, and without keys, tokens and passwords."""
     if "://" in text or "?" in text:
         text = _IN_TEXT.sub(lambda found: redacted(found[0]), text)
+    if "@" in text:
+        text = _BARE.sub(f"{HIDDEN}@", _AS_PATH.sub(rf"\g<1>{HIDDEN}@", text))
     if "%" in text:
         text = _QUOTED.sub(lambda found: f"{found[1]}{HIDDEN}", text)
     return _unassigned(text)

@@ -32,7 +32,6 @@ from dcrflow.stores.skymaps.read import read_skymap, read_skymap_config
 from dcrflow.stores.visits.seeing import best_seeing, median_seeing, size_and_time
 from dcrflow.stores.visits.select import select_some
 from dcrflow.stores.visits.tables import BadVisit, read_visit_rows
-from dcrflow.stores.zarr.access import is_occupied, location
 
 _NARROWEST = 0.9  # of the best seeing; a PSF of the coadds below that is said
 
@@ -59,7 +58,7 @@ class Prepared:
     @cached_property
     def build(self) -> CoaddBuild | None:
         """The store; None if it does not exist."""
-        return CoaddBuild.open(self.out) if is_occupied(location(self.out)) else None
+        return CoaddBuild.find(self.out)
 
     def begin(self) -> CoaddBuild:
         """Create or open the store, and record how the band is made.
@@ -201,7 +200,7 @@ def prepare(
     name, mine, others = choose_band(good, config.band)
     left_out += others
     band = CoaddBand.of(name, config)
-    there = CoaddBuild.open(out) if is_occupied(location(out)) else None
+    there = CoaddBuild.find(out)
     known = there.bands().get(name, {}) if there is not None and not overwrite else {}
     width = config.psf_fwhm or known.get("psf_fwhm") or median_seeing(mine)
     tracts = _skymap(skymap, mine, there)

@@ -18,6 +18,7 @@ from typing import Annotated, Any, TextIO, get_type_hints
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from dcrflow.base.addresses import redacted_text
 from dcrflow.base.errors import ConfigError, DcrflowError
@@ -63,7 +64,7 @@ errors = LoggedConsole(stderr=True, highlight=False)  #: what --quiet prints, to
 
 def begin(words: str) -> None:
     """Say what a command starts with, before its imports: they take seconds."""
-    console.print(f"{words} ...", soft_wrap=True, markup=False)
+    console.print(f"{redacted_text(words)} ...", soft_wrap=True, markup=False)
 
 
 def since_start() -> float:
@@ -99,8 +100,25 @@ def with_output_options[**P, R](command: Callable[P, R]) -> Callable[..., R]:
     return called
 
 
+_UsageError: Any = typer.BadParameter.__mro__[1]  # click's, or that of the copy of it which newer versions have
+
+
+class _Group(TyperGroup):
+    """Commands whose errors of usage quote no secrets."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except _UsageError as error:
+            error.message = redacted_text(error.message)
+            raise
+
+
 class Commands(typer.Typer):
     """A Typer application whose commands have the options --quiet, --verbose and --log-file, and examples."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(cls=_Group, **options)
 
     def command(self, *args: Any, examples: Sequence[str] = (), **options: Any) -> Callable[[Any], Any]:
         """Register a command, as `typer.Typer.command`; its help ends with the examples."""

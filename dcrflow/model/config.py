@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
+from dcrflow.base.addresses import redacted
 from dcrflow.base.errors import ConfigError, brief
 from dcrflow.base.yamltext import parse_yaml, read_yaml
 from dcrflow.kernels.interpolation import INTERPOLATIONS
@@ -98,8 +99,11 @@ class Config(BaseModel):
         return copied
 
     def as_json(self) -> dict[str, Any]:
-        """All keys and values that what is made depends on, as JSON has them."""
-        return self.model_dump(mode="json", exclude={"sync"})
+        """All keys and values that what is made depends on, as JSON has them, and without secrets."""
+        found = self.model_dump(mode="json", exclude={"sync"})
+        if isinstance(found.get("transmission"), str):
+            found["transmission"] = redacted(found["transmission"])
+        return found
 
     @property
     def refraction(self) -> str:

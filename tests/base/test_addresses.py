@@ -17,6 +17,7 @@ from dcrflow.campaign.html import campaign_facts
 from dcrflow.campaign.html.page import page
 from dcrflow.cli import main
 from dcrflow.lsst.export import export
+from dcrflow.stores.coadds.builds import CoaddBuild
 
 SECRET = "HUNTER2"
 
@@ -72,8 +73,11 @@ def test_messages_tell_no_secrets(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["use --set key=value", "found unknown token: x; expected y", "ratio: 3/4?", "the lock .dcrflow/locks/1.2 is held"],
-)
+    [
+        "use --set key=value", "found unknown token: x; expected y", "ratio: 3/4?", "mail to a@b.c: 3",
+        "the lock .dcrflow/locks/1.2 is held", "tcp://127.0.0.1:8786 is lost", "at 12:30 @home", "sigma=3", "author=me",
+    ],
+)  # fmt: skip
 def test_other_messages_stay(text: str) -> None:
     assert redacted_text(text) == text
 
@@ -138,6 +142,7 @@ def test_a_store_of_an_earlier_version_that_has_a_password(tmp_path: Path) -> No
         "https://a%40b:HUNTER2%2F@h/x",
         "blockcache::simplecache::s3://a:HUNTER2@b/x",
         "https://:HUNTER2@h/x",
+        "https:/a:HUNTER2@h/x",
     ],
 )
 def test_an_address_that_is_written_in_an_odd_way(address: str) -> None:
@@ -161,6 +166,9 @@ def test_an_address_that_is_written_in_an_odd_way(address: str) -> None:
         "x-amz-security-token=HUNTER2",
         "redirect to https%3A%2F%2Fa%3AHUNTER2%40h%2Fx",
         '{"account_key": "HUNTER2"}',
+        "[Errno 2] No such file or directory: 'https:/a:HUNTER2@h/x'",
+        'Invalid bucket name "k:HUNTER2@bucket": must match',
+        "invalid address 'a:HUNTER2@127.0.0.1:9'; maybe",
     ],
 )
 def test_other_ways_in_which_libraries_tell_a_secret(text: str) -> None:
@@ -202,3 +210,32 @@ def test_log_files_and_tracebacks_of_the_command_line_tell_no_secrets(
     assert "Traceback" in said
     assert "Traceback" in log.read_text()
     assert SECRET not in said + log.read_text()
+
+
+@pytest.mark.parametrize("words", [("run", "a", "b", "c"), (), ("lsst",)])
+def test_errors_of_usage_quote_no_secrets(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["dcrflow", *words, f"https://a:{SECRET}@h/x"])
+    with pytest.raises(SystemExit):
+        main()
+    said = "".join(capsys.readouterr())
+    assert "***@h/x" in said
+    assert SECRET not in said
+
+
+def test_a_configuration_is_written_down_without_secrets() -> None:
+    """It goes into templates and journals, whatever becomes of the run."""
+    address = f"https://a:{SECRET}@h/curve"
+    assert dcrflow.TemplateConfig(transmission=address).as_json()["transmission"] == "https://***@h/curve"
+    assert dcrflow.TemplateConfig(transmission="/data/curve.ecsv").as_json()["transmission"] == "/data/curve.ecsv"
+
+
+def test_a_place_that_cannot_be_looked_into_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: object) -> bool:
+        raise OSError(f'Invalid bucket name "k:{SECRET}@bucket"')
+
+    monkeypatch.setattr("dcrflow.stores.coadds.builds.is_occupied", fails)
+    with pytest.raises(CoaddStoreError, match="cannot look into") as wrong:
+        CoaddBuild.find(f"s3://k:{SECRET}@bucket/x")
+    assert SECRET not in str(wrong.value)

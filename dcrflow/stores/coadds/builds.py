@@ -21,7 +21,16 @@ from dcrflow.stores.coadds.patch_info import read_tract
 from dcrflow.stores.coadds.writer import CoaddWriter, create_coadds, open_writer
 from dcrflow.stores.journal import Journal, entries, progress_of
 from dcrflow.stores.journal_reader import JournalReader
-from dcrflow.stores.zarr.access import group_attributes, is_occupied, is_path, list_names, location, open_root, url_of
+from dcrflow.stores.zarr.access import (
+    group_attributes,
+    is_occupied,
+    is_path,
+    list_names,
+    location,
+    open_root,
+    url_of,
+    words_of,
+)
 from dcrflow.stores.zarr.arrays import header_cards
 
 Row = tuple[int, int, str]
@@ -64,10 +73,22 @@ class CoaddBuild:
     @classmethod
     def create_or_open(cls, out: Any, skymap: str) -> CoaddBuild:
         """Open a store, or create it where nothing is."""
+        found = cls.find(out)
+        if found is not None:
+            return found
         place = location(out)
-        if not is_occupied(place):
-            create_coadds(place, skymap)
+        create_coadds(place, skymap)
         return cls(place)
+
+    @classmethod
+    def find(cls, out: Any) -> CoaddBuild | None:
+        """Open a store, None where nothing is; `CoaddStoreError` where that cannot be told."""
+        place = location(out)
+        try:
+            occupied = is_occupied(place)
+        except Exception as error:
+            raise CoaddStoreError(f"cannot look into {url_of(place)}: {words_of(error)}; give another place") from error
+        return cls(place) if occupied else None
 
     @classmethod
     def open(cls, out: Any) -> CoaddBuild:
