@@ -115,14 +115,13 @@ def plan_as_json(planned: Iterable[Planned], every: bool = False) -> dict[str, A
     }
 
 
-def verdicts_as_json(url: str, verdicts: Sequence[Verdict], exit_status: int) -> dict[str, Any]:
-    """Of `dcrflow verify`."""
-    bad = [v for v in verdicts if v.problems]
+def verdicts_as_json(url: str, total: int, bad: Sequence[Verdict], exit_status: int) -> dict[str, Any]:
+    """Of `dcrflow verify`: of so many templates, those that are not sound."""
     return {
         "kind": "templates",
         "store": redacted(url),
-        "total": len(verdicts),
-        "sound": len(verdicts) - len(bad),
+        "total": total,
+        "sound": total - len(bad),
         "problems": [
             {**_named(v.visit, v.detector), "problems": [one_line(words) for words in v.problems]} for v in bad
         ],

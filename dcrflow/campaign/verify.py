@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from dcrflow.base.errors import DcrflowError
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.steps.dataset import coverage
+from dcrflow.stores.templates import presence
+from dcrflow.stores.templates.ends import id_columns
 from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
 
 #: Attributes that every complete template has.
@@ -41,7 +43,13 @@ class Verdict:
     problems: tuple[str, ...]
 
 
-def verify(store: TemplateStore | Any, quick: bool = False) -> Iterator[Verdict]:
+_GONE = "it is not there, or its metadata cannot be read; the journal of a run says that it was written"
+_CUT_SHORT = "files are missing, or are not as long as they were when they were written"
+
+
+def verify(
+    store: TemplateStore | Any, quick: bool = False, expect: Callable[[int], object] | None = None
+) -> Iterator[Verdict]:
     """Read all pixels of every complete template and report problems.
 
     Parameters
@@ -50,12 +58,17 @@ def verify(store: TemplateStore | Any, quick: bool = False) -> Iterator[Verdict]
         The store; it is not changed.
     quick : bool
         Read no pixels: compare the sizes of the files with those that were written. That finds files that are missing,
-        emptied or cut short, in a directory only.
+        emptied or cut short. Where the archive of a long run's journal has the bytes of a template, they are compared
+        with those of all its files together, otherwise variable by variable with what its metadata say. In a store
+        that is no directory, it finds only templates that are not there at all.
+    expect : callable, optional
+        Called with the number of templates that journals have as complete, before the first is looked at.
 
     Yields
     ------
     Verdict
-        One per template; a template that cannot be read also gets one.
+        One per template; a template that cannot be read also gets one, and one that is gone although a journal says
+        that it was written.
 
     Raises
     ------
@@ -63,15 +76,22 @@ def verify(store: TemplateStore | Any, quick: bool = False) -> Iterator[Verdict]
         If there is no such store.
     """
     opened = TemplateStore.open(store)
+    said = opened.columns.journalled()
+    promised = presence.promised(said)
+    if expect is not None:
+        expect(len(promised[0]))
+    if quick:
+        problems = {"whole": (), "cut short": (_CUT_SHORT,), "gone": (_GONE,)}
+        for visit, detector, state in presence.states(opened.columns.root, said):
+            yield Verdict(visit, detector, problems[state])
+        return
+    found = []
     for record in opened.records():
+        found.append((record.visit, record.detector))
         if record.status == "complete":
-            problems = _sizes(opened, record) if quick else _problems(opened, record)
-            yield Verdict(record.visit, record.detector, tuple(problems))
-
-
-def _sizes(store: TemplateStore, record: TemplateRecord) -> Iterator[str]:
-    if not store.is_intact(record):
-        yield "files are missing, or are not as long as they were when they were written"
+            yield Verdict(record.visit, record.detector, tuple(_problems(opened, record)))
+    for visit, detector in presence.without(promised, id_columns(found)):
+        yield Verdict(visit, detector, (_GONE,))
 
 
 def _problems(store: TemplateStore, record: TemplateRecord) -> Iterator[str]:

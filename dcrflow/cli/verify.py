@@ -12,11 +12,18 @@ from dcrflow.base.texts import one_line
 from dcrflow.cli import show
 from dcrflow.cli.types import Json, Templates
 
+_TELL_EVERY = 100  # templates between two movements of the bar, with --quick
+_MOST_SHOWN = 1000  # templates of which problems are printed
+_AS_FAR_AS = ", as far as names and sizes of files tell: no pixels were read"
+
 
 def verify(
     out: Templates,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Compare the sizes of files alone; templates in a directory only.")
+        bool,
+        typer.Option(
+            "--quick", help="Compare the sizes of files alone; in an object store, look whether templates are there."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -31,28 +38,31 @@ def verify(
     show.begin(f"{'looking at the files' if quick else 'reading all'} of {redacted(out)}")
     from dcrflow.campaign.as_json import verdicts_as_json
     from dcrflow.campaign.data_ids import label
-    from dcrflow.campaign.status import campaign_status
     from dcrflow.stores.coadds.kind import is_coadd_store
 
     if is_coadd_store(out):
         raise typer.Exit(_verify_coadds(out, as_json))
     from dcrflow.campaign.verify import verify as check
 
-    total = campaign_status(out, scan=not quick).count("complete")  # for the bar; a scan costs as much as --quick
-    verdicts = []
+    total, expected = 0, list[int]()
+    bad = []
     with show.bar("verifying") as update:
-        for number, verdict in enumerate(check(out, quick), 1):
-            update(number, max(number, total))
-            verdicts.append(verdict)
-    bad = [verdict for verdict in verdicts if verdict.problems]
+        for verdict in check(out, quick, expected.append):
+            total += 1
+            if verdict.problems:
+                bad.append(verdict)
+            if total % (_TELL_EVERY if quick else 1) == 0:
+                update(total, max(total, *expected))
     code = 1 if bad else 0
     if as_json:
-        typer.echo(json.dumps(verdicts_as_json(out, verdicts, code)))
+        typer.echo(json.dumps(verdicts_as_json(out, total, bad, code)))
         raise typer.Exit(code)
-    for verdict in bad:
+    for verdict in bad[:_MOST_SHOWN]:
         for problem in verdict.problems:
             show.output.print(f"[red]{label(verdict.visit, verdict.detector)}[/]: {show.said(problem)}", soft_wrap=True)
-    show.output.print(f"{len(verdicts) - len(bad)} of {len(verdicts)} templates are sound")
+    if len(bad) > _MOST_SHOWN:
+        show.output.print(f"and {len(bad) - _MOST_SHOWN} more: --json lists all")
+    show.output.print(f"{total - len(bad)} of {total} templates are sound{_AS_FAR_AS if quick else ''}")
     if bad:
         show.output.print("make them again: dcrflow run with --overwrite and --where", soft_wrap=True)
     raise typer.Exit(code)

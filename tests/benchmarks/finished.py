@@ -2,7 +2,8 @@
 
 ``python tests/benchmarks/finished.py --rows 1000000`` writes the journal that a campaign leaves, as the product does,
 and prints seconds and memory of ``status``, ``report``, ``verify --quick`` and a second ``run``, each in a process
-of its own. ``--folders`` also makes each template's folder, with its metadata and no pixels: the last two look there.
+of its own. ``--folders`` also makes each template's folder, a link to one with the files of a template, which have
+their lengths and no content: the last two look there.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from dcrflow.stores.templates.store import TemplateStore  # noqa: E402
 
 _STEPS = ("load_patch", "shift_subfilters", "warp_tract", "mosaic_tracts", "write_template")
 _PATCHES = ((7, 0), (7, 1))
+WRITTEN = 32_000_000  # bytes of a template
 
 
 def write_journal(folder: Path, number: int) -> TemplateStore:
@@ -48,7 +50,7 @@ def write_journal(folder: Path, number: int) -> TemplateStore:
                 inputs=source.url, inputs_digest=digest, coverage=1.0, seconds=3.0 + place % 17 / 10,
                 steps=dict.fromkeys(_STEPS, 0.5 + place % 13 / 100),
                 patches={f"{t}/{p}": 0.2 for t, p in _PATCHES}, made_from=_PATCHES, band="g",
-                worker="tcp://10.0.0.1:40000", read=250_000_000, written=32_000_000,
+                worker="tcp://10.0.0.1:40000", read=250_000_000, written=WRITTEN,
                 cell=place,
             )  # fmt: skip
         journal.add("finished", complete=len(ids), failed=0, damaged=0, again={})
@@ -56,15 +58,28 @@ def write_journal(folder: Path, number: int) -> TemplateStore:
 
 
 def make_folders(folder: Path, number: int) -> None:
-    """A folder with metadata for each template."""
+    """A folder for each template: links to one, whose files are as long as those of a template, without content."""
+    one, names = folder / "one", {"image": 17, "variance": 14.5, "mask": 0.3, "psf": 0.1, "x": 0.05, "y": 0.05}
+    sizes = {name: int(part * 1_000_000) for name, part in names.items()}
+    assert sum(sizes.values()) == WRITTEN
+    for name, size in sizes.items():
+        place = one / name / "c" / ("0" if name in "xy" else "0/0")
+        place.parent.mkdir(parents=True)
+        (one / name / "zarr.json").write_text("{}")
+        with place.open("wb") as file:
+            file.truncate(size)
     preview = {"noise": [[1.5] * 12] * 12, "coverage": [[100] * 12] * 12, "corners": [[53.1, -28.1]] * 4}
-    attributes = {"status": "complete", "coverage": 1.0, "preview": json.dumps(preview)}
+    attributes = {
+        "status": "complete", "coverage": 1.0, "preview": json.dumps(preview), "crc32": dict.fromkeys(names, 0),
+        "stored_bytes": sizes,
+    }  # fmt: skip
     about = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes})
+    (one / "zarr.json").write_text(about)
     for visit in range(-(-number // DETECTORS)):
+        parent = folder / "out.zarr" / str(visit)
+        parent.mkdir()
         for detector in range(min(DETECTORS, number - visit * DETECTORS)):
-            place = folder / "out.zarr" / str(visit) / str(detector)
-            place.mkdir(parents=True)
-            (place / "zarr.json").write_text(about)
+            (parent / str(detector)).symlink_to(one.absolute())
 
 
 def make(what: str, folder: Path, number: int) -> None:
@@ -107,7 +122,7 @@ def measured(folder: Path, number: int, with_folders: bool) -> Mapping[str, obje
         "run again": ("run", str(folder / "coadds.zarr"), str(table), out, "--workers", "1"),
     }  # fmt: skip
     for name, arguments in commands.items():
-        if name != "run again" or with_folders:
+        if name not in ("verify --quick", "run again") or with_folders:
             found[name] = command("-m", "dcrflow", *arguments)
             print(f"{name}: {found[name]}", flush=True)
     return found

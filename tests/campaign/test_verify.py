@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import zarr
 from scenes import IMAGE, coadds, visit
+from zarr.storage import MemoryStore
 
 import dcrflow
 from dcrflow.campaign.verify import verify
 from dcrflow.cli import main
+from dcrflow.stores import journal
+from dcrflow.stores.templates import listing, presence
 from dcrflow.stores.templates.store import TemplateStore
 
 
@@ -123,6 +128,107 @@ def test_quick_looks_at_sizes_alone(store: TemplateStore, tmp_path: Path, monkey
     first, second = verify(store, quick=True)
     assert first.problems[0].startswith("files are missing")
     assert second.problems == ()
+
+
+@pytest.fixture
+def archived(store: TemplateStore, monkeypatch: pytest.MonkeyPatch) -> TemplateStore:
+    """The same, with two more templates, and the archived journal of the run that made all four."""
+    for number in (4, 5):
+        dcrflow.write_template(dcrflow.build_template(coadds(IMAGE), visit(visit=number)), store)
+    monkeypatch.setattr(journal, "MANY", 1)
+    with store.journal() as lines:
+        lines.add("requested", detector_visits={str(number): [3] for number in (1, 2, 4, 5)})
+        for number in (1, 2, 4, 5):
+            record = store.status(number, 3)
+            assert record is not None
+            lines.add(
+                "ended", visit=number, detector=3, status="complete", coverage=1.0,
+                written=sum(size or 0 for size in record.stored_bytes.values()),
+            )  # fmt: skip
+    assert len(store.columns.journalled().complete) == 4
+    return store
+
+
+def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The templates whose metadata are read, from now on."""
+    found: list[tuple[int, int]] = []
+
+    def entries_of(root: zarr.Group, ids: Iterable[tuple[int, int]]) -> Iterator[dict[str, Any]]:
+        wanted = list(ids)
+        found.extend(wanted)
+        return listing.entries_of(root, wanted)
+
+    monkeypatch.setattr(presence, "entries_of", entries_of)
+    return found
+
+
+def test_quick_reads_no_metadata_of_what_an_archive_tells(
+    archived: TemplateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = looked_up(monkeypatch)
+    expected: list[int] = []
+    assert [(v.visit, v.problems) for v in verify(archived, True, expected.append)] == [(n, ()) for n in (1, 2, 4, 5)]
+    assert expected == [4]
+    assert (1, 3) in found  # the names of its files are tried with the others
+    assert not {(4, 3), (5, 3)} & set(found)
+
+
+def cut(path: Path) -> None:
+    """Half of a template's image, mask, or metadata."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+HARM: dict[str, tuple[Callable[[Path], object], str]] = {
+    "cut short": (lambda folder: cut(folder / "image/c/0/0"), "files are missing"),
+    "emptied": (lambda folder: (folder / "mask/c/0/0").write_bytes(b""), "files are missing"),
+    "a lost chunk": (lambda folder: (folder / "variance/c/0/0").unlink(), "files are missing"),
+    "a variable's metadata lost": (lambda folder: (folder / "image/zarr.json").unlink(), "files are missing"),
+    "emptied metadata": (lambda folder: (folder / "zarr.json").write_bytes(b""), "it is not there"),
+    "all of it": (shutil.rmtree, "it is not there"),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_quick_finds_what_has_changed_since_the_archive(archived: TemplateStore, tmp_path: Path, harm: str) -> None:
+    spoil, message = HARM[harm]
+    spoil(tmp_path / "out.zarr/4/3")
+    found = {v.visit: v.problems for v in verify(tmp_path / "out.zarr", quick=True)}
+    assert [visit for visit, problems in found.items() if problems] == [4]
+    assert found[4][0].startswith(message)
+    assert [v.visit for v in verify(tmp_path / "out.zarr") if v.problems] == [4]
+
+
+def test_a_template_that_was_written_after_its_archive_is_looked_at_by_its_metadata(
+    archived: TemplateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = archived.read(5, 3).compute()
+    template["image"] = template["image"] * 2
+    archived.write(template)
+    archived.write_status(4, 3, "no-overlap", {"config_hash": "a", "inputs": "b"})
+    found = looked_up(monkeypatch)
+    assert [(v.visit, v.problems) for v in verify(archived, quick=True)] == [(n, ()) for n in (1, 2, 5)]
+    assert (5, 3) in found
+
+
+def test_slow_file_systems_are_asked_about_many_at_a_time(
+    archived: TemplateStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(presence, "_SLOW", 0.0)
+    cut(tmp_path / "out.zarr/5/3/image/c/0/0")
+    assert [v.visit for v in verify(archived, quick=True) if v.problems] == [5]
+
+
+def test_in_an_object_store_what_an_archive_tells_is_only_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "MANY", 1)
+    store = TemplateStore.create_or_open(MemoryStore())
+    for number in (1, 2):
+        dcrflow.write_template(dcrflow.build_template(coadds(IMAGE), visit(visit=number)), store)
+    with store.journal() as lines:
+        for number in (1, 2, 9):
+            lines.add("ended", visit=number, detector=3, status="complete", coverage=1.0, written=7)
+    found = looked_up(monkeypatch)
+    assert [(v.visit, bool(v.problems)) for v in verify(store, quick=True)] == [(1, False), (2, False), (9, True)]
+    assert found == []
 
 
 def test_command(

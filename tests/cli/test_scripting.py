@@ -160,7 +160,7 @@ def test_the_status_of_coadds_is_documented() -> None:
 
 
 def test_verify() -> None:
-    found = as_json.verdicts_as_json("out.zarr", [Verdict(1, 2, ()), Verdict(1, 3, ("bad",))], 1)
+    found = as_json.verdicts_as_json("out.zarr", 2, [Verdict(1, 3, ("bad",))], 1)
     agrees(found, "### `verify --json`")
     assert (found["total"], found["sound"]) == (2, 1)
 

@@ -70,7 +70,7 @@ class CompleteRows:
         """All but some (visit, detector)."""
         if not some or self.columns is None:
             return self
-        keep = ~_among((self.visit, self.detector), _columns_of(some))
+        keep = ~among((self.visit, self.detector), id_columns(some))
         return self.filtered(keep)
 
     def filtered(self, keep: NDArray[np.bool_]) -> CompleteRows:
@@ -122,8 +122,8 @@ class Journalled:
 
     def left(self) -> list[DataId]:
         """What was asked for and has no record, by visit and detector."""
-        wanted = ~_among((self.visit, self.detector), (self.complete.visit, self.complete.detector))
-        wanted[wanted] = ~_among((self.visit[wanted], self.detector[wanted]), _columns_of(self.records))
+        wanted = ~among((self.visit, self.detector), (self.complete.visit, self.complete.detector))
+        wanted[wanted] = ~among((self.visit[wanted], self.detector[wanted]), id_columns(self.records))
         return sorted(zip(self.visit[wanted].tolist(), self.detector[wanted].tolist(), strict=True))
 
 
@@ -152,7 +152,7 @@ def journalled(root: zarr.Group) -> Journalled:
     lines = list(line_entries(root, [run for run, _ in names]))
     told = {data_id(entry) for entry in lines if entry.get("event") == "ended"} - {None}
     tables = [archived_columns(root, name, _COLUMNS) for _, name in names]
-    complete, odd = _complete(tables, _columns_of(which for which in told if which is not None))
+    complete, odd = _complete(tables, id_columns(which for which in told if which is not None))
     asked: list[tuple[Ids, Ids]] = []
 
     def others() -> Iterator[Mapping[str, Any]]:
@@ -168,7 +168,7 @@ def journalled(root: zarr.Group) -> Journalled:
                 yield entry
 
     records, _ = last_records(without_requests())
-    return Journalled(complete, records, *_distinct(asked))
+    return Journalled(complete, records, *distinct(asked))
 
 
 def lines_of(root: zarr.Group, some: Collection[DataId]) -> Iterator[Mapping[str, Any]]:
@@ -180,7 +180,7 @@ def lines_of(root: zarr.Group, some: Collection[DataId]) -> Iterator[Mapping[str
         table = archived_columns(root, name, ("visit", "detector"))
         rows = _are_ends(table)
         ends = table.filter(pa.array(rows))
-        rows[rows] = _among((ends["visit"].to_numpy(), ends["detector"].to_numpy()), _columns_of(wanted))
+        rows[rows] = among((ends["visit"].to_numpy(), ends["detector"].to_numpy()), id_columns(wanted))
         yield from ({**entry, "run": run} for entry in archived_entries(root, name, rows))
     for entry in line_entries(root, [run for run, _ in names]):
         if entry.get("event") == "ended" and data_id(entry) in wanted:
@@ -220,7 +220,7 @@ def _complete(tables: list[pa.Table], told: tuple[Ids, Ids]) -> tuple[CompleteRo
         return CompleteRows(), []
     rows = pa.concat_tables([table.filter(pa.array(_are_ends(table))) for table in tables])
     visit, detector = rows["visit"].to_numpy(), rows["detector"].to_numpy()
-    keys, known = _keys((visit, detector), told)
+    keys, known = keys_of_ids((visit, detector), told)
     fits = pa.compute.equal(rows["status"], "complete").to_numpy() & rows["trouble"].is_null().to_numpy()
     fits &= (detector >= 0) & (visit >= 0) & ~np.isin(keys, known)
     alike = _codes(rows, ["config_hash", "inputs", "coverage"])
@@ -267,7 +267,7 @@ def _codes(rows: pa.Table, names: Iterable[str]) -> NDArray[np.int64]:
     return found
 
 
-def _keys(*sets: tuple[Ids, Ids]) -> list[Ids]:
+def keys_of_ids(*sets: tuple[Ids, Ids]) -> list[Ids]:
     """A number for each data ID of some sets, which increases with visit and detector."""
     of_visit = np.unique(np.concatenate([visit for visit, _ in sets]), return_inverse=True)[1]
     detectors, of_detector = np.unique(np.concatenate([detector for _, detector in sets]), return_inverse=True)
@@ -275,13 +275,13 @@ def _keys(*sets: tuple[Ids, Ids]) -> list[Ids]:
     return list(np.split(keys, np.cumsum([len(visit) for visit, _ in sets])[:-1]))
 
 
-def _among(some: tuple[Ids, Ids], others: tuple[Ids, Ids]) -> NDArray[np.bool_]:
+def among(some: tuple[Ids, Ids], others: tuple[Ids, Ids]) -> NDArray[np.bool_]:
     """Which data IDs are among others."""
-    keys, wanted = _keys(some, others)
+    keys, wanted = keys_of_ids(some, others)
     return np.isin(keys, wanted)
 
 
-def _columns_of(data_ids: Iterable[DataId]) -> tuple[Ids, Ids]:
+def id_columns(data_ids: Iterable[DataId]) -> tuple[Ids, Ids]:
     """Visits and detectors; without those that no column holds."""
     fit = [(v, d) for v, d in data_ids if min(v, d) >= -_MOST_ID and max(v, d) < _MOST_ID]
     pairs = np.array(fit, np.int64).reshape(-1, 2)
@@ -298,16 +298,16 @@ def _asked(by_visit: Any) -> tuple[Ids, Ids]:
             here = np.array(some, np.int64).reshape(-1)
             there = np.full(len(here), int(visit), np.int64)
         except (TypeError, ValueError, OverflowError):
-            there, here = _columns_of(asked_for({visit: some}))
+            there, here = id_columns(asked_for({visit: some}))
         good = (here >= 0) & (there >= 0)
         visits.append(there[good])
         detectors.append(here[good])
     return np.concatenate(visits), np.concatenate(detectors)
 
 
-def _distinct(sets: list[tuple[Ids, Ids]]) -> tuple[Ids, Ids]:
+def distinct(sets: list[tuple[Ids, Ids]]) -> tuple[Ids, Ids]:
     """The data IDs of all sets, each once, by visit and detector."""
     visit, detector = (np.concatenate([_NO_IDS, *(pair[i] for pair in sets)]) for i in (0, 1))
-    (keys,) = _keys((visit, detector))
+    (keys,) = keys_of_ids((visit, detector))
     first = np.unique(keys, return_index=True)[1]
     return visit[first], detector[first]

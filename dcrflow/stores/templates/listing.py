@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 from itertools import batched
 from typing import Any
 
+import numpy as np
 import zarr
+from numpy.typing import NDArray
 
 from dcrflow.stores.templates.records import STATUSES
 from dcrflow.stores.zarr.access import group_attributes, list_names
@@ -29,6 +31,17 @@ def entries_of(root: zarr.Group, data_ids: Iterable[tuple[int, int]]) -> Iterato
         for (v, d), attributes in zip(few, group_attributes(root, paths), strict=True):
             if attributes is not None and attributes.get("status") in STATUSES:
                 yield {**attributes, "visit": v, "detector": d}
+
+
+def data_ids_in(root: zarr.Group) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Visit and detector of all groups that may have a status, in order; by names only, one listing a visit."""
+    visits, detectors = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for some in batched(_numbers(list_names(root, [""])[0]), _BATCH):
+        for visit, names in zip(some, list_names(root, map(str, some)), strict=True):
+            here = [number for number in _numbers(names) if max(visit, number) < 1 << 63]
+            visits.append(np.full(len(here), visit if here else 0, np.int64))
+            detectors.append(np.array(here, np.int64))
+    return np.concatenate(visits), np.concatenate(detectors)
 
 
 def _numbers(names: Iterable[str]) -> list[int]:

@@ -226,7 +226,7 @@ class KeptFiles:
         descriptors: dict[str, int] = {}
         metadata = {}
         try:
-            for path in _below(folder):
+            for path in files_below(folder):
                 name = path.relative_to(folder).as_posix()
                 if name.endswith("zarr.json"):
                     metadata[name] = read_regular(path)
@@ -310,13 +310,13 @@ def is_intact(root: zarr.Group, path: str, sizes: Mapping[str, int | None]) -> b
 
 def _is_as_long(folder: Path, size: int | None) -> bool:
     """Whether a variable has its metadata, and chunks of so many bytes."""
-    found = [file.stat().st_size for file in _below(folder) if file.name != "zarr.json"]
+    found = [file.stat().st_size for file in files_below(folder) if file.name != "zarr.json"]
     if (0 in found and size is None) or size not in (None, sum(found)):
         return False
     return (folder / "zarr.json").is_file()
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path | str) -> Iterator[Path]:
     """The files in a folder and those in it; none if it is not there."""
     try:
         with os.scandir(folder) as found:
@@ -325,6 +325,6 @@ def _below(folder: Path) -> Iterator[Path]:
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            yield from _below(Path(entry.path))
+            yield from files_below(Path(entry.path))
         else:
             yield Path(entry.path)

@@ -438,7 +438,7 @@ def test_names_of_a_foreign_store_lead_nowhere(name: str, tmp_path: Path, monkey
     store = TemplateStore.create_or_open(tmp_path / "t.zarr")
     made = store.write(template())
     assert store.is_intact(made)
-    monkeypatch.setattr(reading, "_below", lambda folder: pytest.fail(f"looks into {folder}"))
+    monkeypatch.setattr(reading, "files_below", lambda folder: pytest.fail(f"looks into {folder}"))
     assert not store.is_intact(replace(made, stored_bytes={**made.stored_bytes, name: None}))
 
 
