@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zarr
+from zarr.abc.store import SuffixByteRequest
 from zarr.buffer.cpu import Buffer, buffer_prototype
 from zarr.storage import LocalStore
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 FOLDER, LINES, ARCHIVE = ".dcrflow", ".jsonl", ".parquet"
 _TOGETHER = 20_000  # lines of a row group
+_END = 1 << 20  # bytes of an object in which Parquet's description of it stands, for up to some 10^7 lines
 _MOST_ID = 1 << 63  # what a column of int64 does not hold
 
 #: What an end says, as far as it is in columns: null in other lines. ``made_from`` and ``trouble`` are JSON; of the
@@ -149,6 +151,20 @@ def _with_ids(table: pa.Table) -> pa.Table:
     return table.filter(table["detector"].is_valid())
 
 
+def num_archived(root: zarr.Group) -> int | None:
+    """The number of lines in all archives, as their ends say; None where an end says nothing."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    total = 0
+    for _, name in archives_in(root):
+        try:
+            total += parquet.read_metadata(_end_of(root, name)).num_rows
+        except (OSError, ValueError, LookupError, TypeError, pa.ArrowException):
+            return None
+    return total
+
+
 def archives_in(root: zarr.Group) -> list[tuple[str, str]]:
     """Run and name of each archive."""
     return [(name.removesuffix(ARCHIVE), name) for name in names_in(root) if name.endswith(ARCHIVE)]
@@ -206,6 +222,19 @@ def _opened(root: zarr.Group, name: str, repeated: Sequence[str] = ()) -> parque
     content = sync(root.store.get(key_of(root, name), prototype=buffer_prototype))
     text = b"" if content is None else content.to_bytes()
     return parquet.ParquetFile(pa.BufferReader(text), read_dictionary=list(repeated))
+
+
+def _end_of(root: zarr.Group, name: str) -> Any:
+    """Where the number of lines stands: the archive, or of an object its last part."""
+    import pyarrow as pa
+
+    if isinstance(root.store, LocalStore):
+        path = Path(root.store.root) / key_of(root, name)
+        open_regular(path).close()
+        return path
+    part = SuffixByteRequest(_END)
+    content = sync(root.store.get(key_of(root, name), prototype=buffer_prototype, byte_range=part))
+    return pa.BufferReader(b"" if content is None else content.to_bytes())
 
 
 def _lines_of(root: zarr.Group, name: str) -> Iterator[bytes]:

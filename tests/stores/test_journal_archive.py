@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from zarr.buffer.cpu import Buffer
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
+from dcrflow.compat.zarr_sync import sync
 from dcrflow.stores import journal as journal_module
 from dcrflow.stores.journal import Journal, entries, line_entries
-from dcrflow.stores.journal_archive import archived_ends
+from dcrflow.stores.journal_archive import archived_ends, archives_in, key_of, num_archived
 from dcrflow.stores.journal_reader import JournalReader
 from dcrflow.stores.templates.complete import complete_before, ranges_of
 
@@ -167,6 +169,29 @@ def test_what_is_unclear_is_looked_at(root: zarr.Group) -> None:
     done = complete_before(root, visits, np.full(len(visits), 3), "a", "b", lambda patches, band: "c")
     missing = isinstance(root.store, LocalStore)
     assert visits[done].tolist() == ([7, 10] if missing else [7, 10, 12])
+
+
+def test_archives_of_too_few_lines_are_not_read_where_only_all_would_do(
+    root: zarr.Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(root, [ended(v) for v in range(NUMBER)])
+    write(root, [ended(v) for v in range(NUMBER, 2 * NUMBER)])
+    assert num_archived(root) == 2 * NUMBER + 2  # a line of each run says what it was asked for
+    read: list[Any] = []
+    monkeypatch.setattr(
+        "dcrflow.stores.templates.complete.archived_ends", lambda root: read.append(root) or archived_ends(root)
+    )
+
+    def now(patches: Any, band: str) -> str:
+        return "c"
+
+    for asked, times in ((2 * NUMBER + 3, 0), (2 * NUMBER, 1)):
+        read.clear()
+        complete_before(root, np.arange(asked), np.full(asked, 3), "a", "b", now, all_or_none=True)
+        assert len(read) == times
+    key = key_of(root, archives_in(root)[0][1])
+    sync(root.store.set(key, Buffer.from_bytes(b"PAR1 and no more")))
+    assert num_archived(root) is None
 
 
 def test_no_file_is_looked_at_where_only_all_would_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
