@@ -23,9 +23,7 @@ from dcrflow.campaign.lookup import Lookup
 from dcrflow.live.sky import cells_of, corners_of
 from dcrflow.model.config import TemplateConfig
 from dcrflow.model.visit import DetectorVisit
-from dcrflow.planning.psf import plan_psf
 from dcrflow.planning.template import TemplatePlan, plan_template
-from dcrflow.steps import make_template
 from dcrflow.stores.coadds.shared import SharedCoadds
 from dcrflow.stores.coadds.source import CoaddSource
 from dcrflow.stores.coadds.store import DcrCoadds
@@ -46,6 +44,9 @@ _stopped: set[str] = set()  # runs that were asked to stop, in this process
 
 def make_one(coadds: CoaddSource, plan: TemplatePlan, store: TemplateStore) -> TemplateRecord:
     """All steps of a template, each once, and its writing."""
+    from dcrflow.planning.psf import plan_psf  # with numba and scipy, which the client does not need
+    from dcrflow.steps import make_template
+
     return make_template(coadds, plan, store, plan_psf(coadds, plan))
 
 

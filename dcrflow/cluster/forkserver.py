@@ -24,7 +24,7 @@ METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 #: The C library reads this when a process starts: all threads share one heap, see `dcrflow.cluster.memory`.
 ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}
 
-_IMPORTED = ["distributed.nanny", "dcrflow.graph"]
+_IMPORTED = ["distributed.nanny", "dcrflow.graph", "dcrflow.campaign.batch"]
 
 
 def context() -> BaseContext:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
 
 from dcrflow.geometry.mapping import map_pixels
 from dcrflow.kernels.interpolation import INTERPOLATIONS, Interpolation
@@ -92,6 +91,8 @@ def _correlation(plan: TemplatePlan, tract: int, degrees: tuple[int, ...]) -> Fl
         if shared is None:
             kept[degrees] = autocorrelation(taps, degrees, lags)
         else:
+            from scipy.signal import fftconvolve  # takes as long to import as the rest of the steps
+
             noise = np.array(shared.correlation)
             one = together(taps * np.array(shared.shares)[:, None, None], y_low, x_low)[0]
             filters = autocorrelation(one, degrees, lags + len(noise) // 2)

@@ -15,9 +15,7 @@ relative area of the pixels. They know neither mask nor variance:
 from __future__ import annotations
 
 import numpy as np
-import reproject
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
 
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.mapping import PixelMap, map_pixels
@@ -95,6 +93,8 @@ def reprojected(
     ndarray of float64, shape (n, y, x) of `box`
         NaN where the images do not reach.
     """
+    import reproject  # with what it imports, it takes longer to import than all that most templates need
+
     found: Float = getattr(reproject, interpolation.reproject or "")(
         (images, pixel_frame(source, source_box)),
         pixel_frame(target, box),
@@ -179,6 +179,8 @@ def probed_covariance(plan: TemplatePlan, tract: int) -> Float:
 
 
 def _probed(plan: TemplatePlan, tract: int) -> Float:
+    from scipy.signal import fftconvolve
+
     pixel_map, interpolation = plan.tracts[tract].pixel_map, plan.interpolation
     middle = pixel_map.bbox
     box = Box(middle.x0 + middle.width // 2, middle.y0 + middle.height // 2, _PROBE, _PROBE)

@@ -1,4 +1,7 @@
-"""Commands that only look begin at once: they import neither astropy nor xarray, dask, numba, pandas or scipy."""
+"""Commands that only look begin at once: they import neither astropy nor xarray, dask, numba, pandas or scipy.
+
+The client of a run leaves what steps need to the workers.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,19 @@ PLAN = (
     "dcrflow.campaign.plans", "dcrflow.campaign.as_json", "dcrflow.cli.show_campaign", "dcrflow.stores.coadds.store",
     "dcrflow.stores.visits.tables", "dcrflow.stores.visits.select",
 )  # fmt: skip
+RUN = (*PLAN, "dcrflow.campaign.nothing_left", "dcrflow.campaign.run", "dcrflow.cluster")
+STEPS = ("dcrflow.graph", "dcrflow.campaign.batch")
 
 
 @pytest.mark.parametrize(
     ("modules", "needed"),
-    [(("dcrflow.cli",), ""), (STATUS, ""), (REPORT, ""), (PLAN, "astropy")],
-    ids=["help", "status", "report", "plan"],
-)
+    [
+        (("dcrflow.cli",), ""), (STATUS, ""), (REPORT, ""), (PLAN, "astropy"),
+        (RUN, "astropy dask distributed pandas pyarrow"),
+        (STEPS, "astropy dask distributed numba pandas pyarrow scipy xarray"),
+    ],
+    ids=["help", "status", "report", "plan", "the client of a run", "a worker's steps"],
+)  # fmt: skip
 def test_what_a_command_imports(modules: tuple[str, ...], needed: str) -> None:
     script = f"import sys, {', '.join(modules)}; print(*sorted({set(HEAVY)} & set(sys.modules)))"
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
