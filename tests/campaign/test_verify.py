@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -18,18 +19,34 @@ import dcrflow
 from dcrflow.campaign.verify import verify
 from dcrflow.cli import main
 from dcrflow.stores import journal
-from dcrflow.stores.templates import listing, presence
+from dcrflow.stores.templates import layouts, listing, presence
 from dcrflow.stores.templates.store import TemplateStore
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> TemplateStore:
-    """Two templates and a failure."""
-    opened = TemplateStore.create_or_open(tmp_path / "out.zarr")
-    for number in (1, 2):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four templates and a failure."""
+    path = tmp_path_factory.mktemp("made") / "out.zarr"
+    opened = TemplateStore.create_or_open(path)
+    for number in (1, 2, 4, 5):
         dcrflow.write_template(dcrflow.build_template(coadds(IMAGE), visit(visit=number)), opened)
     opened.write_status(3, 0, "failed", {"config_hash": "a", "inputs": "b"}, {"type": "A", "message": "b"})
-    return opened
+    return path
+
+
+@pytest.fixture
+def four(made: Path, tmp_path: Path) -> TemplateStore:
+    """A copy of these."""
+    shutil.copytree(made, tmp_path / "out.zarr")
+    return TemplateStore.create_or_open(tmp_path / "out.zarr")
+
+
+@pytest.fixture
+def store(four: TemplateStore, tmp_path: Path) -> TemplateStore:
+    """Two templates and a failure."""
+    for number in (4, 5):
+        shutil.rmtree(tmp_path / "out.zarr" / str(number))
+    return four
 
 
 def template(tmp_path: Path) -> zarr.Group:
@@ -131,10 +148,9 @@ def test_quick_looks_at_sizes_alone(store: TemplateStore, tmp_path: Path, monkey
 
 
 @pytest.fixture
-def archived(store: TemplateStore, monkeypatch: pytest.MonkeyPatch) -> TemplateStore:
-    """The same, with two more templates, and the archived journal of the run that made all four."""
-    for number in (4, 5):
-        dcrflow.write_template(dcrflow.build_template(coadds(IMAGE), visit(visit=number)), store)
+def archived(four: TemplateStore, monkeypatch: pytest.MonkeyPatch) -> TemplateStore:
+    """Four templates and a failure, and the archived journal of the run that made the templates."""
+    store = four
     monkeypatch.setattr(journal, "MANY", 1)
     with store.journal() as lines:
         lines.add("requested", detector_visits={str(number): [3] for number in (1, 2, 4, 5)})
@@ -210,19 +226,38 @@ def test_a_template_that_was_written_after_its_archive_is_looked_at_by_its_metad
     assert (5, 3) in found
 
 
-def test_slow_file_systems_are_asked_about_many_at_a_time(
-    archived: TemplateStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("how", ["threads", "processes", "processes that fail"])
+def test_quick_finds_the_same_with_help(
+    archived: TemplateStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
 ) -> None:
-    monkeypatch.setattr(presence, "_SLOW", 0.0)
+    if how == "threads":
+        monkeypatch.setattr(layouts, "_SLOW", 0.0)
+        monkeypatch.setattr(layouts, "_WAITS", -1e9)
+        monkeypatch.setattr(layouts, "_TOGETHER", 1)
+    else:
+        monkeypatch.setattr(layouts, "SHARE", 1)
+        monkeypatch.setattr(layouts, "_cores", lambda: 2)
+        begun: list[list[str]] = []
+        run = subprocess.run
+        python = "/bin/false" if how.endswith("fail") else sys.executable
+
+        def begin(command: list[str], **more: Any) -> Any:
+            begun.append(command)
+            return run([python, *command[1:]], **more)
+
+        monkeypatch.setattr(layouts.subprocess, "run", begin)
     cut(tmp_path / "out.zarr/5/3/image/c/0/0")
+    found = looked_up(monkeypatch)
     assert [v.visit for v in verify(archived, quick=True) if v.problems] == [5]
+    assert (4, 3) not in found
+    assert how == "threads" or begun
 
 
-def test_in_an_object_store_what_an_archive_tells_is_only_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_an_object_store_what_an_archive_tells_is_only_listed(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "MANY", 1)
-    store = TemplateStore.create_or_open(MemoryStore())
+    store, there = TemplateStore.create_or_open(MemoryStore()), TemplateStore.open(made)
     for number in (1, 2):
-        dcrflow.write_template(dcrflow.build_template(coadds(IMAGE), visit(visit=number)), store)
+        store.write(there.read(number, 3).compute())
     with store.journal() as lines:
         for number in (1, 2, 9):
             lines.add("ended", visit=number, detector=3, status="complete", coverage=1.0, written=7)

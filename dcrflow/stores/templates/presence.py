@@ -8,12 +8,8 @@ Where that is not clear, the template's metadata are read, which say the bytes o
 from __future__ import annotations
 
 import os
-import stat
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import zarr
@@ -22,17 +18,15 @@ from zarr.storage import LocalStore
 
 from dcrflow.stores.locks import directory_of
 from dcrflow.stores.templates.ends import DataId, Ids, Journalled, among, distinct, id_columns, keys_of_ids
+from dcrflow.stores.templates.layouts import Layout, Mapper, which_fit
 from dcrflow.stores.templates.listing import data_ids_in, entries_of
 from dcrflow.stores.templates.reading import files_below, is_intact
 from dcrflow.stores.templates.records import TemplateRecord, recorded
 
 State = Literal["whole", "cut short", "gone"]
 
-_BATCH = 1024  # templates looked at together
+_BATCH = 200_000  # templates looked at together, at most: as many as several processes have work for
 _LAYOUTS = 4  # that are tried
-_MOST_FILES = 200  # of a layout; a template of more is looked at by its metadata
-_SLOW = 3e-4  # seconds of looking at a template from which the file system is asked about many at a time
-_AT_ONCE = 32  # of these
 
 
 def states(root: zarr.Group, said: Journalled) -> Iterator[tuple[int, int, State]]:
@@ -93,49 +87,13 @@ def _written(said: Journalled, ids: tuple[Ids, Ids]) -> NDArray[np.int64]:
     return found
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Names of the files of a template, within its folder."""
-
-    metadata: tuple[str, ...]
-    pixels: tuple[str, ...]
-
-    @classmethod
-    def of(cls, folder: str) -> _Layout | None:
-        """Those of a template that is whole: an empty file stands for a chunk of one that was replaced."""
-        found = [(os.fspath(path), path.stat().st_size) for path in files_below(folder)]
-        names = sorted(name.removeprefix(folder) for name, size in found if size)
-        if len(names) > _MOST_FILES:
-            return None
-        is_metadata = [name.endswith("zarr.json") for name in names]
-        return cls(*(tuple(n for n, m in zip(names, is_metadata, strict=True) if m is wanted)
-                     for wanted in (True, False)))  # fmt: skip
-
-    def fits(self, folder: str, written: int) -> bool:
-        """Whether a folder has all these files, regular and not empty, with so many bytes of pixels."""
-        look, regular = os.stat, stat.S_ISREG
-        try:
-            for name in self.metadata:
-                about = look(folder + name)
-                if not about.st_size or not regular(about.st_mode):
-                    return False
-            for name in self.pixels:
-                about = look(folder + name)
-                if not about.st_size or not regular(about.st_mode):
-                    return False
-                written -= about.st_size
-        except OSError:
-            return False
-        return written == 0
-
-
 class _Look:
     """Looks at templates of a store."""
 
     def __init__(self, root: zarr.Group) -> None:
-        self._root, self._slow = root, False
+        self._root, self._map = root, Mapper()
         self._folder = os.fspath(directory_of(root)) if isinstance(root.store, LocalStore) else None
-        self._layouts: tuple[_Layout, ...] = ()
+        self._layouts: tuple[Layout, ...] = ()
 
     def whole(self, ids: Sequence[DataId], written: NDArray[np.int64], listed: NDArray[np.bool_]) -> list[bool]:
         """Which are whole for certain, by what archives say of their bytes."""
@@ -143,7 +101,8 @@ class _Look:
         if self._folder is None:
             return [bool(one) for one in known]
         places = np.flatnonzero(known).tolist() if self._layouts else []
-        fits = self._map(lambda place: self._fits(ids[place], int(written[place])), places)
+        paths = ["{}/{}".format(*ids[place]) for place in places]
+        fits = which_fit(self._folder, self._layouts, paths, written[places].tolist())
         found = dict(zip(places, fits, strict=True))
         return [found.get(place, False) for place in range(len(ids))]
 
@@ -166,22 +125,9 @@ class _Look:
     def _learn(self, folder: str) -> None:
         """Try the names of a template's files first, from now on."""
         try:
-            layout = _Layout.of(folder)
+            files = [(os.fspath(path), path.stat().st_size) for path in files_below(folder)]
         except OSError:  # it was replaced meanwhile
             return
-        if layout is not None and layout.metadata and layout.pixels:
+        layout = Layout.of((name.removeprefix(folder), size) for name, size in files)
+        if layout is not None:
             self._layouts = (layout, *(other for other in self._layouts if other != layout))[:_LAYOUTS]
-
-    def _fits(self, which: DataId, written: int) -> bool:
-        folder = f"{self._folder}/{which[0]}/{which[1]}/"
-        return any(layout.fits(folder, written) for layout in self._layouts)
-
-    def _map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-        """A function of each; in threads once the file system was slow, as one in a network may be."""
-        if self._slow:
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
-                return list(pool.map(function, items))
-        began = time.perf_counter()
-        found = list(map(function, items))
-        self._slow = time.perf_counter() - began > _SLOW * max(len(items), _BATCH)
-        return found
