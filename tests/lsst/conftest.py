@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import fast_gzip  # noqa: F401
 import numpy as np
 import pytest
 from scenes import DETECTOR, IMAGE, coadds, tan, visit

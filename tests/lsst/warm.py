@@ -15,13 +15,21 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from importlib.metadata import entry_points
 from multiprocessing import forkserver, get_context
 from pathlib import Path
 
 PROGRAMS = ("butler", "bps", "dcrflow", "pipetask")  # and ``python -c``
-_IMPORTED = ("dcrflow.lsst", "lsst.ctrl.mpexec", "lsst.images", "dcrflow.lsst.task", "dcrflow.graph")
-_BY_WORKERS = ("distributed.nanny", "dcrflow.graph", "lsst.pipe.base.single_quantum_executor", "lsst.images")
+_IMPORTED = (
+    "fast_gzip", "dcrflow.lsst", "lsst.ctrl.mpexec", "lsst.images", "dcrflow.lsst.task", "dcrflow.graph",
+    "dcrflow.lsst.butler", "dcrflow.lsst.datasets", "dcrflow.campaign.run", "dcrflow.cluster.backends.local",
+    "dcrflow.live.plugin", "distributed.dashboard.scheduler", "distributed.http.routing", "cryptography.x509",
+)  # fmt: skip
+_BY_WORKERS = (
+    "fast_gzip", "distributed.nanny", "dcrflow.graph", "dcrflow.lsst.butler", "dcrflow.lsst.task",
+    "lsst.pipe.base.single_quantum_executor",
+)  # fmt: skip
 _server: subprocess.Popen[str] | None = None
 _said_by_workers = Path()
 
@@ -72,6 +80,7 @@ def _serve() -> None:
         __import__(name)
     scripts = {each.name: each for each in entry_points(group="console_scripts") if each.name in PROGRAMS}
     mains = {name: each.load() for name, each in scripts.items()} | {"python": _python}
+    assert threading.active_count() == 1, "a process with threads cannot be forked"
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
