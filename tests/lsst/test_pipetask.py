@@ -50,7 +50,7 @@ def test_run_fail_extend_report(repo: Path, butler: Any, tmp_path: Path) -> None
 
     place = f"butler:{repo}?collections="
     store = tmp_path / "templates.zarr"
-    options = ["--workers", 1, "--set", "fill=0", "--set", "tile=128", "--set", "precision=null"]
+    options = ["--workers", 1, "--set", "fill=0", "--set", "precision=null"]  # in one tile, where the task made four
     must("dcrflow", "run", f"{place}coadds", f"{place}calexps", store, *options)
     templates = TemplateStore.open(store)
     reader = Butler.from_config(str(repo))
