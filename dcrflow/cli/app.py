@@ -12,6 +12,7 @@ import typer
 
 from dcrflow.base.addresses import redacted_text
 from dcrflow.base.errors import DcrflowError, SchedulerLostError
+from dcrflow.base.texts import one_line
 from dcrflow.base.version import __version__
 from dcrflow.cli import campaign, files, rubin, show, skymap, visits_demo
 from dcrflow.cli import cluster as cluster_commands
@@ -51,13 +52,19 @@ def main() -> None:
     without what is damaged in the coadds.
     """
     for stream in (sys.stdout, sys.stderr):  # a log that is not UTF-8 has no degree sign: a question mark does
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        if isinstance(stream, io.TextIOWrapper) and (
+            stream.errors == "strict"
+            or (stream.errors == "surrogateescape" and stream.encoding.lower() != "utf-8")  # what LC_ALL=C makes of it
+        ):
             stream.reconfigure(errors="replace")
     try:
         app()
     except DcrflowError as error:
         show.errors.print(f"[bold red]Error:[/] {show.said(error)}", soft_wrap=True)
         sys.exit(3 if isinstance(error, SchedulerLostError) else 2)
+    except OSError as error:  # of the output, which may go to a disk that is full, or of a directory that is gone
+        print(f"Error: {one_line(redacted_text(f'{type(error).__name__}: {error}'))}", file=sys.stderr)
+        sys.exit(2)
     except Exception:
         print(redacted_text(traceback.format_exc()), file=sys.stderr, end="")
         sys.exit(1)

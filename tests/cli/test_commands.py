@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 from collections.abc import Callable
@@ -256,13 +257,29 @@ def test_demo_leaves_other_directories_alone(dcr: Run) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_output_that_cannot_be_written_is_an_error_of_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("dcrflow.cli.app.app", full)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "Error: OSError: [Errno 28] No space left on device\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "that of the locale"])
 def test_a_log_that_is_not_utf_8(survey: Path, encoding: str) -> None:
     """A batch system's, or cron's: what it cannot print is a question mark."""
     import os
     import subprocess
 
     environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LC_ALL": "C"}
+    if encoding == "that of the locale":
+        del environment["PYTHONIOENCODING"]
+        environment["PYTHONCOERCECLOCALE"] = "0"
     command = [sys.executable, "-m", "dcrflow", "plan", str(survey / "coadds.zarr"), str(survey / "visits.ecsv")]
     done = subprocess.run(command, capture_output=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
