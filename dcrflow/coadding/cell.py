@@ -152,6 +152,11 @@ def _fill(members: CellVisits, system: System, sums: CellSums, config: CoaddConf
         if not rejected:
             break
         refilled = [holes.add(member) for member in rejected]
+        # an outlier may have been the brightest source: without it, the prior is that of the other sources
+        before, q = q, system.lowest * 10.0 ** _brightest(system, system.apply(now.sky, q) + now.residual)
+        change = (system.precision(before) - system.precision(q)).astype(np.float32)
+        now.residual[...] += change[:, None, None] * now.sky
+        look.set_prior(q)
         if any(refilled):
             now.residual[...] = residual_at(members, system, sums, q, now.sky, holes)
         now = iterate(members, system, q, holes, now, config.tolerance, config.max_rounds)

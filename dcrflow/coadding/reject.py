@@ -69,6 +69,12 @@ class Look:
     equations: dict[Name, NDArray[np.float64]] = field(default_factory=dict)
     _free: dict[int, tuple[float, float]] = field(default_factory=dict)
 
+    def set_prior(self, q: float) -> None:
+        """Change the local power of the prior."""
+        if q != self.q:
+            self.q = q
+            self._free.clear()
+
     def at(self, sky: Transform, residual: Transform, reject: bool) -> list[Member]:
         """Compare the visits with a sky, and reject outliers.
 

@@ -81,7 +81,7 @@ def test_a_transient_leaves_nothing(scene: CoaddScene, flux: float, on_star: boo
     spoiled[2] = scene.visit(2, at[2], 1.0, 3, extra=new.draw(at[2]))
     before, after = solve(scene, visits, reject=True), solve(scene, spoiled, reject=True)
     noise = np.sqrt(np.nanmedian(before.variance.sum(axis=0)))
-    # of the brightest one some is left at the edge of the data, where nothing says what light lies beyond
+    # the outermost pixels depend on how many rounds were spent on what lies beyond the data, of which nothing is known
     seen_well = np.s_[:, 2:-2, 2:-2] if flux > 1e5 else np.s_[:]
     assert np.nanmax(np.abs((after.image - before.image)[seen_well].sum(axis=0))) < noise
     others = [r.rejected for name, r in after.reports.items() if name != (2, 0)]
