@@ -99,6 +99,8 @@ class Job:
 
 @lru_cache(maxsize=4)
 def _unpacked(job: bytes) -> Job:
+    from dcrflow.steps import make_template  # noqa: F401, so that no template's time has the import in it
+
     found: Job = loads(job)
     if isinstance(found.coadds, DcrCoadds):
         found.coadds.forget_contents()  # that an earlier run looked up in this process
