@@ -6,6 +6,8 @@ zip file their checksums, in an object store the objects' ETags; the JSON docume
 
 from __future__ import annotations
 
+import os
+import stat
 import zipfile
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
@@ -86,15 +88,31 @@ def group_contents(root: zarr.Group, path: str) -> str:
 
 
 def _of_files(folder: Path) -> Iterator[tuple[Any, ...]]:
-    """Name, size and time of last change of all files with pixels."""
-    for path in folder.rglob("c/**/*"):
+    """Name, size and time of last change of all files with pixels, wherever links lead and however chunks are named."""
+    seen: set[tuple[int, int]] = set()
+
+    def below(place: str, name: str) -> Iterator[tuple[Any, ...]]:
         try:
-            about = path.stat()
-        except OSError as error:  # what reads it says what is wrong
-            yield path.relative_to(folder).as_posix(), -1, error.errno or 0
-            continue
-        if path.is_file():
-            yield path.relative_to(folder).as_posix(), about.st_size, about.st_mtime_ns
+            about = os.stat(place)
+            with os.scandir(place) as found:
+                entries = list(found)
+        except OSError:  # what reads it says what is wrong
+            return
+        if (about.st_dev, about.st_ino) in seen:  # a link leads back here
+            return
+        seen.add((about.st_dev, about.st_ino))
+        for entry in entries:
+            try:
+                about = entry.stat()
+            except OSError as error:
+                yield name + entry.name, -1, error.errno or 0
+                continue
+            if stat.S_ISDIR(about.st_mode):
+                yield from below(entry.path, f"{name}{entry.name}/")
+            elif stat.S_ISREG(about.st_mode) and entry.name != "zarr.json":
+                yield name + entry.name, about.st_size, about.st_mtime_ns
+
+    yield from below(os.fspath(folder), "")
 
 
 def _of_zip(file: Path, prefix: str) -> Iterator[tuple[Any, ...]]:
