@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from itertools import chain
+from operator import or_
 from typing import Any
 
 import numpy as np
@@ -111,26 +113,24 @@ def with_planes(
     """
     for place in chain.from_iterable(damage.values()):
         found["mask"][(..., *place.slices(box))] = 0  # memory was not initialised there
-    stray = 0
-    for part in parts:
-        stray |= int(np.bitwise_or.reduce(found["mask"][(..., *part.slices(box))], axis=None))
-    stray &= (1 << 8 * found["mask"].itemsize) - 1  # of a signed type it may be negative
+    every = (1 << 8 * found["mask"].itemsize) - 1  # bits of a signed type, which may be negative
+    set_in = [int(np.bitwise_or.reduce(found["mask"][(..., *p.slices(box))], axis=None)) & every for p in parts]
+    stray = reduce(or_, set_in, 0) & ~named_bits(info.planes)
     image, variance, mask = (_stack(found[n], t) for n, t in (("image", "f4"), ("variance", "f4"), ("mask", "i4")))
     raw = mask if max(info.planes.values(), default=0) < 32 else found["mask"].reshape(mask.shape)
-    for part in parts:
+    in_place = raw is mask and not stray and all(planes.get(name) == bit for name, bit in info.planes.items())
+    for part, bits in zip(parts, set_in, strict=True):
         at = (..., *part.slices(box))
-        moved = translate(raw[at], info.planes, planes)
-        if moved.base is not mask:
-            mask[at] = moved
-        if NO_DATA in info.planes:
-            no_data = (moved & flag_of(planes[NO_DATA])) != 0
-            if no_data.any():
-                image[at][np.broadcast_to(no_data, image[at].shape)] = np.nan
+        if not in_place:
+            mask[at] = translate(raw[at], info.planes, planes)
+        if NO_DATA in info.planes and bits >> info.planes[NO_DATA] & 1:
+            no_data = (mask[at] & flag_of(planes[NO_DATA])) != 0
+            image[at][np.broadcast_to(no_data, image[at].shape)] = np.nan
     for place in chain.from_iterable(damage.values()):
         at = (..., *place.slices(box))
         image[at] = variance[at] = np.nan
         mask[at] = 1 << planes[NO_DATA]
-    return PatchPixels(box, image, variance, mask, damage=frozenset(damage)), stray & ~named_bits(info.planes)
+    return PatchPixels(box, image, variance, mask, damage=frozenset(damage)), stray
 
 
 def _stack(values: Any, dtype: str) -> NDArray[Any]:
