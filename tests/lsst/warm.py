@@ -27,8 +27,8 @@ _IMPORTED = (
     "dcrflow.live.plugin", "distributed.dashboard.scheduler", "distributed.http.routing", "cryptography.x509",
 )  # fmt: skip
 _BY_WORKERS = (
-    "fast_gzip", "distributed.nanny", "dcrflow.graph", "dcrflow.lsst.butler", "dcrflow.lsst.task",
-    "lsst.pipe.base.single_quantum_executor",
+    "fast_gzip", "distributed.nanny", "dcrflow.graph", "dcrflow.campaign.batch", "dcrflow.lsst.butler",
+    "dcrflow.lsst.task", "lsst.pipe.base.single_quantum_executor",
 )  # fmt: skip
 _server: subprocess.Popen[str] | None = None
 _said_by_workers = Path()
