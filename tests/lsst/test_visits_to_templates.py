@@ -23,7 +23,7 @@ from dcrflow.base.errors import CoaddStoreError, VisitImageError
 from dcrflow.cli.app import app
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
-from dcrflow.lsst.butler import read_butler_visits
+from dcrflow.lsst.butler import open_butler_coadds, read_butler_visits
 from dcrflow.lsst.convert import arrays_of
 from dcrflow.lsst.put_coadds import put_coadds
 from dcrflow.lsst.repository import VISIT_RUN, make_repository, nominal_detector, observation_info
@@ -167,7 +167,7 @@ def test_from_visits_to_templates(repo: Path, tmp_path: Path) -> None:
         kernel = coadd.psf.compute_kernel_image(x=280.0, y=290.0).array
         np.testing.assert_allclose(kernel, built.read_psf(7, 0, "g").kernels[0], atol=1e-6)
     assert info.subfilter_noise is not None
-    back = open_coadds(f"butler:{repo}?collections=from-visits").info(7, 0, "g")
+    back = open_butler_coadds(f"butler:{repo}?collections=from-visits").info(7, 0, "g")
     assert back.subfilter_noise == info.subfilter_noise
 
     must("pipetask", "run", "-b", repo, "-i", f"from-visits,{VISIT_RUN}", "--output-run", "templates",
