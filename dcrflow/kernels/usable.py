@@ -83,7 +83,7 @@ def mark_felt(values, known, noise, responses, most, bit, mask):  # type: ignore
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def photon_sums(values, variance, known, brightest, sky):  # type: ignore[no-untyped-def]
+def photon_sums(values, variance, known, least, most, sky):  # type: ignore[no-untyped-def]
     """Sums from which the variance for each nJy of light is fitted.
 
     Parameters
@@ -92,8 +92,8 @@ def photon_sums(values, variance, known, brightest, sky):  # type: ignore[no-unt
         A visit's pixels.
     known : ndarray of bool, shape (height, width)
         Those that measure the sky.
-    brightest : float
-        Light above which a pixel counts.
+    least, most : float
+        Light between which a pixel counts.
     sky : float
         Variance of the sky.
 
@@ -103,10 +103,10 @@ def photon_sums(values, variance, known, brightest, sky):  # type: ignore[no-unt
         Number of the pixels that count, and their sums of (variance - sky) * light and of light squared.
     """
     height, width = values.shape
-    limit, number, product, square = np.float32(brightest), 0, 0.0, 0.0
+    low, high, number, product, square = np.float32(least), np.float32(most), 0, 0.0, 0.0
     for y in range(height):
         for x in range(width):
-            if (values[y, x] > limit) & known[y, x]:
+            if (values[y, x] > low) & (values[y, x] < high) & known[y, x]:
                 light = np.float64(values[y, x])
                 number += 1
                 product += (variance[y, x] - sky) * light

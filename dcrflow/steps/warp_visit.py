@@ -45,6 +45,7 @@ _FILL_REACH = 24  # pixels into a hole
 _EDGE = 8  # pixels from a sensor's edge that the plane SENSOR_EDGE marks
 _MOST_SHIFT = 0.05  # pixels of `warp_psf_kernel`'s matrix over a cell
 _BRIGHT = 20.0  # sigma of the sky, above which pixels tell the photons a nJy
+_LARGEST = 2.0**24  # sigma of the sky; single precision rounds larger values by more than the noise
 _FEWEST = 100  # pixels, to tell anything from
 _SPOILT, _AT_EDGE = np.uint8(1), np.uint8(2)  # bits of the mask while it is warped
 _STRIP = 96  # rows that are filtered at a time: they stay in the cache
@@ -111,6 +112,7 @@ def warp_visit(image: VisitImage, detector: Box, pixel_map: PixelMap, centres: t
     known, values = np.zeros(padded.shape, np.bool_), np.zeros(padded.shape, np.float32)
     usable_pixels(pixels.image, pixels.variance, pixels.mask, bad, known[where], values[where])
     sky, gain = noise_model(image, known[where])
+    _drop_impossible(values, known, _LARGEST * float(np.sqrt(sky)))
     mask = _spoilt(values, known, float(np.sqrt(sky)))
     _mark_edge(mask, padded, detector)
     _to_coefficients(values)
@@ -148,9 +150,16 @@ def noise_model(image: VisitImage, good: NDArray[np.bool_]) -> tuple[float, floa
     if np.count_nonzero(faint) >= _FEWEST:
         sky = float(np.median(variance[faint]))
     number, product, square = photon_sums(
-        pixels.image, pixels.variance, good, _BRIGHT * np.sqrt(sky), sky
+        pixels.image, pixels.variance, good, _BRIGHT * np.sqrt(sky), _LARGEST * np.sqrt(sky), sky
     )  # fmt: skip
     return sky, max(product / square, 0.0) if number >= _FEWEST else 0.0
+
+
+def _drop_impossible(values: NDArray[np.float32], known: NDArray[np.bool_], most: float) -> None:
+    """Take values that no sky has as missing: one pixel of 1e30 would spoil a whole cell."""
+    if max(values.max(), -values.min()) > most:  # nearly never
+        impossible = np.abs(values) > most
+        values[impossible], known[impossible] = 0, False
 
 
 def _spoilt(values: NDArray[np.float32], known: NDArray[np.bool_], noise: float) -> NDArray[np.uint8]:

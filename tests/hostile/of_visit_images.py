@@ -53,6 +53,13 @@ def _set(name: str, value: float, half: bool = False) -> Callable[[Any], None]:
     return spoil
 
 
+def _one_pixel(value: float) -> Callable[[Any], None]:
+    def spoil(file: Any) -> None:
+        file["IMAGE"].data[70, 60] = value
+
+    return spoil
+
+
 def _psf(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Any], None]:
     def spoil(file: Any) -> None:
         file["PSF"].data = np.ascontiguousarray(change(file["PSF"].data), np.float32)
@@ -119,6 +126,8 @@ CASES = (
     Spoilt("the variance of a visit is 0", file=_set("VARIANCE", 0.0)),
     Spoilt("the variance of half a visit is 0", file=_set("VARIANCE", 0.0, half=True)),
     Spoilt("the variance of a visit is NaN", file=_set("VARIANCE", np.nan)),
+    Spoilt("one pixel of a visit is 10^30", file=_one_pixel(1e30)),
+    Spoilt("the pixels of half a visit are 10^38", file=_set("IMAGE", 1e38, half=True)),
     Spoilt("the pixels of a visit are NaN", file=_set("IMAGE", np.nan)),
     Spoilt("the pixels of half a visit are NaN", file=_set("IMAGE", np.nan, half=True)),
     Spoilt("all pixels of a visit are BAD", file=_flagged),

@@ -106,6 +106,18 @@ def test_what_is_spoilt_is_given_up_and_no_more() -> None:
     assert 0.02 < share < 0.08  # some ten pixels a bad one, not 169
 
 
+@pytest.mark.parametrize("value", [1e9, -1e30, 3e38])
+def test_a_pixel_that_no_sky_has_is_as_one_without_data(value: float) -> None:
+    rng = np.random.default_rng
+    huge, missing = visit_image(rng(1)), visit_image(rng(1))
+    huge.pixels.image[100, 90], missing.pixels.image[100, 90] = value, np.nan
+    found, expected = (warp_visit(image, DETECTOR, maps(), centres()) for image in (huge, missing))
+    assert 0 < np.count_nonzero(~expected.valid) < 200
+    np.testing.assert_array_equal(found.valid, expected.valid)
+    np.testing.assert_array_equal(found.image, expected.image)
+    assert (found.sigma, found.gain) == (expected.sigma, expected.gain)
+
+
 def test_edges_of_the_sensor_are_marked_and_beyond_them_nothing_is_valid() -> None:
     shifted = PixelMap.measured(wcs(0.2, 0.0, (1000.0, 2000.0)), wcs(0.2, 0.0, (200.0, 60.0)), FRAME)
     box = footprint(shifted, DETECTOR)
