@@ -256,7 +256,6 @@ def test_demo_leaves_other_directories_alone(dcr: Run) -> None:
     one_line(err, "cli")
 
 
-@pytest.mark.integration
 def test_output_that_cannot_be_written_is_an_error_of_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -270,6 +269,7 @@ def test_output_that_cannot_be_written_is_an_error_of_one_line(
     assert capsys.readouterr().err == "Error: OSError: [Errno 28] No space left on device\n"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "that of the locale"])
 def test_a_log_that_is_not_utf_8(survey: Path, encoding: str) -> None:
     """A batch system's, or cron's: what it cannot print is a question mark."""
