@@ -59,15 +59,12 @@ class Layout:
         except OSError:
             return False
         try:
-            for name in self.metadata:
-                about = os.stat(name, dir_fd=opened)
-                if not about.st_size or not stat.S_ISREG(about.st_mode):
-                    return False
-            for name in self.pixels:
-                about = os.stat(name, dir_fd=opened)
-                if not about.st_size or not stat.S_ISREG(about.st_mode):
-                    return False
-                written -= about.st_size
+            for names, of_pixels in ((self.metadata, 0), (self.pixels, 1)):
+                for name in names:
+                    about = os.stat(name, dir_fd=opened)
+                    if not about.st_size or not stat.S_ISREG(about.st_mode):
+                        return False
+                    written -= of_pixels * about.st_size
         except OSError:
             return False
         finally:
