@@ -76,22 +76,37 @@ def noise_of_coadd(coadd: SubfilterCoadd, number: int) -> SubfilterNoise | None:
         return None
     try:
         return SubfilterNoise.from_attribute(json.loads(text), number)
-    except ValueError as error:
-        raise CoaddStoreError(f"{coadd.label}: metadata {_NOISE!r} is {brief(text)}; {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(coadd, _NOISE, text, error) from None
 
 
 def subfilters_of_coadd(coadd: SubfilterCoadd, number: int) -> Subfilters:
-    """The subfilters of a coadd, from its own metadata or from `BANDS`."""
+    """The subfilters of a coadd, from its own metadata or from `BANDS`.
+
+    Raises
+    ------
+    CoaddStoreError
+        If its metadata say it in another way than dcrflow does.
+    """
     text = coadd.metadata().get(_KEY)
     if not isinstance(text, str):
         return subfilters_of_band(coadd.band, number)
-    found = json.loads(text)
-    curve = found["transmission"]
-    return Subfilters(
-        tuple((float(a), float(b)) for a, b in found["edges"]),
-        float(found["effective_wavelength"]),
-        float(found["bandwidth"]),
-        None if curve is None else (tuple(map(float, curve[0])), tuple(map(float, curve[1]))),
+    try:
+        found = json.loads(text)
+        curve = found["transmission"]
+        return Subfilters(
+            tuple((float(a), float(b)) for a, b in found["edges"]),
+            float(found["effective_wavelength"]),
+            float(found["bandwidth"]),
+            None if curve is None else (tuple(map(float, curve[0])), tuple(map(float, curve[1]))),
+        )
+    except (LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise _unreadable(coadd, _KEY, text, f"{type(error).__name__}: {error}") from None
+
+
+def _unreadable(coadd: SubfilterCoadd, key: str, text: str, why: object) -> CoaddStoreError:
+    return CoaddStoreError(
+        f"{coadd.label}: metadata {key!r} is {brief(text)}; {why}; put the coadds again with `dcrflow lsst put-coadds`"
     )
 
 

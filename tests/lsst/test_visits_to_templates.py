@@ -27,8 +27,8 @@ from dcrflow.lsst.butler import open_butler_coadds, read_butler_visits
 from dcrflow.lsst.convert import arrays_of
 from dcrflow.lsst.put_coadds import put_coadds
 from dcrflow.lsst.repository import VISIT_RUN, make_repository, nominal_detector, observation_info
-from dcrflow.lsst.subfilter_coadd import SubfilterCoadd
-from dcrflow.lsst.subfilters import noise_of_coadd, noise_to_metadata
+from dcrflow.lsst.subfilter_coadd import SubfilterCoadd, Subfilters
+from dcrflow.lsst.subfilters import noise_of_coadd, noise_to_metadata, subfilters_of_coadd, subfilters_to_metadata
 from dcrflow.model.subfilter_noise import SubfilterNoise
 from dcrflow.stores.coadds.store import open_coadds
 from dcrflow.stores.visits.images import read_visit_image, read_visit_psf
@@ -124,22 +124,34 @@ def test_pixels_and_psf_come_from_the_butler(repo: Path) -> None:
         read_visit_image(replace(one, image=one.image.partition("#")[0]))
 
 
+class Said(SubfilterCoadd):
+    """A coadd that has metadata alone."""
+
+    def metadata(self) -> dict[str, str]:
+        return self.data.metadata
+
+
+def said(metadata: dict[str, str]) -> SubfilterCoadd:
+    return Said(7, 0, 0, "g", SimpleNamespace(metadata=metadata))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "7", "[" * 100_000, '{"transmission": null, "edges": [1]}',
+                                  '{"transmission": 5, "edges": []}'])  # fmt: skip
+def test_what_coadds_say_of_their_subfilters_is_checked(text: str) -> None:
+    (key,) = subfilters_to_metadata(Subfilters.even(3, 480.0, 150.0))
+    with pytest.raises(CoaddStoreError, match="tract 7 patch 0 band g subfilter 0: metadata 'dcrflow subfilters' is "):
+        subfilters_of_coadd(said({key: text}), 3)
+
+
 def test_what_coadds_say_of_their_noise_is_checked() -> None:
     noise = SubfilterNoise((0.5, 0.3, 0.2), ((0.0, 0.1, 0.0), (0.1, 1.0, 0.1), (0.0, 0.1, 0.0)))
-
-    class Said(SubfilterCoadd):
-        def metadata(self) -> dict[str, str]:
-            return self.data.metadata
-
-    def said(metadata: dict[str, str]) -> SubfilterCoadd:
-        return Said(7, 0, 0, "g", SimpleNamespace(metadata=metadata))
-
     assert noise_of_coadd(said(noise_to_metadata(noise)), 3) == noise
     assert noise_of_coadd(said(noise_to_metadata(None)), 3) is None
     with pytest.raises(CoaddStoreError, match=r"tract 7 patch 0 band g subfilter 0: .*expected 4 shares"):
         noise_of_coadd(said(noise_to_metadata(noise)), 4)
-    with pytest.raises(CoaddStoreError, match="dcrflow subfilter noise"):
-        noise_of_coadd(said({next(iter(noise_to_metadata(noise))): "{"}), 3)
+    for text in ("{", "[" * 100_000):
+        with pytest.raises(CoaddStoreError, match="dcrflow subfilter noise"):
+            noise_of_coadd(said({next(iter(noise_to_metadata(noise))): text}), 3)
 
 
 @pytest.mark.slow
