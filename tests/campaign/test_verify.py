@@ -194,12 +194,18 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def link_to_itself(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.name)
+
+
 HARM: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut short": (lambda folder: cut(folder / "image/c/0/0"), "files are missing"),
     "emptied": (lambda folder: (folder / "mask/c/0/0").write_bytes(b""), "files are missing"),
     "a lost chunk": (lambda folder: (folder / "variance/c/0/0").unlink(), "files are missing"),
     "a variable's metadata lost": (lambda folder: (folder / "image/zarr.json").unlink(), "files are missing"),
     "emptied metadata": (lambda folder: (folder / "zarr.json").write_bytes(b""), "it is not there"),
+    "metadata that are a link to themselves": (lambda folder: link_to_itself(folder / "zarr.json"), "it is not there"),
     "all of it": (shutil.rmtree, "it is not there"),
 }
 

@@ -304,7 +304,7 @@ def is_intact(root: zarr.Group, path: str, sizes: Mapping[str, int | None]) -> b
         with os.scandir(folder) as entries:
             there = {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
         return there.issuperset(sizes) and all(_is_as_long(folder / name, size) for name, size in sizes.items())
-    except FileNotFoundError:
+    except OSError:  # it is gone, or a link leads to itself
         return False
 
 

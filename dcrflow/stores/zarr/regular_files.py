@@ -52,6 +52,10 @@ def _read(root: Path, key: str, prototype: Any, byte_range: ByteRequest | None) 
         descriptor = os.open(root / key, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # no waiting for a pipe's writer
     except _ABSENT:
         return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ValueError(f"{key} is a link that leads to itself") from error
+        raise
     try:
         about = os.fstat(descriptor)
         if stat.S_ISDIR(about.st_mode):

@@ -442,10 +442,11 @@ def test_names_of_a_foreign_store_lead_nowhere(name: str, tmp_path: Path, monkey
     assert not store.is_intact(replace(made, stored_bytes={**made.stored_bytes, name: None}))
 
 
-def test_a_link_to_nothing_is_no_chunk(tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["nowhere", "5"])
+def test_a_link_to_nothing_or_to_itself_is_no_chunk(tmp_path: Path, target: str) -> None:
     store = TemplateStore.create_or_open(tmp_path / "t.zarr")
     made = store.write(template())
-    (tmp_path / "t.zarr/12/3/image/c/5").symlink_to("nowhere")
+    (tmp_path / "t.zarr/12/3/image/c/5").symlink_to(target)
     assert not store.is_intact(made)
 
 
