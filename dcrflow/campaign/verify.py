@@ -57,10 +57,12 @@ def verify(
     store : TemplateStore, or anything that `TemplateStore.open` takes
         The store; it is not changed.
     quick : bool
-        Read no pixels: compare the sizes of the files with those that were written. That finds files that are missing,
-        emptied or cut short. Where the archive of a long run's journal has the bytes of a template, they are compared
-        with those of all its files together, otherwise variable by variable with what its metadata say. In a store
-        that is no directory, it finds only templates that are not there at all.
+        Read no pixels: compare the sizes of the files with those that were written. That finds files that are missing
+        or emptied, and chunks that were cut short. Where the archive of a long run's journal has the bytes of a
+        template, they are compared with those of all its chunks together, and of metadata it is only known that they
+        are there and not empty. Otherwise the metadata are read, and compared with the chunks variable by variable.
+        Damage that leaves the number of bytes as it was is not found. In a store that is no directory, only templates
+        that are not there at all are found.
     expect : callable, optional
         Called with the number of templates that journals have as complete, before the first is looked at.
 

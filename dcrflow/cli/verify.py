@@ -22,7 +22,9 @@ def verify(
     quick: Annotated[
         bool,
         typer.Option(
-            "--quick", help="Compare the sizes of files alone; in an object store, look whether templates are there."
+            "--quick",
+            help="Read no pixels. In a directory, compare the sizes of files; in an object store, only look whether "
+            "templates are there. Damage that leaves the sizes of pixels as they were is not found.",
         ),
     ] = False,
     as_json: Json = False,
@@ -62,7 +64,7 @@ def verify(
             show.output.print(f"[red]{label(verdict.visit, verdict.detector)}[/]: {show.said(problem)}", soft_wrap=True)
     if len(bad) > _MOST_SHOWN:
         show.output.print(f"and {len(bad) - _MOST_SHOWN} more: --json lists all")
-    show.output.print(f"{total - len(bad)} of {total} templates are sound{_AS_FAR_AS if quick else ''}")
+    show.output.print(f"{total - len(bad)} of {total} templates are sound{_AS_FAR_AS if quick else ''}", soft_wrap=True)
     if bad:
         show.output.print("make them again: dcrflow run with --overwrite and --where", soft_wrap=True)
     raise typer.Exit(code)
