@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from glob import glob
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +49,13 @@ def store(tmp_path: Path) -> TemplateStore:
     return out
 
 
+def _shown(directory: Path) -> list[Path]:
+    """The FITS files that a shell's ``*.fits`` finds; that of pathlib finds hidden files too."""
+    return sorted(directory / name for name in glob("*.fits", root_dir=directory))
+
+
 def _are_whole(store: TemplateStore, directory: Path) -> None:
-    found = sorted(directory.glob("*.fits"))
+    found = _shown(directory)
     assert [path.name for path in found] == ["template_12_3.fits", "template_13_3.fits"]
     for number, path in zip((12, 13), found, strict=True):
         np.testing.assert_array_equal(read_fits(path).image, store.read(number, 3).image)
@@ -59,9 +65,11 @@ def _are_whole(store: TemplateStore, directory: Path) -> None:
 def test_one_that_is_killed_and_begun_again(store: TemplateStore, tmp_path: Path) -> None:
     words = [sys.executable, "-c", _KILLED, str(tmp_path / "out.zarr"), str(tmp_path / "fits")]
     assert subprocess.run(words, check=False, timeout=300).returncode == -signal.SIGKILL
-    (first,) = (tmp_path / "fits").glob("*.fits")
+    (first,) = _shown(tmp_path / "fits")
     before = first.stat().st_mtime_ns
-    assert len(list((tmp_path / "fits").iterdir())) == 2
+    (hidden,) = set((tmp_path / "fits").iterdir()) - {first}
+    assert hidden.name.startswith(".template_13_3.")
+    assert hidden.name.endswith(".partial.fits")
     assert export(store, tmp_path / "fits") == 1
     assert first.stat().st_mtime_ns == before
     _are_whole(store, tmp_path / "fits")
