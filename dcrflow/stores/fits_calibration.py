@@ -14,7 +14,7 @@ from dcrflow.base.errors import brief
 _NJY_OF_ZERO_MAGNITUDE = 10 ** (31.4 / 2.5)
 _ZERO_POINTS = ("MAGZERO", "MAGZP", "ZEROPT", "PHOTZP", "MAGZPT", "ZP")
 _COUNTS = re.compile(  # or their rate
-    r"(adus?|dn|counts?|cts?|electrons?|e-?|photons?|none)?(\s*/\s*s(ec)?|[\s.*]*s(\*\*|\^)?-1)?"
+    r"(adus?|dn|counts?|cts?|electrons?|e-?|photons?|none)?(\s*/\s*s(ec(onds?)?)?|[\s.*]*s(\*\*|\^)?-1)?"
 )
 _UNITS = {  # what astropy does not know, in lower case; mjy may be 10^-3 or 10^6 Jy
     "njy": "nJy", "ujy": "uJy", "jy": "Jy", "nanojansky": "nJy", "nanojanskys": "nJy", "microjansky": "uJy",
@@ -50,13 +50,13 @@ def nanojansky(file: fits.HDUList, header: fits.Header, zero_point: float | None
         return _of_photo_calib(file, tables)
     unit = str(header.get("BUNIT") or file[0].header.get("BUNIT", "")).strip()
     if not _COUNTS.fullmatch(unit.lower()):
-        try:
-            return float(u.Unit(_UNITS.get(unit.lower(), unit)).to(u.nJy))
-        except (ValueError, TypeError):
-            if _zero_point(file, header) is None:
-                raise CalibrationError(
-                    f"BUNIT is {brief(unit)}, expected a flux density such as nJy, or counts with a zero point"
-                ) from None
+        factor = _linear(unit)
+        if factor is not None:
+            return factor
+        if _zero_point(file, header) is None:
+            raise CalibrationError(
+                f"BUNIT is {brief(unit)}, expected a flux density such as nJy, or counts with a zero point"
+            )
     flux = _number("FLUXMAG0", math.inf, file[0].header, header)
     if flux is not None:
         return _NJY_OF_ZERO_MAGNITUDE / flux
@@ -68,6 +68,16 @@ def nanojansky(file: fits.HDUList, header: fits.Header, zero_point: float | None
             f"(FLUXMAG0, {', '.join(_ZERO_POINTS)}); calibrate its pixels to nJy, or say what they are"
         )
     return float(10 ** ((31.4 - magnitude) / 2.5))
+
+
+def _linear(unit: str) -> float | None:
+    """A unit of flux density in nJy; None for other units, and for magnitudes, which are logarithms of it."""
+    try:
+        found = u.Unit(_UNITS.get(unit.lower(), unit))
+        factor = float(found.to(u.nJy)) if isinstance(found, u.UnitBase) else math.nan
+    except (ValueError, TypeError):
+        return None
+    return factor if 0 < factor < math.inf else None
 
 
 def _zero_point(file: fits.HDUList, header: fits.Header) -> float | None:

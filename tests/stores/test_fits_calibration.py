@@ -117,7 +117,9 @@ def test_an_empty_table_of_photo_calibs() -> None:
 
 
 @pytest.mark.parametrize("key", ["MAGZERO", "ZP", "MAGZP", "ZEROPT"])
-@pytest.mark.parametrize("unit", [{}, {"BUNIT": "adu"}, {"BUNIT": "electron"}, {"BUNIT": "adu/s"}])
+@pytest.mark.parametrize(
+    "unit", [{}, {"BUNIT": "adu"}, {"BUNIT": "electron"}, {"BUNIT": "adu/s"}, {"BUNIT": "ADU / second"}]
+)
 def test_a_zero_point(key: str, unit: dict[str, str]) -> None:
     assert _scale(**unit, **{key: 31.4}) == pytest.approx(1.0)
     assert _scale(**unit, **{key: 27.0}) == pytest.approx(10 ** (0.4 * 4.4))
@@ -127,6 +129,12 @@ def test_a_zero_point(key: str, unit: dict[str, str]) -> None:
 def test_units_of_flux() -> None:
     assert _scale(BUNIT="nJy") == 1.0
     assert _scale(BUNIT="uJy") == pytest.approx(1000.0)
+
+
+@pytest.mark.parametrize("unit", ["mag(AB)", "dex(Jy)", "-1 nJy", "1e300 Jy"])
+def test_units_that_no_factor_turns_into_flux(unit: str) -> None:
+    with pytest.raises(CalibrationError, match="expected a flux density"):
+        _scale(BUNIT=unit)
 
 
 def test_a_unit_in_lower_case_or_of_the_first_header() -> None:
