@@ -21,7 +21,8 @@ _NAMES = {
     "atm": "101325 Pa", "percent": "%", "meters": "m", "metres": "m", "meter": "m", "metre": "m", "feet": "ft",
     "arcseconds": "arcsec", "asec": "arcsec", "pixels": "pixel", "pixel": "pixel", "pix": "pixel", "rad": "rad",
     "radian": "rad", "radians": "rad", "s": "s", "sec": "s", "secs": "s", "seconds": "s", "msec": "ms", "msecs": "ms",
-    "milliseconds": "ms", "mins": "min", "minutes": "min",
+    "milliseconds": "ms", "mins": "min", "minutes": "min", "usec": "us", "microseconds": "us", "sec.": "s",
+    "days": "d",
 }  # fmt: skip
 
 

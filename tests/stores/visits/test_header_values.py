@@ -73,6 +73,7 @@ def test_dates_of_the_last_century_and_exposure_times() -> None:
         (120.0, "", 120.0), (120.0, "[s] open", 120.0), (120.0, "[sec] open", 120.0), (2, "[min] open", 120.0),
         (2.0, "[minutes]", 120.0), (120000, "[ms]", 120.0), (0.5, "[h]", 1800.0), (0.5, "[hours]", 1800.0),
         ("120", "[S] open", 120.0), (120.0, "[J2000] no unit", 120.0),
+        (120e6, "[usec]", 120.0), (0.001, "[days]", 86.4),
     ],
 )  # fmt: skip
 def test_exposure_times_in_the_unit_that_the_card_says(value: Any, comment: str, seconds: float) -> None:
