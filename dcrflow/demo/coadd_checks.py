@@ -48,6 +48,7 @@ Float = NDArray[np.float64]
 
 _CENTRE = (53.0, -28.0)  # ra, dec of the middle of the frame, degrees
 _STAMP = 91  # pixels, of the PSFs
+_REALISATIONS = 8  # of the noise
 _INNER = 40  # pixels at the edges that do not count
 
 
@@ -135,7 +136,7 @@ def shares(setting: Setting) -> Iterator[str]:
         yield f"| shares, {kind} | rms {rms:.4f} | largest {most:.4f} | flux {bias:+.1e}, {spread:.0e} rms |"
 
 
-def noise(setting: Setting, realisations: int = 8) -> Iterator[str]:
+def noise(setting: Setting) -> Iterator[str]:
     """Rows: scatter of templates over that of an ordinary coadd of the same visits in empty sky."""
     for kind in ("", "1e3", "1e4"):
         scene = coadd_scene(setting.seed, setting.size, (kind or "1e3",))
@@ -148,7 +149,7 @@ def noise(setting: Setting, realisations: int = 8) -> Iterator[str]:
         at = pointings(setting.seed, setting.visits)
         seen: list[list[Float]] = []
         ordinary = []
-        for realisation in range(realisations):
+        for realisation in range(_REALISATIONS):
             seed = 1000 * setting.seed + realisation
             image = _image(scene, [scene.visit(n, p, 1.0, seed, stamp=_STAMP) for n, p in enumerate(at)])
             seen.append([template(image, scene, Pointing(z, HELD_OUT, FWHM))[where] for z in ZENITH_ANGLES])
@@ -221,7 +222,9 @@ def _row(name: str, values: list[float], form: str) -> str:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checks", nargs="*", help=f"of {', '.join(CHECKS)}")
+    parser.add_argument(
+        "checks", nargs="*", choices=CHECKS, metavar="check", help="of %(choices)s; all if none is given"
+    )
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--visits", type=int, default=32)
     given = parser.parse_args()

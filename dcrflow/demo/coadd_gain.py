@@ -76,7 +76,9 @@ def _short(value: float) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bands", nargs="*", help="of ugrizy")
+    parser.add_argument(
+        "bands", nargs="*", choices=list(BANDS), metavar="band", help="of %(choices)s; all if none is given"
+    )
     parser.add_argument("--visits", type=int, nargs="*", default=list(VISITS))
     given = parser.parse_args()
     for line in table(given.bands or list(BANDS), given.visits):

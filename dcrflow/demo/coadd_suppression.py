@@ -172,7 +172,7 @@ def measure(case: Case, seeds: Sequence[int], size: int = 300) -> dict[tuple[str
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", help=f"of {', '.join(CASES)}")
+    parser.add_argument("cases", nargs="*", choices=CASES, metavar="case", help="of %(choices)s; all if none is given")
     parser.add_argument("--seeds", type=int, nargs="*", default=[11, 12, 13])
     parser.add_argument("--size", type=int, default=300, help="side of the frame, pixels")
     given = parser.parse_args()

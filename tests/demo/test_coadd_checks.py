@@ -1,10 +1,14 @@
 """What coadds are checked with: visits warped from turned detectors, against the same visits drawn on the frame."""
 
+import sys
+from types import ModuleType
+
 import numpy as np
 import pytest
 
 pytest.importorskip("galsim")
 
+from dcrflow.demo import coadd_checks, coadd_gain, coadd_suppression
 from dcrflow.demo.coadd_checks import CHECKS, Setting, warped_visit
 from dcrflow.demo.coadd_scene import Pointing, coadd_scene
 
@@ -24,3 +28,22 @@ def test_shares_are_measured() -> None:
     (_, bright) = CHECKS["shares"](Setting(size=200, visits=6))
     rms = float(bright.split("rms ")[1].split(" ")[0])
     assert 0 < rms < 0.01
+
+
+@pytest.mark.parametrize("module", [coadd_checks, coadd_gain, coadd_suppression])
+@pytest.mark.parametrize(
+    ("word", "code", "said"), [("--help", 0, "all if none is given"), ("moon", 2, "invalid choice")]
+)
+def test_commands_say_what_there_is(
+    module: ModuleType,
+    word: str,
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", [module.__name__, word])
+    with pytest.raises(SystemExit) as stopped:
+        module.main()
+    assert stopped.value.code == code
+    assert said in " ".join("".join(capsys.readouterr()).split())
