@@ -118,7 +118,7 @@ def solve_cell(
     keep : bool
         Whether the sums of the solution shall be complete, so that visits can be added to them.
     workspace : Workspace, optional
-        Lends memory; who solves several cells lends the same to all of them, one after the other.
+        Lends memory; pass the same one for cells that are solved one after the other.
     """
     workspace = workspace or Workspace()
     members = CellVisits(cell, grid.window(), visits, basis, corrections or {}, kept, workspace)
