@@ -218,7 +218,9 @@ def write_shards(array: zarr.AsyncArray[Any], values: NDArray[Any]) -> bool:
     chunks, shards = array.chunks, array.shards
     if not _is_ours(array) or shards is None or any(n > s for n, s in zip(values.shape[-2:], shards[-2:], strict=True)):
         return False
-    values = values.astype(array.dtype, copy=False)
+    if array.dtype.kind not in "biuf":
+        return False
+    values = values.astype(array.dtype.newbyteorder("<"), copy=False)  # those of FITS files are big-endian
     for plane in np.ndindex(values.shape[:-2]):
         content = _shard(array, values[plane], (chunks[-2], chunks[-1]))
         if content is not None:
