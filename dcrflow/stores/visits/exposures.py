@@ -118,7 +118,7 @@ def _detectors(hdus: fits.HDUList) -> list[Any]:
         return images
     labels = [f"{hdu.name or number}" for number, hdu in enumerate(images)]
     if None in found or len(set(map(str, found))) < len(found):
-        what = "are the same in two of them" if None not in found else "is missing in some of them"
+        what = "is the same in two of them" if None not in found else "is missing in some of them"
         some = f"{', '.join(labels[:4])}{', ...' if len(images) > 4 else ''}"
         raise VisitTableError(
             f"it has {len(images)} images ({some}), and what tells detectors apart "
