@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from dcrflow.base.errors import brief
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Outline, sketched
 from dcrflow.geometry.wcs import SkyWcs
@@ -17,6 +18,19 @@ from dcrflow.physics.observation import Observation
 from dcrflow.view.cards import card
 
 _BITS = 20  # bits of a cell's coordinate on the Z-order curve; a cell is 0.2 arcmin wide
+_LARGEST_ID = (1 << 63) - 1  # largest integer in a table
+
+
+def check_id(name: str, value: int) -> None:
+    """Make sure that a visit or detector can be in tables, journals and the names of templates.
+
+    Raises
+    ------
+    ValueError
+        If it is negative, or has more than 63 bits.
+    """
+    if not 0 <= value <= _LARGEST_ID:
+        raise ValueError(f"{name} is {brief(value)}, expected an ID of 0 to {_LARGEST_ID}")
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,7 +42,7 @@ class DetectorVisit:
     instrument : str
         Name of the camera.
     visit, detector : int
-        The data ID.
+        The data ID, from 0 to 2^63 - 1.
     band : str
         Band of the visit, as the coadds name it.
     bbox : Box
@@ -78,6 +92,7 @@ class DetectorVisit:
     def __post_init__(self) -> None:
         for name in ("visit", "detector"):  # JSON refuses integers of numpy
             object.__setattr__(self, name, index(getattr(self, name)))
+            check_id(name, getattr(self, name))
 
     @property
     def label(self) -> str:

@@ -11,7 +11,7 @@ from astropy import units as u
 from dcrflow.base.errors import brief
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
-from dcrflow.model.visit import DetectorVisit
+from dcrflow.model.visit import DetectorVisit, check_id
 from dcrflow.physics.observation import Observation, altitude_and_parallactic_angle, check_mjd
 from dcrflow.physics.refraction import Weather
 from dcrflow.stores.fits_calibration import FAINTEST
@@ -31,7 +31,6 @@ UNITS = {
 _SITE = {"latitude": 45.0, "height_m": 0.0}
 
 _LONGEST_NAME = 200  # characters
-_LARGEST_ID = (1 << 63) - 1  # largest integer in a table
 _EXACT = 1 << 53  # largest integer up to which floating-point numbers are exact
 _MOST_PIXELS = 1 << 28  # of a detector
 _FARTHEST = 1 << 31  # pixels from the origin
@@ -91,8 +90,7 @@ def _integers(row: Mapping[str, Any]) -> dict[str, int]:
             f"expected {_MOST_PIXELS} pixels at most"
         )
     for name in ("visit", "detector"):
-        if not 0 <= integers[name] <= _LARGEST_ID:
-            raise ValueError(f"{name} is {brief(integers[name])}, expected an ID of 0 to {_LARGEST_ID}")
+        check_id(name, integers[name])
     for name in ("x0", "y0"):
         if abs(integers[name]) > _FARTHEST:
             raise ValueError(f"{name} is {brief(integers[name])}, expected -{_FARTHEST} to {_FARTHEST}")
