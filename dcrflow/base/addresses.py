@@ -20,13 +20,13 @@ _HARMLESS = {
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/*")
 _WITHIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://")
-_IN_TEXT = re.compile(  # no name of a protocol is longer: what is bounded takes no time that grows with the square
+_IN_TEXT = re.compile(  # all repeats are bounded: otherwise the time grows with the square of the text's length
     r"[A-Za-z][A-Za-z0-9+.-]{0,30}:(?://(?:[^\s/<>@]{0,400}@)?|(?=[A-Za-z/])[^\s:?]{0,4000}\?)[^\s\"'<>`]*"
 )
 _AS_PATH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{1,30}:/)[^\s/<>@:]{0,80}:[^\s/<>@]{0,400}@")  # as pathlib writes a URL
 _BARE = re.compile(
     r"(?<![\w/@:.%+-])[\w.%+-]{1,80}:[^\s/\"'<>@,;()]{1,200}@(?=[\w\[*])"
-)  # what URLs are taken apart to
+)  # user:password@host, when a library has split the URL
 _QUOTED = re.compile(r"(?i)([a-z][a-z0-9+.-]{0,30}%3a%2f%2f)[^\s\"'<>`]*")  # a URL within the query of another
 _SECRET = (
     r"(?:x-(?:amz|goog|ms)-|awsaccesskeyid|secret|passw(?:or)?d|passphrase|(?<![a-z])pwd|signature|(?<![a-z])sig(?![a-z])|"

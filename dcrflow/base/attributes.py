@@ -48,7 +48,7 @@ def _fits(value: Any) -> bool:
 
 
 def _kept(value: Any) -> Any:
-    """A value as it is; of a text, with escapes for what UTF-8 or C has no letters for."""
+    """The value unchanged; in a text, NUL and what UTF-8 cannot encode become escapes."""
     if not isinstance(value, str):
         return value
     return value.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()

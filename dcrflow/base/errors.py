@@ -16,7 +16,7 @@ _LONG_WORD, _LONG = 400, 2400  # letters; a path may be as long as the former
 
 class _Brief(Repr):
     def repr_str(self, x: str, level: int) -> str:
-        """Of a text: secrets are hidden first, for of one that is cut nobody sees what it was."""
+        """The repr of a text. Secrets are hidden before it is cut: the rest of a secret is not recognised."""
         return super().repr_str(redacted_text(x), level)
 
 

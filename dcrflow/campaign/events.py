@@ -131,7 +131,7 @@ def _is_event(event: Event) -> bool:
 
 
 def _checked(event: Event) -> Event:
-    """The event without what is of another kind than it should be: a worker of another version, or nobody of us."""
+    """The event without fields of a wrong type: workers may have another version, and any client can send one."""
     return {name: value for name, value in event.items() if name not in _KINDS or _KINDS[name](value)}
 
 
