@@ -20,7 +20,7 @@ _HARMLESS = {
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/*")
 _WITHIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://")
-_IN_TEXT = re.compile(  # all repeats are bounded: otherwise the time grows with the square of the text's length
+_IN_TEXT = re.compile(  # repeats before a required character are bounded, or time grows with the square of the length
     r"[A-Za-z][A-Za-z0-9+.-]{0,30}:(?://(?:[^\s/<>@]{0,400}@)?|(?=[A-Za-z/])[^\s:?]{0,4000}\?)[^\s\"'<>`]*"
 )
 _AS_PATH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{1,30}:/)[^\s/<>@:]{0,80}:[^\s/<>@]{0,400}@")  # as pathlib writes a URL
