@@ -1,13 +1,13 @@
-"""More that DCR coadds from simulated visits are measured by, beside `dcrflow.demo.coadd_suppression`.
+"""Further checks of DCR coadds from simulated visits, besides `dcrflow.demo.coadd_suppression`.
 
 python -m dcrflow.demo.coadd_checks                 every check
 python -m dcrflow.demo.coadd_checks shares tiles    some of them
 
-rotated: suppression where the visits are warped from detectors that are turned against the tract.
-shares: of the subfilters, and fluxes, of stars in images without noise.
-noise: of templates over that of an ordinary coadd of the same visits, in empty sky and around stars.
-kernel: what is left where a free kernel of 7 x 7 pixels is fitted to either template, as image subtraction does.
-tiles: residuals of a coadd in small cells over those of a coadd in one cell.
+rotated: suppression with visits that are warped from detectors rotated against the tract.
+shares: errors of the fluxes of stars and of the subfilters' shares in them, without noise.
+noise: noise of templates relative to that of an ordinary coadd of the same visits in empty sky, there and around stars.
+kernel: residuals after a free kernel of 7 x 7 pixels was fitted to either template, as in image subtraction.
+tiles: residuals of a coadd in small cells relative to those of a coadd in one cell.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def warped_visit(scene: CoaddScene, number: int, pointing: Pointing, rotation: f
 
 
 def rotated(setting: Setting) -> Iterator[str]:
-    """Rows of the table: suppression, with visits warped from detectors that are turned by any angle."""
+    """Rows of the table: suppression with visits warped from detectors that are rotated by any angle."""
     scenes = [coadd_scene(setting.seed, setting.size, (kind,)) for kind in ("1e3", "1e4", "1e5")]
     turns = np.random.default_rng(setting.seed).uniform(0, 360, setting.visits)
     for scene in scenes:
