@@ -109,7 +109,7 @@ def test_they_show_commands() -> None:
 def test_options_and_keys_that_are_named_exist() -> None:
     """Words like `--retry-failed` and `warp=lanczos3` in the running text."""
     known: set[str] = {"--help", "--data", "--extra", "--group", "--write", "--qgraph-datastore-records"}
-    known |= {"--rows", "--rate", "--folders"}  # of benchmarks: million.py, live.py, finished.py
+    known |= {"--rows", "--rate", "--folders", "--planned"}  # of benchmarks: million.py, live.py, finished.py
     known |= {"--return-exit-codes"}  # of bps
 
     def collect(command: object) -> None:
