@@ -3,7 +3,11 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,6 +29,21 @@ def undisturbed(survey: Path) -> dict[str, bytes]:
     status, said = ended(start(survey, survey / "undisturbed.zarr", "--workers", "2"))
     assert status == 0, said
     return contents(survey / "undisturbed.zarr")
+
+
+@contextmanager
+def dask_cluster(file: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A scheduler with one worker, as users start them; its process."""
+    words = ("--scheduler-file", str(file), "--host", "127.0.0.1")
+    with ExitStack() as stack:
+        started = []
+        for name, *more in (("scheduler", "--port", "0", "--dashboard-address", ":0"), ("worker", "--nthreads", "1")):
+            command = [sys.executable, "-m", f"distributed.cli.dask_{name}", *words, *more]
+            quiet = subprocess.DEVNULL
+            process = stack.enter_context(subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True))
+            stack.callback(os.killpg, process.pid, signal.SIGKILL)
+            started.append(process)
+        yield started[0]
 
 
 def finish(survey: Path, out: Path, undisturbed: dict[str, bytes]) -> None:
@@ -87,6 +106,27 @@ def test_the_client_is_killed(survey: Path, undisturbed: dict[str, bytes], tmp_p
     os.killpg(process.pid, signal.SIGKILL)
     ended(process)
     finish(survey, out, undisturbed)
+
+
+def test_the_scheduler_is_killed(survey: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    """The run ends with what to do, and the same command on a new one finishes the rest; the client waits 60 s if it is
+    not told another time."""
+    out, patience = tmp_path / "out.zarr", {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s"}
+    with dask_cluster(tmp_path / "first.json") as scheduler:
+        process = start(survey, out, "--cluster", str(tmp_path / "first.json"), "--window", "2", **patience)
+        wait_for(out, 2, process)
+        scheduler.kill()
+        status, said = ended(process)
+    assert status == 3, said
+    assert "the scheduler does not answer any more: start the cluster again" in " ".join(said.split())
+    assert "Traceback (most" not in said, said
+    done = complete(out)
+    assert 2 <= len(done) < NUMBER
+    with dask_cluster(tmp_path / "second.json"):
+        status, said = ended(start(survey, out, "--cluster", str(tmp_path / "second.json")))
+    assert status == 0, said
+    assert {k: complete(out)[k] for k in done} == done
+    assert contents(out) == undisturbed
 
 
 def test_two_runs_on_one_output(survey: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
