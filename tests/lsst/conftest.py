@@ -50,3 +50,11 @@ def butler(repo: Path) -> Any:
     from lsst.daf.butler import Butler
 
     return Butler.from_config(str(repo), writeable=False)
+
+
+@pytest.fixture(scope="module")
+def inputs(butler: Any, scene: tuple[Any, list[Any]]) -> dict[str, Any]:
+    """What a quantum is given, by the names that the page of the reference task has."""
+    from rubin import inputs_of
+
+    return inputs_of(butler, scene[1][0])

@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import warm
 
 PROGRAMS = Path(sys.executable).parent
+DATA_ID = {"instrument": "TestCam", "visit": 12, "detector": 3, "band": "g", "physical_filter": "g_sim"}
 
 
 def command(*words: object) -> subprocess.CompletedProcess[str]:
@@ -61,3 +63,16 @@ def inputs_of(butler: Any, visit: Any) -> dict[str, Any]:
         "wcs": component("sky_projection"),
         "visitInfo": component("obs_info"),
     }
+
+
+def put_by(task: Any, inputs: dict[str, Any]) -> tuple[Any, Any]:
+    """What ``runQuantum`` puts for a quantum of `DATA_ID`, and its detector, which has the bounding box."""
+    given, put = dict(inputs), []
+    given["dcrCoadds"] = given.pop("coaddExposureRefs")
+    detector = SimpleNamespace(bbox=given.pop("bbox"))
+    context = SimpleNamespace(
+        get=lambda _: given | {"detector": detector}, put=lambda made, _: put.append(made),
+        quantum=SimpleNamespace(dataId=DATA_ID),
+    )  # fmt: skip
+    task.runQuantum(context, SimpleNamespace(dcrCoadds=[]), None)
+    return put[0], detector

@@ -15,20 +15,12 @@ import astropy.units as u
 from lsst.images import Image, MaskedImage
 from lsst.pex.config import FieldValidationError
 from lsst.pipe.base import InMemoryDatasetHandle, NoWorkFound
-from rubin import inputs_of
+from rubin import put_by
 
 from dcrflow.base.errors import ConfigError, InconsistentCoaddsError
 from dcrflow.lsst import GetDcrTemplateConfig, GetDcrTemplateConnections, GetDcrTemplateTask
 from dcrflow.lsst.convert import arrays_of, box_of
 from dcrflow.lsst.datasets import DcrTemplate
-
-DATA_ID = {"instrument": "TestCam", "visit": 12, "detector": 3, "band": "g", "physical_filter": "g_sim"}
-
-
-@pytest.fixture(scope="module")
-def inputs(butler: Any, scene: Any) -> dict[str, Any]:
-    """What a quantum is given, by the names that the page has."""
-    return inputs_of(butler, scene[1][0])
 
 
 @pytest.fixture(scope="module")
@@ -80,19 +72,12 @@ def test_a_matched_coadd_is_a_handle(page: SimpleNamespace) -> None:
 
 def test_a_quantum(inputs: dict[str, Any], page: SimpleNamespace) -> None:
     """`runQuantum` on what the connections give; the bounding box may come from the detector."""
-    given, put = dict(inputs), []
-    given["dcrCoadds"], detector = given.pop("coaddExposureRefs"), SimpleNamespace(bbox=given.pop("bbox"))
-    context = SimpleNamespace(
-        get=lambda _: given | {"detector": detector}, put=lambda made, _: put.append(made),
-        quantum=SimpleNamespace(dataId=DATA_ID),
-    )  # fmt: skip
 
     class Plain(GetDcrTemplateTask):
         def _make(self, order: Any) -> Any:
             return order
 
-    Plain(config=GetDcrTemplateConfig()).runQuantum(context, SimpleNamespace(dcrCoadds=[]), None)
-    order = put[0]
+    order, _ = put_by(Plain(config=GetDcrTemplateConfig()), inputs)
     assert (order.box, order.visit, order.detector) == (box_of(inputs["bbox"]), 12, 3)
     assert (order.physical_filter, order.instrument) == ("g_sim", "TestCam")
 

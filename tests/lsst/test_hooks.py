@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,17 +12,10 @@ pytest.importorskip("lsst.images", reason="the extra lsst is not installed")
 
 from lsst.images.psfs import GaussianPointSpreadFunction
 from lsst.pipe.base import Struct
-from rubin import inputs_of
+from rubin import put_by
 
 from dcrflow.lsst import GetDcrTemplateConfig, GetDcrTemplateTask
 from dcrflow.lsst.hooks import REFUSED
-
-DATA_ID = {"instrument": "TestCam", "visit": 12, "detector": 3, "band": "g", "physical_filter": "g_sim"}
-
-
-@pytest.fixture(scope="module")
-def inputs(butler: Any, scene: Any) -> dict[str, Any]:
-    return inputs_of(butler, scene[1][0])
 
 
 class Planned(GetDcrTemplateTask):
@@ -58,24 +50,17 @@ class Page(Planned):
         return Struct(outputExposure=super().run(coaddExposures, bbox, wcs, dataIds, **kwargs).template)
 
 
-def put_by(task: GetDcrTemplateTask, inputs: dict[str, Any]) -> Any:
-    """What a quantum writes, by the name of the output connection."""
-    given, put = dict(inputs), []
-    given["dcrCoadds"] = given.pop("coaddExposureRefs")
-    detector = SimpleNamespace(bbox=given.pop("bbox"))
-    context = SimpleNamespace(
-        get=lambda _: given | {"detector": detector}, put=lambda made, _: put.append(made),
-        quantum=SimpleNamespace(dataId=DATA_ID),
-    )  # fmt: skip
-    task.runQuantum(context, SimpleNamespace(dcrCoadds=[]), None)
-    assert put[0].template.components["detector"] is detector
-    return put[0].template
+def order_of(task: GetDcrTemplateTask, inputs: dict[str, Any]) -> Any:
+    """What a quantum would make."""
+    put, detector = put_by(task, inputs)
+    assert put.template.components["detector"] is detector
+    return put.template
 
 
 @pytest.mark.parametrize("derived", [Planned, Today, Page])
 def test_run_and_selection_of_either_generation(inputs: dict[str, Any], derived: type[GetDcrTemplateTask]) -> None:
     """What a quantum has and ``run`` has no argument for reaches the template nevertheless."""
-    order = put_by(derived(), inputs)
+    order = order_of(derived(), inputs)
     assert (order.visit, order.detector, order.instrument) == (12, 3, "TestCam")
     assert (order.physical_filter, order.band) == ("g_sim", "g")
     assert len(order.source.patches(7, "g")) == 4
@@ -87,13 +72,13 @@ def test_an_override_that_selects(inputs: dict[str, Any]) -> None:
             found = super().getOverlappingExposures(inputs)
             return Struct(coaddExposures=found.coaddExposures[:1], dataIds=found.dataIds[:1])
 
-    assert [p.patch for p in put_by(First(), inputs).source.patches(7, "g")] == [0]
+    assert [p.patch for p in order_of(First(), inputs).source.patches(7, "g")] == [0]
 
 
 def test_nothing_is_left_of_a_quantum(inputs: dict[str, Any]) -> None:
     """A later call of ``run`` on the same task knows nothing of it."""
     task = Planned()
-    put_by(task, inputs)
+    order_of(task, inputs)
     found = task.getOverlappingExposures(inputs)
     order = task.run(found.coaddExposures, inputs["bbox"], inputs["wcs"], found.dataIds).template
     assert (order.visit, order.instrument, order.components["detector"]) == (0, "", None)
