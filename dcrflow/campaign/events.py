@@ -139,7 +139,7 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _is_positive(value: Any) -> bool:
+def _is_not_negative(value: Any) -> bool:
     return is_number(value) and value >= 0
 
 
@@ -157,7 +157,7 @@ def _is_pairs(value: Any) -> bool:
 
 
 def _is_took(value: Any) -> bool:
-    return isinstance(value, dict) and all(_is_positive(v) for v in value.values())
+    return isinstance(value, dict) and all(_is_not_negative(v) for v in value.values())
 
 
 def _is_spans(value: Any) -> bool:
@@ -168,8 +168,8 @@ def _is_spans(value: Any) -> bool:
 
 
 _KINDS: dict[str, Callable[[Any], bool]] = {
-    "time": _is_positive, "seconds": _is_positive, "coverage": is_number, "bytes_read": _is_positive,
-    "bytes_written": _is_positive, "config_hash": _is_text, "inputs": _is_text, "inputs_digest": _is_text,
+    "time": _is_not_negative, "seconds": _is_not_negative, "coverage": is_number, "bytes_read": _is_not_negative,
+    "bytes_written": _is_not_negative, "config_hash": _is_text, "inputs": _is_text, "inputs_digest": _is_text,
     "band": _is_text, "again": _is_text, "error": _is_error, "damage": _is_texts, "made_from": _is_pairs,
     "steps": _is_took, "patches": _is_took, "spans": _is_spans,
 }  # fmt: skip

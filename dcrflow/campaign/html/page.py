@@ -10,10 +10,10 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from dcrflow.base.errors import DcrflowError
 from dcrflow.base.version import __version__
+from dcrflow.stores.files import whole_file
 
 _SCRIPTS = ("base.js", "sky.js", "page.js", "timeline.js", "links.js")
 
@@ -43,16 +43,12 @@ def write_report(facts: Mapping[str, Any], path: str | Path) -> Path:
 def write_page(html: str, path: str | Path) -> Path:
     """Write the HTML of a report; raises a `ReportError` if that cannot be done."""
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")  # until it is whole, the old report stays
     try:
         if path.exists() and not path.is_file():  # such as /dev/stdout
             path.write_text(html, encoding="utf-8")
             return path
-        try:
+        with whole_file(path) as partial:  # until it is whole, the old report stays
             partial.write_text(html, encoding="utf-8")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
     except OSError as error:
         raise ReportError(f"cannot write the report to {path}: {error.strerror}; give a writable place") from error
     return path

@@ -95,7 +95,7 @@ def _of_files(folder: Path) -> Iterator[tuple[Any, ...]]:
         try:
             about = os.stat(place)
             with os.scandir(place) as found:
-                entries = list(found)
+                entries = sorted(found, key=lambda entry: entry.name)  # or what two links lead to has either's name
         except OSError:  # what reads it says what is wrong
             return
         if (about.st_dev, about.st_ino) in seen:  # a link leads back here

@@ -17,7 +17,7 @@ from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.model.visit import DetectorVisit
 from dcrflow.physics.observation import Observation
 from dcrflow.stores.visits.exposures import detector_images, exposure_files, filter_label, id_in_name, origin
-from dcrflow.stores.visits.mapping import COLUMNS, HeaderMapping, Look, built_in_mappings, header_look, read_mapping
+from dcrflow.stores.visits.mapping import COLUMNS, HeaderLook, HeaderMapping, Look, built_in_mappings, read_mapping
 from dcrflow.stores.visits.summaries.from_fits import is_summary_file
 from dcrflow.stores.visits.tables import BadVisit, _checked, _unique, read_visit_rows
 
@@ -189,7 +189,7 @@ def _images(path: Path) -> Iterator[_Image]:
             for hdu in detector_images(hdus):
                 own = hdu.header.copy()
                 label = f"{path}[{hdu.name or hdus.index_of(hdu)}]" if len(hdus) > 1 else str(path)
-                look = header_look(own, primary, known)
+                look = HeaderLook(own, primary, known)
                 found.append(_Image(path, label, own, _wcs(own, hdus), (*own, *primary), look))
     except VisitTableError:
         raise

@@ -25,6 +25,7 @@ import ast
 import operator
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -214,7 +215,7 @@ class HeaderMapping(BaseModel):
         source = self.columns[column]
         unit, said = self._unit(column, look)
         if column not in _NEEDED | _TEXT:
-            look = _measured_look(column, source, look)
+            look = _MeasuredLook(column, column == "psf_fwhm" or source.unit == "airmass", look)
         try:
             found = source.found(look)
             if said and found is not None and not source.unit:
@@ -253,11 +254,6 @@ class HeaderLook:
         return None, ""
 
 
-def header_look(*headers: fits.Header | Mapping[str, Any]) -> HeaderLook:
-    """A function that looks a keyword up in several headers: the first value found, or None."""
-    return HeaderLook(*headers)
-
-
 def read_mapping(path: str | Path) -> HeaderMapping:
     """Read a mapping from a YAML file.
 
@@ -285,16 +281,20 @@ def built_in_mappings() -> dict[str, HeaderMapping]:
     return {n.removesuffix(".yaml"): read_mapping(Path(str(folder.joinpath(n)))) for n in names}
 
 
-def _measured_look(column: str, source: Source, look: Look) -> Look:
+@dataclass(frozen=True)
+class _MeasuredLook:
     """A look-up of what was measured: what a header says of a sensor that is silent counts as missing."""
-    positive = column == "psf_fwhm" or source.unit == "airmass"
 
-    def measured_look(keyword: str) -> Any:
-        return measured(column, look(keyword), positive)
+    column: str
+    positive: bool
+    look: Look
 
-    if isinstance(look, HeaderLook):
-        measured_look.comment = look.comment  # type: ignore[attr-defined]
-    return measured_look
+    def __call__(self, keyword: str) -> Any:
+        return measured(self.column, self.look(keyword), self.positive)
+
+    def comment(self, keyword: str) -> str:
+        """As `HeaderLook.comment`."""
+        return self.look.comment(keyword) if isinstance(self.look, HeaderLook) else ""
 
 
 def _converted(column: str, source: Source, value: Any, look: Look, unit: str) -> Any:

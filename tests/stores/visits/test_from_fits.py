@@ -13,7 +13,7 @@ from scenes import tan
 import dcrflow
 from dcrflow.cli import app
 from dcrflow.stores.visits.from_fits import explain_fits, visit_rows_from_fits, visits_from_fits
-from dcrflow.stores.visits.mapping import Source, built_in_mappings, header_look, read_mapping
+from dcrflow.stores.visits.mapping import HeaderLook, Source, built_in_mappings, read_mapping
 from dcrflow.stores.visits.sites import SITES, site
 from dcrflow.stores.visits.tables import BadVisit
 
@@ -151,7 +151,7 @@ def test_every_built_in_mapping_has_a_header_here() -> None:
 
 def test_weather_in_other_units(tmp_path: Path) -> None:
     """Kelvin and hPa: HSC's."""
-    look = header_look(HEADERS["hsc"])
+    look = HeaderLook(HEADERS["hsc"])
     row = built_in_mappings()["hsc"].row(look)
     assert (row["temperature"], row["pressure"]) == pytest.approx((2.0, 62000.0))
 
@@ -201,7 +201,7 @@ def test_bad_mappings_say_what_is_wrong(tmp_path: Path, text: str, message: str)
 
 
 def test_expressions_are_arithmetic_of_keywords() -> None:
-    look = header_look({"A": 3, "B-C": 4.0})
+    look = HeaderLook({"A": 3, "B-C": 4.0})
     assert Source(expression="-{A} + 2 * ({B-C} - 1) / 3").found(look) == pytest.approx(-1.0)
     assert Source(expression="{A} + {MISSING}").found(look) is None
 

@@ -16,7 +16,7 @@ from scenes import tan
 import dcrflow
 from dcrflow.stores.visits.from_fits import explain_fits, visit_rows_from_fits
 from dcrflow.stores.visits.header_values import in_unit, is_unknown
-from dcrflow.stores.visits.mapping import HeaderMapping, built_in_mappings, header_look
+from dcrflow.stores.visits.mapping import HeaderLook, HeaderMapping, built_in_mappings
 from dcrflow.stores.visits.sites import SITES, site
 
 COLUMNS: dict[str, Any] = {
@@ -30,7 +30,7 @@ def mapping(site: str = "ctio", **columns: Any) -> HeaderMapping:
 
 
 def row(header: dict[str, Any] | fits.Header, chosen: HeaderMapping) -> dict[str, Any]:
-    return chosen.row(header_look(header))
+    return chosen.row(HeaderLook(header))
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_an_angle_may_be_minus_99() -> None:
 
 @pytest.mark.parametrize("value", ["N/A", 0.0])
 def test_a_site_that_is_unknown(value: object) -> None:
-    assert mapping(site="").place(header_look({f"OBSGEO-{axis}": value for axis in "XYZ"})) == {}
+    assert mapping(site="").place(HeaderLook({f"OBSGEO-{axis}": value for axis in "XYZ"})) == {}
 
 
 def test_measured_weather_stays() -> None:
@@ -223,13 +223,13 @@ def test_reduced_images_of_blackbox() -> None:
     header = {"TELESCOP": "BlackGEM-2", "DATE-OBS": "2023-10-01T06:00:30.123", "MJD-OBS": 60218.25034865,
               "EXPTIME": 60.0,
               "FILTER": "q", "RA": 53.0, "DEC": -28.0, "TIMESYS": "UTC"}  # fmt: skip
-    look = header_look(header)
+    look = HeaderLook(header)
     chosen = [m for m in built_in_mappings().values() if m.matches(look)]
     assert [m.instrument for m in chosen] == ["BlackGEM"]
     found = chosen[0].row(look)
     assert (found["detector"], found["band"]) == (2, "q")
     assert found["mjd"] == pytest.approx(Time(60218.25034865, format="mjd", scale="utc").tai.mjd, abs=1e-9)
-    assert built_in_mappings()["meerlicht"].matches(header_look({"TELESCOP": "MeerLICHT-1"}))
+    assert built_in_mappings()["meerlicht"].matches(HeaderLook({"TELESCOP": "MeerLICHT-1"}))
 
 
 def carded(**cards: tuple[object, str]) -> fits.Header:
@@ -248,19 +248,19 @@ def carded(**cards: tuple[object, str]) -> fits.Header:
 ])  # fmt: skip
 def test_units_that_cards_state(value: float, comment: str, expected: float) -> None:
     chosen = mapping(pressure="BAROM")
-    assert chosen.value("pressure", header_look(carded(BAROM=(value, comment)))) == pytest.approx(expected)
+    assert chosen.value("pressure", HeaderLook(carded(BAROM=(value, comment)))) == pytest.approx(expected)
 
 
 def test_units_of_temperatures_angles_and_humidity() -> None:
     header = carded(RA=(1.5, "[h] Pointing"), T=(283.15, "[K]"), T2=(10.0, "[C] outside"), H=(0.3, "[1] fraction"),
                     A=(1.0, "[rad]"))  # fmt: skip
-    look = header_look(header)
+    look = HeaderLook(header)
     for column, keyword, expected in (
         ("ra", "RA", 22.5), ("temperature", "T", 10.0), ("temperature", "T2", 10.0), ("humidity", "H", 0.3),
         ("altitude", "A", 57.29578),
     ):  # fmt: skip
         assert mapping(**{column: keyword}).value(column, look) == pytest.approx(expected), keyword
-    text = header_look(carded(RA=("01:30:00", "[deg] as text")))
+    text = HeaderLook(carded(RA=("01:30:00", "[deg] as text")))
     assert mapping(ra="RA").value("ra", text) == pytest.approx(22.5)
 
 
@@ -270,12 +270,12 @@ def test_units_of_temperatures_angles_and_humidity() -> None:
     ("ra", 1.5, "[J2000] pointing", 1.5), ("ra", 1.5, "[B1950.0]", 1.5), ("psf_fwhm", 900.0, "[MAS]", 0.9),
 ])  # fmt: skip
 def test_units_by_other_names(column: str, value: float, comment: str, expected: float) -> None:
-    look = header_look(carded(V=(value, comment)))
+    look = HeaderLook(carded(V=(value, comment)))
     assert mapping(**{column: "V"}).value(column, look) == pytest.approx(expected)
 
 
 def test_the_mapping_names_units_as_headers_do() -> None:
-    look = header_look(carded(BAROM=(566.0, "[Pa]")))
+    look = HeaderLook(carded(BAROM=(566.0, "[Pa]")))
     given = mapping(pressure={"keyword": "BAROM", "unit": "mmHg"})
     assert given.value("pressure", look) == pytest.approx(75460.5)
     assert given.contradiction("pressure", look) == "its card says [Pa], the mapping mmHg, which is used"
@@ -284,7 +284,7 @@ def test_the_mapping_names_units_as_headers_do() -> None:
 
 
 def test_a_unit_that_contradicts_is_said() -> None:
-    look = header_look(carded(SEEING=(3.1, "[pix] FWHM"), BAROM=(755.0, "[Pa]")))
+    look = HeaderLook(carded(SEEING=(3.1, "[pix] FWHM"), BAROM=(755.0, "[Pa]")))
     with pytest.raises(ValueError, match=r"psf_fwhm from SEEING: its card says \[pix\], the table needs arcsec"):
         mapping(psf_fwhm="SEEING").value("psf_fwhm", look)
     given = mapping(pressure={"keyword": "BAROM", "unit": "hPa"})
