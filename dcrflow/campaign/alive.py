@@ -62,7 +62,7 @@ class Heartbeat:
         self._over.set()
         self._thread.join()
         if kind is not None:
-            self._state = "failed"
+            self._state = "failed" if issubclass(kind, Exception) else "stopped"  # by a second Ctrl-C
         elif self._state == "running":
             self._state = "finished"
         self._write()

@@ -14,7 +14,7 @@ from dcrflow.base.addresses import redacted_text
 from dcrflow.base.errors import DcrflowError, SchedulerLostError
 from dcrflow.base.texts import one_line
 from dcrflow.base.version import __version__
-from dcrflow.cli import campaign, files, rubin, show, skymap, visits_demo
+from dcrflow.cli import campaign, files, interrupt, rubin, show, skymap, visits_demo
 from dcrflow.cli import cluster as cluster_commands
 from dcrflow.cli.coadd import coadd
 from dcrflow.cli.console import Commands
@@ -62,6 +62,10 @@ def main() -> None:
     except DcrflowError as error:
         show.errors.print(f"[bold red]Error:[/] {show.said(error)}", soft_wrap=True)
         sys.exit(3 if isinstance(error, SchedulerLostError) else 2)
+    except SystemExit as ended:
+        if ended.code == interrupt.STATUS:  # one more Ctrl-C has nothing to interrupt but the end of Python
+            interrupt.ignore()
+        raise
     except OSError as error:  # of the output, which may go to a disk that is full, or of a directory that is gone
         print(f"Error: {one_line(redacted_text(f'{type(error).__name__}: {error}'))}", file=sys.stderr)
         sys.exit(2)

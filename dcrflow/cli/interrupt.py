@@ -11,28 +11,45 @@ from contextlib import contextmanager
 from dcrflow.cli import show
 
 STATUS = 130  # of a command that was interrupted
-_ONE = 0.05  # s; two signals so close are one Ctrl-C, which reached this process and what started it (as `uv run`)
+#: s; two signals so close are one: without a terminal, `uv run` hands on after 0.2 s what its whole process group got
+_ONE = 0.5
 
 
 @contextmanager
 def interruptible(stop: Callable[[], object]) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM) calls `stop`; the second leaves at once."""
-    asked: float | None = None
+    """The first Ctrl-C (or SIGTERM) calls `stop`; the second leaves at once; a third interrupts what that still does.
+
+    Once there was one, this holds until the process ends: the cluster, which is closed after this, may take a while.
+    """
+    last: float | None = None
+    leaving = False
 
     def handle(number: int, frame: object) -> None:
-        nonlocal asked
-        now = time.monotonic()
-        if asked is not None:
-            if now - asked > _ONE:
-                sys.exit(STATUS)
+        nonlocal last, leaving
+        now, before_that = time.monotonic(), last
+        if before_that is not None and now - before_that <= _ONE:
             return
-        asked = now
-        stop()
-        show.console.print("stopping: finishing what is in flight; once more to leave at once")
+        last = now
+        if before_that is None:
+            stop()
+            show.console.print("stopping: finishing what is in flight; once more to leave at once")
+        elif not leaving:
+            leaving = True
+            sys.exit(STATUS)
+        else:
+            signal.signal(number, before[signal.Signals(number)])
+            signal.raise_signal(number)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if last is None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def ignore() -> None:
+    """Ignore Ctrl-C and SIGTERM from now on."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from distributed import Status, Worker, WorkerPlugin
 
+_CUT_OFF = "Async instruction for"  # how dask begins the message that a task has not ended when its worker closes
 _LOST = (OSError, asyncio.CancelledError)  # dask's CommClosedError and TimeoutError are OSErrors
 
 
@@ -36,7 +37,7 @@ class OneLine(logging.Filter):
             record.msg, record.args = said, ()
             record.exc_info = record.exc_text = record.stack_info = None
             return not self._closing()
-        return True
+        return not (record.msg.startswith(_CUT_OFF) and self._closing())
 
 
 @contextmanager

@@ -239,8 +239,8 @@ def reporting(reporter: Reporter) -> Iterator[Reporter]:
         reporter.start()
     try:
         yield reporter
-    except BaseException:
-        reporter.line({"event": "failed", "time": _now()})
+    except BaseException as error:
+        reporter.line({"event": "failed" if isinstance(error, Exception) else "stopped", "time": _now()})
         raise
     finally:
         reporter.stop()

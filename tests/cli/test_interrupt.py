@@ -11,15 +11,42 @@ from dcrflow.cli.interrupt import STATUS, interruptible
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_that_comes_twice_is_one(number: int) -> None:
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_signal_that_comes_twice_is_one(number: int, inside: bool) -> None:
     """A terminal sends it to all, and `uv run` hands on what it got."""
     asked: list[int] = []
-    with interruptible(lambda: asked.append(1)):
-        signal.raise_signal(number)
-        signal.raise_signal(number)
-        assert asked == [1]
-        time.sleep(0.06)
-        with pytest.raises(SystemExit) as left:
+    before = signal.getsignal(number)
+    other = signal.SIGTERM if number == signal.SIGINT else signal.SIGINT
+    before_other = signal.getsignal(other)
+    heard: list[int] = []
+    signal.signal(number, lambda *_: heard.append(1))
+    try:
+        with interruptible(lambda: asked.append(1)):
             signal.raise_signal(number)
-    assert left.value.code == STATUS
-    assert asked == [1]
+            time.sleep(0.25)
+            signal.raise_signal(number)
+            assert asked == [1]
+            time.sleep(0.55)
+            if inside:
+                with pytest.raises(SystemExit) as left:
+                    signal.raise_signal(number)
+        if not inside:  # while the cluster closes
+            with pytest.raises(SystemExit) as left:
+                signal.raise_signal(number)
+        assert left.value.code == STATUS
+        assert asked == [1]
+        signal.raise_signal(number)  # the second one, handed on while this process leaves
+        assert heard == []
+        time.sleep(0.55)
+        signal.raise_signal(number)
+        assert heard == [1]
+    finally:
+        signal.signal(number, before)
+        signal.signal(other, before_other)
+
+
+def test_afterwards_signals_are_as_before() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with interruptible(lambda: None):
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before

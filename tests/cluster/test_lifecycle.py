@@ -78,7 +78,7 @@ def test_asked_twice(survey: Path, undisturbed: dict[str, bytes], tmp_path: Path
     wait_for(out, 2, process)
     for _ in range(2):
         os.killpg(process.pid, signal.SIGINT)
-        time.sleep(0.1)
+        time.sleep(0.6)
     status, said = ended(process)
     assert status == 130, said
     finish(survey, out, undisturbed)
