@@ -9,9 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+from forked import Forked
 from scenes import IMAGE, coadds, visit
 
 import dcrflow
+
+Process = subprocess.Popen[str] | Forked
 
 
 def make_survey(directory: Path, number: int) -> Path:
@@ -26,10 +29,15 @@ def arguments(survey: Path, out: Path, *more: str) -> list[str]:
     return ["run", str(survey / "coadds.zarr"), str(survey / "visits.ecsv"), str(out), *more]
 
 
-def start(
+def start(survey: Path, out: Path, *more: str) -> Forked:
+    """Begin `dcrflow run` in a process group of its own, forked from one that has imported what it needs."""
+    return Forked(arguments(survey, out, *more), COLUMNS="200")
+
+
+def start_anew(
     survey: Path, out: Path, *more: str, before: tuple[str, ...] = (), **environment: str
 ) -> subprocess.Popen[str]:
-    """Begin `dcrflow run` in a process group of its own; `before` are words before the command."""
+    """The same by an interpreter that starts in another environment; `before` are words before the command."""
     return subprocess.Popen(
         [*before, sys.executable, "-m", "dcrflow", *arguments(survey, out, *more)],
         env=os.environ | {"COLUMNS": "200"} | environment, start_new_session=True, text=True,
@@ -37,7 +45,7 @@ def start(
     )  # fmt: skip
 
 
-def ended(process: subprocess.Popen[str], timeout: float = 600) -> tuple[int, str]:
+def ended(process: Process, timeout: float = 600) -> tuple[int, str]:
     """Exit status and output; one that does not end is killed, with all that it started."""
     try:
         said, _ = process.communicate(timeout=timeout)
@@ -46,7 +54,7 @@ def ended(process: subprocess.Popen[str], timeout: float = 600) -> tuple[int, st
     return process.returncode, said
 
 
-def _killed(process: subprocess.Popen[str]) -> str:
+def _killed(process: Process) -> str:
     """With all that it started; what it had said."""
     os.killpg(process.pid, signal.SIGKILL)
     return process.communicate()[0]
@@ -64,7 +72,7 @@ def complete(out: Path) -> dict[str, int]:
     return found
 
 
-def wait_for(out: Path, number: int, process: subprocess.Popen[str] | None = None, timeout: float = 360) -> None:
+def wait_for(out: Path, number: int, process: Process | None = None, timeout: float = 360) -> None:
     """Until so many are complete."""
     until = time.monotonic() + timeout
     while len(complete(out)) < number:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from processes import workers_of
-from runs import complete, contents, ended, make_survey, start, wait_for
+from runs import complete, contents, ended, make_survey, start, start_anew, wait_for
 
 from dcrflow.campaign.status import campaign_status
 from dcrflow.campaign.verify import verify
@@ -102,7 +102,7 @@ def test_permission_is_lost(survey: Path, undisturbed: dict[str, bytes], tmp_pat
     if as_others and shutil.which("setpriv") is None:
         pytest.skip("root can write anywhere, and there is no setpriv to change that")
     out = tmp_path / "out.zarr"
-    process = start(survey, out, "--workers", "2", "--window", "2", before=as_others)
+    process = start_anew(survey, out, "--workers", "2", "--window", "2", before=as_others)
     wait_for(out, 3, process)
     _allow(out, 0o555)
     status, said = ended(process)
@@ -110,7 +110,7 @@ def test_permission_is_lost(survey: Path, undisturbed: dict[str, bytes], tmp_pat
     assert "give yourself permission to write there, then run again with --retry-failed" in " ".join(said.split())
     assert "Traceback (most" not in said, said
     _allow(out, 0o755)
-    status, said = ended(start(survey, out, "--workers", "2", "--retry-failed", before=as_others))
+    status, said = ended(start_anew(survey, out, "--workers", "2", "--retry-failed", before=as_others))
     assert status == 0, said
     is_as_if_nothing_had_happened(out, undisturbed)
 
@@ -171,7 +171,7 @@ def test_clocks_that_jump_in_a_run(survey: Path, undisturbed: dict[str, bytes], 
     description.write_text("kind: local\nworkers: 2\nworker_ttl: 20s\n")
     offset, faked = _clock(tmp_path)
     offset.write_text("0")
-    process = start(survey, out, "--cluster", str(description), "--window", "2", **faked)
+    process = start_anew(survey, out, "--cluster", str(description), "--window", "2", **faked)
     for number, jump in ((2, DAY), (5, -30 * DAY), (8, 0)):
         wait_for(out, number, process)
         offset.write_text(str(jump))
@@ -186,15 +186,15 @@ def test_clocks_that_jump_between_runs(survey: Path, undisturbed: dict[str, byte
     out = tmp_path / "out.zarr"
     offset, faked = _clock(tmp_path)
     offset.write_text(str(DAY))
-    process = start(survey, out, "--workers", "2", "--window", "2", **faked)
+    process = start_anew(survey, out, "--workers", "2", "--window", "2", **faked)
     wait_for(out, 2, process)
     os.killpg(process.pid, signal.SIGKILL)
     ended(process)
     offset.write_text(str(-30 * DAY))
-    status, said = ended(start(survey, out, "--workers", "2", **faked))
+    status, said = ended(start_anew(survey, out, "--workers", "2", **faked))
     assert status == 0, said
     is_as_if_nothing_had_happened(out, undisturbed)
-    status, said = ended(start(survey, out, "--workers", "2", "--overwrite", "--limit", "2", **faked))
+    status, said = ended(start_anew(survey, out, "--workers", "2", "--overwrite", "--limit", "2", **faked))
     assert status == 0, said
     is_as_if_nothing_had_happened(out, undisturbed)
     journals = [path.read_text() for path in (out / ".dcrflow").glob("*.jsonl")]

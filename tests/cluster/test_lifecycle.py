@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from processes import workers_of
-from runs import complete, contents, ended, make_survey, start, wait_for
+from runs import complete, contents, ended, make_survey, start, start_anew, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -26,7 +26,7 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(survey: Path) -> dict[str, bytes]:
-    status, said = ended(start(survey, survey / "undisturbed.zarr", "--workers", "2"))
+    status, said = ended(start_anew(survey, survey / "undisturbed.zarr", "--workers", "2"))
     assert status == 0, said
     return contents(survey / "undisturbed.zarr")
 
@@ -113,7 +113,7 @@ def test_the_scheduler_is_killed(survey: Path, undisturbed: dict[str, bytes], tm
     not told another time."""
     out, patience = tmp_path / "out.zarr", {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s"}
     with dask_cluster(tmp_path / "first.json") as scheduler:
-        process = start(survey, out, "--cluster", str(tmp_path / "first.json"), "--window", "2", **patience)
+        process = start_anew(survey, out, "--cluster", str(tmp_path / "first.json"), "--window", "2", **patience)
         wait_for(out, 2, process)
         scheduler.kill()
         status, said = ended(process)

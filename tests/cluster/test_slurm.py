@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from runs import arguments, complete, contents, ended, make_survey, start, wait_for
+from runs import arguments, complete, contents, ended, make_survey, start, start_anew, wait_for
 from slurm_on_this_machine import slurm, why_not
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
@@ -79,7 +79,7 @@ def test_workers_as_jobs(
 ) -> None:
     """From a login shell; all jobs are lost in the middle; over TLS, with keys that nobody else reads."""
     out, soon = tmp_path / "out.zarr", {"DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT": "3s"}
-    process = start(survey, out, "--cluster", str(described(tmp_path)), "--window", "2", **environment, **soon)
+    process = start_anew(survey, out, "--cluster", str(described(tmp_path)), "--window", "2", **environment, **soon)
     wait_for(out, 3, process)
     keys = [p for p in (tmp_path / "logs").iterdir() if p.is_file() and b"PRIVATE KEY" in p.read_bytes()]
     assert keys
