@@ -13,7 +13,7 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,10 @@ from zarr.buffer.cpu import Buffer, buffer_prototype
 from zarr.storage import LocalStore
 
 from dcrflow.compat.zarr_sync import sync
-from dcrflow.stores.journal_archive import ARCHIVE, archive, archived_lines, names_in
+from dcrflow.stores.journal_archive import ARCHIVE, archive, archived_lines
+from dcrflow.stores.journal_lines import LINES, key_of, names_in, parsed_line, run_of
 from dcrflow.stores.zarr.access import url_of, words_of
 
-FOLDER = ".dcrflow"
 _PROGRESS = ".progress.json"
 MANY = 10_000  # lines of a run that are archived as Parquet when it ends
 _BATCH, _SECONDS = 500, 5.0  # lines, and seconds, after which an object store gets an object
@@ -99,7 +99,7 @@ class Journal:
     def write_progress(self, progress: Mapping[str, Any]) -> None:
         """Replace what is known of the progress of this run; see `progress_of`. If that fails, nothing happens."""
         text = json.dumps(progress, separators=(",", ":")).encode()
-        store, key = self._root.store, _key(self._root, f"{self.run}{_PROGRESS}")
+        store, key = self._root.store, key_of(self._root, f"{self.run}{_PROGRESS}")
         try:
             if isinstance(store, LocalStore):
                 path = Path(store.root) / key
@@ -131,11 +131,11 @@ class Journal:
     def _write(self, text: bytes) -> None:
         store = self._root.store
         if not isinstance(store, LocalStore):
-            key = _key(self._root, f"{self.run}-{self._batches:06d}.jsonl")
+            key = key_of(self._root, f"{self.run}-{self._batches:06d}{LINES}")
             sync(store.set(key, Buffer.from_bytes(text)))
             self._batches += 1
             return
-        path = Path(store.root) / _key(self._root, f"{self.run}.jsonl")
+        path = Path(store.root) / key_of(self._root, f"{self.run}{LINES}")
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab", buffering=0) as file:
             before = file.tell()
@@ -153,44 +153,39 @@ def entries(root: zarr.Group) -> Iterator[Mapping[str, Any]]:
 
     Runs are not sorted by time, since clocks of different machines may differ.
     """
-    archived = _archived(root)
+    archived = [name.removesuffix(ARCHIVE) for name in names_in(root) if name.endswith(ARCHIVE)]
     for run in archived:
-        for line in archived_lines(root, f"{run}{ARCHIVE}"):
-            entry = _object(line)
-            if entry is not None:
-                yield {**entry, "run": run}
+        yield from _entries(run, archived_lines(root, f"{run}{ARCHIVE}"))
     yield from line_entries(root, archived)
 
 
-def _archived(root: zarr.Group) -> list[str]:
-    return [name.removesuffix(ARCHIVE) for name in names_in(root) if name.endswith(ARCHIVE)]
+def line_entries(root: zarr.Group, without: Collection[str]) -> Iterator[Mapping[str, Any]]:
+    """The same of all runs but some; a crash may have left lines beside an archive."""
+    names = [name for name in names_in(root) if name.endswith(LINES) and run_of(name) not in without]
+    for name, text in _texts(root, names):
+        yield from _entries(run_of(name), text.splitlines())
 
 
-def line_entries(root: zarr.Group, archived: Sequence[str] | None = None) -> Iterator[Mapping[str, Any]]:
-    """The same of those runs that are not archived; a crash may have left lines beside their archive."""
-    archived = _archived(root) if archived is None else archived
-    for name, text in _texts(root, ".jsonl"):
-        run = name.removesuffix(".jsonl")
-        for line in () if run in archived else text.splitlines():
-            entry = _object(line)
-            if entry is not None:
-                yield {**entry, "run": run}
+def _entries(run: str, lines: Iterable[bytes | str]) -> Iterator[Mapping[str, Any]]:
+    for line in lines:
+        entry = parsed_line(line)
+        if entry is not None:
+            yield {**entry, "run": run}
 
 
 def progress_of(root: zarr.Group) -> list[Mapping[str, Any]]:
     """The last progress of each run (see `Journal.write_progress`), with its ``run``; damaged files are skipped."""
-    found = [(run, _object(text)) for run, text in _texts(root, _PROGRESS)]
-    return [{**entry, "run": run.removesuffix(_PROGRESS)} for run, entry in found if entry is not None]
+    names = [name for name in names_in(root) if name.endswith(_PROGRESS)]
+    found = [(name.removesuffix(_PROGRESS), parsed_line(text)) for name, text in _texts(root, names)]
+    return [{**entry, "run": run} for run, entry in found if entry is not None]
 
 
-def _texts(root: zarr.Group, suffix: str) -> list[tuple[str, bytes]]:
-    """The run and the contents of all files of the journals' folder whose names end so."""
+def _texts(root: zarr.Group, names: Sequence[str]) -> list[tuple[str, bytes]]:
+    """The names and the contents of those of some files of the journals' folder that are there."""
 
     async def texts() -> list[tuple[str, bytes]]:
-        folder = _key(root, "").rstrip("/")
-        names = sorted([n async for n in root.store.list_dir(folder) if n.endswith(suffix)])
-        found = [await one(f"{folder}/{n}") for n in names]
-        return [("-".join(n.split("-")[:2]), f.to_bytes()) for n, f in zip(names, found, strict=True) if f is not None]
+        found = [(name, await one(key_of(root, name))) for name in names]
+        return [(name, content.to_bytes()) for name, content in found if content is not None]
 
     async def one(key: str) -> Any:
         try:
@@ -199,16 +194,3 @@ def _texts(root: zarr.Group, suffix: str) -> list[tuple[str, bytes]]:
             return None
 
     return sync(texts())
-
-
-def _object(text: bytes | str) -> dict[str, Any] | None:
-    """Parse a JSON object; None if the text is not one."""
-    try:
-        entry = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return entry if isinstance(entry, dict) else None
-
-
-def _key(root: zarr.Group, name: str) -> str:
-    return "/".join(part for part in (root.path, FOLDER, name) if part)

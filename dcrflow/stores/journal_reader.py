@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -15,10 +14,8 @@ from zarr.storage import LocalStore
 
 from dcrflow.compat.zarr_sync import sync
 from dcrflow.stores.files import open_regular
-from dcrflow.stores.journal import FOLDER
-from dcrflow.stores.journal_archive import ARCHIVE, archived_lines, names_in
-
-_LINES = ".jsonl"
+from dcrflow.stores.journal_archive import ARCHIVE, archived_lines
+from dcrflow.stores.journal_lines import LINES, key_of, names_in, parsed_line, run_of
 
 
 class JournalReader:
@@ -44,18 +41,15 @@ class JournalReader:
         for name in self._names():
             if not self._is_local and name in self._read:  # an object does not grow
                 continue
-            run = "-".join(name.removesuffix(_LINES).split("-")[:2])
+            run = run_of(name)
             if f"{run}{ARCHIVE}" in self._read:  # read just now; these lines are about to be removed
                 continue
             text = self._rest(name)
             whole = text[: text.rfind(b"\n") + 1]
             self._read[name] = self._read.get(name, 0) + len(whole)
             for line in whole.splitlines():
-                try:
-                    entry = json.loads(line)
-                except (ValueError, RecursionError):
-                    continue
-                if isinstance(entry, dict):
+                entry = parsed_line(line)
+                if entry is not None:
                     yield {**entry, "run": run}
             self._lines[run] += len(whole.splitlines())
 
@@ -66,30 +60,21 @@ class JournalReader:
             return
         self._read[name] = 1
         for line in islice(archived_lines(self._root, name), self._lines[run], None):
-            try:
-                entry = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(entry, dict):
+            entry = parsed_line(line)
+            if entry is not None:
                 yield {**entry, "run": run}
 
     def _names(self) -> list[str]:
-        async def collect() -> list[str]:
-            return sorted([n async for n in self._root.store.list_dir(self._key("")) if n.endswith(_LINES)])
-
-        return sync(collect())
+        return [name for name in names_in(self._root) if name.endswith(LINES)]
 
     def _rest(self, name: str) -> bytes:
         store = self._root.store
         if isinstance(store, LocalStore):
             try:
-                with open_regular(Path(store.root) / self._key(name)) as file:
+                with open_regular(Path(store.root) / key_of(self._root, name)) as file:
                     file.seek(self._read.get(name, 0))
                     return file.read()
             except OSError:  # the run has ended since it was listed: the next look finds its archive
                 return b""
-        found = sync(store.get(self._key(name), prototype=buffer_prototype))
+        found = sync(store.get(key_of(self._root, name), prototype=buffer_prototype))
         return b"" if found is None else found.to_bytes()
-
-    def _key(self, name: str) -> str:
-        return "/".join(part for part in (self._root.path, FOLDER, name) if part)

@@ -3,7 +3,8 @@
 ``python tests/benchmarks/finished.py --rows 1000000`` writes the journal that a campaign leaves, as the product does,
 and prints seconds and memory of ``status``, ``report``, ``verify --quick`` and a second ``run``, each in a process
 of its own. ``--folders`` also makes each template's folder, a link to one with the files of a template, which have
-their lengths and no content: the last two look there.
+their lengths and no content: the last two look there. ``--lines`` leaves the lines of the journal as they are while
+the campaign goes on, or after a power cut.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from scenes import IMAGE, coadds  # noqa: E402
 
 import dcrflow  # noqa: E402
 from benchmarks.million import DETECTORS, write_table  # noqa: E402
+from dcrflow.stores import journal as journal_module  # noqa: E402
 from dcrflow.stores.coadds.contents import inputs_digest  # noqa: E402
 from dcrflow.stores.templates.store import TemplateStore  # noqa: E402
 
@@ -33,8 +35,10 @@ _PATCHES = ((7, 0), (7, 1))
 WRITTEN = 32_000_000  # bytes of a template
 
 
-def write_journal(folder: Path, number: int) -> TemplateStore:
+def write_journal(folder: Path, number: int, as_lines: bool = False) -> TemplateStore:
     """The store and the journal of a run that has made so many templates; no pixels."""
+    if as_lines:
+        journal_module.MANY = number + 10
     source, config = dcrflow.open_coadds(folder / "coadds.zarr"), dcrflow.TemplateConfig()
     store = TemplateStore.create_or_open(folder / "out.zarr")
     digest = inputs_digest(source, _PATCHES, "g")
@@ -82,13 +86,13 @@ def make_folders(folder: Path, number: int) -> None:
             (parent / str(detector)).symlink_to(one.absolute())
 
 
-def make(what: str, folder: Path, number: int) -> None:
+def make(what: str, folder: Path, number: int, as_lines: bool) -> None:
     """One part of what a campaign leaves."""
     if what == "table":
         coadds(IMAGE, store=str(folder / "coadds.zarr"))
         write_table(folder / f"visits-{number}.parquet", number)
     elif what == "journal":
-        write_journal(folder, number)
+        write_journal(folder, number, as_lines)
     else:
         make_folders(folder, number)
 
@@ -108,12 +112,12 @@ def command(*arguments: str) -> dict[str, float]:
     }  # fmt: skip
 
 
-def measured(folder: Path, number: int, with_folders: bool) -> Mapping[str, object]:
+def measured(folder: Path, number: int, with_folders: bool, as_lines: bool) -> Mapping[str, object]:
     """The figures, each printed as soon as it is known."""
     table = folder / f"visits-{number}.parquet"
     if not table.exists():
         for what in ("table", "journal", *["folders"] * with_folders):  # a process that begins inherits the most GiB
-            how = "--make", what, "--rows", str(number), "--folder", str(folder)
+            how = "--make", what, "--rows", str(number), "--folder", str(folder), *["--lines"] * as_lines
             print(f"make the {what}: {command(__file__, *how)}", flush=True)
     out, found = str(folder / "out.zarr"), dict[str, object]()
     commands = {
@@ -132,16 +136,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--folders", action="store_true")
+    parser.add_argument("--lines", action="store_true")
     parser.add_argument("--folder", help="kept; a temporary one otherwise")
     parser.add_argument("--make", choices=["table", "journal", "folders"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.make:
-        make(options.make, Path(options.folder), options.rows)
+        make(options.make, Path(options.folder), options.rows, options.lines)
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(options.folder or scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        measured(folder, options.rows, options.folders)
+        measured(folder, options.rows, options.folders, options.lines)
 
 
 if __name__ == "__main__":

@@ -44,8 +44,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dcrflow.TemplateSt
 
 def test_it_shows_some_and_counts_all(store: dcrflow.TemplateStore, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[str] = []
-    loads = journal_archive.json.loads
-    monkeypatch.setattr(journal_archive.json, "loads", lambda text: parsed.append(text) or loads(text))
+    parse = journal_archive.parsed_line
+    monkeypatch.setattr(journal_archive, "parsed_line", lambda text: parsed.append(text) or parse(text))
     facts = campaign_facts(store)
     by_status: dict[str, list[Any]] = {}
     for row in facts["rows"]:

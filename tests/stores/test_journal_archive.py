@@ -15,8 +15,10 @@ from zarr.storage import LocalStore, MemoryStore, WrapperStore
 from dcrflow.compat.zarr_sync import sync
 from dcrflow.stores import journal as journal_module
 from dcrflow.stores.journal import Journal, entries, line_entries
-from dcrflow.stores.journal_archive import archived_ends, archives_in, key_of, num_archived
+from dcrflow.stores.journal_archive import ARCHIVE
+from dcrflow.stores.journal_lines import key_of
 from dcrflow.stores.journal_reader import JournalReader
+from dcrflow.stores.journal_runs import LongRun, long_runs
 from dcrflow.stores.templates.complete import complete_before, ranges_of
 
 NUMBER = 40
@@ -47,13 +49,20 @@ def write(root: zarr.Group, visits: list[dict[str, Any]]) -> str:
     return journal.run
 
 
+def ids(root: zarr.Group) -> list[tuple[Any, Any]]:
+    """Visit and detector of each line that is in columns, None in lines that are no ends."""
+    tables = [run.columns(("visit", "detector")) for run in long_runs(root)]
+    return [(v, d) for t in tables for v, d in zip(t["visit"].to_pylist(), t["detector"].to_pylist(), strict=True)]
+
+
 def test_the_lines_are_the_same(root: zarr.Group, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "_SECONDS", 0.0)  # an object a line
     run = write(root, [ended(v) for v in range(NUMBER)])
     found = list(entries(root))
     assert [e.get("visit") for e in found] == [None, *range(NUMBER)]
     assert {e["run"] for e in found} == {run}
-    assert list(line_entries(root)) == []
+    assert [one.names for one in long_runs(root)] == [()], "archived"
+    assert list(line_entries(root, [run])) == []
     assert [e.get("visit") for e in JournalReader(root).new()] == [None, *range(NUMBER)]
 
 
@@ -89,14 +98,13 @@ def test_who_follows_a_run_gets_each_line_once(root: zarr.Group) -> None:
 def test_ids_of_bad_rows_fit_in_no_column(root: zarr.Group) -> None:
     write(root, [ended(10**30, status="failed"), ended(2**63 + 5, status="failed"), *map(ended, range(NUMBER))])
     assert [e.get("visit") for e in entries(root)] == [None, 10**30, 2**63 + 5, *range(NUMBER)]
-    assert list(line_entries(root)) == []
-    assert archived_ends(root)["visit"].to_pylist() == list(range(NUMBER))
+    assert ids(root) == [(None, None)] * 3 + [(v, 3) for v in range(NUMBER)]
 
 
 def test_rows_without_a_detector_are_the_end_of_nothing(root: zarr.Group) -> None:
     """A Parquet file of somebody else may have them: joined to whole numbers they would be other detectors."""
     write(root, [ended(5, detector=10**30), *map(ended, range(NUMBER))])
-    assert archived_ends(root)["detector"].to_pylist() == [3] * NUMBER
+    assert ids(root) == [(None, None)] * 2 + [(v, 3) for v in range(NUMBER)]
 
 
 def test_lines_that_a_crash_left_beside_their_archive_count_once(
@@ -119,8 +127,8 @@ def test_a_reader_that_listed_lines_just_before_they_went(root: zarr.Group, monk
 
 def test_short_journals_stay_lines(root: zarr.Group) -> None:
     write(root, [ended(v) for v in range(NUMBER // 2)])
-    assert len(list(line_entries(root))) == NUMBER // 2 + 1
-    assert archived_ends(root).num_rows == 0
+    assert len(list(line_entries(root, []))) == NUMBER // 2 + 1
+    assert long_runs(root) == []
 
 
 class Counting(WrapperStore[MemoryStore]):
@@ -176,22 +184,21 @@ def test_archives_of_too_few_lines_are_not_read_where_only_all_would_do(
 ) -> None:
     write(root, [ended(v) for v in range(NUMBER)])
     write(root, [ended(v) for v in range(NUMBER, 2 * NUMBER)])
-    assert num_archived(root) == 2 * NUMBER + 2  # a line of each run says what it was asked for
+    runs = long_runs(root)
+    assert [run.number() for run in runs] == [NUMBER + 1] * 2  # a line says what was asked for
     read: list[Any] = []
-    monkeypatch.setattr(
-        "dcrflow.stores.templates.complete.archived_ends", lambda root: read.append(root) or archived_ends(root)
-    )
+    columns = LongRun.columns
+    monkeypatch.setattr(LongRun, "columns", lambda self, names: read.append(self) or columns(self, names))
 
     def now(patches: Any, band: str) -> str:
         return "c"
 
-    for asked, times in ((2 * NUMBER + 3, 0), (2 * NUMBER, 1)):
+    for asked, times in ((2 * NUMBER + 3, 0), (2 * NUMBER, 2)):
         read.clear()
         complete_before(root, np.arange(asked), np.full(asked, 3), "a", "b", now, all_or_none=True)
         assert len(read) == times
-    key = key_of(root, archives_in(root)[0][1])
-    sync(root.store.set(key, Buffer.from_bytes(b"PAR1 and no more")))
-    assert num_archived(root) is None
+    sync(root.store.set(key_of(root, f"{runs[0].run}{ARCHIVE}"), Buffer.from_bytes(b"PAR1 and no more")))
+    assert runs[0].number() is None
 
 
 def test_no_file_is_looked_at_where_only_all_would_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """What the journals of a store say of a million detector-visits, without a Python object for each.
 
-An archived journal has the ends of detector-visits in columns. Of nearly all of them these say all: complete, made
+Of long journals the ends of detector-visits are in columns. Of nearly all of them these say all: complete, made
 alike by every run that tells of them. Only the others' lines are read.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dcrflow.base.addresses import redacted
 from dcrflow.base.attributes import is_number
 from dcrflow.stores.journal import line_entries
-from dcrflow.stores.journal_archive import archived_columns, archived_entries, archives_in
+from dcrflow.stores.journal_runs import long_runs
 from dcrflow.stores.templates.records import TemplateRecord, asked_for, data_id, last_records
 
 if TYPE_CHECKING:
@@ -148,16 +148,16 @@ class JournalColumns:
 
 def journalled(root: zarr.Group) -> Journalled:
     """What the journals of a store say."""
-    names = archives_in(root)
-    lines = list(line_entries(root, [run for run, _ in names]))
+    runs = long_runs(root)
+    lines = list(line_entries(root, [run.run for run in runs]))
     told = {data_id(entry) for entry in lines if entry.get("event") == "ended"} - {None}
-    tables = [archived_columns(root, name, _COLUMNS) for _, name in names]
+    tables = [run.columns(_COLUMNS) for run in runs]
     complete, odd = _complete(tables, id_columns(which for which in told if which is not None))
     asked: list[tuple[Ids, Ids]] = []
 
     def others() -> Iterator[Mapping[str, Any]]:
-        for (run, name), rows in zip(names, odd, strict=True):
-            yield from ({**entry, "run": run} for entry in archived_entries(root, name, rows))
+        for run, rows in zip(runs, odd, strict=True):
+            yield from run.entries(rows)
         yield from lines
 
     def without_requests() -> Iterator[Mapping[str, Any]]:
@@ -175,14 +175,14 @@ def lines_of(root: zarr.Group, some: Collection[DataId]) -> Iterator[Mapping[str
     """The journals' lines about the ends of some (visit, detector)."""
     import pyarrow as pa
 
-    names, wanted = archives_in(root), set(some)
-    for run, name in names:
-        table = archived_columns(root, name, ("visit", "detector"))
+    runs, wanted = long_runs(root), set(some)
+    for run in runs:
+        table = run.columns(("visit", "detector"))
         rows = _are_ends(table)
         ends = table.filter(pa.array(rows))
         rows[rows] = among((ends["visit"].to_numpy(), ends["detector"].to_numpy()), id_columns(wanted))
-        yield from ({**entry, "run": run} for entry in archived_entries(root, name, rows))
-    for entry in line_entries(root, [run for run, _ in names]):
+        yield from run.entries(rows)
+    for entry in line_entries(root, [run.run for run in runs]):
         if entry.get("event") == "ended" and data_id(entry) in wanted:
             yield entry
 
@@ -195,21 +195,21 @@ def history(root: zarr.Group, every: int) -> Iterator[Mapping[str, Any]]:
     """
     import pyarrow as pa
 
-    names = archives_in(root)
-    for run, name in names:
-        table = archived_columns(root, name, ("visit", "status", "time"))
+    runs = long_runs(root)
+    for run in runs:
+        table = run.columns(("visit", "status", "time"))
         ends = table["visit"].is_valid().to_numpy() & table["time"].is_valid().to_numpy()
         steps = np.zeros(len(ends), np.bool_)
         steps[np.flatnonzero(ends)[::every]] = True
-        for entry in archived_entries(root, name, steps | ~ends):
+        for entry in run.entries(steps | ~ends):
             if entry.get("event") == "ended" and isinstance(entry.get("steps"), Mapping):
                 summed = {k: v * every for k, v in entry["steps"].items() if is_number(v)}
                 entry = {**entry, "steps": summed}
-            yield {**entry, "run": run}
+            yield entry
         for batch in table.filter(pa.array(ends & ~steps)).to_batches(max_chunksize=4096):
             for status, time in zip(batch["status"].to_pylist(), batch["time"].to_pylist(), strict=True):
-                yield {"event": "ended", "time": time, "status": status, "run": run}
-    yield from line_entries(root, [run for run, _ in names])
+                yield {"event": "ended", "time": time, "status": status, "run": run.run}
+    yield from line_entries(root, [run.run for run in runs])
 
 
 def _complete(tables: list[pa.Table], told: tuple[Ids, Ids]) -> tuple[CompleteRows, list[NDArray[np.bool_]]]:

@@ -15,7 +15,7 @@ from pyarrow import parquet
 from zarr.storage import LocalStore, MemoryStore
 
 from dcrflow.stores import journal as journal_module
-from dcrflow.stores import journal_archive
+from dcrflow.stores import journal_archive, journal_runs
 from dcrflow.stores.journal import Journal, entries
 from dcrflow.stores.templates.ends import journalled, lines_of
 from dcrflow.stores.templates.records import last_records
@@ -38,6 +38,7 @@ ASKED = st.dictionaries(
     st.one_of(st.lists(st.integers(-1, 4)), st.sampled_from([["a"], [None, 2], 5, [10**30, 1]])),
 )
 RUNS = st.lists(st.tuples(st.booleans(), ASKED, st.lists(ENDS, max_size=12)), max_size=3)
+HASTE = st.sampled_from([0, 2, 10**9])  # objects of a journal whose lines are read as columns
 
 
 def write(root: zarr.Group, runs: list[Any]) -> None:
@@ -61,13 +62,16 @@ def said(root: zarr.Group) -> tuple[Any, ...]:
 
 
 @settings(max_examples=40, deadline=None)
-@given(RUNS)
-def test_columns_say_what_lines_say(runs: list[Any]) -> None:
+@given(RUNS, HASTE)
+def test_columns_say_what_lines_say(runs: list[Any], least: int) -> None:
     root = zarr.create_group(MemoryStore())
-    write(root, runs)
-    records, requested = last_records(entries(root))
-    fits = {which for which in requested if max(which) < 1 << 63}  # no ID of a table's row is larger
-    assert said(root) == (records, fits)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal_module, "_SECONDS", 0.0)  # an object a line
+        patch.setattr(journal_runs, "_LONG_OBJECTS", least)
+        write(root, runs)
+        records, requested = last_records(entries(root))
+        fits = {which for which in requested if max(which) < 1 << 63}  # no ID of a table's row is larger
+        assert said(root) == (records, fits)
 
 
 def test_only_lines_that_say_more_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,8 +84,8 @@ def test_only_lines_that_say_more_are_read(tmp_path: Path, monkeypatch: pytest.M
         for v in range(number):
             journal.add("ended", visit=v, **plain | (odd if v == 17 else {}), written=7)
     parsed: list[str] = []
-    loads = journal_archive.json.loads
-    monkeypatch.setattr(journal_archive.json, "loads", lambda text: parsed.append(text) or loads(text))
+    parse = journal_archive.parsed_line
+    monkeypatch.setattr(journal_archive, "parsed_line", lambda text: parsed.append(text) or parse(text))
     found = journalled(root)
     assert len(parsed) == 2, "what was asked for, and the failure"
     assert (len(found.complete), list(found.records)) == (number - 1, [(17, 3)])
