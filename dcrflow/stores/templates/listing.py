@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import batched
 from typing import Any
 
@@ -14,6 +14,7 @@ from dcrflow.stores.templates.records import STATUSES
 from dcrflow.stores.zarr.access import group_attributes, list_names
 
 _BATCH = 1024  # groups looked up at a time
+_MANY = 8  # detectors of a visit, on average, from which they are listed
 
 
 def all_entries(root: zarr.Group) -> Iterator[dict[str, Any]]:
@@ -25,12 +26,24 @@ def all_entries(root: zarr.Group) -> Iterator[dict[str, Any]]:
 
 
 def entries_of(root: zarr.Group, data_ids: Iterable[tuple[int, int]]) -> Iterator[dict[str, Any]]:
-    """The attributes of those of some (visit, detector) that have a status, in their order; one metadata read each."""
-    for few in batched(data_ids, _BATCH):
+    """The attributes of those of some (visit, detector) that have a status, in their order; one metadata read each.
+
+    Where many of a visit are asked for, its detectors are listed first, and those that are not there are not looked up.
+    """
+    for some in batched(data_ids, _BATCH):
+        few = _there(root, some)
         paths = [f"{visit}/{detector}" for visit, detector in few]
         for (v, d), attributes in zip(few, group_attributes(root, paths), strict=True):
             if attributes is not None and attributes.get("status") in STATUSES:
                 yield {**attributes, "visit": v, "detector": d}
+
+
+def _there(root: zarr.Group, data_ids: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+    visits = sorted({visit for visit, _ in data_ids})
+    if len(visits) * _MANY > len(data_ids):
+        return data_ids
+    names = {v: set(some) for v, some in zip(visits, list_names(root, map(str, visits)), strict=True)}
+    return [(v, d) for v, d in data_ids if str(d) in names[v]]
 
 
 def data_ids_in(root: zarr.Group) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
