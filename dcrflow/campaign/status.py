@@ -10,7 +10,7 @@ from typing import Any
 from dcrflow.campaign.alive import RunState, runs_of
 from dcrflow.campaign.causes import Cause, causes
 from dcrflow.campaign.data_ids import DataId
-from dcrflow.stores.templates.ends import CompleteRows
+from dcrflow.stores.templates.ends import CompleteRows, Journalled
 from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
 
 
@@ -109,7 +109,11 @@ def campaign_status(out: TemplateStore | Any, scan: bool = False) -> CampaignSta
         If there is no such store.
     """
     store = out if isinstance(out, TemplateStore) else TemplateStore.open(out)
-    said = store.columns.journalled()
+    return status_of(store, store.columns.journalled(), scan)
+
+
+def status_of(store: TemplateStore, said: Journalled, scan: bool = False) -> CampaignStatus:
+    """The same of a store whose journals have been read."""
     complete, known = said.complete, said.records
     missing: list[DataId] = said.left()
     if scan or not len(said.visit):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dcrflow.campaign.status import CampaignStatus, campaign_status
+from dcrflow.campaign.status import CampaignStatus, status_of
 from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
 
 MANY = 20_000  # detector-visits of a campaign; of more, only some are shown
@@ -54,7 +54,7 @@ def chosen_of(store: TemplateStore) -> Chosen:
     """What the report of a store shows."""
     said = store.columns.journalled()
     if len(said.visit) > MANY:
-        return _some(store, campaign_status(store))
+        return _some(store, status_of(store, said))
     entries = list(store.entries())
     there = {(e["visit"], e["detector"]) for e in entries}
     missing = sorted(set(said.requested()) - there)

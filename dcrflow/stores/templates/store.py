@@ -150,7 +150,7 @@ class TemplateStore:
     def _repr_html_(self) -> str:
         from dcrflow.stores.templates.sketch import sketch
 
-        return sketch(self.url, len(self.journalled()[1]), self.entries())
+        return sketch(self.url, len(self.columns.journalled().visit), self.entries())
 
     @property
     def url(self) -> str:
