@@ -121,7 +121,7 @@ def solve_cell(
         Lends memory; pass the same one for cells that are solved one after the other.
     """
     workspace = workspace or Workspace()
-    members = CellVisits(cell, grid.window(), visits, basis, corrections or {}, kept, workspace)
+    members = CellVisits(cell, grid, visits, basis, corrections or {}, kept, workspace)
     if not members.members:
         return _nothing(cell, grid.side, basis.num_terms)
     sums = members.first_sums()

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from dcrflow.base.workspace import NEW_MEMORY, Workspace
 from dcrflow.coadding.basis import SpectralBasis
-from dcrflow.coadding.cells import Cell, cut
+from dcrflow.coadding.cells import Cell, CellGrid, cut
 from dcrflow.coadding.sums import FLAGS, CellSums, KeptVisit
 from dcrflow.coadding.transfer import Transform, forward, transfer_functions
 from dcrflow.coadding.visits import Correction, VisitOnCell, VisitOnFrame
+from dcrflow.coadding.window import window_nodes, window_of
 from dcrflow.kernels.coadd_pixels import add_pixels, fill_holes, holes_of
 from dcrflow.kernels.fourier import add_adjoint, add_normal
 
@@ -89,8 +90,8 @@ class CellVisits:
     ----------
     cell : Cell
         The cell.
-    window : ndarray of float32, shape (side, side)
-        The window of the cell's grid.
+    grid : CellGrid
+        The grid that it belongs to.
     visits : sequence of VisitOnFrame
         The visits of the frame; those without data near the core are skipped.
     basis : SpectralBasis
@@ -104,7 +105,7 @@ class CellVisits:
     """
 
     cell: Cell
-    window: Image
+    grid: CellGrid
     visits: Sequence[VisitOnFrame]
     basis: SpectralBasis
     corrections: Mapping[Name, Correction]
@@ -112,6 +113,7 @@ class CellVisits:
     workspace: Workspace = NEW_MEMORY
     members: list[Member] = field(default_factory=list)
     rejected: dict[int, Bool] = field(default_factory=dict)
+    window: Image = field(init=False)  # of the first sums
     mean: Image = field(init=False)
     _weight: Image = field(init=False)
     _cache: dict[int, Seen] = field(default_factory=dict)
@@ -134,7 +136,7 @@ class CellVisits:
     @property
     def side(self) -> int:
         """Side of the cell's box."""
-        return len(self.window)
+        return self.grid.side
 
     def read(self, member: Member) -> Seen:
         """Read one visit; rejected pixels are not valid."""
@@ -222,17 +224,32 @@ class CellVisits:
                 self._fresh[member.place] = on
         self.mean = np.divide(light, weight, out=np.zeros_like(light), where=weight > 0)
         self._weight = weight.copy()
+        nodes = self._set_window()
         for member in self.new:
             seen = self.read(member)
             add_normal(seen.transfer, member.weight, sums.normal)
             add_adjoint(seen.transfer, forward(seen.image), member.weight, sums.right)
         kept = self.kept
         if kept is None:
-            return CellSums(sums.normal, sums.right, sums.data, weight, total, sums.count, sums.flags)
+            return CellSums(
+                sums.normal, sums.right, sums.data, weight, total, sums.count, sums.flags, window=nodes
+            )  # fmt: skip
         return CellSums(
             sums.normal + kept.normal, sums.right + kept.right, sums.data, weight + kept.weight, total + kept.total,
-            sums.count + kept.count, kept.flags.copy(),
+            sums.count + kept.count, kept.flags.copy(), window=nodes,
         )  # fmt: skip
+
+    def _set_window(self) -> Image:
+        """Fit the window to the mean of the visits, unless it is that of kept sums; returns its nodes."""
+        taper = self.grid.taper
+        if self.kept is not None and self.kept.window.size:
+            nodes = self.kept.window
+        else:
+            some = self._weight[self._weight > 0]
+            noise = float(np.median(some)) ** -0.5 if len(some) else 1.0
+            nodes = window_nodes(self.mean, noise, taper)
+        self.window = window_of(nodes, self.side, taper)
+        return nodes
 
     def last_sums(self, first: CellSums, right: Transform, keep: bool) -> CellSums:
         """The sums to be kept: holes filled by the model in `right`, 0 in `data`; rejected pixels are not counted.
@@ -260,7 +277,7 @@ class CellVisits:
                 add_adjoint(seen.transfer, forward(seen.image * seen.valid), member.weight, data)
                 new.append(self._keep(seen))
         return CellSums(
-            first.normal, right, data, np.maximum(weight, 0), first.total, count, flags, (*kept, *new)
+            first.normal, right, data, np.maximum(weight, 0), first.total, count, flags, (*kept, *new), first.window
         )  # fmt: skip
 
     def _keep(self, seen: Seen) -> KeptVisit:

@@ -14,11 +14,8 @@ from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erf
 
 from dcrflow.geometry.box import Box
-
-_STEEP = 4.5  # steepness of the error function: the weight at the end of the taper is 7e-4
 
 
 @dataclass(frozen=True)
@@ -58,15 +55,16 @@ class CellGrid:
     halo : int
         Width by which a box exceeds its core on each side, pixels.
     taper : int
-        Width of the outer rim of a box in which weights fall to zero, pixels; less than `halo`.
+        Width of the outer rim of a box in which weights fall to zero, pixels; less than `halo`. See
+        `dcrflow.coadding.window`.
     margin : int
         Width of the rim of the frame that no cell provides, pixels.
     """
 
     shape: tuple[int, int]
     cell: int = 432
-    halo: int = 44
-    taper: int = 32
+    halo: int = 45
+    taper: int = 33
     margin: int = 0
 
     def __post_init__(self) -> None:
@@ -109,19 +107,6 @@ class CellGrid:
             x0, x1 = edge + ix * width // nx, edge + (ix + 1) * width // nx
             box = Box(x0 - self.halo, y0 - self.halo, self.side, self.side)
             yield Cell(index, Box.from_bounds(x0, y0, x1, y1), box)
-
-    def window(self) -> NDArray[np.float32]:
-        """Weights of a cell's pixels, shape (side, side): 1 inside, falling to 0 in the taper.
-
-        The taper has the shape of an error function, because that has very little power at high frequencies for its
-        width. A solution with a common PSF amplifies these frequencies by a factor of 10,000.
-        """
-        ramp = np.ones(self.side)
-        at = (np.arange(self.taper) + 0.5) / self.taper - 0.5
-        edge = 0.5 * (1 + erf(_STEEP * at))
-        ramp[: self.taper] = edge
-        ramp[self.side - self.taper :] = edge[::-1]
-        return np.asarray(np.outer(ramp, ramp), np.float32)
 
 
 def _is_smooth(number: int) -> bool:

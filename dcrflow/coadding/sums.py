@@ -9,7 +9,7 @@ are, and the PSF and DCR of every visit (about 50 kB).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,8 @@ class CellSums:
         Bits of `FLAGS`: what happened to a pixel in any of the visits.
     visits : tuple of KeptVisit
         The visits.
+    window : ndarray of float32, shape (n, n)
+        `dcrflow.coadding.window.window_nodes` of the window by which the visits are multiplied; empty without visits.
     """
 
     normal: NDArray[np.complex64]
@@ -77,6 +79,7 @@ class CellSums:
     count: NDArray[np.int16]
     flags: NDArray[np.uint8]
     visits: tuple[KeptVisit, ...] = ()
+    window: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
     @classmethod
     def empty(cls, num_terms: int, side: int) -> CellSums:

@@ -53,9 +53,9 @@ class CoaddConfig(Config):
     )
     margin: Annotated[int, Field(ge=0, le=512)] = Field(60, description="pixels of data around a patch that are used")
     cell: Annotated[int, Field(ge=64, le=1024)] = Field(432, description="pixels; PSF and DCR are constant in a cell")
-    halo: Annotated[int, Field(ge=16, le=256)] = Field(44, description="pixels that cells share with their neighbours")
+    halo: Annotated[int, Field(ge=16, le=256)] = Field(45, description="pixels that cells share with their neighbours")
     taper: Annotated[int, Field(ge=1, le=128)] = Field(
-        32, description="outermost pixels of a halo, over which weights fall to zero"
+        33, description="outermost pixels of a halo, over which weights fall to zero"
     )
     precision: Annotated[float, Field(gt=0)] | None = Field(
         16, description="steps a sigma of the noise to which stored pixels are rounded; None: every bit"

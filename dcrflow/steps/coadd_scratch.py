@@ -26,7 +26,7 @@ from dcrflow.coadding.visits import VisitOnFrame
 
 Float = NDArray[np.float64]
 
-_SUMS = ("normal", "right", "data", "weight", "count", "flags")
+_SUMS = ("normal", "right", "data", "weight", "count", "flags", "window")
 _KEPT = ("holes", "psf", "displacement")
 _SOLUTION = ("image", "variance", "mask")
 
@@ -143,7 +143,8 @@ def load_sums(path: Path, cell: Cell) -> CellSums | None:
     """
     try:
         with np.load(path, allow_pickle=False) as found:
-            if "visits" not in found or "place" not in found or not np.array_equal(found["place"], _place(cell)):
+            missing = {"visits", "place", "window"} - set(found)
+            if missing or not np.array_equal(found["place"], _place(cell)):
                 raise CoaddStoreError(
                     f"{path}: these sums were kept by an earlier version of dcrflow, and nothing can be added to them; "
                     "build the coadds again with --overwrite"
