@@ -49,6 +49,10 @@ class LiveView:
         if not output.is_terminal:  # what is printed there ends without a new line
             output.line()
 
+    def reading(self, lines: int) -> None:
+        """Show how much of a journal has been read."""
+        self._live.update(Text(f"reading the journal: {lines:,} lines"), refresh=output.is_terminal)
+
     def update(self, seen: Seen) -> None:
         """Show what is known now."""
         try:

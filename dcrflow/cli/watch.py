@@ -31,15 +31,14 @@ def watch(
     from dcrflow.cli.show_live import LiveView
     from dcrflow.live.follow import follow
 
-    looks = follow(source, every)
     if as_json:
-        for seen in looks:
+        for seen in follow(source, every):
             typer.echo(json.dumps(seen.state, separators=(",", ":")))
             if once:
                 return
         return
     with LiveView() as view:
-        for seen in looks:
+        for seen in follow(source, every, view.reading):
             view.update(seen)
             if once:
                 return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +28,7 @@ _WEB = ("http://", "https://")
 _SCHEDULERS = ("tcp://", "tls://", "ws://", "wss://")
 _PATIENCE = 10.0  # s
 _LARGEST = 1 << 26  # bytes of an answer
+_TELL = 5000  # lines of a journal after which it is said how many were read
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ class Seen:
     places: list[tuple[float, float, list[int]]] = field(default_factory=list)
 
 
-def follow(source: str | TemplateStore, every: float = 1.0) -> Iterator[Seen]:
+def follow(
+    source: str | TemplateStore, every: float = 1.0, reading: Callable[[int], None] | None = None
+) -> Iterator[Seen]:
     """What is known of the latest campaign, again and again, until it is over.
 
     Parameters
@@ -57,6 +60,8 @@ def follow(source: str | TemplateStore, every: float = 1.0) -> Iterator[Seen]:
         a scheduler (``tcp://host:port``, a scheduler file).
     every : float
         Seconds between two looks.
+    reading : callable, optional
+        Told how many lines of a long journal have been read, again and again.
 
     Raises
     ------
@@ -65,16 +70,16 @@ def follow(source: str | TemplateStore, every: float = 1.0) -> Iterator[Seen]:
     TemplateStoreError
         If there is no such store.
     """
-    for seen in _looks(source):
+    for seen in _looks(source, reading or (lambda _: None)):
         yield seen
         if seen.state.get("state") in ("finished", "stopped", "failed"):
             return
         time.sleep(every)
 
 
-def _looks(source: str | TemplateStore) -> Iterator[Seen]:
+def _looks(source: str | TemplateStore, reading: Callable[[int], None]) -> Iterator[Seen]:
     if isinstance(source, TemplateStore):
-        return _of_store(source)
+        return _of_store(source, reading)
     if source.startswith(_SCHEDULERS):
         return _of_scheduler(source, address=source)
     if source.startswith(_WEB) and _serves_page(source):
@@ -85,14 +90,14 @@ def _looks(source: str | TemplateStore) -> Iterator[Seen]:
         store = TemplateStore.open(source)
     except TemplateStoreError as error:
         with suppress(CoaddStoreError):
-            return _of_store(CoaddBuild.open(source))
+            return _of_store(CoaddBuild.open(source), reading)
         if not source.startswith(_WEB):
             raise
         raise ClusterError(
             f"{redacted(source)}: no dashboard with a page of dcrflow answers there, and "
             f"it is no template store: {error}"
         ) from None
-    return _of_store(store)
+    return _of_store(store, reading)
 
 
 def _is_scheduler_file(source: str) -> bool:
@@ -199,15 +204,17 @@ def _middle(corners: list[list[float]]) -> tuple[float, float]:
 _Made = dict[str, dict[tuple[int, int], int | None]]  # by run: the cells of what it made
 
 
-def _of_store(store: TemplateStore | CoaddBuild) -> Iterator[Seen]:
+def _of_store(store: TemplateStore | CoaddBuild, reading: Callable[[int], None]) -> Iterator[Seen]:
     """From the journals. Only the run that began last is shown; what earlier runs made is done before."""
     reader = store.journal_reader()
     runs: dict[str, CampaignState] = {}
     made: _Made = {}
     shown = ""
     while True:
-        for line in reader.new():
+        for number, line in enumerate(reader.new(), start=1):
             _take(runs, made, line, store.url)
+            if number % _TELL == 0:
+                reading(number)
         if not runs:
             raise TemplateStoreError(
                 f"{store.url} has no journal of a run yet; begin one with dcrflow run or dcrflow coadd"
@@ -228,7 +235,9 @@ def _of_store(store: TemplateStore | CoaddBuild) -> Iterator[Seen]:
 
 def _take(runs: dict[str, CampaignState], made: _Made, line: Mapping[str, Any], store: str) -> None:
     run = str(line["run"])
-    state = runs.setdefault(run, CampaignState(run))
+    state = runs.get(run)
+    if state is None:
+        state = runs[run] = CampaignState(run)
     state.take({**line, "store": store} if line.get("event") == "requested" else line)
     which = state.data_id_in(line)
     if line.get("event") == "ended" and line.get("status") == "complete" and which is not None:

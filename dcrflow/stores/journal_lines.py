@@ -51,8 +51,10 @@ def parsed_line(line: bytes | str | None) -> dict[str, Any] | None:
     return entry if isinstance(entry, dict) else None
 
 
-def blocks_of(root: zarr.Group, names: Sequence[str]) -> Iterator[bytes]:
+def blocks_of(root: zarr.Group, names: Sequence[str], start: int = 0) -> Iterator[bytes]:
     """The whole lines in some files, in their order, many at a time; a line cut short by a crash is left out.
+
+    Of a file in a directory, `start` bytes are left out.
 
     Raises
     ------
@@ -64,6 +66,7 @@ def blocks_of(root: zarr.Group, names: Sequence[str]) -> Iterator[bytes]:
         return
     for name in names:
         with open_regular(Path(root.store.root) / key_of(root, name)) as file:
+            file.seek(start)
             begun = b""
             while text := file.read(_BLOCK):
                 end = text.rfind(b"\n") + 1

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import zarr
-from zarr.buffer.cpu import buffer_prototype
 from zarr.storage import LocalStore
 
-from dcrflow.compat.zarr_sync import sync
-from dcrflow.stores.files import open_regular
 from dcrflow.stores.journal_archive import ARCHIVE, archived_lines
-from dcrflow.stores.journal_lines import LINES, key_of, names_in, parsed_line, run_of
+from dcrflow.stores.journal_lines import LINES, blocks_of, names_in, parsed_line, run_of
 
 
 class JournalReader:
@@ -44,14 +41,14 @@ class JournalReader:
             run = run_of(name)
             if f"{run}{ARCHIVE}" in self._read:  # read just now; these lines are about to be removed
                 continue
-            text = self._rest(name)
-            whole = text[: text.rfind(b"\n") + 1]
-            self._read[name] = self._read.get(name, 0) + len(whole)
-            for line in whole.splitlines():
-                entry = parsed_line(line)
-                if entry is not None:
-                    yield {**entry, "run": run}
-            self._lines[run] += len(whole.splitlines())
+            start = self._read.get(name, 0)
+            with suppress(OSError):  # the run has ended since it was listed: the next look finds its archive
+                for block in blocks_of(self._root, [name], start):
+                    start += len(block)
+                    self._read[name] = start
+                    lines = block.split(b"\n")[:-1]
+                    self._lines[run] += len(lines)
+                    yield from ({**entry, "run": run} for line in lines if (entry := parsed_line(line)) is not None)
 
     def _archived(self, name: str) -> Iterator[Mapping[str, Any]]:
         """The lines of a run that has ended, but for those that were read while it went on."""
@@ -66,15 +63,3 @@ class JournalReader:
 
     def _names(self) -> list[str]:
         return [name for name in names_in(self._root) if name.endswith(LINES)]
-
-    def _rest(self, name: str) -> bytes:
-        store = self._root.store
-        if isinstance(store, LocalStore):
-            try:
-                with open_regular(Path(store.root) / key_of(self._root, name)) as file:
-                    file.seek(self._read.get(name, 0))
-                    return file.read()
-            except OSError:  # the run has ended since it was listed: the next look finds its archive
-                return b""
-        found = sync(store.get(key_of(self._root, name), prototype=buffer_prototype))
-        return b"" if found is None else found.to_bytes()

@@ -56,6 +56,14 @@ def test_from_the_journals() -> None:
     assert json.loads(json.dumps(state)) == state
 
 
+def test_how_far_a_long_journal_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow_module, "_TELL", 2)
+    out, told = store(), list[int]()
+    write_run(out)
+    next(follow(out, 0.0, told.append))
+    assert told == [2, 4]
+
+
 def test_what_an_earlier_run_made_is_done_before(tmp_path: Any) -> None:
     out = store(str(tmp_path / "out.zarr"))
     write_run(out)
