@@ -67,12 +67,13 @@ def blocks_of(root: zarr.Group, names: Sequence[str], start: int = 0) -> Iterato
     for name in names:
         with open_regular(Path(root.store.root) / key_of(root, name)) as file:
             file.seek(start)
-            begun = b""
+            begun = list[bytes]()  # a line may be longer than a block
             while text := file.read(_BLOCK):
                 end = text.rfind(b"\n") + 1
                 if end:
-                    yield begun + text[:end]
-                begun = text[end:] if end else begun + text
+                    yield b"".join([*begun, text[:end]])
+                    begun.clear()
+                begun.append(text[end:])
 
 
 def _joined(root: zarr.Group, names: Sequence[str]) -> Iterator[bytes]:
