@@ -63,7 +63,7 @@ def columns_of(text: bytes, columns: Sequence[str] = tuple(COLUMNS)) -> pa.Table
         found = _parsed(text, columns)
         if found.num_rows == number:
             return found
-    except (ValueError, pa.ArrowException):
+    except (ValueError, OverflowError, pa.ArrowException):  # a block of more than 2 GiB, too
         pass
     rows = [_facts(line) for line in text.split(b"\n")[:number]]
     return pa.Table.from_pylist(rows, schema=schema()).select(list(columns))
