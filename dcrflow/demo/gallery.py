@@ -97,7 +97,7 @@ def stages(survey: SimulatedSurvey, visit: DetectorVisit) -> Stages:
     part, pixels = first
     matched = MergedTract.of(plan, part, NEW_MEMORY)
     for one in pixels:
-        match_and_merge(plan, plan.tracts[part.tract], one, matched, NEW_MEMORY)
+        match_and_merge(plan, plan.tracts[part.tract], [one], matched, NEW_MEMORY)
     image, _, mask, weight = matched.mean
     missing = (mask & (1 << plan.planes[NO_DATA]) != 0) | (weight == 0)
     template = mosaic_tracts(plan, tile.box, [StepResult(p, {}, frozenset()) for p in warped]).pixels

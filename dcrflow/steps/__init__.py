@@ -2,10 +2,12 @@
 
 Beside them are map_variance, which takes all tiles, and load_psf and warp_psf, which take none.
 
-Each takes results of the steps before it and returns a `StepResult`: pixels, timing, damage. The lazy graph's tasks and
-`make_region`, which makes a whole region in one task, call the same functions. A pixel of the result depends on the
-inputs alone and not on the tile that it was computed in: the DCR is evaluated on a grid fixed to the tract, coordinates
-on one fixed to the detector, and every filter has a finite radius that the tile's margin covers.
+Each takes results of the steps before it and returns a `StepResult`: pixels, timing, damage. The lazy graph's tasks
+call them tile by tile. `make_region`, which makes a whole region in one task, shifts each tract band by band
+(`dcrflow.steps.tract_bands`), so that what tiles share is made once, and calls the same functions for the rest. A pixel
+of the result depends on the inputs alone and not on the tile that it was computed in: the DCR is evaluated on a grid
+fixed to the tract, coordinates on one fixed to the detector, and every filter has a finite radius that the tile's
+margin covers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The coadds of a region, read by rows of chunks: each pixel once, and kept while a tile still needs it.
+"""The coadds of a region, read by rows of chunks: each pixel once, and kept while it is still needed.
 
-What is read at a time is one row of a patch's chunks, or a few rows of low ones, as wide as all tiles together need it.
-So memory holds what a row of tiles lies on, however many patches there are.
+What is read at a time is one row of a patch's chunks, or a few rows of low ones, as wide as all that needs it. So
+memory holds what is being made, however many patches there are.
 """
 
 from __future__ import annotations
@@ -27,9 +27,17 @@ _MIN_HEIGHT = 256  # rows of pixels that are read at a time, at least
 
 ChunkRow = tuple[Patch, int]
 
+#: Pixels of patches that are needed at a time: strips of each patch, tract pixels.
+Need = Sequence[tuple[Patch, Sequence[Box]]]
+
+
+def needs_of_tile(plan: TemplatePlan, tile: Tile) -> Need:
+    """What a tile needs."""
+    return [(p, plan.strips_to_read(p, region, part.footprint)) for part in tile.parts for p, region in part.reads]
+
 
 class ChunkRowReader:
-    """What tiles need of the coadds; use it in a ``with`` statement, tile by tile in the order given.
+    """What some things need of the coadds; use it in a ``with`` statement, one after the other in the order given.
 
     Parameters
     ----------
@@ -37,15 +45,15 @@ class ChunkRowReader:
         The subfilter coadds.
     plan : TemplatePlan
         How the template is made.
-    tiles : sequence of Tile
-        All of them, row by row.
+    needs : sequence of Need
+        What each needs.
     """
 
-    def __init__(self, coadds: CoaddSource, plan: TemplatePlan, tiles: Sequence[Tile]) -> None:
-        self._coadds, self._plan, self._tiles = coadds, plan, tiles
+    def __init__(self, coadds: CoaddSource, plan: TemplatePlan, needs: Sequence[Need]) -> None:
+        self._coadds, self._plan = coadds, plan
         self._boxes: dict[ChunkRow, Box] = {}
-        self._needs = [self._needed_by(tile) for tile in tiles]
-        self._last_tile = {row: number for number, rows in enumerate(self._needs) for row in rows}
+        self._needs = [self._rows_of(need) for need in needs]
+        self._last_need = {row: number for number, rows in enumerate(self._needs) for row in rows}
         self._reading: dict[ChunkRow, Future[StepResult[PatchPixels]]] = {}
         self._pool = ThreadPoolExecutor(_READS_AT_ONCE) if coadds.concurrent_reads else None
 
@@ -56,36 +64,33 @@ class ChunkRowReader:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def _needed_by(self, tile: Tile) -> set[ChunkRow]:
-        """The chunk rows that a tile lies on; their boxes grow to hold what it needs of them."""
-        found = set()
-        for part in tile.parts:
-            for patch, region in part.reads:
-                height, width = self._coadds.info(patch.tract, patch.patch, self._plan.band).chunks[-2:]
-                strips = self._plan.strips_to_read(patch, region, part.footprint)
-                if not strips:
-                    continue
-                top, end = (b - patch.bbox.y0 for b in (min(s.y0 for s in strips), max(s.y1 for s in strips)))
-                top, end = patch.bbox.y0 + top // height * height, patch.bbox.y0 - (-end // height) * height
-                for row, whole in chunk_rows(strips, (-(-_MIN_HEIGHT // height) * height, width), patch.bbox).items():
-                    box = Box.from_bounds(whole.x0, max(whole.y0, top), whole.x1, min(whole.y1, end))
-                    self._boxes[patch, row] = self._boxes.get((patch, row), box).union(box).intersection(patch.bbox)
-                    found.add((patch, row))
+    def _rows_of(self, need: Need) -> list[ChunkRow]:
+        """The chunk rows that a need lies on; their boxes grow to hold what it needs of them."""
+        found = []
+        for patch, strips in need:
+            if not strips:
+                continue
+            height, width = self._coadds.info(patch.tract, patch.patch, self._plan.band).chunks[-2:]
+            top, end = (b - patch.bbox.y0 for b in (min(s.y0 for s in strips), max(s.y1 for s in strips)))
+            top, end = patch.bbox.y0 + top // height * height, patch.bbox.y0 - (-end // height) * height
+            for row, whole in chunk_rows(strips, (-(-_MIN_HEIGHT // height) * height, width), patch.bbox).items():
+                box = Box.from_bounds(whole.x0, max(whole.y0, top), whole.x1, min(whole.y1, end))
+                self._boxes[patch, row] = self._boxes.get((patch, row), box).union(box).intersection(patch.bbox)
+                found.append((patch, row))
         return found
 
-    def load(self, number: int) -> None:
-        """Have what tile `number` lies on, and drop what neither it nor a later tile needs.
+    def load(self, number: int, until: int) -> None:
+        """Have what need `number` lies on, and drop what neither it nor a later one needs.
 
-        Also starts reading for the tiles beside it, in the same row of tiles; a source that one thread alone may read
-        from is read at once.
+        Also starts reading for those after it, before need `until`; a source that one thread alone may read from is
+        read at once.
         """
-        for row in [row for row in self._reading if self._last_tile[row] < number]:
+        for row in [row for row in self._reading if self._last_need[row] < number]:
             del self._reading[row]
-        for tile, rows in zip(self._tiles[number:], self._needs[number:], strict=True):
-            if tile.box.y0 != self._tiles[number].box.y0:
-                break
-            for row in rows - set(self._reading):
-                self._reading[row] = self._begin(row)
+        for rows in self._needs[number:until]:
+            for row in rows:
+                if row not in self._reading:
+                    self._reading[row] = self._begin(row)
         for row in self._needs[number]:
             self._reading[row].result()
 
@@ -98,23 +103,33 @@ class ChunkRowReader:
         read.set_result(load_patch(*wanted))
         return read
 
-    def patches(self, part: TilePart, workspace: Workspace) -> Iterator[StepResult[PatchPixels]]:
-        """For `shift_subfilters`: the patches under a part of the loaded tile.
+    def rows(self, number: int, patch: Patch) -> list[StepResult[PatchPixels]]:
+        """The chunk rows of a patch that need `number`, which is loaded, lies on; from top to bottom."""
+        rows = sorted(row for row in self._needs[number] if row[0] == patch)
+        return [self._reading[row].result() for row in rows]
+
+    def patches(self, number: int, part: TilePart, workspace: Workspace) -> Iterator[StepResult[PatchPixels]]:
+        """For `shift_subfilters`: the patches under a part of tile `number`, which is loaded.
 
         Each is lent by the workspace and good until the next; it holds data where `boxes_read` says, and anything
         elsewhere.
         """
         for patch, region in part.reads:
-            rows = [row for row, box in self._boxes.items() if row[0] == patch and box.overlaps(region)]
             wanted = boxes_read(self._plan, part, region)
-            loaded = [self._reading[row].result() for row in rows if row in self._reading]
+            loaded = self.rows(number, patch)
             if loaded and wanted:
-                pixels = _stacked(region, [result.pixels for result in loaded], wanted, workspace)
-                yield StepResult(pixels, *combined(loaded))
+                yield StepResult(
+                    stacked(region, [result.pixels for result in loaded], wanted, workspace), *combined(loaded)
+                )
 
 
-def _stacked(box: Box, rows: Sequence[PatchPixels], wanted: Sequence[Box], workspace: Workspace) -> PatchPixels:
-    """The wanted parts of a box from chunk rows on top of each other: zero where none has them, anything elsewhere."""
+def stacked(
+    box: Box, rows: Sequence[PatchPixels], wanted: Sequence[Box], workspace: Workspace, name: str = "all"
+) -> PatchPixels:
+    """The wanted parts of a box from chunk rows on top of each other: zero where none has them, anything elsewhere.
+
+    Good until the next of its name.
+    """
     y0, y1 = min(part.y0 for part in wanted), max(part.y1 for part in wanted)
     empty: list[Box] = []
     filled: list[tuple[PatchPixels, Box]] = []
@@ -132,11 +147,11 @@ def _stacked(box: Box, rows: Sequence[PatchPixels], wanted: Sequence[Box], works
         y0 = within.y1
     empty.append(Box.from_bounds(box.x0, y0, box.x1, y1))
     found = {}
-    for name in ("image", "variance", "mask"):
-        first = getattr(rows[0], name)
-        out = found[name] = workspace.array(f"chunk rows: {name}", (len(first), *box.shape), first.dtype)
+    for which in ("image", "variance", "mask"):
+        first = getattr(rows[0], which)
+        out = found[which] = workspace.array(f"chunk rows: {name} {which}", (len(first), *box.shape), first.dtype)
         for part in empty:
             out[(..., *part.slices(box))] = 0
         for row, part in filled:
-            out[(..., *part.slices(box))] = getattr(row, name)[(..., *part.slices(row.box))]
+            out[(..., *part.slices(box))] = getattr(row, which)[(..., *part.slices(row.box))]
     return PatchPixels(box, found["image"], found["variance"], found["mask"])

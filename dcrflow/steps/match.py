@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dcrflow.base.masks import NO_DATA
 from dcrflow.base.workspace import Workspace
 from dcrflow.geometry.box import Box
-from dcrflow.kernels.arrays import MaskedImage
+from dcrflow.kernels.arrays import CellTable, MaskedImage
 from dcrflow.kernels.convolve import convolve_sum, or_shifted
 from dcrflow.kernels.match import match_pieces
 from dcrflow.kernels.merge import is_positive
@@ -24,7 +24,7 @@ _UNNOTICED = 1e-5  # share of the squared kernel's sum that may fall on pixels w
 
 
 def match_and_merge(
-    plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, merged: MergedTract, workspace: Workspace
+    plan: TemplatePlan, tract: TractPlan, pixels: Sequence[PatchPixels], merged: MergedTract, workspace: Workspace
 ) -> None:
     """DCR-match a patch where its light reaches what is wanted of the tract, and merge it.
 
@@ -34,28 +34,48 @@ def match_and_merge(
         Gives the DCR, the mask planes and the weights.
     tract : TractPlan
         The patch's tract.
-    pixels : PatchPixels
-        The patch, or the part of it that is needed.
+    pixels : sequence of PatchPixels
+        The patch, or the part of it that is needed, in one or several parts. What the light from within a part alone
+        reaches must not overlap between parts.
     merged : MergedTract
         Updated.
     workspace : Workspace
         Lends work space.
     """
-    reached = tract.reach.reached(pixels.box)
-    within = tuple(strip.intersection(reached) for strip in merged.strips)
-    pieces = [cell for strip in within if not strip.is_empty for cell in cells_of(strip)]
-    if not pieces:
+    areas = [tract.reach.reached(part.box) for part in pixels]
+    within = [
+        [cell for strip in merged.strips if strip.overlaps(area) for cell in cells_of(strip.intersection(area))]
+        for area in areas
+    ]
+    every_piece = [piece for pieces in within for piece in pieces]
+    if not every_piece:
         return
-    clear = within == merged.strips and merged.leave_clearing()  # every wanted pixel is in one of the pieces
+    # Every wanted pixel is in one of the pieces:
+    covered = sum(piece.area for piece in every_piece) == sum(strip.area for strip in merged.strips)
+    clear = covered and merged.leave_clearing()
     merged.clear()
-    kernels = kernels_of(plan, tract, pieces, len(pixels.variance) == 1, len(pixels.mask) == 1)
+    table = tabulated(kernels_of(plan, tract, every_piece, len(pixels[0].variance) == 1, len(pixels[0].mask) == 1))
+    first = 0
+    for part, pieces in zip(pixels, within, strict=True):
+        kernels = table._replace(kernel_of=table.kernel_of[first : first + len(pieces)])
+        first += len(pieces)
+        if pieces:
+            _match_and_merge(plan, tract, part, pieces, kernels, clear, merged, workspace)
+
+
+def _match_and_merge(
+    plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, pieces: Sequence[Box], kernels: CellTable, clear: bool,
+    merged: MergedTract, workspace: Workspace,
+) -> None:  # fmt: skip
+    """Pieces of a part of a patch."""
     y0, x0 = pixels.box.y0, pixels.box.x0
     skipped = match_pieces(
         MaskedImage(pixels.image, pixels.variance, pixels.mask), _moving_planes(plan),
-        np.array([(p.y0 - y0, p.x0 - x0, p.height, p.width) for p in pieces]), tabulated(kernels),
+        np.array([(p.y0 - y0, p.x0 - x0, p.height, p.width) for p in pieces]), kernels,
         merged.equal, clear, y0 - merged.box.y0, x0 - merged.box.x0, merged.mean,
     )  # fmt: skip
-    for matched in match_cells(plan, tract, pixels, [pieces[i] for i in np.flatnonzero(skipped)], workspace):
+    left = [pieces[i] for i in np.flatnonzero(skipped).tolist()]
+    for matched in match_cells(plan, tract, pixels, left, workspace) if left else ():
         merged.add(matched)
 
 

@@ -39,16 +39,28 @@ class MergedTract:
         Whether all patches weigh the same.
     workspace : Workspace
         Lends the arrays, `mean` and what `valid_masks` returns.
+    kept : sequence of Box, optional
+        Strips above the others whose pixels the workspace's arrays have already; they are left as they are.
+    names : tuple of str, optional
+        Of the arrays in the workspace: of image, weight and masks, and of variance and mask.
     """
 
-    def __init__(self, box: Box, strips: Sequence[Box], equal: bool, workspace: Workspace) -> None:
+    def __init__(
+        self,
+        box: Box,
+        strips: Sequence[Box],
+        equal: bool,
+        workspace: Workspace,
+        kept: Sequence[Box] = (),
+        names: tuple[str, str] = ("merge", "merge"),
+    ) -> None:
         self.box, self.strips, self.equal = box, tuple(strips), equal
-        self._workspace = workspace
+        self.kept, self._workspace, self._name = tuple(kept), workspace, names[0]
         self.mean = RunningMean(
-            workspace.array("merge: image", box.shape, np.float64),
-            workspace.array("merge: variance", box.shape, np.float32),
-            workspace.array("merge: mask", box.shape, np.int32),
-            workspace.array("merge: weight", box.shape, np.float32),
+            workspace.array(f"{names[0]}: image", box.shape, np.float64),
+            workspace.array(f"{names[1]}: variance", box.shape, np.float32),
+            workspace.array(f"{names[1]}: mask", box.shape, np.int32),
+            workspace.array(f"{names[0]}: weight", box.shape, np.float32),
         )
         self._cleared = False
 
@@ -77,17 +89,18 @@ class MergedTract:
         y0, x0 = matched.box.y0 - self.box.y0, matched.box.x0 - self.box.x0
         merge_into(matched.pixels, self.equal, y0, x0, self.mean)
 
-    def valid_masks(self) -> tuple[Bool, Bool] | None:
-        """Where the image is finite, and where something has weight; None if both hold on all strips.
+    def valid_masks(self, always: bool = False) -> tuple[Bool, Bool] | None:
+        """Where the image is finite, and where something has weight; None if both hold on all strips, unless `always`.
 
         If they do not, all arrays become zero outside the strips, and the variance where nothing has weight.
         """
         self.clear()
-        within = self._strips_in_arrays()
-        if all(is_whole(self.mean.image, self.mean.weight, at.y0, at.y1, at.x0, at.x1) for at in within):
+        within = self._in_arrays(self.strips)
+        whole = (is_whole(self.mean.image, self.mean.weight, at.y0, at.y1, at.x0, at.x1) for at in within)
+        if not always and all(whole):
             return None
-        finite = self._workspace.array("merge: finite", self.box.shape, np.bool_)
-        weighed = self._workspace.array("merge: weighed", self.box.shape, np.bool_)
+        finite = self._workspace.array(f"{self._name}: finite", self.box.shape, np.bool_)
+        weighed = self._workspace.array(f"{self._name}: weighed", self.box.shape, np.bool_)
         finite.fill(True)
         weighed.fill(True)
         self.clear_outside()
@@ -99,11 +112,11 @@ class MergedTract:
         """Make image, variance and mask zero outside the strips."""
         for array in (self.mean.image, self.mean.variance, self.mean.mask):
             done = 0
-            for at in self._strips_in_arrays():
+            for at in (*self._in_arrays(self.kept), *self._in_arrays(self.strips)):
                 array[done : at.y0] = 0
                 array[at.y0 : at.y1, : at.x0] = array[at.y0 : at.y1, at.x1 :] = 0
                 done = at.y1
             array[done:] = 0
 
-    def _strips_in_arrays(self) -> list[Box]:
-        return [strip.moved(-self.box.x0, -self.box.y0) for strip in self.strips]
+    def _in_arrays(self, strips: Sequence[Box]) -> list[Box]:
+        return [strip.moved(-self.box.x0, -self.box.y0) for strip in strips]

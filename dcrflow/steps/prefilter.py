@@ -106,17 +106,37 @@ def spline_coefficients(
         Shape of the image; anything in its margin and where not wanted.
     """
     radius, (height, width) = filter_radius(degrees), image.shape
+    fill_and_mark(plan, image, finite, half_width, mask)
+    rows = workspace.array("prefilter: filtered along x", image.shape, np.float64)
+    out = workspace.array("prefilter: coefficients", image.shape, np.float32)
+    inner = Box(radius, radius, width - 2 * radius, height - 2 * radius)
+    along_x, along_y = wanted or ([Box(radius, 0, inner.width, height)], [inner])
+    filter_strips(image, degrees, along_x, along_y, rows, out)
+    return out
+
+
+def fill_and_mark(
+    plan: TemplatePlan, image: NDArray[np.float64], finite: Bool | None, half_width: int, mask: NDArray[np.int32]
+) -> None:
+    """Fill the missing pixels of an image, and mark where the values filled in matter; see `spline_coefficients`."""
     if finite is not None and not finite.all():
         fill_missing(image, finite.view(np.uint8), FILL_REACH)
         for reach, plane in ((LEAK, NO_DATA), (TRACE, "INTRP")):
             mark_near_missing(finite.view(np.uint8), half_width + reach, 1 << plan.planes[plane], mask)
-    taps = coefficient_filter(degrees)
-    rows = workspace.array("prefilter: filtered along x", image.shape, np.float64)
-    out = workspace.array("prefilter: coefficients", image.shape, np.float32)
-    whole, inner = Box(0, 0, width, height), Box(radius, radius, width - 2 * radius, height - 2 * radius)
-    along_x, along_y = wanted or ([Box(radius, 0, inner.width, height)], [inner])
+
+
+def filter_strips(
+    image: NDArray[np.float64],
+    degrees: tuple[int, ...],
+    along_x: Sequence[Box],
+    along_y: Sequence[Box],
+    rows: NDArray[np.float64],
+    out: NDArray[np.float32],
+) -> None:
+    """Filter strips of an image, first along x into `rows`, then along y into `out`; see `spline_coefficients`."""
+    taps, whole = coefficient_filter(degrees), Box(0, 0, image.shape[1], image.shape[0])
+    radius = len(taps) // 2
     for strip in along_x:
         convolve(image, taps[None], strip.y0, strip.x0 + radius, rows[strip.slices(whole)])
     for strip in along_y:
         convolve(rows, taps[:, None], strip.y0 + radius, strip.x0, out[strip.slices(whole)])
-    return out

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 from dcrflow.base.workspace import Workspace
 from dcrflow.geometry.box import Box
+from dcrflow.geometry.mapping import map_pixels
 from dcrflow.model.pixels import Pixels
 from dcrflow.planning.template import TemplatePlan
-from dcrflow.steps.chunk_rows import ChunkRowReader
+from dcrflow.planning.tiles import Tile
+from dcrflow.steps.chunk_rows import ChunkRowReader, needs_of_tile
 from dcrflow.steps.load import load_patch
 from dcrflow.steps.mosaic import mosaic_tracts
-from dcrflow.steps.results import StepResult, TimingKey
+from dcrflow.steps.results import StepResult, TimingKey, combined
 from dcrflow.steps.shift import shift_subfilters
+from dcrflow.steps.tract_bands import TractBands
 from dcrflow.steps.warp import warp_tract
 from dcrflow.stores.coadds.source import CoaddSource
+
+_TILE = 512  # pixels; side of the tiles of a region, at most: small ones lie on few bands at a time
+_AHEAD = 2  # bands for which reading is begun before they are made
 
 
 def make_tile(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> StepResult[Pixels]:
@@ -42,25 +50,74 @@ def make_tile(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> StepResult[P
 
 
 def make_region(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> StepResult[Pixels]:
-    """Run all steps for a region, tile by tile, but read each pixel once: what tiles share is not read again.
+    """Run all steps for a region, reading each pixel once. What tiles share is made once, too.
 
     Parameters and result as `make_tile`.
     """
-    tiles = [plan.tile(tile_box) for tile_box in box.tiles(plan.config.tile)]
     image, variance = np.empty(box.shape, np.float32), np.empty(box.shape, np.float32)
     mask = np.empty(box.shape, np.int32)
     timing: dict[TimingKey, float] = {}
     damage: frozenset[str] = frozenset()
-    workspace = Workspace()
-    with ChunkRowReader(coadds, plan, tiles) as reader:
+    whole = plan.margins.as_lsst or plan.interpolation.weight is None  # such look at all of a tile's surroundings
+    for made in (_tile_by_tile if whole else _band_by_band)(coadds, plan, box):
+        timing |= made.timing
+        damage |= made.damage
+        where, pixels = made.pixels.box.slices(box), made.pixels
+        image[where], variance[where], mask[where] = pixels.image, pixels.variance, pixels.mask
+    return StepResult(Pixels(box, image, variance, mask), timing, damage)
+
+
+def _tile_by_tile(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Iterator[StepResult[Pixels]]:
+    """All tiles, each good until the next."""
+    tiles = [plan.tile(tile_box) for tile_box in box.tiles(plan.config.tile)]
+    workspace, columns = Workspace(), len(box.cuts(plan.config.tile)[1])
+    with ChunkRowReader(coadds, plan, [needs_of_tile(plan, tile) for tile in tiles]) as reader:
         for number, tile in enumerate(tiles):
-            reader.load(number)
+            reader.load(number, (number // columns + 1) * columns)
             warped = []
             for part in tile.parts:
-                shifted = shift_subfilters(plan, part, reader.patches(part, workspace), workspace)
+                shifted = shift_subfilters(plan, part, reader.patches(number, part, workspace), workspace)
                 warped.append(warp_tract(plan, part.tract, shifted, tile.box, workspace))
-            made, where = mosaic_tracts(plan, tile.box, warped, workspace), tile.box.slices(box)
-            timing |= made.timing
-            damage |= made.damage
-            image[where], variance[where], mask[where] = made.pixels.image, made.pixels.variance, made.pixels.mask
-    return StepResult(Pixels(box, image, variance, mask), timing, damage)
+            yield mosaic_tracts(plan, tile.box, warped, workspace)
+
+
+def _band_by_band(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Iterator[StepResult[Pixels]]:
+    """All tiles, in the order in which bands of tracts are made that they lie on; each good until the next."""
+    workspace = Workspace()
+    parts = [part for part in (plan.part(index, box) for index in range(len(plan.tracts))) if part is not None]
+    bands = {part.tract: TractBands(plan, part, workspace) for part in parts}
+    tiles = _by_rows(plan, [plan.tile(tile_box) for tile_box in box.tiles(min(plan.config.tile, _TILE))])
+    under = [[(p.tract, n) for p in tile.parts if p.tract in bands for n in bands[p.tract].under(p)] for tile in tiles]
+    last_tile = {band: number for number, on in enumerate(under) for band in on}
+    order: list[tuple[int, int]] = []  # of the bands
+    first = [0]  # of them that is made for each tile
+    for on in under:
+        for tract, number in on:
+            order += [(tract, n) for n in range(sum(t == tract for t, _ in order), number + 1)]
+        first.append(len(order))
+    with ChunkRowReader(coadds, plan, [bands[tract].need(number) for tract, number in order]) as reader:
+        for tile_number, tile in enumerate(tiles):
+            warped = []
+            before: list[StepResult[Pixels]] = []
+            for number in range(first[tile_number], first[tile_number + 1]):
+                reader.load(number, number + _AHEAD)
+                before.append(bands[order[number][0]].make(order[number][1], reader, number))
+            for part in (p for p in tile.parts if p.tract in bands):
+                shifted = bands[part.tract].pixels(part)
+                warped.append(warp_tract(plan, part.tract, shifted, tile.box, workspace))
+            made = mosaic_tracts(plan, tile.box, warped, workspace)
+            timing, damage = combined([*before, made])
+            yield StepResult(made.pixels, timing, damage)
+            for tract, number in order[: first[tile_number + 1]]:
+                if last_tile.get((tract, number), 0) <= tile_number:
+                    bands[tract].drop(number)
+
+
+def _by_rows(plan: TemplatePlan, tiles: Sequence[Tile]) -> list[Tile]:
+    """Tiles in the order in which they end along the rows of the first tract."""
+    pixel_map = plan.tracts[0].pixel_map
+
+    def end(tile: Tile) -> float:
+        return float(np.max(map_pixels(pixel_map.source, pixel_map.target, *tile.box.outline(1))[1]))
+
+    return sorted(tiles, key=end)

@@ -53,7 +53,7 @@ def shift_subfilters(
 def _shift(plan: TemplatePlan, part: TilePart, patches: Iterable[PatchPixels], workspace: Workspace) -> Pixels:
     merged = MergedTract.of(plan, part, workspace)
     for pixels in patches:
-        match_and_merge(plan, plan.tracts[part.tract], pixels, merged, workspace)
+        match_and_merge(plan, plan.tracts[part.tract], [pixels], merged, workspace)
     finite, weighed = merged.valid_masks() or (None, None)
     if plan.interpolation.weight is None:
         merged.clear_outside()  # such a warp looks at all of the region

@@ -21,7 +21,7 @@ from dcrflow.model.config import TemplateConfig
 from dcrflow.model.pixels import PatchPixels, Pixels
 from dcrflow.planning.template import TemplatePlan, plan_template
 from dcrflow.steps import StepResult, make_region, mosaic_tracts, warp_tract
-from dcrflow.steps.chunk_rows import ChunkRowReader
+from dcrflow.steps.chunk_rows import ChunkRowReader, needs_of_tile
 from dcrflow.stores.zarr.arrays import write_array
 
 
@@ -124,9 +124,9 @@ def reproject_bicubic(work: Work, images: list[Path]) -> Callable[[], object]:
 
 def read_all(work: Work, plan: TemplatePlan) -> None:
     """Read what a detector needs, as it is read when it is made."""
-    with ChunkRowReader(work.coadds, plan, plan.tiles) as reader:
+    with ChunkRowReader(work.coadds, plan, [needs_of_tile(plan, tile) for tile in plan.tiles]) as reader:
         for number in range(len(plan.tiles)):
-            reader.load(number)
+            reader.load(number, number + 4)
 
 
 def floor(work: Work, plan: TemplatePlan, folder: Path) -> Callable[[], object]:

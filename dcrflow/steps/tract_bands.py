@@ -1,0 +1,243 @@
+"""A tract under a whole region, shifted band by band: each of its pixels is matched, merged and filtered once.
+
+Tiles that are turned against the tract overlap on it, and so do the margins of their filters: tile by tile, a quarter
+more pixels would be matched and filtered than there are. A band is some rows of the tract, as wide as the region needs
+them. What its filters need of the rows around it is kept from the band before, or made early for the one after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcrflow.base.masks import NO_DATA
+from dcrflow.base.workspace import Workspace
+from dcrflow.geometry.box import Box
+from dcrflow.kernels.fill import mark_near_missing
+from dcrflow.kernels.interpolation import filter_radius
+from dcrflow.model.pixels import PatchPixels, Pixels
+from dcrflow.planning.template import TemplatePlan
+from dcrflow.planning.tiles import Reach, TilePart
+from dcrflow.steps.chunk_rows import ChunkRowReader, Need, stacked
+from dcrflow.steps.match import match_and_merge
+from dcrflow.steps.merge import Bool, MergedTract
+from dcrflow.steps.prefilter import fill_and_mark, filter_strips
+from dcrflow.steps.results import Recorder, StepResult
+from dcrflow.steps.strips import STRIP_ROWS
+
+_BAND = 4 * STRIP_ROWS  # rows of the tract
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A band, and what the next one keeps of it.
+
+    Parameters
+    ----------
+    box : Box
+        Of the arrays: the band and a margin.
+    strips : tuple of Box
+        Its parts that were merged.
+    merged : MergedTract
+        Its pixels.
+    masks : tuple of ndarray, or None
+        From `MergedTract.valid_masks`.
+    along_x : ndarray of float64
+        Filtered along x.
+    coefficients : ndarray of float32
+        Filtered along both axes.
+    """
+
+    box: Box
+    strips: tuple[Box, ...]
+    merged: MergedTract
+    masks: tuple[Bool, Bool] | None
+    along_x: NDArray[np.float64]
+    coefficients: NDArray[np.float32]
+
+
+class TractBands:
+    """The bands of one tract under a region, to be made one after the other.
+
+    Parameters
+    ----------
+    plan : TemplatePlan
+        How the template is made; not in LSST's order of steps.
+    part : TilePart
+        The tract, and what the region needs of it.
+    workspace : Workspace
+        Lends all arrays.
+    """
+
+    def __init__(self, plan: TemplatePlan, part: TilePart, workspace: Workspace) -> None:
+        self._plan, self._part, self._space = plan, part, workspace
+        self._tract, self._margins = plan.tracts[part.tract], plan.margins
+        self._radius = filter_radius(plan.margins.merged_degrees)
+        region, reach = part.region, self._tract.reach
+        cuts = range(region.y0 // _BAND * _BAND + _BAND, region.y1, _BAND)
+        self._bands = [
+            Box.from_bounds(region.x0, y0, region.x1, y1) for y0, y1 in pairwise([region.y0, *cuts, region.y1])
+        ]
+        self._data = Box(0, 0, 0, 0)  # around all pixels that any light reaches
+        for _, box in part.reads:
+            self._data = self._data.union(reach.reached(box))
+        self._empty = [not self._data.overlaps(b.grown(plan.margins.merge)) for b in self._bands]
+        self._kept: dict[int, Pixels] = {}
+        self._slots: dict[int, int] = {}
+        self._last: _Made | None = None
+        self._strips = [self._to_merge(number) for number in range(len(self._bands))]
+        every = [strip for strips in self._strips for some in strips for strip in some]
+        self._columns = min((s.x0 for s in every), default=0), max((s.x1 for s in every), default=0)
+
+    def under(self, part: TilePart) -> list[int]:
+        """The numbers of the bands that a tile's part of this tract lies on."""
+        y0, y1 = part.region.y0, part.region.y1
+        return [number for number, band in enumerate(self._bands) if band.y0 < y1 and y0 < band.y1]
+
+    def need(self, number: int) -> Need:
+        """The pixels of patches that band `number` takes, if the one before it was made."""
+        strips = [] if self._empty[number] else self._strips[number][1]
+        source, found = self._tract.reach.source, []
+        for patch, _ in self._part.reads:
+            reached = (s.intersection(self._tract.reach.reached(patch.bbox)) for s in strips)
+            wanted = [source(strip).intersection(patch.bbox) for strip in reached if not strip.is_empty]
+            if wanted:
+                found.append((patch, wanted))
+        return found
+
+    def _to_merge(self, number: int) -> tuple[list[Box], list[Box]]:
+        """What must be merged for a band: what the one before it has merged already, and the rest."""
+        margin, band = self._margins.merge, self._bands[number]
+        box = band.grown(margin)
+        new_from = box.y0 if number == 0 or self._empty[number - 1] else band.y0 + margin
+        parts = Box.from_bounds(box.x0, box.y0, box.x1, new_from), Box.from_bounds(box.x0, new_from, box.x1, box.y1)
+        kept, new = (self._part.footprint.strips(b, STRIP_ROWS, self._margins.warp + margin) for b in parts)
+        return kept, new
+
+    def make(self, number: int, reader: ChunkRowReader, need: int) -> StepResult[Pixels]:
+        """Make a band; those before it are made. Its patches are need `need` of the reader."""
+        recorder, band = Recorder("shift_subfilters", tract=self._part.tract), self._bands[number]
+        if self._empty[number]:
+            self._last = None
+            nothing = np.zeros(band.shape, np.float32)
+            gone = sum(1 << self._plan.planes[name] for name in (NO_DATA, "INTRP"))
+            made = Pixels(band, nothing, nothing, np.full(band.shape, gone, np.int32))
+        else:
+            self._last = last = self._made(number, self._merge(number, recorder, reader, need))
+            band = band.intersection(last.box)
+            at = band.slices(last.box)
+            made = Pixels(band, last.coefficients[at], last.merged.mean.variance[at], last.merged.mean.mask[at])
+        self._kept[number] = made
+        return recorder.result(made)
+
+    def drop(self, number: int) -> None:
+        """No tile needs this band any more."""
+        self._kept.pop(number, None)
+        self._slots.pop(number, None)
+
+    def pixels(self, part: TilePart) -> StepResult[Pixels]:
+        """What `shift_subfilters` makes of a tile's part, from the bands under it, which are made."""
+        region = part.region
+        image, variance = (
+            self._space.array(self._name(f"tile {n}"), region.shape, np.float32) for n in ("image", "variance")
+        )
+        mask = self._space.array(self._name("tile mask"), region.shape, np.int32)
+        made = [self._kept[number] for number in self.under(part)]
+        for strip in part.footprint.strips(region, STRIP_ROWS, self._margins.warp):
+            for band in (band for band in made if band.box.overlaps(strip)):  # one: bands are cut where strips are
+                common = strip.intersection(band.box)
+                there, here = common.slices(band.box), common.slices(region)
+                image[here], variance[here], mask[here] = band.image[there], band.variance[there], band.mask[there]
+        return StepResult(Pixels(region, image, variance, mask))
+
+    def _merge(self, number: int, recorder: Recorder, reader: ChunkRowReader, need: int) -> MergedTract:
+        """Merge the patches where the band before has not."""
+        new, margin = self._strips[number][1], self._margins.merge
+        x0, x1 = self._columns  # all bands' arrays are of one shape, so that their memory is used again
+        box = Box(x0, self._bands[number].y0 - margin, x1 - x0, _BAND + 2 * margin)
+        slot = min(set(range(len(self._slots) + 1)) - set(self._slots.values()))
+        self._slots[number] = slot
+        kept, before = [], self._last
+        if before is not None:
+            rows = Box(x0, box.y0, box.width, 2 * margin)
+            kept = [s for s in (strip.intersection(rows) for strip in before.strips) if not s.is_empty]
+        names = self._name("all"), self._name(f"slot {slot}")
+        merged = MergedTract(box, new, self._plan.config.combine == "mean", self._space, kept, names)
+        if before is not None:
+            there = rows.slices(before.box)
+            merged.mean.image[: 2 * margin] = before.merged.mean.image[there]
+            merged.mean.variance[: 2 * margin] = before.merged.mean.variance[there]
+            merged.mean.mask[: 2 * margin] = before.merged.mean.mask[there]
+            before.along_x[: 2 * margin] = before.along_x[there]
+        for patch, _ in self._part.reads:
+            loaded = [recorder.include(row) for row in reader.rows(need, patch)]
+            if loaded:
+                sources = _sources(loaded, self._tract.reach, self._space)
+                match_and_merge(self._plan, self._tract, sources, merged, self._space)
+        return merged
+
+    def _masks(self, merged: MergedTract) -> tuple[Bool, Bool] | None:
+        """`MergedTract.valid_masks`, with what the band before had."""
+        before = None if self._last is None else self._last.masks
+        if self._last is None or before is None:
+            return merged.valid_masks()
+        number = 2 * self._margins.merge
+        there = merged.box.intersection(self._last.box).slices(self._last.box)
+        kept = [mask[there].copy() for mask in before]
+        masks = merged.valid_masks(always=True)
+        for mask, rows in zip(masks or (), kept, strict=True):
+            mask[:number] = rows[:number]
+        return masks
+
+    def _made(self, number: int, merged: MergedTract) -> _Made:
+        """Fill, mark and filter a band."""
+        radius, band, box = self._radius, self._bands[number], merged.box
+        masks = self._masks(merged)
+        along_x = self._space.array(self._name("along x"), box.shape, np.float64)
+        out = self._space.array(self._name(f"slot {self._slots[number]}: image"), box.shape, np.float32)
+        image, _, mask, _ = merged.mean
+        finite, weighed = masks or (None, None)
+        half_width = self._plan.interpolation.half_width
+        if weighed is not None:
+            mark_near_missing(weighed.view(np.uint8), half_width, 1 << self._plan.planes[NO_DATA], mask)
+        fill_and_mark(self._plan, image, finite, half_width, mask)
+        strips = self._to_filter(band, band.y0 - radius if self._last is None else band.y0 + radius)
+        rows, columns = ([s.moved(-box.x0, -box.y0) for s in some if not s.is_empty] for some in strips)
+        filter_strips(image, self._margins.merged_degrees, rows, columns, along_x, out)
+        return _Made(box, (*merged.kept, *merged.strips), merged, masks, along_x, out)
+
+    def _to_filter(self, band: Box, new_from: int) -> tuple[list[Box], list[Box]]:
+        """Strips to filter along x, from a row on, and along y; where there are no data near, none."""
+        radius, data, warp = self._radius, self._data, self._margins.warp
+        rows = Box.from_bounds(band.x0 - radius, new_from, band.x1 + radius, band.y1 + radius)
+        strips = self._part.footprint.strips(rows, STRIP_ROWS, warp + radius)
+        columns = (Box.from_bounds(s.x0 + radius, s.y0, s.x1 - radius, s.y1) for s in strips)
+        taller = Box.from_bounds(data.x0, data.y0 - radius, data.x1, data.y1 + radius)
+        along_y = self._part.footprint.strips(band, STRIP_ROWS, warp)
+        return [s.intersection(taller) for s in columns], [s.intersection(data) for s in along_y]
+
+    def _name(self, what: object) -> str:
+        return f"bands {self._part.tract}: {what}"
+
+
+def _sources(rows: Sequence[PatchPixels], reach: Reach, workspace: Workspace) -> list[PatchPixels]:
+    """Chunk rows of a patch, one above the other, for `match_and_merge`: they, and the seams between them.
+
+    A seam is what the light near the edge of a row comes from: some pixels of either row.
+    """
+    spread = reach.y_high - reach.y_low
+    if len(rows) > 1 and any(row.box.height < spread for row in rows):
+        boxes = [row.box for row in rows]
+        x0, x1 = min(b.x0 for b in boxes), max(b.x1 for b in boxes)
+        return [stacked(Box.from_bounds(x0, boxes[0].y0, x1, boxes[-1].y1), rows, boxes, workspace)]
+    found = list(rows)
+    for number, (upper, lower) in enumerate(pairwise(rows)):
+        x0, x1 = max(upper.box.x0, lower.box.x0), min(upper.box.x1, lower.box.x1)
+        box = Box.from_bounds(x0, upper.box.y1 - spread, x1, lower.box.y0 + spread)
+        if not box.is_empty:
+            found.append(stacked(box, [upper, lower], [box], workspace, f"seam {number}"))
+    return found
