@@ -23,6 +23,8 @@ from itertools import pairwise
 from multiprocessing import forkserver, util
 from select import select
 
+import numba
+
 _IMPORTED = (
     "distributed.nanny", "dcrflow.cli.app", "dcrflow.graph", "dcrflow.campaign.batch", "dcrflow.campaign.run",
     "dcrflow.cluster.backends.local", "dcrflow.live.plugin", "distributed.dashboard.scheduler",
@@ -113,6 +115,7 @@ def _serve(connection: socket.socket) -> None:
     """Fork commands as they come."""
     for name in _IMPORTED:
         __import__(name)
+    numba.njit(lambda x: x)(1)  # sets up what loads compiled functions, for half a second
     assert threading.active_count() == 1, "a process with threads cannot be forked"
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
     while True:

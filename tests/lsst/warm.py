@@ -20,6 +20,8 @@ from importlib.metadata import entry_points
 from multiprocessing import forkserver, get_context
 from pathlib import Path
 
+import numba
+
 PROGRAMS = ("butler", "bps", "dcrflow", "pipetask")  # and ``python -c``
 _IMPORTED = (
     "fast_gzip", "dcrflow.lsst", "lsst.ctrl.mpexec", "lsst.images", "dcrflow.lsst.task", "dcrflow.graph",
@@ -78,6 +80,7 @@ def _serve() -> None:
     _serve_workers(sys.argv[1])
     for name in _IMPORTED:
         __import__(name)
+    numba.njit(lambda x: x)(1)  # sets up what loads compiled functions, for half a second
     scripts = {each.name: each for each in entry_points(group="console_scripts") if each.name in PROGRAMS}
     mains = {name: each.load() for name, each in scripts.items()} | {"python": _python}
     assert threading.active_count() == 1, "a process with threads cannot be forked"
