@@ -6,7 +6,36 @@ import numpy as np
 
 from dcrflow.compat.numba_cache import njit
 
-_MISSING, _QUEUED, _BEYOND = -1, -2, -3  # a pixel without data, one of the next ring, none at all
+_MISSING, _QUEUED, _BEYOND = 255, 254, 253  # a pixel without data, one of the next ring, none at all
+_MOST = 252  # rings
+_ONE, _TWO = np.uint64(1), np.uint64(2)
+_TOGETHER = 32  # pixels that are looked at together, since nearly all are known
+
+
+@njit(cache=True, nogil=True)
+def missing_of_row(known, out):  # type: ignore[no-untyped-def]
+    """Write the indices of the pixels of a row that are not known, in order; returns their number.
+
+    Parameters
+    ----------
+    known : ndarray of uint8 or bool, shape (width,)
+        0 where there are no data.
+    out : ndarray of int, shape (width,)
+        Its first elements are overwritten.
+    """
+    width, count = len(known), 0
+    for first in range(0, width, _TOGETHER):
+        end, number = min(first + _TOGETHER, width), 0
+        if end - first == _TOGETHER:
+            for i in range(_TOGETHER):
+                number += known[first + i] != 0
+        if number == _TOGETHER:
+            continue
+        for x in range(first, end):
+            if known[x] == 0:
+                out[count] = x
+                count += 1
+    return count
 
 
 @njit(cache=True, nogil=True)
@@ -14,7 +43,7 @@ def fill_missing(image, known, reach):  # type: ignore[no-untyped-def]
     """Continue an image smoothly into its missing pixels.
 
     Ring by ring from the edge of the data, a pixel becomes the mean of its (up to eight) neighbours of earlier rings;
-    a missing pixel farther than `reach` rings from the data becomes zero.
+    a missing pixel farther than `reach` rings (252 at most) from the data becomes zero.
 
     Parameters
     ----------
@@ -32,68 +61,62 @@ def fill_missing(image, known, reach):  # type: ignore[no-untyped-def]
     """
     height, width = image.shape
     missing_in, missing = np.empty(height, np.int64), 0  # by row: in many an image hardly any row misses a pixel
+    holes = np.empty(width, np.int32)
     for y in range(height):
-        row, number = known[y], 0
-        for x in range(width):
-            number += row[x] == 0
-        missing_in[y] = number
-        missing += number
+        missing_in[y] = missing_of_row(known[y], holes)
+        missing += missing_in[y]
     if missing == 0:
         return 0
-    ring = np.zeros((height + 2, width + 2), np.int16)  # with a rim, so that every pixel has eight neighbours
+    ring = np.zeros((height + 2, width + 2), np.uint8)  # with a rim, so that every pixel has eight neighbours
     ring[0], ring[-1], ring[:, 0], ring[:, -1] = _BEYOND, _BEYOND, _BEYOND, _BEYOND
     current = np.empty((missing + 1, 2), np.int32)
     following = np.empty((missing + 1, 2), np.int32)
     count = 0
     for y in range(height):
-        row, before = known[y], count
-        for x in range(width if missing_in[y] else 0):  # without branches
+        if missing_in[y] == 0:
+            continue
+        for x in holes[: missing_of_row(known[y], holes)]:
             following[count, 0], following[count, 1] = y, x
-            count += row[x] == 0
-        for i in range(before, count):
-            image[y, following[i, 1]] = 0
-            ring[y + 1, following[i, 1] + 1] = _MISSING
+            image[y, x] = 0
+            ring[y + 1, x + 1] = _MISSING
+            count += 1
     count = 0
     for i in range(missing):
-        y, x = following[i, 0], following[i, 1]
-        current[count, 0], current[count, 1] = y, x
-        count += _touches(ring[y : y + 3, x : x + 3])
-    for number in range(1, reach + 1):
+        y, x = np.uint64(following[i, 0]), np.uint64(following[i, 1])  # indices that numba need not test for a sign
+        current[count, 0], current[count, 1] = following[i, 0], following[i, 1]
+        above, here, below = ring[y], ring[y + _ONE], ring[y + _TWO]
+        touches = (here[x] == 0) | (here[x + _TWO] == 0)
+        for k in range(3):
+            touches |= (above[x + np.uint64(k)] == 0) | (below[x + np.uint64(k)] == 0)
+        count += touches
+    for number in range(1, min(reach, _MOST) + 1):
         for i in range(count):
-            y, x = current[i, 0], current[i, 1]
+            y, x = np.uint64(current[i, 0]), np.uint64(current[i, 1])
             total = 0.0
             neighbours = 0
             for j in range(3):
+                around = ring[y + np.uint64(j)]
                 for k in range(3):
-                    if 0 <= ring[y + j, x + k] < number:
-                        total += image[y + j - 1, x + k - 1]
+                    if around[x + np.uint64(k)] < number:
+                        total += image[y + np.uint64(j) - _ONE, x + np.uint64(k) - _ONE]
                         neighbours += 1
             image[y, x] = total / neighbours
-            ring[y + 1, x + 1] = number
+            ring[y + _ONE, x + _ONE] = number
         new = 0
         for i in range(count):
-            y, x = current[i, 0], current[i, 1]
+            y, x = np.uint64(current[i, 0]), np.uint64(current[i, 1])
             for j in range(3):
+                around = ring[y + np.uint64(j)]
                 for k in range(3):
-                    if ring[y + j, x + k] == _MISSING:
-                        ring[y + j, x + k] = _QUEUED
-                        following[new, 0], following[new, 1] = y + j - 1, x + k - 1
+                    if around[x + np.uint64(k)] == _MISSING:
+                        around[x + np.uint64(k)] = _QUEUED
+                        following[new, 0], following[new, 1] = current[i, 0] + j - 1, current[i, 1] + k - 1
                         new += 1
         current, following = following, current
         count = new
         if count == 0:
             break
     return missing
-
-
-@njit(cache=True, nogil=True)
-def _touches(around):  # type: ignore[no-untyped-def]
-    """Whether any of the pixels around one has data."""
-    found = False
-    for j in range(3):
-        for k in range(3):
-            found |= around[j, k] == 0
-    return found
 
 
 @njit(cache=True, nogil=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from dcrflow.compat.numba_cache import njit
+from dcrflow.kernels.fill import missing_of_row
 
+_TOGETHER = 32  # pixels that are looked at together, since few are bright
 _WINDOW = 2  # pixels to each side; range of values from which the error of a filled pixel is estimated
 
 
@@ -61,25 +63,25 @@ def mark_felt(values, known, noise, responses, most, bit, mask):  # type: ignore
     """
     height, width = known.shape
     furthest = len(responses) - 1
-    holes = np.empty(width, np.int64)
+    holes = np.empty(width, np.int32)
     for y in range(height):
-        number = 0
-        for x in range(width):  # without branches, since nearly all are known
-            holes[number] = x
-            number += not known[y, x]
-        for x in holes[:number]:
-            low, high = np.inf, -np.inf
+        for x in holes[: missing_of_row(known[y], holes)]:
+            low, high = np.float32(np.inf), np.float32(-np.inf)
+            left, number = np.uint64(max(0, x - _WINDOW)), min(width, x + _WINDOW + 1) - max(0, x - _WINDOW)
             for yy in range(max(0, y - _WINDOW), min(height, y + _WINDOW + 1)):
-                for xx in range(max(0, x - _WINDOW), min(width, x + _WINDOW + 1)):
-                    if known[yy, xx]:
-                        low, high = min(low, values[yy, xx]), max(high, values[yy, xx])
+                row, has = values[np.uint64(yy)], known[np.uint64(yy)]
+                for k in range(number):
+                    at = left + np.uint64(k)
+                    low, high = min(low, row[at] if has[at] else low), max(high, row[at] if has[at] else high)
             error = max(high - low - 5 * noise, 0.0) + noise if high >= low else 0.0
             reach = 0
             while reach < furthest and error * responses[reach] >= most * noise:
                 reach += 1
+            left, number = np.uint64(max(0, x - reach)), min(width, x + reach + 1) - max(0, x - reach)
             for yy in range(max(0, y - reach), min(height, y + reach + 1)):
-                for xx in range(max(0, x - reach), min(width, x + reach + 1)):
-                    mask[yy, xx] |= bit
+                row_mask = mask[np.uint64(yy)]
+                for k in range(number):
+                    row_mask[left + np.uint64(k)] |= bit
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -105,10 +107,18 @@ def photon_sums(values, variance, known, least, most, sky):  # type: ignore[no-u
     height, width = values.shape
     low, high, number, product, square = np.float32(least), np.float32(most), 0, 0.0, 0.0
     for y in range(height):
-        for x in range(width):
-            if (values[y, x] > low) & (values[y, x] < high) & known[y, x]:
-                light = np.float64(values[y, x])
-                number += 1
-                product += (variance[y, x] - sky) * light
-                square += light * light
+        row = values[y]
+        for first in range(0, width, _TOGETHER):
+            end, bright = min(first + _TOGETHER, width), 0
+            if end - first == _TOGETHER:
+                for i in range(_TOGETHER):
+                    bright += row[first + i] > low
+                if bright == 0:
+                    continue
+            for x in range(first, end):
+                if (row[x] > low) & (row[x] < high) & known[y, x]:
+                    light = np.float64(row[x])
+                    number += 1
+                    product += (variance[y, x] - sky) * light
+                    square += light * light
     return number, product, square

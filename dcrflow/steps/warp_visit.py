@@ -49,7 +49,7 @@ _LARGEST = 2.0**24  # sigma of the sky; single precision rounds larger values by
 _FEWEST = 100  # pixels, to tell anything from
 _SPOILT, _AT_EDGE = np.uint8(1), np.uint8(2)  # bits of the mask while it is warped
 _STRIP = 96  # rows that are filtered at a time: they stay in the cache
-_SAMPLE = 1_000_000  # pixels at most, from whose rows the noise of the sky is measured
+_SAMPLE = 250_000  # pixels at most, from whose rows the noise of the sky is measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +142,7 @@ def noise_model(image: VisitImage, good: NDArray[np.bool_]) -> tuple[float, floa
     pixels = image.pixels
     every = slice(None, None, max(1, good.size // _SAMPLE))
     sample = good[every]
-    light, variance = pixels.image[every][sample].astype(np.float64), pixels.variance[every][sample].astype(np.float64)
+    light, variance = pixels.image[every][sample], pixels.variance[every][sample]
     if len(light) < _FEWEST:
         raise VisitImageError(f"only {np.count_nonzero(good)} pixels without a defect, expected {_FEWEST} or more")
     sky = float(np.median(variance))
