@@ -82,34 +82,37 @@ def fill_missing(image, known, reach):  # type: ignore[no-untyped-def]
             count += 1
     count = 0
     for i in range(missing):
-        y, x = np.uint64(following[i, 0]), np.uint64(following[i, 1])  # indices that numba need not test for a sign
+        top, left = (
+            np.uint64(following[i, 0]),
+            np.uint64(following[i, 1]),
+        )  # not tested for a sign
         current[count, 0], current[count, 1] = following[i, 0], following[i, 1]
-        above, here, below = ring[y], ring[y + _ONE], ring[y + _TWO]
-        touches = (here[x] == 0) | (here[x + _TWO] == 0)
+        above, here, below = ring[top], ring[top + _ONE], ring[top + _TWO]
+        touches = (here[left] == 0) | (here[left + _TWO] == 0)
         for k in range(3):
-            touches |= (above[x + np.uint64(k)] == 0) | (below[x + np.uint64(k)] == 0)
+            touches |= (above[left + np.uint64(k)] == 0) | (below[left + np.uint64(k)] == 0)
         count += touches
     for number in range(1, min(reach, _MOST) + 1):
         for i in range(count):
-            y, x = np.uint64(current[i, 0]), np.uint64(current[i, 1])
+            top, left = np.uint64(current[i, 0]), np.uint64(current[i, 1])
             total = 0.0
             neighbours = 0
             for j in range(3):
-                around = ring[y + np.uint64(j)]
+                around = ring[top + np.uint64(j)]
                 for k in range(3):
-                    if around[x + np.uint64(k)] < number:
-                        total += image[y + np.uint64(j) - _ONE, x + np.uint64(k) - _ONE]
+                    if around[left + np.uint64(k)] < number:
+                        total += image[top + np.uint64(j) - _ONE, left + np.uint64(k) - _ONE]
                         neighbours += 1
-            image[y, x] = total / neighbours
-            ring[y + _ONE, x + _ONE] = number
+            image[top, left] = total / neighbours
+            ring[top + _ONE, left + _ONE] = number
         new = 0
         for i in range(count):
-            y, x = np.uint64(current[i, 0]), np.uint64(current[i, 1])
+            top, left = np.uint64(current[i, 0]), np.uint64(current[i, 1])
             for j in range(3):
-                around = ring[y + np.uint64(j)]
+                around = ring[top + np.uint64(j)]
                 for k in range(3):
-                    if around[x + np.uint64(k)] == _MISSING:
-                        around[x + np.uint64(k)] = _QUEUED
+                    if around[left + np.uint64(k)] == _MISSING:
+                        around[left + np.uint64(k)] = _QUEUED
                         following[new, 0], following[new, 1] = current[i, 0] + j - 1, current[i, 1] + k - 1
                         new += 1
         current, following = following, current

@@ -18,11 +18,10 @@ from dcrflow.base.masks import TEMPLATE_PLANES
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.mapping import PixelMap, map_pixels
 from dcrflow.kernels.arrays import CoordinateGrid, MaskedImage
-from dcrflow.kernels.convolve import convolve
 from dcrflow.kernels.fill import fill_missing
 from dcrflow.kernels.interpolation import INTERPOLATIONS, filter_radius
 from dcrflow.kernels.psf import warp_psf_kernel
-from dcrflow.kernels.spline import coefficient_filter
+from dcrflow.kernels.recursion import quintic_coefficients
 from dcrflow.kernels.usable import mark_felt, photon_sums, usable_pixels
 from dcrflow.kernels.warp import warp_kernel, weight_table
 from dcrflow.model.visit_image import VisitImage, VisitPsf
@@ -48,7 +47,6 @@ _BRIGHT = 20.0  # sigma of the sky, above which pixels tell the photons a nJy
 _LARGEST = 2.0**24  # sigma of the sky; single precision rounds larger values by more than the noise
 _FEWEST = 100  # pixels, to tell anything from
 _SPOILT, _AT_EDGE = np.uint8(1), np.uint8(2)  # bits of the mask while it is warped
-_STRIP = 96  # rows that are filtered at a time: they stay in the cache
 _SAMPLE = 250_000  # pixels at most, from whose rows the noise of the sky is measured
 
 
@@ -115,7 +113,7 @@ def warp_visit(image: VisitImage, detector: Box, pixel_map: PixelMap, centres: t
     _drop_impossible(values, known, _LARGEST * float(np.sqrt(sky)))
     mask = _spoilt(values, known, float(np.sqrt(sky)))
     _mark_edge(mask, padded, detector)
-    _to_coefficients(values)
+    quintic_coefficients(values)
     out, out_mask = np.empty(frame.shape, np.float32), np.empty(frame.shape, np.uint8)
     y, x, y0, x0 = pixel_map.nodes(frame)
     warp_kernel(WARP, with_variance=False)(
@@ -182,28 +180,6 @@ def _mark_edge(mask: NDArray[np.uint8], box: Box, detector: Box) -> None:
         mask[: rows.start], mask[rows.stop :], mask[rows, : columns.start], mask[rows, columns.stop :]
     ):  # fmt: skip
         outside |= _AT_EDGE
-
-
-def _to_coefficients(values: NDArray[np.float32]) -> None:
-    """Turn an image into its B-spline coefficients, in place; they are 0 at the edges, which the filter cannot reach.
-
-    Strip by strip, with a copy of the rows that the next strip needs, too: another image as large would take the
-    operating system as long to provide as this takes.
-    """
-    radius, taps = filter_radius(_DEGREES), coefficient_filter(_DEGREES).astype(np.float32)
-    height, width = values.shape
-    rows = np.zeros((min(_STRIP, height) + 2 * radius, width), np.float32)  # filtered along x
-
-    def along_x(first: int, number: int, at: int) -> None:
-        convolve(values[first : first + number], taps[None], 0, 2 * radius, rows[at : at + number, radius:-radius])
-
-    along_x(0, 2 * radius, 0)
-    for top in range(radius, height - radius, _STRIP):
-        number = min(_STRIP, height - radius - top)
-        along_x(top + radius, number, 2 * radius)
-        convolve(rows, taps[:, None], 2 * radius, 0, values[top : top + number])
-        rows[: 2 * radius] = rows[number : number + 2 * radius].copy()
-    values[:radius], values[height - radius :] = 0, 0
 
 
 def _area(pixel_map: PixelMap) -> float:
