@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from dcrflow.base.workspace import Workspace
 from dcrflow.coadding.basis import SpectralBasis
 from dcrflow.coadding.cell_visits import CellVisits
 from dcrflow.coadding.cells import Cell, CellGrid
-from dcrflow.coadding.exact import Iterate, first_iterate, iterate, residual_at
+from dcrflow.coadding.exact import Filled, Filling
 from dcrflow.coadding.ladder import RUNGS, Solution, System, along_ladder, rung_of, two_steps
 from dcrflow.coadding.reject import Look
 from dcrflow.coadding.sums import FLAGS, CellSums
@@ -69,9 +69,9 @@ class CellSolution:
         Sums over all visits, with pixels without data filled with the model's prediction, and the weight and number of
         visits of each pixel. An incremental build keeps them.
     left : float
-        Remaining residual of the equations in the core when the iteration stopped, in units of the noise.
+        Change by the last round in the core, in units of the noise.
     rounds : int
-        Number of rounds over the visits.
+        Number of rounds over the pixels without data.
     reports : mapping
         A report for each visit that has data here.
     calibration : mapping
@@ -104,7 +104,7 @@ def solve_cell(
     cell, grid
         The cell, and the grid that it belongs to.
     visits : sequence of VisitOnFrame
-        Read one at a time, once per round, except those that fit into a fixed memory budget.
+        Read one at a time, for the sums and for each look, except those that fit into a fixed memory budget.
     basis : SpectralBasis
         Basis of the band.
     psf : ndarray of float32, shape (n, n)
@@ -127,10 +127,9 @@ def solve_cell(
     sums = members.first_sums()
     output = stamp_transform(psf, grid.side)
     system = System(sums.normal, output, config.color_prior[: basis.num_terms - 1])
-    q, now, look = _fill(members, system, sums, config)
-    right = system.apply(now.sky, q) + now.residual
-    solution = two_steps(system, right, config.color_deviation, workspace)
-    sums = members.last_sums(sums, right, keep)
+    now, look = _fill(members, system, sums, config)
+    solution = two_steps(system, now.right, config.color_deviation, workspace)
+    sums = members.last_sums(sums, now.right, keep)
     few = _too_few(sums, basis.num_terms)
     return CellSolution(
         cell, _subfilters(basis, solution, few), _variance(system, basis, solution, sums),
@@ -139,28 +138,23 @@ def solve_cell(
     )  # fmt: skip
 
 
-def _fill(members: CellVisits, system: System, sums: CellSums, config: CoaddConfig) -> tuple[float, Iterate, Look]:
-    """Solve the exact equations, including pixels without data; returns q of the prior, the last iterate and look."""
+def _fill(members: CellVisits, system: System, sums: CellSums, config: CoaddConfig) -> tuple[Filled, Look]:
+    """Fill pixels without data and reject outliers; returns the result and the last look."""
     q = system.lowest * 10.0 ** _brightest(system, sums.right)
     look = Look(members, system, q, config)
-    now, holes = first_iterate(members, system, sums, q)
-    now = iterate(members, system, q, holes, now, config.tolerance, config.max_rounds)
+    filling = Filling(members, system, sums, q)
+    now = filling.solve(q, config.tolerance, config.max_rounds, 0)
     reject = config.reject and len(members.members) > 2 and bool(members.new)
     for number in range(_LOOKS):
-        rejected = look.at(now.sky, now.residual, reject and number < _LOOKS - 1)
-        now = replace(now, rounds=now.rounds + 1)
+        rejected = look.at(now.sky, filling.right, reject and number < _LOOKS - 1)
         if not rejected:
             break
-        refilled = [holes.add(member) for member in rejected]
+        filling.replace(rejected)
         # an outlier may have been the brightest source: without it, the prior is that of the other sources
-        before, q = q, system.lowest * 10.0 ** _brightest(system, system.apply(now.sky, q) + now.residual)
-        change = (system.precision(before) - system.precision(q)).astype(np.float32)
-        now.residual[...] += change[:, None, None] * now.sky
+        q = system.lowest * 10.0 ** _brightest(system, filling.right)
         look.set_prior(q)
-        if any(refilled):
-            now.residual[...] = residual_at(members, system, sums, q, now.sky, holes)
-        now = iterate(members, system, q, holes, now, config.tolerance, config.max_rounds)
-    return q, now, look
+        now = filling.solve(q, config.tolerance, config.max_rounds, now.rounds)
+    return now, look
 
 
 def _brightest(system: System, right: Transform) -> int:
@@ -194,7 +188,7 @@ def _variance(system: System, basis: SpectralBasis, solution: Solution, sums: Ce
     return np.asarray(basis.shares[:, None, None] * (total * local), np.float32)
 
 
-def _mask(sums: CellSums, now: Iterate, few: NDArray[np.bool_], config: CoaddConfig) -> NDArray[np.int32]:
+def _mask(sums: CellSums, now: Filled, few: NDArray[np.bool_], config: CoaddConfig) -> NDArray[np.int32]:
     bit = {name: np.int32(1 << at) for name, at in TEMPLATE_PLANES.items()}
     mask = np.zeros(sums.count.shape, np.int32)
     mask[sums.count == 0] |= bit[NO_DATA]

@@ -13,10 +13,10 @@ from dcrflow.base.workspace import NEW_MEMORY, Workspace
 from dcrflow.coadding.basis import SpectralBasis
 from dcrflow.coadding.cells import Cell, CellGrid, cut
 from dcrflow.coadding.sums import FLAGS, CellSums, KeptVisit
-from dcrflow.coadding.transfer import Transform, forward, transfer_functions
+from dcrflow.coadding.transfer import Optics, Transform, forward, transfer_functions
 from dcrflow.coadding.visits import Correction, VisitOnCell, VisitOnFrame
 from dcrflow.coadding.window import window_nodes, window_of
-from dcrflow.kernels.coadd_pixels import add_pixels, fill_holes, holes_of
+from dcrflow.kernels.coadd_pixels import add_pixels, fill_holes, holes_of, largest_around
 from dcrflow.kernels.fourier import add_adjoint, add_normal
 
 Name = tuple[int, int]
@@ -25,6 +25,7 @@ Bool = NDArray[np.bool_]
 
 _NEAR = 16  # pixels around a core in which a visit must have data to be used
 _INSIDE, _SOME = 0.1, 0.01  # least window and least weight, relative to a visit's, for which a mean is computed
+_AROUND, _BEYOND = 2, 8  # pixels to each side, of the square whose largest light counts; the same without any data
 
 CACHE = 320 << 20  # bytes of visits and transfer functions that a cell keeps between rounds; others are recomputed
 
@@ -115,6 +116,7 @@ class CellVisits:
     rejected: dict[int, Bool] = field(default_factory=dict)
     window: Image = field(init=False)  # of the first sums
     mean: Image = field(init=False)
+    _filler: Image = field(init=False)  # the mean that holes are filled with: that before anything was rejected
     _weight: Image = field(init=False)
     _cache: dict[int, Seen] = field(default_factory=dict)
     _fresh: dict[int, VisitOnCell] = field(default_factory=dict)  # read for the mean, and not looked at yet
@@ -148,9 +150,9 @@ class CellVisits:
         kept = self._bytes + size <= CACHE
         memory = self.workspace if kept else NEW_MEMORY
         transfer = memory.array(f"cell: transfer functions {member.place}", shape, np.complex64)
-        transfer_functions(on, self.basis, self.correction(member), transfer)
+        transfer_functions(self.optics(member), self.basis, transfer)
         if member.visit is not None:
-            fill_holes(on.image, valid, self.mean, self.window)
+            fill_holes(on.image, valid, self._filler, self.window)
         if member.place in self.rejected:
             valid &= ~self.rejected[member.place]
         seen = Seen(member, on.image, valid, holes_of(valid), transfer)
@@ -164,6 +166,15 @@ class CellVisits:
         if member.visit is None:
             return Correction(*self._old(member).correction)
         return self.corrections.get(member.name, Correction())
+
+    def optics(self, member: Member) -> Optics:
+        """PSF, DCR and correction of a visit on this cell."""
+        if member.visit is None:
+            old = self._old(member)
+            return Optics(old.psf, old.displacement, self.correction(member))
+        on = member.visit
+        of_psf, of_dcr = (self.cell.index if len(a) > 1 else 0 for a in (on.psf, on.displacement))
+        return Optics(on.psf[of_psf], on.displacement[of_dcr], self.correction(member))
 
     def _old(self, member: Member) -> KeptVisit:
         assert self.kept is not None, "members without pixels are those of an earlier run"
@@ -182,14 +193,27 @@ class CellVisits:
             old.name, np.zeros((0, 0), np.float32), ~holes, old.sigma, 0.0, old.psf, old.displacement
         )  # fmt: skip
 
-    def most_refracted(self) -> Transform:
-        """Transfer functions of the member with the most DCR."""
+    def most_refracted(self) -> Member:
+        """The member with the most DCR."""
 
         def refraction(member: Member) -> float:
             all_cells = self._old(member).displacement[None] if member.visit is None else member.visit.displacement
             return float(np.ptp(all_cells, axis=1).max())
 
-        return self.read(max(self.members, key=refraction)).transfer
+        return max(self.members, key=refraction)
+
+    def light(self) -> Image:
+        """Largest light around each pixel in the mean of the visits of this run.
+
+        Where none of them has data, the light farther away counts, too.
+        """
+        out, bright, none = np.empty_like(self.mean), np.abs(self.mean), self._weight <= 0
+        largest_around(bright, _AROUND, out)
+        if none.any():
+            far = np.empty_like(out)
+            largest_around(bright, _BEYOND, far)
+            out[none] = far[none]
+        return out
 
     def reject(self, member: Member, pixels: Bool) -> None:
         """Exclude pixels of a visit from now on, also from the mean."""
@@ -223,7 +247,7 @@ class CellVisits:
             if (len(self._fresh) + 1) * (on.image.nbytes + on.valid.nbytes) < CACHE // 4:
                 self._fresh[member.place] = on
         self.mean = np.divide(light, weight, out=np.zeros_like(light), where=weight > 0)
-        self._weight = weight.copy()
+        self._filler, self._weight = self.mean.copy(), weight.copy()
         nodes = self._set_window()
         for member in self.new:
             seen = self.read(member)
@@ -281,12 +305,10 @@ class CellVisits:
         )  # fmt: skip
 
     def _keep(self, seen: Seen) -> KeptVisit:
-        member, correction = seen.member, self.correction(seen.member)
-        assert member.visit is not None
-        on = member.visit
-        of_psf, of_dcr = (self.cell.index if len(a) > 1 else 0 for a in (on.psf, on.displacement))
+        member, optics = seen.member, self.optics(seen.member)
+        correction = optics.correction
         return KeptVisit(
-            member.name, member.sigma, np.packbits(~seen.valid), on.psf[of_psf], on.displacement[of_dcr],
+            member.name, member.sigma, np.packbits(~seen.valid), optics.psf, optics.displacement,
             (correction.scale, correction.dy, correction.dx),
         )  # fmt: skip
 

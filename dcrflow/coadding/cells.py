@@ -89,7 +89,7 @@ class CellGrid:
         """Side of every cell's box and of its Fourier transforms, pixels."""
         (ny, nx), (height, width) = self.numbers, self.inner
         least = max(-(-height // ny), -(-width // nx)) + 2 * self.halo
-        return next(n for n in count(least + least % 2, 2) if _is_smooth(n))
+        return next(n for n in count(least + least % 2, 2) if is_smooth(n))
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -109,7 +109,7 @@ class CellGrid:
             yield Cell(index, Box.from_bounds(x0, y0, x1, y1), box)
 
 
-def _is_smooth(number: int) -> bool:
+def is_smooth(number: int) -> bool:
     """Whether Fourier transforms of this length are fast: an even number without prime factors above 5."""
     for prime in (2, 3, 5):
         while number % prime == 0:

@@ -4,174 +4,82 @@
 
 H_v is 0 in the holes of visit v (pixels without data) and 1 elsewhere; F is the Fourier transform; d_v is the visit
 times a window that falls to 0 towards the edges of the cell's box, so s is the sky times this window. Without holes the
-operator is block diagonal in frequency: A + L, which is the preconditioner. It differs from the exact one only by
+operator is block diagonal in frequency: A + L. Therefore the holes are filled with values h, and the unknowns are these
+values: those of the holes where there is light. Elsewhere the mean of the visits is good enough, and counts as data;
+but a visit with many holes, such as one that ends in the cell, has all of them among the unknowns. With C s = what the
+visits show of s in these holes, and W their weights,
 
-    A - sum_v w_v T_v^H F H_v F^-1 T_v = sum_v w_v T_v^H F (1 - H_v) F^-1 T_v
+    (A + L) s = b + C^T W h,      h = C s,      so      (1 - C (A + L)^-1 C^T W) h = C (A + L)^-1 b
 
-so a round needs only the visits that have holes where there is light. As soon as the change that a step makes in the
-holes of a visit no longer matters, the visit is left out of further rounds.
+which has as many unknowns as there are such holes, and is symmetric in the inner product with W. Nearly all of the
+operator is known as a sparse matrix (`dcrflow.coadding.neighbours`). Its inverse is the preconditioner, so that two or
+three rounds are enough; where the matrix would be too large, there is no preconditioner.
 
-When the iteration stops at a sky s with residual r, b = (A + L) s + r are the sums over visits whose pixels without
-data are filled with the model's prediction. From then on, the cell is solved as if every pixel had data
-(`dcrflow.coadding.ladder`).
+The solution of a cell starts from b + C^T W h as if every pixel had data (`dcrflow.coadding.ladder`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dcrflow.coadding.cell_visits import CellVisits, Member, Seen
+from dcrflow.coadding.holes import Places, Unknowns, Vector
 from dcrflow.coadding.ladder import Image, System
+from dcrflow.coadding.neighbours import Neighbours
+from dcrflow.coadding.small_grid import SmallGrid
 from dcrflow.coadding.sums import CellSums
 from dcrflow.coadding.transfer import Transform, backward, forward
-from dcrflow.kernels.coadd_pixels import add_scaled, keep_holes, largest_around
+from dcrflow.kernels.coadd_pixels import largest_around
 from dcrflow.kernels.fourier import add_adjoint, predict
 
 RELATIVE = 3e-4  # error of the image that is left, as a fraction of the local light; 1/30 of a star's DCR residual
-_SETTLED = 0.1  # noise units of a visit; smaller changes in its holes do not matter
-_SETTLED_RELATIVE = 5e-4  # the same as a fraction of the light
 _BRIGHT = 2.0  # noise units of a visit; holes with less light are filled well enough by the mean of the visits
+_LARGE = 0.1  # share of the pixels for which there are data; a visit with more holes has all of them filled exactly
 _AROUND = 2  # pixels to each side, of the square whose largest light counts
 
 
+@dataclass(frozen=True, eq=False)
+class Replaced:
+    """Pixels of a visit that were rejected, and what they are replaced with for now: the model's prediction."""
+
+    member: Member
+    pixels: NDArray[np.bool_]
+    places: Places
+    values: Vector
+
+
 @dataclass(eq=False)
-class Iterate:
-    """State of the conjugate gradients.
+class Filled:
+    """A cell whose holes are filled.
 
     Parameters
     ----------
     sky : ndarray of complex64, shape (num_terms, side, side // 2 + 1)
-        Current solution s.
-    residual : ndarray of complex64
-        Right-hand side minus left-hand side at s.
+        The solution s.
+    right : ndarray of complex64
+        Right-hand side of the equations without holes.
     left : float
         Largest value of `where` in the core.
     where : ndarray of float32, shape (side, side)
-        Remaining change at every pixel: the correction that the residual implies for the image of the visit with the
-        most DCR. In units of a pixel's noise in an ordinary coadd, plus `RELATIVE` of the local light over the
-        tolerance.
+        Change by the last round at every pixel, in the image of the visit with the most DCR. In units of a pixel's
+        noise in an ordinary coadd, plus `RELATIVE` of the local light over the tolerance.
     rounds : int
-        Rounds over the visits so far.
+        Rounds so far.
     """
 
     sky: Transform
-    residual: Transform
+    right: Transform
     left: float
     where: Image
     rounds: int
 
 
-class Holes:
-    """Which visits still take part in the rounds.
-
-    Parameters
-    ----------
-    visits : CellVisits
-        The visits of the cell.
-    light : ndarray of float32, shape (side, side)
-        Light at and around each pixel.
-    """
-
-    def __init__(self, visits: CellVisits, light: Image) -> None:
-        self.visits = visits
-        self.light = light
-        self.active: dict[int, Member] = {}
-        self.spoilt = np.zeros(light.shape, np.bool_)  # by outliers
-
-    def add(self, member: Member) -> bool:
-        """Let a visit take part again after some of its pixels were rejected.
-
-        Returns whether other visits have holes there: these were filled by a model that still had the outlier in it.
-        """
-        self.active[member.place] = member
-        pixels = self.visits.rejected[member.place]
-        others = any(np.any(pixels & ~self.visits.read(m).valid) for m in self.visits.members if m is not member)
-        self.spoilt |= pixels
-        if self.visits.kept is None:
-            self.light = light_of(self.visits.mean)
-        return others
-
-    def matter(self, seen: Seen) -> bool:
-        """Whether a visit has holes where there is light, or where there was an outlier."""
-        light, spoilt = self.light.ravel()[seen.holes], self.spoilt.ravel()[seen.holes]
-        return bool(np.any(light > _BRIGHT * seen.member.sigma) or np.any(spoilt))
-
-    def subtract(self, sky: Transform, out: Transform) -> dict[int, float]:
-        """Subtract sum_v w_v T_v^H F (1 - H_v) F^-1 T_v sky from `out`.
-
-        Returns the largest value in the holes of each visit, where 1 is settled.
-        """
-        seen_as, inside, sizes = np.empty(sky.shape[1:], np.complex64), np.empty_like(self.light), {}
-        for place, member in self.active.items():
-            seen = self.visits.read(member)
-            predict(seen.transfer, sky, seen_as)
-            sizes[place] = self.keep(seen, backward(seen_as), inside)
-            add_adjoint(seen.transfer, forward(inside), -member.weight, out)
-        return sizes
-
-    def keep(self, seen: Seen, image: Image, out: Image) -> float:
-        """Copy the holes of an image to `out`, 0 elsewhere; returns the largest value in them, where 1 is settled."""
-        noise = _SETTLED * seen.member.sigma
-        return float(keep_holes(image, seen.holes, self.light, noise, _SETTLED_RELATIVE, out))
-
-    def settle(self, sizes: dict[int, float], step: float) -> None:
-        """Leave out the visits in whose holes a step changes little."""
-        for place, size in sizes.items():
-            if abs(step) * size < 1.0:
-                del self.active[place]
-
-
-def light_of(image: Image) -> Image:
-    """Largest light around each pixel."""
-    out = np.empty_like(image)
-    largest_around(np.abs(image), _AROUND, out)
-    return out
-
-
-def first_iterate(visits: CellVisits, system: System, sums: CellSums, q: float) -> tuple[Iterate, Holes]:
-    """Solve with the first sums, and compute the residual of the exact equations there."""
-    sky = system.solve(sums.right, q)
-    holes = Holes(visits, light_of(visits.mean))
-    seen_as = np.empty(sky.shape[1:], np.complex64)
-    if visits.kept is not None:
-        probe = visits.most_refracted()
-        predict(probe, sky, seen_as)
-        holes.light = np.maximum(holes.light, light_of(backward(seen_as)))
-    residual = residual_at(visits, system, sums, q, sky, holes)
-    return Iterate(sky, residual, np.inf, np.zeros_like(visits.window), 2), holes
-
-
-def residual_at(
-    visits: CellVisits, system: System, sums: CellSums, q: float, sky: Transform, holes: Holes
-) -> Transform:  # fmt: skip
-    """The residual of the exact equations at a sky; the visits that matter take part in the rounds that follow."""
-    seen_as, inside = np.empty(sky.shape[1:], np.complex64), np.empty_like(visits.window)
-    holes.active.clear()
-    residual = sums.right - system.apply(sky, q)
-    if visits.kept is not None:
-        residual += visits.kept.data - visits.kept.right
-    for member in visits.members:
-        seen = visits.read(member)
-        old = member.visit is None
-        if not seen.holes.size or not (old or visits.kept is not None or holes.matter(seen)):
-            continue
-        predict(seen.transfer, sky, seen_as)
-        image = backward(seen_as)
-        if not old:
-            image -= seen.image
-        size = holes.keep(seen, image, inside)
-        add_adjoint(seen.transfer, forward(inside), member.weight, residual)
-        if old or size > 1.0:
-            holes.active[member.place] = member
-    return residual
-
-
-def iterate(
-    visits: CellVisits, system: System, q: float, holes: Holes, start: Iterate, tolerance: float, rounds: int
-) -> Iterate:  # fmt: skip
-    """Preconditioned conjugate gradients, until the residual is below the noise.
+class Filling:
+    """The holes of a cell's visits, and what they are filled with.
 
     Parameters
     ----------
@@ -179,46 +87,159 @@ def iterate(
         The visits of the cell.
     system : System
         The system whose A is the sum over all visits, with holes or without.
+    sums : CellSums
+        The first sums.
     q : float
         Local power q in the prior L(q).
-    holes : Holes
-        The visits that take part; changed.
-    start : Iterate
-        Sky and residual to start from.
-    tolerance : float
-        The iteration stops when `Iterate.left` is below this.
-    rounds : int
-        Largest number of rounds.
     """
-    core = visits.cell.core.slices(visits.cell.box)
-    probe, image = visits.most_refracted(), np.empty(start.sky.shape[1:], np.complex64)
-    noise = float(np.sqrt(system.noise[0, 0]))
-    limit = np.float32(noise) + np.float32(RELATIVE / tolerance) * holes.light
-    sky, residual = start.sky.copy(), start.residual.copy()
-    change = system.solve(residual, q)
-    direction, power = change.copy(), inner(residual, change)
-    done = start.rounds
-    while True:
-        predict(probe, change, image)
-        where = np.asarray(np.abs(backward(image)) / limit, np.float32)
-        left = float(where[core].max())
-        if left <= tolerance or done - start.rounds >= rounds or power <= 0:
-            return Iterate(sky, residual, left, where, done)
-        product = system.apply(direction, q)
-        sizes = holes.subtract(direction, product)
-        step = power / inner(direction, product)
-        add_scaled(direction, step, 1.0, sky)
-        add_scaled(product, -step, 1.0, residual)
-        holes.settle(sizes, step)
-        change = system.solve(residual, q)
-        before, power = power, inner(residual, change)
-        add_scaled(change, 1.0, power / before, direction)
-        done += 1
+
+    def __init__(self, visits: CellVisits, system: System, sums: CellSums, q: float) -> None:
+        self.visits, self.system = visits, system
+        self.light = visits.light()
+        self.right = sums.right
+        self._known = sums.weight > 0
+        self._values: dict[int, tuple[Places, Vector]] = {}  # of the unknowns
+        self._predicted: dict[int, Vector] = {}  # of all holes, with visits of an earlier run
+        self._small: SmallGrid | None = None
+        if visits.kept is not None:
+            self._predict(sums, q)
+        for member in visits.members:
+            seen = visits.read(member)
+            chosen = self._lit(seen)
+            known = self._known.ravel()[seen.holes]
+            if np.count_nonzero(known) > _LARGE * np.count_nonzero(self._known):
+                chosen |= known
+            self._add(seen, chosen)
+
+    def _predict(self, sums: CellSums, q: float) -> None:
+        """Fill all holes with what the first solution predicts: the mean is only that of the visits of this run."""
+        visits, kept = self.visits, self.visits.kept
+        assert kept is not None, "only with visits of an earlier run"
+        sky = self.system.solve(sums.right, q)
+        seen_as, inside = np.empty(sky.shape[1:], np.complex64), np.empty_like(visits.window)
+        self.right = sums.right + (kept.data - kept.right)
+        predict(visits.read(visits.most_refracted()).transfer, sky, seen_as)
+        largest_around(np.abs(backward(seen_as)), _AROUND, inside)
+        self.light = np.maximum(self.light, inside)
+        for member in visits.members:
+            seen = visits.read(member)
+            if not seen.holes.size:
+                continue
+            predict(seen.transfer, sky, seen_as)
+            some = self._known.ravel()[seen.holes] | self._lit(seen)
+            self._predicted[member.place] = backward(seen_as).ravel()[seen.holes] * some
+            inside[...] = 0
+            inside.ravel()[seen.holes] = self._predicted[member.place]
+            if member.visit is not None:
+                inside.ravel()[seen.holes] -= seen.image.ravel()[seen.holes]
+            add_adjoint(seen.transfer, forward(inside), member.weight, self.right)
+
+    def _lit(self, seen: Seen) -> NDArray[np.bool_]:
+        """Which holes of a visit are where there is light."""
+        light = self.light.ravel()[seen.holes] * self.visits.window.ravel()[seen.holes]
+        return np.asarray(light > _BRIGHT * seen.member.sigma)
+
+    def _add(self, seen: Seen, chosen: NDArray[np.bool_]) -> None:
+        """Make some of a visit's holes unknowns, with what they are filled with now."""
+        place = seen.member.place
+        if place in self._values:
+            chosen = chosen & ~np.isin(seen.holes, self._values[place][0])
+        if np.any(chosen):
+            some = seen.holes[chosen]
+            values = self._predicted[place][chosen] if place in self._predicted else seen.image.ravel()[some]
+            self._append(place, some, values)
+
+    def _append(self, place: int, places: Places, values: Vector) -> None:
+        old = self._values.get(place)
+        if old is not None:
+            places, values = np.concatenate([old[0], places]), np.concatenate([old[1], values])
+        self._values[place] = places, values
+
+    def replace(self, found: Sequence[Replaced]) -> None:
+        """Make rejected pixels unknowns, and holes of other visits there: these were filled with the outlier, too."""
+        spoilt = np.zeros(self.light.shape, np.bool_)
+        for one in found:
+            self._append(one.member.place, one.places, one.values)
+            spoilt |= one.pixels
+        for member in self.visits.members:
+            seen = self.visits.read(member)
+            self._add(seen, spoilt.ravel()[seen.holes])
+
+    def solve(self, q: float, tolerance: float, rounds: int, done: int) -> Filled:
+        """Solve for the holes and the sky.
+
+        Parameters
+        ----------
+        q : float
+            Local power q in the prior L(q).
+        tolerance : float
+            `Filled.left` at which it is done.
+        rounds : int
+            Largest number of rounds.
+        done : int
+            Rounds before.
+        """
+        sky = self.system.solve(self.right, q)
+        if not self._values:
+            return Filled(sky, self.right, 0.0, np.zeros_like(self.light), done)
+        if self._small is None:
+            self._small = SmallGrid(self.visits)
+        unknowns = Unknowns(self.visits, {n: places for n, (places, _) in self._values.items()}, self._small)
+        neighbours = Neighbours.of(unknowns, self._small, self.system, q)
+        change = Change(self, tolerance)
+        start = np.concatenate([values for _, values in self._values.values()])
+        value, weight = start.copy(), unknowns.weights
+        rest = unknowns.seen(sky) - value
+        direction, product, along = np.zeros(len(value), np.float32), np.zeros(len(value), np.float32), 1.0
+        while True:
+            step = rest if neighbours is None else neighbours.solve(rest)
+            effect = self.system.solve(unknowns.spread(step), q)
+            where, left = change.of(effect)
+            done, rounds = done + 1, rounds - 1
+            if left <= tolerance or rounds <= 0:
+                value += step
+                break
+            seen = step - unknowns.seen(effect)
+            back = np.float32(_inner(weight, seen, direction) / along)  # the preconditioner need not be linear
+            direction, product = step - back * direction, seen - back * product
+            along = _inner(weight, direction, product)
+            if along <= 0:  # rounding
+                break
+            size = np.float32(_inner(weight, rest, direction) / along)
+            value += size * direction
+            rest = rest - size * product
+        self._values = {
+            pixels.member.place: (pixels.places, part.copy()) for pixels, part in unknowns.parts(value)
+        }  # fmt: skip
+        self.right = self.right + unknowns.spread(value - start)
+        return Filled(self.system.solve(self.right, q), self.right, left, where, done)
 
 
-def inner(one: Transform, other: Transform) -> float:
-    """Real inner product of two images, from their transforms."""
-    side = one.shape[-2]
-    ends = [0] if side % 2 else [0, -1]
-    total = 2 * float(np.vdot(one, other).real)
-    return total - float(np.vdot(one[..., ends], other[..., ends]).real)
+class Change:
+    """Measures a change of the sky in the image of the visit with the most DCR.
+
+    Parameters
+    ----------
+    filling : Filling
+        The cell.
+    tolerance : float
+        At which `RELATIVE` of the light counts as much as the noise.
+    """
+
+    def __init__(self, filling: Filling, tolerance: float) -> None:
+        visits = filling.visits
+        self._core = visits.cell.core.slices(visits.cell.box)
+        self._probe = visits.read(visits.most_refracted()).transfer
+        noise = float(np.sqrt(filling.system.noise[0, 0]))
+        self._limit = np.float32(noise) + np.float32(RELATIVE / tolerance) * filling.light
+
+    def of(self, change: Transform) -> tuple[Image, float]:
+        """`Filled.where` and `Filled.left` of a change of the sky."""
+        image = np.empty(change.shape[1:], np.complex64)
+        predict(self._probe, change, image)
+        where = np.abs(backward(image)) / self._limit
+        return where, float(where[self._core].max())
+
+
+def _inner(weight: Vector, one: Vector, other: Vector) -> float:
+    return float(np.dot(weight * one, other))

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, maximum_filter  # scipy's is the fastest where squares are large
 
 from dcrflow.coadding.cell_visits import CellVisits, Member, Seen
+from dcrflow.coadding.exact import Replaced
 from dcrflow.coadding.ladder import Image, System
 from dcrflow.coadding.transfer import Transform, backward, forward
 from dcrflow.kernels.coadd_pixels import calibration_sums, largest_around, note_deviation, subtract_model
@@ -75,21 +76,21 @@ class Look:
             self.q = q
             self._free.clear()
 
-    def at(self, sky: Transform, residual: Transform, reject: bool) -> list[Member]:
+    def at(self, sky: Transform, right: Transform, reject: bool) -> list[Replaced]:
         """Compare the visits with a sky, and reject outliers.
 
         Parameters
         ----------
         sky : ndarray of complex64, shape (num_terms, side, side // 2 + 1)
             The sky s.
-        residual : ndarray of complex64
-            Residual of the equations; what rejected pixels added to it is removed.
+        right : ndarray of complex64
+            Right-hand side of the equations; what is rejected in it is replaced with the model's prediction.
         reject : bool
             Whether to reject anything.
 
         Returns
         -------
-        list of Member
+        list of Replaced
             Visits of which pixels were rejected.
         """
         visits, core = self.visits, _bounds(self.visits, 0)
@@ -111,9 +112,10 @@ class Look:
             seen = visits.read(member)
             self._compare(seen, sky, seen_as, rest)
             pixels = self._outliers(seen, rest, light, peaks)
-            add_adjoint(seen.transfer, forward(np.where(pixels, rest, 0)), -member.weight, residual)
-            if np.any(pixels & seen.valid):
-                out.append(member)
+            add_adjoint(seen.transfer, forward(np.where(pixels, rest, 0)), -member.weight, right)
+            places = np.flatnonzero(pixels & seen.valid).astype(np.int32)
+            if len(places):
+                out.append(Replaced(member, pixels, places, (seen.image - rest).ravel()[places]))
             visits.reject(member, pixels)
         return out
 

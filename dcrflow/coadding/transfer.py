@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
 from dcrflow.coadding.basis import SpectralBasis
-from dcrflow.coadding.visits import Correction, VisitOnCell
+from dcrflow.coadding.visits import Correction
 from dcrflow.kernels.fourier import light_along, spread_transfer
 
 Transform = NDArray[np.complex64]
 
-_TABLE = 2048  # entries between frequency 0 and the highest; linear between them, error 3e-6 for 2 px of displacement
+TABLE = 2048  # entries between frequency 0 and the highest; linear between them, error 3e-6 for 2 px of displacement
 _HIGHEST = 0.75  # cycles per pixel along any direction: sqrt(1/2), and a margin
 
 
@@ -61,18 +63,43 @@ def line_of(displacement: NDArray[np.float64]) -> tuple[NDArray[np.float64], flo
     return displacement @ np.array([ey, ex]), float(ey), float(ex)
 
 
-def transfer_functions(visit: VisitOnCell, basis: SpectralBasis, correction: Correction, out: Transform) -> None:
+@dataclass(frozen=True, eq=False)
+class Optics:
+    """How a visit sees the sky of a cell.
+
+    Parameters
+    ----------
+    psf : ndarray of float32, shape (n, n)
+        PSF on the cell, n odd.
+    displacement : ndarray of float64, shape (num_nodes, 2)
+        Displacement (dy, dx) by DCR at the basis' wavelengths, pixels.
+    correction : Correction
+        From self-calibration.
+    """
+
+    psf: NDArray[np.float32]
+    displacement: NDArray[np.float64]
+    correction: Correction
+
+    @property
+    def reach(self) -> int:
+        """Pixels to each side over which a point of the sky is spread."""
+        shift = float(np.max(np.abs(self.displacement))) + max(abs(self.correction.dy), abs(self.correction.dx))
+        return int(self.psf.shape[0]) // 2 + int(np.ceil(shift)) + 1
+
+
+def transfer_functions(optics: Optics, basis: SpectralBasis, out: Transform, entries: int = TABLE) -> None:
     """T_j = P k_j of a visit, to `out` of shape (num_terms, side, side // 2 + 1).
 
     k_j(f) = sum_l (W B)_lj exp(-2 pi i f . d_l). All d_l lie along the direction to the zenith, so k_j depends only on
-    the frequency along this direction, and is interpolated from a table.
+    the frequency along this direction, and is interpolated from a table of `entries` from frequency 0 to the highest.
     """
-    side = out.shape[1]
-    psf = stamp_transform(visit.psf, side)
+    side, correction = out.shape[1], optics.correction
+    psf = stamp_transform(optics.psf, side)
     if (correction.scale, correction.dy, correction.dx) != (1.0, 0.0, 0.0):
         psf = psf * np.complex64(correction.scale) * shift_transform(side, correction.dy, correction.dx)
-    along, ey, ex = line_of(visit.displacement)
-    step = _HIGHEST / _TABLE
-    table = np.empty((basis.num_terms, 2 * _TABLE + 1), np.complex64)
+    along, ey, ex = line_of(optics.displacement)
+    step = _HIGHEST / entries
+    table = np.empty((basis.num_terms, 2 * entries + 1), np.complex64)
     light_along(along, basis.nodes, step, table)
     spread_transfer(psf, table, step, ey, ex, out)

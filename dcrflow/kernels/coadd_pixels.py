@@ -88,36 +88,6 @@ def holes_of(valid):  # type: ignore[no-untyped-def]
     return out[:number]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def keep_holes(image, holes, light, noise, share, out):  # type: ignore[no-untyped-def]
-    """Copy the holes of an image to `out`, which is 0 elsewhere.
-
-    Parameters
-    ----------
-    image, light : ndarray of float32, shape (side, side)
-        Finite, contiguous.
-    holes : ndarray of int32
-        `holes_of` the valid pixels.
-    noise, share : float
-        Of the values that do not matter.
-    out : ndarray of float32, shape (side, side)
-        Overwritten; contiguous.
-
-    Returns
-    -------
-    float
-        The largest abs(image) / (noise + share * light) in the holes.
-    """
-    given, bright, to = image.reshape(-1), light.reshape(-1), out.reshape(-1)
-    largest, n, s = np.float32(0), np.float32(noise), np.float32(share)
-    to[:] = 0
-    for k in range(len(holes)):
-        i = holes[k]
-        to[i] = given[i]
-        largest = max(largest, abs(given[i]) / (n + s * bright[i]))
-    return largest
-
-
 @njit(cache=True, nogil=True)
 def subtract_model(image, valid, model, out):  # type: ignore[no-untyped-def]
     """Image minus model where the image is valid, 0 elsewhere."""
@@ -146,15 +116,6 @@ def interpolate(values, at, out):  # type: ignore[no-untyped-def]
             n = min(int(at[y, x]), len(values) - 2)
             part = at[y, x] - n
             out[y, x] = values[n] + part * (values[n + 1] - values[n])
-
-
-@njit(cache=True, nogil=True)
-def add_scaled(what, factor, keep, out):  # type: ignore[no-untyped-def]
-    """out = keep * out + factor * what, for contiguous arrays of complex64, in place."""
-    one, other = what.reshape(-1), out.reshape(-1)
-    f, k = np.float32(factor), np.float32(keep)
-    for i in range(len(one)):
-        other[i] = k * other[i] + f * one[i]
 
 
 @njit(cache=True, nogil=True)

@@ -43,7 +43,7 @@ class CoaddConfig(Config):
         "auto", description="fit flux scale and shift of every visit; auto: where the residuals ask for it"
     )
     max_rounds: Annotated[int, Field(ge=1, le=200)] = Field(
-        12, description="rounds over the visits at most, to fill pixels without data"
+        60, description="rounds over the visits at most, to fill pixels without data"
     )
     tolerance: Positive = Field(
         0.1, description="what may be left of the equations' residual, over the noise; above: INEXACT_PSF"

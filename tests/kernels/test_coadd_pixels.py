@@ -6,12 +6,10 @@ from scipy.ndimage import maximum_filter
 
 from dcrflow.kernels.coadd_pixels import (
     add_pixels,
-    add_scaled,
     add_share,
     calibration_sums,
     holes_of,
     interpolate,
-    keep_holes,
     largest_around,
     note_deviation,
 )
@@ -47,15 +45,9 @@ def test_valid_pixels_are_added() -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_only_holes_are_kept() -> None:
-    given, valid, light = image(), most(), np.abs(image())
-    wanted, out = np.where(valid, 0, given), image()
+def test_holes_are_found() -> None:
+    valid = most()
     np.testing.assert_array_equal(holes_of(valid), np.flatnonzero(~valid))
-    largest = keep_holes(given, holes_of(valid), light, 0.5, 0.1, out)
-    np.testing.assert_array_equal(out, wanted)
-    assert largest == pytest.approx(np.max(np.abs(wanted) / (0.5 + 0.1 * light)), rel=1e-6)
-    assert keep_holes(given, holes_of(np.ones_like(valid)), light, 0.5, 0.1, out) == 0
-    assert not out.any()
 
 
 def test_values_are_interpolated_to_places() -> None:
@@ -70,13 +62,6 @@ def test_shares_of_two_rungs_interpolate_between_them() -> None:
     for step, one in ((2, image()), (3, low), (4, high), (5, image())):
         add_share(one, rung, step, out)
     np.testing.assert_allclose(out, 0.75 * low + 0.25 * high, atol=1e-6)
-
-
-def test_scaled_sums() -> None:
-    what, out = ((image() + 1j * image()).astype(np.complex64)[None] for _ in range(2))
-    wanted = 0.5 * out + 3 * what
-    add_scaled(what, 3.0, 0.5, out)
-    np.testing.assert_allclose(out, wanted, atol=1e-5)
 
 
 def test_the_largest_deviation_and_its_visit() -> None:

@@ -1,0 +1,139 @@
+"""Holes where there is light: pixels of visits whose values are found together with the sky.
+
+Holes are few where there is light, so what visits show there is computed in real space: the sky is transformed once
+for all visits, and each hole costs the product of the sky around it with the visit's response. The adjoint, which all
+visits add to the same images, costs the same. A visit with many such holes is transformed as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcrflow.coadding.cell_visits import CellVisits, Member
+from dcrflow.coadding.small_grid import SmallGrid
+from dcrflow.coadding.transfer import Transform, backward, forward
+from dcrflow.kernels.fourier import add_adjoint, predict
+from dcrflow.kernels.hole_pixels import see_pixels, spread_pixels
+
+Image = NDArray[np.float32]
+Vector = NDArray[np.float32]
+Places = NDArray[np.int32]
+
+MANY = 1500  # holes of a visit; more are faster by transforms of the whole visit, whose cost is that of any number
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Holes of one visit.
+
+    Parameters
+    ----------
+    member : Member
+        The visit.
+    places : ndarray of int32
+        Indices of the flattened image.
+    response : ndarray of float32, shape (num_terms, 2 n + 1, 2 n + 1)
+        The visit's response; see `dcrflow.kernels.hole_pixels`.
+    """
+
+    member: Member
+    places: Places
+    response: Image
+
+
+class Unknowns:
+    """Holes of the visits of a cell whose values are to be found; vectors hold those of all visits, one after another.
+
+    Parameters
+    ----------
+    visits : CellVisits
+        The visits.
+    places : dict
+        The holes, by the visit's number.
+    small : SmallGrid
+        Gives the visits' responses.
+    """
+
+    def __init__(self, visits: CellVisits, places: dict[int, Places], small: SmallGrid) -> None:
+        self.visits = visits
+        self.pixels = [Pixels(visits.members[n], some, small.responses[n]) for n, some in places.items() if len(some)]
+
+    def __len__(self) -> int:
+        return sum(self._numbers)
+
+    @cached_property
+    def weights(self) -> Vector:
+        """The weight of each."""
+        return np.repeat(np.array([p.member.weight for p in self.pixels], np.float32), self._numbers)
+
+    @cached_property
+    def places(self) -> Places:
+        """The place of each."""
+        return np.concatenate([p.places for p in self.pixels])
+
+    @cached_property
+    def who(self) -> Places:
+        """The number of its visit in `pixels` of each."""
+        return np.repeat(np.arange(len(self.pixels), dtype=np.int32), self._numbers)
+
+    @property
+    def _numbers(self) -> list[int]:
+        return [len(p.places) for p in self.pixels]
+
+    def parts(self, vector: Vector) -> Iterator[tuple[Pixels, Vector]]:
+        """A vector, visit by visit."""
+        ends = np.cumsum(self._numbers)
+        for pixels, end in zip(self.pixels, ends, strict=True):
+            yield pixels, vector[end - len(pixels.places) : end]
+
+    @property
+    def _pad(self) -> int:
+        """The largest reach of the visits with few holes; 0: there are none."""
+        return max((p.response.shape[1] // 2 for p in self.pixels if len(p.places) <= MANY), default=0)
+
+    def seen(self, sky: Transform) -> Vector:
+        """What the visits show of a sky: T_v s at each hole."""
+        out, side, pad = np.empty(len(self), np.float32), self.visits.side, self._pad
+        padded = np.pad(backward(sky), ((0, 0), (pad, pad), (pad, pad)), mode="wrap") if pad else None
+        seen_as = np.empty(sky.shape[1:], np.complex64)
+        for pixels, part in self.parts(out):
+            if len(pixels.places) <= MANY:
+                see_pixels(padded, pixels.response, pixels.places, side, part)
+            else:
+                predict(self.visits.read(pixels.member).transfer, sky, seen_as)
+                part[:] = backward(seen_as).ravel()[pixels.places]
+        return out
+
+    def spread(self, vector: Vector) -> Transform:
+        """The adjoint of `seen`, with weights: sum of w_v T_v^H F of images with these values in the holes, else 0."""
+        side, pad, num = self.visits.side, self._pad, self.visits.basis.num_terms
+        out = np.zeros((num, side, side // 2 + 1), np.complex64)
+        padded = np.zeros((num, side + 2 * pad, side + 2 * pad), np.float32) if pad else None
+        for pixels, part in self.parts(vector):
+            weight = pixels.member.weight
+            if len(pixels.places) <= MANY:
+                spread_pixels(part * np.float32(weight), pixels.response, pixels.places, side, padded)
+            else:
+                image = np.zeros(side * side, np.float32)
+                image[pixels.places] = part
+                seen = self.visits.read(pixels.member)
+                add_adjoint(seen.transfer, forward(image.reshape(side, side)), weight, out)
+        if padded is not None:
+            out += forward(_folded(padded, pad))
+        return out
+
+
+def _folded(padded: Image, pad: int) -> Image:
+    """Add what lies in the padding to the pixels that it stands for; the adjoint of periodic padding."""
+    inner = padded[:, pad:-pad].copy()
+    inner[:, :pad] += padded[:, -pad:]
+    inner[:, -pad:] += padded[:, :pad]
+    out = inner[:, :, pad:-pad].copy()
+    out[:, :, :pad] += inner[:, :, -pad:]
+    out[:, :, -pad:] += inner[:, :, :pad]
+    return out

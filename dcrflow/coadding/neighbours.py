@@ -1,0 +1,103 @@
+"""What the holes of visits say of each other: a sparse matrix, with which they are filled in one go.
+
+The value v_i of a hole changes the solution of the cell without holes, and so what the visits show in other holes:
+
+    v = p + G W v,      G_ij = (F^-1 T_v (A + L)^-1 T_u^H F)(x_i - x_j)
+
+with pixel i of visit v and j of visit u, W the visits' weights, and p what is predicted from all other pixels. G falls
+off within a few PSF widths, so it is sparse, and is computed from one small image for each pair of visits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcrflow.coadding.holes import Unknowns, Vector
+from dcrflow.coadding.ladder import System
+from dcrflow.coadding.small_grid import SmallGrid
+from dcrflow.coadding.transfer import backward
+from dcrflow.kernels.fourier import predict
+from dcrflow.kernels.hole_pixels import count_neighbours, multiply_pairs, pair_values
+
+_REACH = 3 / 8  # of the small grid's side; farther away, holes do not matter to each other
+_MOST = 6_000_000  # pairs; with more, the equations are solved without this matrix
+_MOST_VISITS = 120  # their pairs take 75 MB
+_ENOUGH = 3e-3  # noise units of a visit; smaller errors of a hole do not matter
+_ROUNDS = 200
+
+
+class Neighbours:
+    """The matrix G of a cell's holes; make it with `of`.
+
+    Parameters
+    ----------
+    order : ndarray of int64
+        The unknowns, row by row.
+    first, other, value : ndarray
+        The upper triangle of G, from `pair_values`.
+    scale : ndarray of float32
+        Square roots of the weights, in this order.
+    """
+
+    def __init__(
+        self, order: NDArray[np.int64], first: NDArray[np.int64], other: NDArray[np.int32], value: Vector, scale: Vector
+    ) -> None:  # fmt: skip
+        self.order, self.first, self.other, self.value, self.scale = order, first, other, value, scale
+
+    @classmethod
+    def of(cls, unknowns: Unknowns, small: SmallGrid, system: System, q: float) -> Neighbours | None:
+        """The matrix for a prior with power q; None if it has too many elements."""
+        if len(unknowns.pixels) > _MOST_VISITS or len(unknowns) > _MOST:
+            return None
+        order = np.argsort(unknowns.places, kind="stable")
+        y, x = np.divmod(unknowns.places[order], np.int32(unknowns.visits.side))
+        first, reach = np.empty(len(order) + 1, np.int64), int(small.side * _REACH)
+        number = count_neighbours(y, x, reach, _MOST, first)
+        if number > _MOST:
+            return None
+        other, value = np.empty(number, np.int32), np.empty(number, np.float32)
+        pair_values(y, x, unknowns.who[order], _responses(unknowns, small, system, q, reach), first, other, value)
+        return cls(order, first, other, value, np.sqrt(unknowns.weights[order]))
+
+    def solve(self, rest: Vector) -> Vector:
+        """Change of the holes' values with which they agree with the prediction, if they differ from it by `rest` now.
+
+        Conjugate gradients for (1 - G W) change = rest.
+        """
+        residual = self.scale * rest[self.order]
+        answer, product = np.zeros_like(residual), np.empty_like(residual)
+        direction, power = residual.copy(), float(residual @ residual)
+        for _ in range(_ROUNDS):
+            if np.max(np.abs(residual)) < _ENOUGH:
+                break
+            multiply_pairs(self.first, self.other, self.value, self.scale * direction, product)
+            product *= -self.scale
+            product += direction
+            along = float(direction @ product)
+            if along <= 0:
+                break
+            step = np.float32(power / along)
+            answer += step * direction
+            residual -= step * product
+            before, power = power, float(residual @ residual)
+            direction *= np.float32(power / before)
+            direction += residual
+        out = np.empty_like(answer)
+        out[self.order] = answer / self.scale
+        return out
+
+
+def _responses(unknowns: Unknowns, small: SmallGrid, system: System, q: float, reach: int) -> Vector:
+    """Of each visit's pixel to a hole of each other, shape (number of pairs, 2 reach + 1, 2 reach + 1)."""
+    here = System(small.normal, small.transfers[0][0], system.prior)  # no output PSF is needed
+    visits = [small.transfers[p.member.place] for p in unknowns.pixels]
+    at = np.arange(-reach, reach + 1)
+    out = np.empty((len(visits) * (len(visits) + 1) // 2, len(at), len(at)), np.float32)
+    seen_as = np.empty(visits[0].shape[1:], np.complex64)
+    for u, one in enumerate(visits):
+        sky = here.solve(np.conj(one), q)
+        for v in range(u, len(visits)):
+            predict(visits[v], sky, seen_as)
+            out[v * (v + 1) // 2 + u] = backward(seen_as)[at[:, None], at]
+    return out

@@ -1,0 +1,133 @@
+"""Loops over single pixels of visits on a cell: what they show of a sky, the adjoint of this, and which are neighbours.
+
+A place is the index of a pixel in the flattened image of a cell, int32. A visit's response is that of its pixel 0 to
+the sky around it, shape (num_terms, 2 reach + 1, 2 reach + 1): response[j, y, x] belongs to the sky at (y - reach,
+x - reach). The sky is continued periodically, as Fourier transforms do, by `pad` pixels on each side.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dcrflow.compat.numba_cache import njit
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def see_pixels(sky, response, places, side, out):  # type: ignore[no-untyped-def]
+    """What a visit shows at some places: the sky times its response.
+
+    Parameters
+    ----------
+    sky : ndarray of float32, shape (num_terms, side + 2 pad, side + 2 pad)
+        Padded; pad is at least the response's reach.
+    response : ndarray of float32
+        Of the visit.
+    places : ndarray of int32, shape (n,)
+        Pixels.
+    side : int
+        Of the cell.
+    out : ndarray of float32, shape (n,)
+        Overwritten.
+    """
+    num, size, _ = response.shape
+    margin = (sky.shape[1] - side) // 2 - size // 2
+    for n in range(len(places)):
+        y0, x0 = places[n] // side + margin, places[n] % side + margin
+        total = np.float32(0)
+        for j in range(num):
+            for y in range(size):
+                line, row = sky[j, y0 + y, x0 : x0 + size], response[j, y]
+                part = np.float32(0)
+                for x in range(size):
+                    part += line[x] * row[x]
+                total += part
+        out[n] = total
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def spread_pixels(values, response, places, side, out):  # type: ignore[no-untyped-def]
+    """Add the adjoint of `see_pixels` to `out`, which has the shape of the padded sky."""
+    num, size, _ = response.shape
+    margin = (out.shape[1] - side) // 2 - size // 2
+    for n in range(len(places)):
+        y0, x0, v = places[n] // side + margin, places[n] % side + margin, values[n]
+        for j in range(num):
+            for y in range(size):
+                line, row = out[j, y0 + y, x0 : x0 + size], response[j, y]
+                for x in range(size):
+                    line[x] += v * row[x]
+
+
+@njit(cache=True, nogil=True)
+def count_neighbours(y, x, reach, most, first):  # type: ignore[no-untyped-def]
+    """Number of pairs of pixels that are at most `reach` pixels apart along each axis.
+
+    Parameters
+    ----------
+    y, x : ndarray of int32, shape (n,)
+        Pixels, sorted by y and then by x.
+    reach : int
+        Pixels.
+    most : int
+        Counting stops when there are more.
+    first : ndarray of int64, shape (n + 1,)
+        Overwritten: number of pairs (i, j) with i <= j of all i before.
+    """
+    total = 0
+    for i in range(len(y)):
+        first[i] = total
+        if total > most:
+            return total
+        j = i
+        while j < len(y) and y[j] - y[i] <= reach:
+            total += abs(x[j] - x[i]) <= reach
+            j += 1
+    first[len(y)] = total
+    return total
+
+
+@njit(cache=True, nogil=True)
+def pair_values(y, x, who, response, first, other, value):  # type: ignore[no-untyped-def]
+    """The pairs that `count_neighbours` counts, and the response of one visit's pixel to another's.
+
+    Parameters
+    ----------
+    y, x, who : ndarray of int32, shape (n,)
+        Pixels, sorted by y and then by x, and the number of their visit.
+    response : ndarray of float32, shape (num_visits (num_visits + 1) / 2, 2 reach + 1, 2 reach + 1)
+        [v (v + 1) / 2 + u, dy, dx]: of visit v at a pixel (dy - reach, dx - reach) from that of visit u <= v.
+    first : ndarray of int64, shape (n + 1,)
+        From `count_neighbours`.
+    other : ndarray of int32
+        Overwritten: j of each pair.
+    value : ndarray of float32
+        Overwritten: the response.
+    """
+    reach = response.shape[1] // 2
+    for i in range(len(y)):
+        at, j = first[i], i
+        while j < len(y) and y[j] - y[i] <= reach:
+            dy, dx = y[j] - y[i], x[j] - x[i]
+            if abs(dx) <= reach:
+                v, u = who[j], who[i]
+                if v < u:
+                    v, u, dy, dx = u, v, -dy, -dx
+                other[at] = j
+                value[at] = response[v * (v + 1) // 2 + u, reach + dy, reach + dx]
+                at += 1
+            j += 1
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def multiply_pairs(first, other, value, vector, out):  # type: ignore[no-untyped-def]
+    """The symmetric matrix whose upper triangle `pair_values` gives, times a vector, to `out`."""
+    out[:] = 0
+    for i in range(len(vector)):
+        total, mine = np.float32(0), vector[i]
+        begin, end = first[i], first[i + 1]
+        for k in range(begin, end):
+            j, v = other[k], value[k]
+            total += v * vector[j]
+            out[j] += v * mine
+        # the diagonal, which is the first pair, was added twice
+        out[i] += total - value[begin] * mine

@@ -1,0 +1,80 @@
+"""Holes in real space against Fourier transforms of whole visits, and against the exact equations."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("galsim")
+
+import dcrflow.coadding.exact as exact_rounds
+from dcrflow.coadding import holes
+from dcrflow.coadding.cell_visits import CellVisits
+from dcrflow.coadding.cells import CellGrid
+from dcrflow.coadding.exact import Filling
+from dcrflow.coadding.holes import Unknowns
+from dcrflow.coadding.ladder import System
+from dcrflow.coadding.neighbours import Neighbours
+from dcrflow.coadding.output_psf import moffat_stamp
+from dcrflow.coadding.small_grid import SmallGrid
+from dcrflow.coadding.transfer import stamp_transform
+from dcrflow.demo.coadd_scene import coadd_scene, pointings
+
+SIZE, NUMBER = 150, 5
+
+
+@pytest.fixture(scope="module")
+def visits() -> CellVisits:
+    """Visits with 1 % bad pixels, a gap, and one that ends in the cell."""
+    scene, random = coadd_scene(8, SIZE, ("1e4",)), np.random.default_rng(8)
+    valid = random.random((NUMBER, SIZE, SIZE)) > 0.01
+    valid[1, :, 60:72] = False
+    valid[2, 90:] = False
+    seen = [scene.visit(n, p, 1.0, 8, valid=valid[n]) for n, p in enumerate(pointings(8, NUMBER))]
+    grid = CellGrid((SIZE, SIZE), 100, 20, 10, margin=25)
+    return CellVisits(grid.cells[0], grid.window(), seen, scene.basis, {})
+
+
+def filling(visits: CellVisits) -> tuple[Filling, System, float]:
+    sums = visits.first_sums()
+    system = System(sums.normal, stamp_transform(moffat_stamp(3.75, size=47), visits.side), (0.3, 0.08))
+    q = system.lowest * 1e5
+    return Filling(visits, system, sums, q), system, q
+
+
+def test_both_ways_see_and_spread_the_same(visits: CellVisits, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, system, q = filling(visits)
+    places = {n: of[:200] for n, (of, _) in made._values.items()}
+    unknowns, sky = Unknowns(visits, places, SmallGrid(visits)), system.solve(made.right, q)
+    vector = np.random.default_rng(1).normal(size=len(unknowns)).astype(np.float32)
+    seen, spread = unknowns.seen(sky), unknowns.spread(vector)
+    monkeypatch.setattr(holes, "MANY", 0)
+    expected, wide = unknowns.seen(sky), unknowns.spread(vector)
+    assert np.max(np.abs(seen - expected)) < 0.02  # of the noise
+    assert np.max(np.abs(spread - wide)) < 5e-4 * np.max(np.abs(wide))
+
+
+def test_neighbours_invert_the_operator(visits: CellVisits) -> None:
+    made, system, q = filling(visits)
+    small = SmallGrid(visits)
+    unknowns = Unknowns(visits, {n: of[:300] for n, (of, _) in made._values.items()}, small)
+    neighbours = Neighbours.of(unknowns, small, system, q)
+    assert neighbours is not None
+    rest = np.random.default_rng(2).normal(size=len(unknowns)).astype(np.float32)
+    change = neighbours.solve(rest)
+    found = change - unknowns.seen(system.solve(unknowns.spread(change), q))
+    assert np.sqrt(np.mean((found - rest) ** 2)) < 0.03
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_holes_agree_with_what_the_sky_shows_there(
+    visits: CellVisits, sparse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The definition of the solution, with the sparse matrix and without it."""
+    if not sparse:
+        monkeypatch.setattr(exact_rounds.Neighbours, "of", lambda *_: None)
+    made, _, q = filling(visits)
+    done = made.solve(q, 0.01, 60, 0)
+    assert done.left <= 0.01
+    assert done.rounds < 60
+    unknowns = Unknowns(visits, {n: of for n, (of, _) in made._values.items()}, SmallGrid(visits))
+    value = np.concatenate([values for _, values in made._values.values()])
+    assert np.median(np.abs(unknowns.seen(done.sky) - value)) < 0.02
