@@ -202,12 +202,17 @@ class CellVisits:
 
         return max(self.members, key=refraction)
 
+    @property
+    def unseen(self) -> Bool:
+        """Where none of the visits of this run has data."""
+        return np.asarray(self._weight <= 0)
+
     def light(self) -> Image:
         """Largest light around each pixel in the mean of the visits of this run.
 
         Where none of them has data, the light farther away counts, too.
         """
-        out, bright, none = np.empty_like(self.mean), np.abs(self.mean), self._weight <= 0
+        out, bright, none = np.empty_like(self.mean), np.abs(self.mean), self.unseen
         largest_around(bright, _AROUND, out)
         if none.any():
             far = np.empty_like(out)

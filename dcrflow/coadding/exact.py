@@ -28,16 +28,18 @@ from numpy.typing import NDArray
 
 from dcrflow.coadding.cell_visits import CellVisits, Member, Seen
 from dcrflow.coadding.holes import Places, Unknowns, Vector
-from dcrflow.coadding.ladder import Image, System
+from dcrflow.coadding.ladder import Image, System, smooth
 from dcrflow.coadding.neighbours import Neighbours
 from dcrflow.coadding.small_grid import SmallGrid
 from dcrflow.coadding.sums import CellSums
 from dcrflow.coadding.transfer import Transform, backward, forward
-from dcrflow.kernels.coadd_pixels import largest_around
+from dcrflow.kernels.coadd_pixels import add_scaled, largest_around
 from dcrflow.kernels.fourier import add_adjoint, predict
 
-RELATIVE = 3e-4  # error of the image that is left, as a fraction of the local light; 1/30 of a star's DCR residual
-_BRIGHT = 2.0  # noise units of a visit; holes with less light are filled well enough by the mean of the visits
+RELATIVE = 5e-5  # change of the image that is left, as a fraction of the local light; 1/200 of a star's DCR residual
+_BRIGHT = 0.5  # noise units of a visit; holes with less light are filled well enough by the mean of the visits
+_UNSEEN = 4.0  # times as much where no visit has data: the light that counts there is that of pixels farther away
+_SMOOTH = 1.5  # pixels; sigma of the Gaussian that light is smoothed with, so that noise is not taken for light
 _LARGE = 0.1  # share of the pixels for which there are data; a visit with more holes has all of them filled exactly
 _AROUND = 2  # pixels to each side, of the square whose largest light counts
 
@@ -96,6 +98,10 @@ class Filling:
     def __init__(self, visits: CellVisits, system: System, sums: CellSums, q: float) -> None:
         self.visits, self.system = visits, system
         self.light = visits.light()
+        self._smooth_light = np.empty_like(self.light)
+        largest_around(np.abs(smooth(visits.mean, _SMOOTH)), _AROUND, self._smooth_light)
+        unseen = visits.unseen
+        self._smooth_light[unseen] = self.light[unseen] / _UNSEEN
         self.right = sums.right
         self._known = sums.weight > 0
         self._values: dict[int, tuple[Places, Vector]] = {}  # of the unknowns
@@ -119,8 +125,10 @@ class Filling:
         seen_as, inside = np.empty(sky.shape[1:], np.complex64), np.empty_like(visits.window)
         self.right = sums.right + (kept.data - kept.right)
         predict(visits.read(visits.most_refracted()).transfer, sky, seen_as)
-        largest_around(np.abs(backward(seen_as)), _AROUND, inside)
-        self.light = np.maximum(self.light, inside)
+        image = backward(seen_as)
+        for one, light in ((image, self.light), (smooth(image, _SMOOTH), self._smooth_light)):
+            largest_around(np.abs(one), _AROUND, inside)
+            np.maximum(light, inside, out=light)
         for member in visits.members:
             seen = visits.read(member)
             if not seen.holes.size:
@@ -136,7 +144,7 @@ class Filling:
 
     def _lit(self, seen: Seen) -> NDArray[np.bool_]:
         """Which holes of a visit are where there is light."""
-        light = self.light.ravel()[seen.holes] * self.visits.window.ravel()[seen.holes]
+        light = self._smooth_light.ravel()[seen.holes] * self.visits.window.ravel()[seen.holes]
         return np.asarray(light > _BRIGHT * seen.member.sigma)
 
     def _add(self, seen: Seen, chosen: NDArray[np.bool_]) -> None:
@@ -187,32 +195,36 @@ class Filling:
         unknowns = Unknowns(self.visits, {n: places for n, (places, _) in self._values.items()}, self._small)
         neighbours = Neighbours.of(unknowns, self._small, self.system, q)
         change = Change(self, tolerance)
-        start = np.concatenate([values for _, values in self._values.values()])
-        value, weight = start.copy(), unknowns.weights
+        value, weight = np.concatenate([values for _, values in self._values.values()]), unknowns.weights
         rest = unknowns.seen(sky) - value
         direction, product, along = np.zeros(len(value), np.float32), np.zeros(len(value), np.float32), 1.0
+        to_right, right = np.zeros_like(self.right), self.right.copy()
         while True:
             step = rest if neighbours is None else neighbours.solve(rest)
-            effect = self.system.solve(unknowns.spread(step), q)
+            spread = unknowns.spread(step)
+            effect = self.system.solve(spread, q)
             where, left = change.of(effect)
             done, rounds = done + 1, rounds - 1
             if left <= tolerance or rounds <= 0:
                 value += step
+                right += spread
                 break
             seen = step - unknowns.seen(effect)
             back = np.float32(_inner(weight, seen, direction) / along)  # the preconditioner need not be linear
             direction, product = step - back * direction, seen - back * product
+            add_scaled(to_right, -back, spread, to_right)
             along = _inner(weight, direction, product)
             if along <= 0:  # rounding
                 break
             size = np.float32(_inner(weight, rest, direction) / along)
             value += size * direction
+            add_scaled(to_right, size, right, right)
             rest = rest - size * product
         self._values = {
             pixels.member.place: (pixels.places, part.copy()) for pixels, part in unknowns.parts(value)
         }  # fmt: skip
-        self.right = self.right + unknowns.spread(value - start)
-        return Filled(self.system.solve(self.right, q), self.right, left, where, done)
+        self.right = right
+        return Filled(self.system.solve(right, q), right, left, where, done)
 
 
 class Change:

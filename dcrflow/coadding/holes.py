@@ -18,7 +18,7 @@ from dcrflow.coadding.cell_visits import CellVisits, Member
 from dcrflow.coadding.small_grid import SmallGrid
 from dcrflow.coadding.transfer import Transform, backward, forward
 from dcrflow.kernels.fourier import add_adjoint, predict
-from dcrflow.kernels.hole_pixels import see_pixels, spread_pixels
+from dcrflow.kernels.hole_pixels import fold, pad_periodically, see_pixels, spread_pixels
 
 Image = NDArray[np.float32]
 Vector = NDArray[np.float32]
@@ -99,7 +99,10 @@ class Unknowns:
     def seen(self, sky: Transform) -> Vector:
         """What the visits show of a sky: T_v s at each hole."""
         out, side, pad = np.empty(len(self), np.float32), self.visits.side, self._pad
-        padded = np.pad(backward(sky), ((0, 0), (pad, pad), (pad, pad)), mode="wrap") if pad else None
+        padded = self._padded(pad)
+        if pad:
+            for term, part in zip(sky, padded, strict=True):
+                pad_periodically(backward(term)[None], pad, part[None])
         seen_as = np.empty(sky.shape[1:], np.complex64)
         for pixels, part in self.parts(out):
             if len(pixels.places) <= MANY:
@@ -113,7 +116,8 @@ class Unknowns:
         """The adjoint of `seen`, with weights: sum of w_v T_v^H F of images with these values in the holes, else 0."""
         side, pad, num = self.visits.side, self._pad, self.visits.basis.num_terms
         out = np.zeros((num, side, side // 2 + 1), np.complex64)
-        padded = np.zeros((num, side + 2 * pad, side + 2 * pad), np.float32) if pad else None
+        padded, folded = self._padded(pad), np.empty((1, side, side), np.float32)
+        padded[...] = 0
         for pixels, part in self.parts(vector):
             weight = pixels.member.weight
             if len(pixels.places) <= MANY:
@@ -123,17 +127,14 @@ class Unknowns:
                 image[pixels.places] = part
                 seen = self.visits.read(pixels.member)
                 add_adjoint(seen.transfer, forward(image.reshape(side, side)), weight, out)
-        if padded is not None:
-            out += forward(_folded(padded, pad))
+        if pad:
+            for part, to in zip(padded, out, strict=True):
+                fold(part[None], pad, folded)
+                to += forward(folded[0])
         return out
 
-
-def _folded(padded: Image, pad: int) -> Image:
-    """Add what lies in the padding to the pixels that it stands for; the adjoint of periodic padding."""
-    inner = padded[:, pad:-pad].copy()
-    inner[:, :pad] += padded[:, -pad:]
-    inner[:, -pad:] += padded[:, :pad]
-    out = inner[:, :, pad:-pad].copy()
-    out[:, :, :pad] += inner[:, :, -pad:]
-    out[:, :, -pad:] += inner[:, :, :pad]
-    return out
+    def _padded(self, pad: int) -> Image:
+        side = self.visits.side + 2 * pad
+        return np.asarray(
+            self.visits.workspace.array("holes: padded sky", (self.visits.basis.num_terms, side, side), np.float32)
+        )

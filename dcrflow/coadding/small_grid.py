@@ -20,7 +20,7 @@ Image = NDArray[np.float32]
 
 _LEAST = 128  # pixels
 _ENTRIES = 1024  # of the table of transfer functions; errors of 1e-5
-_FAINT = 1e-6  # of a response's peak; outer rings of pixels in which it is fainter are left out
+_FAINT = 1e-5  # of a response's peak; outer rings of pixels in which it is fainter are left out
 
 
 class SmallGrid:
@@ -66,7 +66,7 @@ def _response(transfer: Transform, reach: int) -> Image:
     kernel = backward(transfer)
     at = np.arange(reach, -reach - 1, -1)  # that of the sky at +1 is the kernel at -1
     kernel = kernel[:, at[:, None], at]
-    size = np.abs(kernel).max(axis=0)
+    size = np.abs(kernel[0])  # that of a flat spectrum, the brightest
     lines = np.maximum(size.max(axis=0), size.max(axis=1))
     lines = np.maximum(lines, lines[::-1])[:reach]  # the largest at each distance, from the outermost inwards
     bright = np.flatnonzero(lines > _FAINT * size.max())

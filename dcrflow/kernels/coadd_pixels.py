@@ -119,6 +119,15 @@ def interpolate(values, at, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def add_scaled(what, factor, to, out):  # type: ignore[no-untyped-def]
+    """out = to + factor * what, for contiguous arrays of complex64; `out` may be one of the others."""
+    one, other, sums = what.reshape(-1), to.reshape(-1), out.reshape(-1)
+    f = np.float32(factor)
+    for i in range(len(one)):
+        sums[i] = other[i] + f * one[i]
+
+
+@njit(cache=True, nogil=True)
 def largest_around(image, reach, out):  # type: ignore[no-untyped-def]
     """Largest value of an image, which has no NaN, in a square of 2 reach + 1 pixels around each; `out` is filled."""
     height, width = image.shape

@@ -59,6 +59,31 @@ def spread_pixels(values, response, places, side, out):  # type: ignore[no-untyp
 
 
 @njit(cache=True, nogil=True)
+def pad_periodically(images, pad, out):  # type: ignore[no-untyped-def]
+    """Continue square images of shape (n, side, side) by `pad` pixels on each side, to `out`."""
+    num, side, _ = images.shape
+    for j in range(num):
+        for y in range(side + 2 * pad):
+            line, to = images[j, (y - pad) % side], out[j, y]
+            to[:pad] = line[side - pad :]
+            to[pad : side + pad] = line
+            to[side + pad :] = line[:pad]
+
+
+@njit(cache=True, nogil=True)
+def fold(padded, pad, out):  # type: ignore[no-untyped-def]
+    """The adjoint of `pad_periodically`: add what lies in the padding to the pixels that it stands for."""
+    num, side, _ = out.shape
+    out[:] = 0
+    for j in range(num):
+        for y in range(side + 2 * pad):
+            line, to = padded[j, y], out[j, (y - pad) % side]
+            to += line[pad : side + pad]
+            to[side - pad :] += line[:pad]
+            to[:pad] += line[side + pad :]
+
+
+@njit(cache=True, nogil=True)
 def count_neighbours(y, x, reach, most, first):  # type: ignore[no-untyped-def]
     """Number of pairs of pixels that are at most `reach` pixels apart along each axis.
 

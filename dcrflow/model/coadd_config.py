@@ -46,7 +46,7 @@ class CoaddConfig(Config):
         60, description="rounds over the visits at most, to fill pixels without data"
     )
     tolerance: Positive = Field(
-        0.1, description="what may be left of the equations' residual, over the noise; above: INEXACT_PSF"
+        0.03, description="what the last round may change, over the coadd's noise; above: INEXACT_PSF"
     )
     min_weight: Annotated[float, Field(gt=0, le=1)] = Field(
         1 / 3, description="of the median weight; pixels below are NO_DATA"

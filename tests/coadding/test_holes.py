@@ -30,7 +30,7 @@ def visits() -> CellVisits:
     valid[2, 90:] = False
     seen = [scene.visit(n, p, 1.0, 8, valid=valid[n]) for n, p in enumerate(pointings(8, NUMBER))]
     grid = CellGrid((SIZE, SIZE), 100, 20, 10, margin=25)
-    return CellVisits(grid.cells[0], grid.window(), seen, scene.basis, {})
+    return CellVisits(grid.cells[0], grid, seen, scene.basis, {})
 
 
 def filling(visits: CellVisits) -> tuple[Filling, System, float]:

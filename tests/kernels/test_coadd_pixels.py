@@ -6,6 +6,7 @@ from scipy.ndimage import maximum_filter
 
 from dcrflow.kernels.coadd_pixels import (
     add_pixels,
+    add_scaled,
     add_share,
     calibration_sums,
     holes_of,
@@ -62,6 +63,13 @@ def test_shares_of_two_rungs_interpolate_between_them() -> None:
     for step, one in ((2, image()), (3, low), (4, high), (5, image())):
         add_share(one, rung, step, out)
     np.testing.assert_allclose(out, 0.75 * low + 0.25 * high, atol=1e-6)
+
+
+def test_scaled_sums() -> None:
+    what, out = ((image() + 1j * image()).astype(np.complex64)[None] for _ in range(2))
+    wanted = out - 0.5 * what
+    add_scaled(what, -0.5, out, out)
+    np.testing.assert_allclose(out, wanted, atol=1e-5)
 
 
 def test_the_largest_deviation_and_its_visit() -> None:

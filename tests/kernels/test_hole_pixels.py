@@ -3,7 +3,15 @@
 import numpy as np
 from scipy.signal import convolve2d
 
-from dcrflow.kernels.hole_pixels import count_neighbours, multiply_pairs, pair_values, see_pixels, spread_pixels
+from dcrflow.kernels.hole_pixels import (
+    count_neighbours,
+    fold,
+    multiply_pairs,
+    pad_periodically,
+    pair_values,
+    see_pixels,
+    spread_pixels,
+)
 
 SIDE, PAD, REACH = 20, 6, 4
 
@@ -32,6 +40,16 @@ def test_spreading_is_the_adjoint_of_seeing() -> None:
     out = np.zeros_like(sky)
     spread_pixels(values, response, places, SIDE, out)
     np.testing.assert_allclose(np.sum(out * sky), np.sum(seen * values), rtol=1e-4)
+
+
+def test_padding_is_periodic_and_folding_its_adjoint() -> None:
+    random = np.random.default_rng(5)
+    images, other = random.normal(size=(2, SIDE, SIDE)), random.normal(size=(2, SIDE + 2 * PAD, SIDE + 2 * PAD))
+    padded, folded = np.empty_like(other), np.empty_like(images)
+    pad_periodically(images, PAD, padded)
+    np.testing.assert_array_equal(padded, np.pad(images, ((0, 0), (PAD, PAD), (PAD, PAD)), mode="wrap"))
+    fold(other, PAD, folded)
+    np.testing.assert_allclose(np.sum(folded * images), np.sum(other * padded))
 
 
 def test_pairs_make_the_matrix_of_responses() -> None:
