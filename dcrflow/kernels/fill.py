@@ -82,17 +82,17 @@ def fill_missing(image, known, reach):  # type: ignore[no-untyped-def]
             count += 1
     count = 0
     for i in range(missing):
-        top, left = (
-            np.uint64(following[i, 0]),
-            np.uint64(following[i, 1]),
-        )  # not tested for a sign
+        top, left = np.uint64(following[i, 0]), np.uint64(following[i, 1])  # without a sign, which numba would test
         current[count, 0], current[count, 1] = following[i, 0], following[i, 1]
         above, here, below = ring[top], ring[top + _ONE], ring[top + _TWO]
         touches = (here[left] == 0) | (here[left + _TWO] == 0)
         for k in range(3):
             touches |= (above[left + np.uint64(k)] == 0) | (below[left + np.uint64(k)] == 0)
-        count += touches
+        if touches:
+            here[left + _ONE] = _QUEUED
+            count += 1
     for number in range(1, min(reach, _MOST) + 1):
+        new = 0
         for i in range(count):
             top, left = np.uint64(current[i, 0]), np.uint64(current[i, 1])
             total = 0.0
@@ -103,18 +103,12 @@ def fill_missing(image, known, reach):  # type: ignore[no-untyped-def]
                     if around[left + np.uint64(k)] < number:
                         total += image[top + np.uint64(j) - _ONE, left + np.uint64(k) - _ONE]
                         neighbours += 1
-            image[top, left] = total / neighbours
-            ring[top + _ONE, left + _ONE] = number
-        new = 0
-        for i in range(count):
-            top, left = np.uint64(current[i, 0]), np.uint64(current[i, 1])
-            for j in range(3):
-                around = ring[top + np.uint64(j)]
-                for k in range(3):
-                    if around[left + np.uint64(k)] == _MISSING:
+                    elif around[left + np.uint64(k)] == _MISSING:
                         around[left + np.uint64(k)] = _QUEUED
                         following[new, 0], following[new, 1] = current[i, 0] + j - 1, current[i, 1] + k - 1
                         new += 1
+            image[top, left] = total / neighbours
+            ring[top + _ONE, left + _ONE] = number
         current, following = following, current
         count = new
         if count == 0:

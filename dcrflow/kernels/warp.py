@@ -88,10 +88,11 @@ def _weighted_sums(taps: int, with_variance: bool) -> Any:
     Called as ``sums(image, variance, y, x, table, jy, ty, jx, tx)``: of ``wy[j] * wx[i] * image[y + j, x + i]``, and
     of the variance alike, where wy and wx are the polynomials that begin at the table's rows jy and jx, at ty and tx.
     A vector register holds two rows of an image; the last steps are taken for image and variance together. Without the
-    variance, its sum is 0.
+    variance, its sum is 0, and its weights are not computed.
     """
     lanes = _lanes(taps)
     both = 2 * lanes
+    kept = both if with_variance else lanes  # of the weights, and of what is summed along x
 
     @intrinsic
     def sums(typing, image, variance, y, x, table, jy, ty, jx, tx):  # type: ignore[no-untyped-def]
@@ -99,9 +100,13 @@ def _weighted_sums(taps: int, with_variance: bool) -> Any:
             word, index = ir.IntType(64), ir.IntType(32)
             single, double = ir.VectorType(ir.FloatType(), lanes), ir.VectorType(ir.FloatType(), both)
             nothing = ir.Constant(single, None)
-            fma = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(double, [double] * 3), f"llvm.fma.v{both}f32"
-            )
+            of_weights = ir.VectorType(ir.FloatType(), kept)
+            fma, fma_weights = (
+                cgutils.get_or_insert_function(
+                    builder.module, ir.FunctionType(of, [of] * 3), f"llvm.fma.v{of.count}f32"
+                )
+                for of in (double, of_weights)
+            )  # fmt: skip
             flags = ir.VectorType(ir.IntType(1), lanes)
             masked_load = cgutils.get_or_insert_function(
                 builder.module,
@@ -125,15 +130,15 @@ def _weighted_sums(taps: int, with_variance: bool) -> Any:
 
             def weights(row: Any, fraction: Any) -> Any:
                 address, stride = start(4, row, ir.Constant(word, 0))
-                undefined = ir.Constant(double, ir.Undefined)
+                undefined = ir.Constant(of_weights, ir.Undefined)
                 one = builder.insert_element(undefined, fraction, ir.Constant(index, 0))
-                everywhere, of_powers = pick(one, one, [0] * both), []
+                everywhere, of_powers = pick(one, one, [0] * kept), []
                 for _ in range(_POWERS):
-                    of_powers.append(builder.load(builder.inttoptr(address, double.as_pointer()), align=4))
+                    of_powers.append(builder.load(builder.inttoptr(address, of_weights.as_pointer()), align=4))
                     address = builder.add(address, stride)
                 total = of_powers.pop()
                 while of_powers:
-                    total = builder.call(fma, [total, everywhere, of_powers.pop()])
+                    total = builder.call(fma_weights, [total, everywhere, of_powers.pop()])
                 return total
 
             def down(n: int, wy: Any) -> Any:
@@ -154,13 +159,17 @@ def _weighted_sums(taps: int, with_variance: bool) -> Any:
                 )
 
             wy, wx = weights(integer(5), arguments[6]), weights(integer(7), arguments[8])
-            variances = down(1, wy) if with_variance else nothing
-            total = builder.fmul(pick(down(0, wy), variances, list(range(both))), wx)
+            total = down(0, wy)
+            if with_variance:
+                total = pick(total, down(1, wy), list(range(both)))
+            total = builder.fmul(total, wx)
             half = lanes // 2
             while half:  # fold the upper half of either onto the lower, down to one lane each
-                total = builder.fadd(total, pick(total, total, [min(i + half, both - 1) for i in range(both)]))
+                total = builder.fadd(total, pick(total, total, [min(i + half, kept - 1) for i in range(kept)]))
                 half //= 2
-            found = [builder.extract_element(total, ir.Constant(index, i)) for i in (0, lanes)]
+            found = [builder.extract_element(total, ir.Constant(index, i)) for i in range(0, kept, lanes)]
+            if not with_variance:
+                found.append(ir.Constant(ir.FloatType(), 0.0))
             return context.make_tuple(builder, signature.return_type, found)
 
         of_pair = types.UniTuple(types.float32, 2)
