@@ -1,6 +1,7 @@
 """The layers of the house: imports point down only, and each layer knows only what it may."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,7 @@ FORBIDDEN = {
 }
 
 
+@cache
 def modules() -> dict[str, Path]:
     found = {}
     for path in sorted(ROOT.rglob("*.py")):
@@ -73,6 +75,7 @@ def layer_of(module: str) -> int:
     return next(i for i, (_, parts) in enumerate(LAYERS) if part in parts)
 
 
+@cache
 def imports(path: Path) -> set[str]:
     """Absolute names of what a module imports when it runs; imports for type checking alone do not count."""
     tree = ast.parse(path.read_text())
