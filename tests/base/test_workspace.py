@@ -40,5 +40,5 @@ def test_a_name_belongs_to_one_module() -> None:
                 if isinstance(text, ast.Constant) and isinstance(text.value, str):
                     assert ":" in text.value, f"{path}: begin a workspace's names with the module's and a colon"
                     modules[text.value.partition(":")[0]].add(path.name)
-    assert set(modules) > {"merge", "match", "prefilter", "warp", "mosaic"}
+    assert set(modules) > {"match", "prefilter", "warp", "mosaic"}
     assert {prefix: files for prefix, files in modules.items() if len(files) > 1} == {}
