@@ -163,7 +163,7 @@ def line_entries(root: zarr.Group, without: Collection[str]) -> Iterator[Mapping
     """The same of all runs but some; a crash may have left lines beside an archive."""
     names = [name for name in names_in(root) if name.endswith(LINES) and run_of(name) not in without]
     for name, text in _texts(root, names):
-        yield from _entries(run_of(name), text.splitlines())
+        yield from _entries(run_of(name), text.split(b"\n"))
 
 
 def _entries(run: str, lines: Iterable[bytes | str]) -> Iterator[Mapping[str, Any]]:

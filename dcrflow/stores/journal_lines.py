@@ -43,9 +43,9 @@ def run_of(name: str) -> str:
 
 
 def parsed_line(line: bytes | str | None) -> dict[str, Any] | None:
-    """A line as an object; None if it is damaged."""
+    """A line as an object; None if it is damaged. Bytes that are no UTF-8 are replaced, as in an archive."""
     try:
-        entry = json.loads(line or "")
+        entry = json.loads(line.decode(errors="replace") if isinstance(line, bytes) else line or "")
     except (ValueError, RecursionError):
         return None
     return entry if isinstance(entry, dict) else None

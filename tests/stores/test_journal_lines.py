@@ -17,6 +17,7 @@ from dcrflow.stores import journal as journal_module
 from dcrflow.stores import journal_archive, journal_columns, journal_lines, journal_runs
 from dcrflow.stores.journal import Journal
 from dcrflow.stores.journal_columns import COLUMNS, columns_of
+from dcrflow.stores.journal_reader import JournalReader
 from dcrflow.stores.journal_runs import long_runs
 from dcrflow.stores.templates.complete import complete_before
 from dcrflow.stores.templates.ends import journalled
@@ -59,6 +60,11 @@ def test_a_block_of_plain_lines_is_parsed_at_once(monkeypatch: pytest.MonkeyPatc
     block = line % (7, b"null", b"null") + line % (8, b'{"type": "A"}', b"[]") + line % (9, b"null", b'["a chunk"]')
     found = columns_of(b'{"event": "requested", "detector_visits": {"7": [3]}}\n' + block, ("visit", "trouble"))
     assert found.to_pydict() == {"visit": [None, 7, 8, 9], "trouble": [None, None, "true", "true"]}
+
+
+def test_two_objects_on_a_line_do_not_stand_for_two_lines() -> None:
+    text = b'{"event": "ended", "visit": 1, "detector": 2}{"event": "ended", "visit": 3, "detector": 4}\n\r\n'
+    assert columns_of(text, ("visit",)).to_pydict() == {"visit": [None, None]}
 
 
 @pytest.fixture(params=["directory", "objects"])
@@ -115,3 +121,23 @@ def test_what_a_run_that_died_has_made_is_not_looked_up(root: zarr.Group) -> Non
             root.create_group(f"1/{detector}")
     done = complete_before(root, np.ones(NUMBER + 5, np.int64), detectors, "a", "b", lambda patches, band: "c")
     assert detectors[~done].tolist() == [17, *range(NUMBER, NUMBER + 5)]
+
+
+@pytest.mark.parametrize("odd", [b"\xff", b"\r"])
+def test_odd_bytes_say_the_same_in_short_and_long_journals(
+    odd: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = b'{"event": "ended",%b "visit": 1, "detector": 2, "status": "complete", "band": "%b", "coverage": 1.0}\n'
+    text = line % ((odd, b"g") if odd.isspace() else (b"", odd))
+    root = zarr.create_group(LocalStore(tmp_path / "out.zarr"))
+    (tmp_path / "out.zarr/.dcrflow").mkdir()
+    (tmp_path / "out.zarr/.dcrflow/20250101T000000-aaaaaaaa.jsonl").write_bytes(text)
+    assert list(journalled(root).records) == [(1, 2)]
+    monkeypatch.setattr(journal_runs, "_LONG", 1)
+    found = journalled(root)
+    assert list(zip(found.complete.visit, found.complete.detector, strict=True)) == [(1, 2)]
+    assert [entry["detector"] for entry in JournalReader(root).new()] == [2]
+    (run,) = long_runs(root)
+    journal_archive.archive(root, run.run)
+    found = journalled(root)
+    assert list(zip(found.complete.visit, found.complete.detector, strict=True)) == [(1, 2)]
