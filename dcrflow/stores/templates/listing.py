@@ -22,7 +22,9 @@ def all_entries(root: zarr.Group) -> Iterator[dict[str, Any]]:
     visits = _numbers(list_names(root, [""])[0])
     for some in batched(visits, _BATCH):
         found = list_names(root, map(str, some))
-        yield from entries_of(root, ((v, d) for v, names in zip(some, found, strict=True) for d in _numbers(names)))
+        listed = ((v, d) for v, names in zip(some, found, strict=True) for d in _numbers(names))
+        for few in batched(listed, _BATCH):
+            yield from _entries(root, few)
 
 
 def entries_of(root: zarr.Group, data_ids: Iterable[tuple[int, int]]) -> Iterator[dict[str, Any]]:
@@ -31,18 +33,26 @@ def entries_of(root: zarr.Group, data_ids: Iterable[tuple[int, int]]) -> Iterato
     Where many of a visit are asked for, its detectors are listed first, and those that are not there are not looked up.
     """
     for some in batched(data_ids, _BATCH):
-        few = _there(root, some)
-        paths = [f"{visit}/{detector}" for visit, detector in few]
-        for (v, d), attributes in zip(few, group_attributes(root, paths), strict=True):
-            if attributes is not None and attributes.get("status") in STATUSES:
-                yield {**attributes, "visit": v, "detector": d}
+        yield from _entries(root, _there(root, some))
+
+
+def _entries(root: zarr.Group, data_ids: Sequence[tuple[int, int]]) -> Iterator[dict[str, Any]]:
+    paths = [f"{visit}/{detector}" for visit, detector in data_ids]
+    for (v, d), attributes in zip(data_ids, group_attributes(root, paths), strict=True):
+        if attributes is not None and attributes.get("status") in STATUSES:
+            yield {**attributes, "visit": v, "detector": d}
 
 
 def _there(root: zarr.Group, data_ids: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+    """Those of some data IDs that are listed, if they are many of each visit; all where nothing can be listed."""
     visits = sorted({visit for visit, _ in data_ids})
     if len(visits) * _MANY > len(data_ids):
         return data_ids
-    names = {v: set(some) for v, some in zip(visits, list_names(root, map(str, visits)), strict=True)}
+    try:
+        found = list_names(root, map(str, visits))
+    except Exception:  # of a web server that shows no directories; clients of stores have classes of their own
+        return data_ids
+    names = {v: set(some) for v, some in zip(visits, found, strict=True)}
     return [(v, d) for v, d in data_ids if str(d) in names[v]]
 
 

@@ -30,3 +30,25 @@ def test_detectors_that_are_not_there(asked: range, looked_up: int, monkeypatch:
     paths.clear()
     assert list(listing.entries_of(root, ((visit, 3) for visit in range(5, 105)))) == []
     assert len(paths) == 100, "one of each visit is not worth a listing"
+
+
+def test_a_store_that_lists_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = zarr.create_group(MemoryStore())
+    root.create_group("1/2", attributes={"status": "complete"})
+
+    def unlisted(*_: object) -> list[list[str]]:
+        raise OSError("this store cannot be listed")
+
+    monkeypatch.setattr(listing, "list_names", unlisted)
+    assert [e["detector"] for e in listing.entries_of(root, ((1, d) for d in range(100)))] == [2]
+
+
+def test_all_are_listed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = zarr.create_group(MemoryStore())
+    for detector in range(20):
+        root.create_group(f"1/{detector}", attributes={"status": "complete"})
+    listed: list[str] = []
+    names = listing.list_names
+    monkeypatch.setattr(listing, "list_names", lambda root, some: names(root, [listed.append(p) or p for p in some]))
+    assert [e["detector"] for e in listing.all_entries(root)] == list(range(20))
+    assert listed == ["", "1"]
