@@ -105,7 +105,7 @@ class Filling:
         self.right = sums.right
         self._known = sums.weight > 0
         self._values: dict[int, tuple[Places, Vector]] = {}  # of the unknowns
-        self._predicted: dict[int, Vector] = {}  # of all holes, with visits of an earlier run
+        self._predicted: dict[int, tuple[Places, Vector]] = {}  # of the first holes, with visits of an earlier run
         self._small: SmallGrid | None = None
         if visits.kept is not None:
             self._predict(sums, q)
@@ -135,9 +135,10 @@ class Filling:
                 continue
             predict(seen.transfer, sky, seen_as)
             some = self._known.ravel()[seen.holes] | self._lit(seen)
-            self._predicted[member.place] = backward(seen_as).ravel()[seen.holes] * some
+            values = backward(seen_as).ravel()[seen.holes] * some
+            self._predicted[member.place] = seen.holes, values
             inside[...] = 0
-            inside.ravel()[seen.holes] = self._predicted[member.place]
+            inside.ravel()[seen.holes] = values
             if member.visit is not None:
                 inside.ravel()[seen.holes] -= seen.image.ravel()[seen.holes]
             add_adjoint(seen.transfer, forward(inside), member.weight, self.right)
@@ -154,8 +155,11 @@ class Filling:
             chosen = chosen & ~np.isin(seen.holes, self._values[place][0])
         if np.any(chosen):
             some = seen.holes[chosen]
-            values = self._predicted[place][chosen] if place in self._predicted else seen.image.ravel()[some]
-            self._append(place, some, values)
+            if place in self._predicted:
+                holes, values = self._predicted[place]
+                self._append(place, some, values[np.searchsorted(holes, some)])
+            else:
+                self._append(place, some, seen.image.ravel()[some])
 
     def _append(self, place: int, places: Places, values: Vector) -> None:
         old = self._values.get(place)

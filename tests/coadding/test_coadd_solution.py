@@ -134,6 +134,26 @@ def test_added_visits_give_the_coadd_of_all_of_them(scene: CoaddScene) -> None:
     np.testing.assert_array_equal(both.count, whole.count)
 
 
+def test_outliers_in_added_visits_with_holes_are_rejected(scene: CoaddScene) -> None:
+    config = CoaddConfig.make({"self_calibrate": False})
+    grid = CellGrid((SIZE, SIZE), config.cell, config.halo, config.taper)
+    valid = np.random.default_rng(1).random((8, SIZE, SIZE)) > 0.02
+    at, star = pointings(SEED, 8), type(scene.sources[0])
+    visits = [scene.visit(n, p, 1.0, 3, valid=valid[n]) for n, p in enumerate(at)]
+    for n in (5, 7):
+        new = star("new", 40 + 10 * n, 105, ((0.0, 0.0, 3e4, "blackbody:8000"),))
+        extra = CoaddScene(SIZE, scene.band, (new,)).draw(at[n])
+        visits[n] = scene.visit(n, at[n], 1.0, 3, valid=valid[n], extra=extra)
+    whole = solve_patch(grid, visits, scene.basis, PSF, config)
+    first = solve_cell(grid.cells[0], grid, visits[:4], scene.basis, PSF, config, keep=True)
+    both = solve_patch(grid, visits[4:], scene.basis, PSF, config, kept={0: first.sums})
+    difference = (both.image - whole.image).sum(axis=0) / np.sqrt(np.nanmedian(whole.variance.sum(axis=0)))
+    assert np.nanstd(difference) < 0.25  # not quite the same pixels are rejected; without the transients it is 0.08
+    assert np.nanmax(np.abs(difference)) < 5  # at the peak of a star of S/N 1400 in each visit
+    for n in (5, 7):
+        assert both.reports[n, 0].rejected > 50
+
+
 def test_a_cell_without_new_data_stays_as_it_was(scene: CoaddScene) -> None:
     """Visits that are added may cover only a part of a patch."""
     config = CoaddConfig.make({"self_calibrate": False})
