@@ -22,7 +22,7 @@ from dcrflow.coadding.ladder import smooth
 Image = NDArray[np.float32]
 Float = NDArray[np.float64]
 
-_BLOCK, _NARROW = 4, 20  # pixels, of a block; of a taper below which blocks are half as wide
+_BLOCK, _BLOCKS = 4, 5  # pixels of a block; blocks in a taper at least, so that those of a narrow taper are smaller
 _SMOOTHING = 2.5  # pixels; sigma of a Gaussian. High frequencies are amplified by up to 10,000 in a solution
 _WIDEST = 1 / 10  # of the taper, which that sigma may be
 _LIGHT = 1.5  # pixels; sigma of a Gaussian, of the light's smoothing
@@ -55,7 +55,8 @@ def window_nodes(light: Image, noise: float, taper: int) -> Image:
     along = np.minimum(at, side - at)
     from_edge = np.minimum(along[:, None], along)
     fixed = (from_edge >= taper - rim).astype(np.float64)
-    return _least_change(cost, (from_edge > rim) & (from_edge < taper - rim), fixed).astype(np.float32)
+    free = (from_edge > max(rim, block / 2)) & (from_edge < taper - rim)  # the outermost blocks never are
+    return _least_change(cost, free, fixed).astype(np.float32)
 
 
 def window_of(nodes: Image, side: int, taper: int) -> Image:
@@ -69,12 +70,12 @@ def window_of(nodes: Image, side: int, taper: int) -> Image:
 
 
 def _block(taper: int) -> int:
-    return _BLOCK if taper >= _NARROW else _BLOCK // 2
+    return min(_BLOCK, max(1, taper // _BLOCKS))
 
 
 def _sigma(taper: int) -> float:
     """Sigma of the Gaussian by which the window is smoothed; the outermost 2 sigma of a taper are left to it."""
-    return min(_SMOOTHING, _WIDEST * taper)
+    return min(_SMOOTHING, _WIDEST * max(taper, 1))
 
 
 def _least_change(cost: Float, free: NDArray[np.bool_], values: Float) -> Float:
