@@ -70,5 +70,5 @@ def _response(transfer: Transform, reach: int) -> Image:
     lines = np.maximum(size.max(axis=0), size.max(axis=1))
     lines = np.maximum(lines, lines[::-1])[:reach]  # the largest at each distance, from the outermost inwards
     bright = np.flatnonzero(lines > _FAINT * size.max())
-    cut = int(bright[0]) if len(bright) else reach
+    cut = int(bright[0]) if len(bright) else reach - 1  # a ring is left even round a single pixel
     return np.ascontiguousarray(kernel[:, cut : 2 * reach + 1 - cut, cut : 2 * reach + 1 - cut])
