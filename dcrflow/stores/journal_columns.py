@@ -117,14 +117,14 @@ def _facts(line: bytes) -> dict[str, Any]:
         if not isinstance(entry, dict) or entry.get("event") != "ended":
             return {}
         trouble = any(entry.get(name) for name in ("error", "damage"))
-        coverage = entry.get("coverage")
+        coverage: Any = entry.get("coverage")
         visit, detector = int(entry["visit"]), int(entry["detector"])
         if max(abs(visit), abs(detector)) >= _MOST_ID:  # of a bad row
             return {}
         return {
             "visit": visit, "detector": detector,
             **{name: str(entry.get(name, "")) for name in _TEXTS},
-            "coverage": None if coverage is None else float(coverage),
+            "coverage": float(coverage) if is_number(coverage) else None,  # as of a record: the rest of the line counts
             "made_from": json.dumps(entry.get("made_from", [])), "trouble": "true" if trouble else None,
             "seconds": _number(entry.get("seconds")), "written": _number(entry.get("written"), int),
         }  # fmt: skip

@@ -123,6 +123,22 @@ def test_what_a_run_that_died_has_made_is_not_looked_up(root: zarr.Group) -> Non
     assert detectors[~done].tolist() == [17, *range(NUMBER, NUMBER + 5)]
 
 
+@pytest.mark.parametrize("coverage", [b'"most"', b"1" * 400, b"[]", b"true"])
+@pytest.mark.parametrize("long", [False, True])
+def test_two_runs_of_which_one_says_an_odd_coverage(
+    coverage: bytes, long: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the two say differs, so that neither counts: the template is looked up."""
+    monkeypatch.setattr(journal_runs, "_LONG", 1 if long else 1 << 20)
+    root = zarr.create_group(LocalStore(tmp_path / "out.zarr"))
+    (tmp_path / "out.zarr/.dcrflow").mkdir()
+    for day, said in ((1, b"1.0"), (2, coverage)):
+        line = b'{"event": "ended", "visit": 1, "detector": 2, "status": "complete", "coverage": %b}\n' % said
+        (tmp_path / f"out.zarr/.dcrflow/2025010{day}T000000-aaaaaaaa.jsonl").write_bytes(line)
+    found = journalled(root)
+    assert (len(found.complete), found.records) == (0, {})
+
+
 @pytest.mark.parametrize("odd", [b"\xff", b"\r"])
 def test_odd_bytes_say_the_same_in_short_and_long_journals(
     odd: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
