@@ -1,7 +1,7 @@
 """The coadds of a region, read by rows of chunks: each pixel once, and kept while it is still needed.
 
-What is read at a time is one row of a patch's chunks, or a few rows of low ones, as wide as all that needs it. So
-memory holds what is being made, however many patches there are.
+One row of a patch's chunks is read at a time, or a few rows of low chunks, as wide as the tiles or bands need it. So
+memory holds only the rows under what is being made, however many patches there are.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _MIN_HEIGHT = 256  # rows of pixels that are read at a time, at least
 
 ChunkRow = tuple[Patch, int]
 
-#: Pixels of patches that are needed at a time: strips of each patch, tract pixels.
+#: The pixels that a tile or a band needs: strips of each patch, tract pixels.
 Need = Sequence[tuple[Patch, Sequence[Box]]]
 
 
 def needs_of_tile(plan: TemplatePlan, tile: Tile) -> Need:
-    """What a tile needs."""
+    """The pixels that a tile needs."""
     return [(p, plan.strips_to_read(p, region, part.footprint)) for part in tile.parts for p, region in part.reads]
 
 
 class ChunkRowReader:
-    """What some things need of the coadds; use it in a ``with`` statement, one after the other in the order given.
+    """Reads what tiles or bands need of the coadds, in the order given; use it in a ``with`` statement.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class ChunkRowReader:
     plan : TemplatePlan
         How the template is made.
     needs : sequence of Need
-        What each needs.
+        Of each tile or band, in the order in which they are made.
     """
 
     def __init__(self, coadds: CoaddSource, plan: TemplatePlan, needs: Sequence[Need]) -> None:
@@ -80,10 +80,10 @@ class ChunkRowReader:
         return found
 
     def load(self, number: int, until: int) -> None:
-        """Have what need `number` lies on, and drop what neither it nor a later one needs.
+        """Wait for the rows of need `number`, and drop those that neither it nor a later one needs.
 
-        Also starts reading for those after it, before need `until`; a source that one thread alone may read from is
-        read at once.
+        Also starts reading for the needs after it, up to but not including `until`. A source that only one thread may
+        read from is read at once.
         """
         for row in [row for row in self._reading if self._last_need[row] < number]:
             del self._reading[row]
@@ -104,7 +104,7 @@ class ChunkRowReader:
         return read
 
     def rows(self, number: int, patch: Patch) -> list[StepResult[PatchPixels]]:
-        """The chunk rows of a patch that need `number`, which is loaded, lies on; from top to bottom."""
+        """The chunk rows of a patch under need `number`, from top to bottom; `load` comes first."""
         rows = sorted(row for row in self._needs[number] if row[0] == patch)
         return [self._reading[row].result() for row in rows]
 
