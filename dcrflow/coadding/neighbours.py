@@ -20,7 +20,7 @@ from dcrflow.coadding.transfer import backward
 from dcrflow.kernels.fourier import predict
 from dcrflow.kernels.hole_pixels import count_neighbours, multiply_pairs, pair_values
 
-_REACH = 1 / 4  # of the small grid's side; farther away, holes do not matter to each other
+_REACH = 3 / 8  # of the small grid's side; farther away, holes do not matter to each other
 _MOST = 6_000_000  # pairs; with more, the equations are solved without this matrix
 _MOST_VISITS = 120  # their pairs take 75 MB
 _ENOUGH = 3e-3  # noise units of a visit; smaller errors of a hole do not matter
