@@ -163,8 +163,12 @@ def _taps(model: DcrModel, dy: Float, dx: Float) -> Iterator[tuple[Float, Int, I
     (y_least, y_most), (x_least, x_most) = (_extremes(d, model.weights != 0) for d in (dy, dx))
     y_low, x_low = (_whole(np.floor(least - half) + 1) for least in (y_least, x_least))
     y_last, x_last = (_whole(np.ceil(most + half) - 1) for most in (y_most, x_most))
+    y_more, x_more = (np.max(last - low, axis=1) for low, last in ((y_low, y_last), (x_low, x_last)))
+    # All subfilters' taps are of one shape: the zeros of a narrower one must not lie beyond the others, out of reach.
+    y_low = np.minimum(y_low, (np.max(y_last, axis=1) - y_more)[:, None])
+    x_low = np.minimum(x_low, (np.max(x_last, axis=1) - x_more)[:, None])
     for i in range(len(dy)):
-        taps = np.empty((number, int(np.max(y_last[i] - y_low[i])) + 1, int(np.max(x_last[i] - x_low[i])) + 1))
+        taps = np.empty((number, int(y_more[i]) + 1, int(x_more[i]) + 1))
         for k in range(number):
             dcr_taps(model.degree, dy[i], dx[i], model.weights[:, k], y_low[i, k], x_low[i, k], taps[k])
         yield taps, y_low[i], x_low[i]

@@ -12,6 +12,7 @@ from dcrflow.model.config import TemplateConfig
 from dcrflow.model.pixels import Pixels
 from dcrflow.planning.template import TemplatePlan, plan_template
 from dcrflow.steps import make_region, make_tile, tract_bands
+from dcrflow.steps.cells import kernels_of
 from dcrflow.steps.match import match_and_merge
 from dcrflow.stores.coadds.store import DcrCoadds, open_coadds
 
@@ -60,3 +61,21 @@ def test_each_pixel_is_matched_once(source: DcrCoadds, rotation: float, monkeypa
     every = [(tract, strip) for (tract, _), strips in wanted.items() for strip in strips]
     assert {tract for tract, _ in every} == {7, 8}
     assert not any(t == u and a.overlaps(b) for (t, a), (u, b) in combinations(every, 2))
+
+
+@pytest.mark.parametrize("parallactic_angle", [33.0, 123.0, 213.0, 303.0])
+@pytest.mark.parametrize("dcr", ["split", "spectral"])
+def test_no_kernel_looks_beyond_the_reach(source: DcrCoadds, dcr: str, parallactic_angle: float) -> None:
+    """Low above the horizon the subfilters' kernels differ in size; pixels out of reach are not read."""
+    where = visit(tan(90.0, 100.0), Box(0, 0, 200, 300), altitude=8.0, parallactic_angle=parallactic_angle)
+    plan = plan_template(source, where, TemplateConfig.make({"dcr": dcr}))
+    for tract in plan.tracts:
+        (kernel,) = kernels_of(plan, tract, [Box(320, 320, 1, 1)], True, True)
+        for taps, y_low, x_low in (
+            (kernel.taps, kernel.y_low, kernel.x_low),
+            (kernel.variance_taps, kernel.variance_y_low, kernel.variance_x_low),
+        ):
+            assert y_low.min() >= tract.reach.y_low
+            assert x_low.min() >= tract.reach.x_low
+            assert y_low.max() + taps.shape[1] - 1 <= tract.reach.y_high
+            assert x_low.max() + taps.shape[2] - 1 <= tract.reach.x_high
