@@ -32,10 +32,10 @@ class JournalReader:
 
     def new(self) -> Iterator[Mapping[str, Any]]:
         """The lines since the last call, in the order of each run, each with its ``run``."""
-        for name in names_in(self._root):
-            if name.endswith(ARCHIVE):
-                yield from self._archived(name)
-        for name in self._names():
+        names = names_in(self._root)
+        for name in (n for n in names if n.endswith(ARCHIVE)):
+            yield from self._archived(name)
+        for name in (n for n in names if n.endswith(LINES)):
             if not self._is_local and name in self._read:  # an object does not grow
                 continue
             run = run_of(name)
@@ -60,6 +60,3 @@ class JournalReader:
             entry = parsed_line(line)
             if entry is not None:
                 yield {**entry, "run": run}
-
-    def _names(self) -> list[str]:
-        return [name for name in names_in(self._root) if name.endswith(LINES)]

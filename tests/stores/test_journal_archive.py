@@ -14,6 +14,7 @@ from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 from dcrflow.compat.zarr_sync import sync
 from dcrflow.stores import journal as journal_module
+from dcrflow.stores import journal_reader
 from dcrflow.stores.journal import Journal, entries, line_entries
 from dcrflow.stores.journal_archive import ARCHIVE
 from dcrflow.stores.journal_lines import key_of
@@ -121,7 +122,7 @@ def test_lines_that_a_crash_left_beside_their_archive_count_once(
 
 def test_a_reader_that_listed_lines_just_before_they_went(root: zarr.Group, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = JournalReader(root)
-    monkeypatch.setattr(reader, "_names", lambda: ["20260101T000000-gone.jsonl"])
+    monkeypatch.setattr(journal_reader, "names_in", lambda _: ["20260101T000000-gone.jsonl"])
     assert list(reader.new()) == []
 
 
