@@ -13,7 +13,7 @@ from dcrflow.base.workspace import NEW_MEMORY, Workspace
 from dcrflow.coadding.basis import SpectralBasis
 from dcrflow.coadding.cells import Cell, CellGrid, cut
 from dcrflow.coadding.sums import FLAGS, CellSums, KeptVisit
-from dcrflow.coadding.transfer import Optics, Transform, forward, transfer_functions
+from dcrflow.coadding.transfer import Optics, Transform, forward, sampled, transfer_functions
 from dcrflow.coadding.visits import Correction, VisitOnCell, VisitOnFrame
 from dcrflow.coadding.window import window_nodes, window_of
 from dcrflow.kernels.coadd_pixels import add_pixels, fill_holes, holes_of, largest_around
@@ -120,6 +120,7 @@ class CellVisits:
     _weight: Image = field(init=False)
     _cache: dict[int, Seen] = field(default_factory=dict)
     _fresh: dict[int, VisitOnCell] = field(default_factory=dict)  # read for the mean, and not looked at yet
+    _sampled: dict[int, Transform] = field(default_factory=dict)
     _bytes: int = 0
 
     def __post_init__(self) -> None:
@@ -145,21 +146,31 @@ class CellVisits:
         if member.place in self._cache:
             return self._cache[member.place]
         on = self._on(member)
-        shape, valid = (self.basis.num_terms, self.side, self.side // 2 + 1), on.valid
+        shape, valid, holes = (self.basis.num_terms, self.side, self.side // 2 + 1), on.valid, holes_of(on.valid)
         size = on.image.nbytes + valid.nbytes + 8 * math.prod(shape)
         kept = self._bytes + size <= CACHE
         memory = self.workspace if kept else NEW_MEMORY
         transfer = memory.array(f"cell: transfer functions {member.place}", shape, np.complex64)
         transfer_functions(self.optics(member), self.basis, transfer)
         if member.visit is not None:
-            fill_holes(on.image, valid, self._filler, self.window)
+            fill_holes(on.image, holes, valid, self._filler, self.window)
         if member.place in self.rejected:
             valid &= ~self.rejected[member.place]
-        seen = Seen(member, on.image, valid, holes_of(valid), transfer)
+            holes = holes_of(valid)
+        if member.place not in self._sampled:
+            self._sampled[member.place] = sampled(transfer).copy()
+        seen = Seen(member, on.image, valid, holes, transfer)
         if kept:
             self._cache[member.place] = seen
             self._bytes += size
         return seen
+
+    def transfers_sampled(self, members: Sequence[Member]) -> Transform:
+        """Transfer functions of some members, `sampled`, shape (num_members, num_terms, ny, nh)."""
+        for member in members:
+            if member.place not in self._sampled:
+                self.read(member)
+        return np.stack([self._sampled[member.place] for member in members])
 
     def correction(self, member: Member) -> Correction:
         """The correction of a visit; that which was applied, for one of an earlier run."""

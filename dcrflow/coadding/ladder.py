@@ -31,7 +31,7 @@ Float = NDArray[np.float64]
 RUNGS = 9  # number of rungs, one per decade of q
 # precision of the prior on the flux, relative to the largest A_00: frequencies with a smaller A_00 are damped
 _FLUX_PRIOR = 1e-7  # nearly no prior; a smaller one amplifies signal without PSF shape
-_POWER_WIDTH = 5.0  # pixels; sigma of the Gaussian window for the local power
+POWER_WIDTH = 5.0  # pixels; sigma of the Gaussian window for the local power
 _COLOUR_WIDTH = 2.0  # pixels; sigma of the Gaussian window for the colours
 _LAGS = 8  # pixels, of the noise's correlation
 _GAUSS_REACH = 4.0  # sigma at which Gaussian windows end
@@ -154,7 +154,7 @@ def rung_of(system: System, flux: Image, noise: float, scale: float) -> Image:
     scale : float
         RMS of the coefficients to solve for, relative to the flux.
     """
-    power = scale**2 * system.area * (smooth(flux * flux, _POWER_WIDTH) - noise)
+    power = scale**2 * system.area * (smooth(flux * flux, POWER_WIDTH) - noise)
     return np.asarray(np.log10(np.clip(power / system.lowest, 1.0, 10.0 ** (RUNGS - 1))), np.float32)
 
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from dcrflow.coadding.holes import Unknowns, Vector
 from dcrflow.coadding.ladder import System
 from dcrflow.coadding.small_grid import SmallGrid
-from dcrflow.coadding.transfer import backward
-from dcrflow.kernels.fourier import predict
-from dcrflow.kernels.hole_pixels import count_neighbours, multiply_pairs, pair_values
+from dcrflow.coadding.transfer import backward_all
+from dcrflow.kernels.fourier import predict_each
+from dcrflow.kernels.hole_pixels import count_neighbours, crop_round, multiply_pairs, pair_values
 
 _REACH = 3 / 8  # of the small grid's side; farther away, holes do not matter to each other
 _MOST = 6_000_000  # pairs; with more, the equations are solved without this matrix
@@ -90,14 +90,14 @@ class Neighbours:
 
 def _responses(unknowns: Unknowns, small: SmallGrid, system: System, q: float, reach: int) -> Vector:
     """Of each visit's pixel to a hole of each other, shape (number of pairs, 2 reach + 1, 2 reach + 1)."""
-    here = System(small.normal, small.transfers[0][0], system.prior)  # no output PSF is needed
-    visits = [small.transfers[p.member.place] for p in unknowns.pixels]
-    at = np.arange(-reach, reach + 1)
-    out = np.empty((len(visits) * (len(visits) + 1) // 2, len(at), len(at)), np.float32)
-    seen_as = np.empty(visits[0].shape[1:], np.complex64)
+    visits = small.transfers[[p.member.place for p in unknowns.pixels]]
+    here = System(small.normal, visits[0, 0], system.prior)  # no output PSF is needed
+    out = np.empty((len(visits) * (len(visits) + 1) // 2, 2 * reach + 1, 2 * reach + 1), np.float32)
+    number = np.arange(len(visits))
     for u, one in enumerate(visits):
-        sky = here.solve(np.conj(one), q)
-        for v in range(u, len(visits)):
-            predict(visits[v], sky, seen_as)
-            out[v * (v + 1) // 2 + u] = backward(seen_as)[at[:, None], at]
+        seen_as = np.empty((len(visits) - u, *one.shape[1:]), np.complex64)
+        predict_each(visits[u:], here.solve(np.conj(one), q), seen_as)
+        cropped = np.empty((len(seen_as), *out.shape[1:]), np.float32)
+        crop_round(backward_all(seen_as), reach, cropped)
+        out[number[u:] * (number[u:] + 1) // 2 + u] = cropped
     return out

@@ -23,9 +23,9 @@ from scipy.ndimage import binary_dilation, maximum_filter  # scipy's is the fast
 from dcrflow.coadding.cell_visits import CellVisits, Member, Seen
 from dcrflow.coadding.exact import Replaced
 from dcrflow.coadding.ladder import Image, System
-from dcrflow.coadding.transfer import Transform, backward, forward
+from dcrflow.coadding.transfer import Transform, backward, forward, sampled
 from dcrflow.kernels.coadd_pixels import calibration_sums, largest_around, note_deviation, subtract_model
-from dcrflow.kernels.fourier import add_adjoint, free_power, predict
+from dcrflow.kernels.fourier import add_adjoint, correlate, free_power, predict
 from dcrflow.model.coadd_config import CoaddConfig
 
 Name = tuple[int, int]
@@ -39,7 +39,6 @@ _BEYOND = 12  # pixels around a core in which outliers are looked for; farther o
 _LEAST_FREE = 0.05  # fraction of a visit's information not absorbed by the model; below it, no outlier can be found
 _SAMPLE = 6  # the scatter is estimated from every 6th pixel along each axis
 _MEDIAN = 0.6745  # median of the absolute value of a standard normal deviate
-_EVERY = 8  # the leverage is evaluated at every 8th frequency
 
 
 @dataclass(eq=False)
@@ -132,19 +131,20 @@ class Look:
         power = self._free_of(widest.member)[1]
         seen_as = np.empty(sky.shape[1:], np.complex64)
         predict(widest.transfer, sky, seen_as)
-        flux = backward(np.conj(widest.transfer[0]) * seen_as) / np.float32(power)
+        correlate(widest.transfer[0], seen_as, 1 / power)
+        flux = backward(seen_as)
         out = np.empty_like(flux)
         largest_around(np.maximum(flux, 0), 1, out)
         return out
 
     def _free_of(self, member: Member) -> tuple[float, float]:
-        """sum |P|^2 (1 - h) and sum |P|^2; these do not depend on pixel values."""
-        if member.place not in self._free:
-            transfer, prior = self.visits.read(member).transfer, self.system.precision(self.q)
-            self._free[member.place] = tuple(  # type: ignore[assignment]
-                float(free_power(self.system.normal, prior, transfer, w, transfer[0], _EVERY))
-                for w in (member.weight, 0.0)
-            )
+        """sum |P|^2 (1 - h) and sum |P|^2, from some of the frequencies; these do not depend on pixel values."""
+        if not self._free:
+            new = self.visits.new
+            normal, prior = sampled(self.system.normal).copy(), self.system.precision(self.q)
+            weights = np.array([m.weight for m in new])
+            found = free_power(normal, prior, self.visits.transfers_sampled(new), weights)
+            self._free = {m.place: (float(free), float(power)) for m, (free, power) in zip(new, found, strict=True)}
         return self._free[member.place]
 
     def _flux(self, seen: Seen, rest: Image) -> tuple[Image, float] | None:
@@ -153,8 +153,9 @@ class Look:
         if free < _LEAST_FREE * all_of_it:
             return None
         scale = seen.member.sigma / np.sqrt(free)
-        flux = backward(np.conj(seen.transfer[0]) * forward(rest))
-        flux *= np.float32(1 / (free * scale))
+        matched = forward(rest)
+        correlate(seen.transfer[0], matched, 1 / (free * scale))
+        flux = backward(matched)
         # while iteration goes on, a visit's noise is not yet in the model, and its residual scatters more than it will
         y0, y1, x0, x1 = _bounds(self.visits, _BEYOND)
         sample = np.s_[y0:y1:_SAMPLE, x0:x1:_SAMPLE]

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from dcrflow.coadding.cell_visits import CellVisits
 from dcrflow.coadding.cells import is_smooth
-from dcrflow.coadding.transfer import Transform, backward, transfer_functions
+from dcrflow.coadding.transfer import Transform, backward_all, transfer_functions
 from dcrflow.kernels.fourier import add_normal
+from dcrflow.kernels.hole_pixels import crop_round
 
 Image = NDArray[np.float32]
 
@@ -35,7 +36,7 @@ class SmallGrid:
     ----------
     responses : list of ndarray of float32, shape (num_terms, 2 n + 1, 2 n + 1)
         Of each visit, for `dcrflow.kernels.hole_pixels.see_pixels`.
-    transfers : list of ndarray of complex64, shape (num_terms, side, side // 2 + 1)
+    transfers : ndarray of complex64, shape (num_visits, num_terms, side, side // 2 + 1)
         Transfer functions on half the grid, large enough for what one visit says of another: the PSFs' wings cancel.
     normal : ndarray of complex64, shape (num_terms (num_terms + 1) / 2, side, side // 2 + 1)
         A at the same frequencies.
@@ -52,20 +53,20 @@ class SmallGrid:
         whole = np.empty((num, side, side // 2 + 1), np.complex64)
         self.side = half
         self.responses: list[Image] = []
-        self.transfers: list[Transform] = []
+        self.transfers = np.empty((len(optics), num, half, half // 2 + 1), np.complex64)
         self.normal = np.zeros((num * (num + 1) // 2, half, half // 2 + 1), np.complex64)
-        for member, one in zip(visits.members, optics, strict=True):
+        for member, one, few in zip(visits.members, optics, self.transfers, strict=True):
             transfer_functions(one, visits.basis, whole, _ENTRIES)
             self.responses.append(_response(whole, reach))
-            self.transfers.append(whole[:, ::step, ::step].copy())
-            add_normal(self.transfers[-1], member.weight, self.normal)
+            few[...] = whole[:, ::step, ::step]
+            add_normal(few, member.weight, self.normal)
 
 
 def _response(transfer: Transform, reach: int) -> Image:
     """The response of a visit's pixel to the sky around it."""
-    kernel = backward(transfer)
-    at = np.arange(reach, -reach - 1, -1)  # that of the sky at +1 is the kernel at -1
-    kernel = kernel[:, at[:, None], at]
+    kernel = np.empty((len(transfer), 2 * reach + 1, 2 * reach + 1), np.float32)
+    crop_round(backward_all(transfer), reach, kernel)
+    kernel = kernel[:, ::-1, ::-1]  # that of the sky at +1 is the kernel at -1
     size = np.abs(kernel[0])  # that of a flat spectrum, the brightest
     lines = np.maximum(size.max(axis=0), size.max(axis=1))
     lines = np.maximum(lines, lines[::-1])[:reach]  # the largest at each distance, from the outermost inwards

@@ -15,6 +15,7 @@ from dcrflow.kernels.fourier import light_along, spread_transfer
 Transform = NDArray[np.complex64]
 
 TABLE = 2048  # entries between frequency 0 and the highest; linear between them, error 3e-6 for 2 px of displacement
+SAMPLED = 8
 _HIGHEST = 0.75  # cycles per pixel along any direction: sqrt(1/2), and a margin
 
 
@@ -31,6 +32,17 @@ def backward(transform: Transform) -> NDArray[np.float32]:
         return np.stack([backward(part) for part in transform])
     side = transform.shape[-2]
     return np.asarray(scipy.fft.irfft2(transform, s=(side, side), workers=1), np.float32)
+
+
+def backward_all(transforms: Transform) -> NDArray[np.float32]:
+    """`backward` of many small transforms in one call."""
+    side = transforms.shape[-2]
+    return np.asarray(scipy.fft.irfft2(transforms, s=(side, side), workers=1), np.float32)
+
+
+def sampled(transform: Transform) -> Transform:
+    """Every `SAMPLED`-th row and column of frequencies, for means over all of them."""
+    return transform[..., ::SAMPLED, ::SAMPLED]
 
 
 def stamp_transform(stamp: NDArray[np.floating], side: int) -> Transform:

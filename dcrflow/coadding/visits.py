@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcrflow.coadding.cells import Cell, CellGrid, cut
+from dcrflow.kernels.coadd_pixels import blank_holes
 
 Float = NDArray[np.float64]
 
@@ -72,12 +73,11 @@ class VisitOnFrame:
 
     def on(self, cell: Cell) -> VisitOnCell | None:
         """The part of the visit on a cell; None if it has no valid pixel there."""
-        valid = cut(self.valid, cell.box, False).astype(np.bool_, copy=False)
+        valid = np.asarray(cut(self.valid, cell.box, False), np.bool_)
         if not valid.any():
             return None
         image = np.asarray(cut(self.image, cell.box, 0.0), np.float32)
-        valid &= np.isfinite(image)
-        image[~valid] = 0.0
+        blank_holes(image, valid)
         psf = self.psf[cell.index if len(self.psf) > 1 else 0]
         displacement = self.displacement[cell.index if len(self.displacement) > 1 else 0]
         return VisitOnCell(self.name, image, valid, self.sigma, self.gain, psf, displacement)

@@ -8,6 +8,7 @@ from dcrflow.compat.numba_cache import njit
 
 _NEAR = 2  # pixels; neighbours from which a hole is filled
 _SPREAD = 1.0  # pixels; sigma of their Gaussian weights
+_TOGETHER = 32  # pixels of a row that are looked at together
 
 
 @njit(cache=True, nogil=True)
@@ -25,8 +26,19 @@ def add_pixels(image, valid, weight, light, total, count):  # type: ignore[no-un
             count[y, x] += np.int16(valid[y, x])
 
 
+@njit(cache=True, nogil=True)
+def blank_holes(image, valid):  # type: ignore[no-untyped-def]
+    """Pixels that are not finite become invalid, and invalid ones 0, in place."""
+    height, width = image.shape
+    for y in range(height):
+        for x in range(width):
+            good = valid[y, x] & (abs(image[y, x]) < np.float32(np.inf))
+            valid[y, x] = good
+            image[y, x] = image[y, x] if good else np.float32(0)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def fill_holes(image, valid, mean, window):  # type: ignore[no-untyped-def]
+def fill_holes(image, holes, valid, mean, window):  # type: ignore[no-untyped-def]
     """Fill the holes of a visit's image and apply the window, in place.
 
     A hole is filled with the mean of the visits plus the difference between this visit and the mean at the valid pixels
@@ -36,6 +48,8 @@ def fill_holes(image, valid, mean, window):  # type: ignore[no-untyped-def]
     ----------
     image : ndarray of float32, shape (side, side)
         Changed.
+    holes : ndarray of int32
+        From `holes_of`.
     valid : ndarray of bool, shape (side, side)
         False in holes.
     mean : ndarray of float32, shape (side, side)
@@ -48,27 +62,22 @@ def fill_holes(image, valid, mean, window):  # type: ignore[no-untyped-def]
     for j in range(-_NEAR, _NEAR + 1):
         for i in range(-_NEAR, _NEAR + 1):
             near[j + _NEAR, i + _NEAR] = np.exp(-0.5 * (j * j + i * i) / _SPREAD**2)
-    holes = np.empty(side, np.int64)
-    for y in range(side):
-        number = 0
-        for x in range(side):  # without branches, since nearly all are valid
-            holes[number] = x
-            number += not valid[y, x]
-        for x in holes[:number]:
-            total, share = np.float32(0), np.float32(0)
-            low_y, high_y = max(0, y - _NEAR), min(side - 1, y + _NEAR)
-            low_x, high_x = max(0, x - _NEAR), min(side - 1, x + _NEAR)
-            if (
-                valid[low_y, x] or valid[high_y, x] or valid[y, low_x] or valid[y, high_x]
-                or valid[low_y, low_x] or valid[high_y, high_x] or valid[low_y, high_x] or valid[high_y, low_x]
-            ):  # fmt: skip
-                for yy in range(low_y, high_y + 1):
-                    for xx in range(low_x, high_x + 1):
-                        if valid[yy, xx]:
-                            w = near[yy - y + _NEAR, xx - x + _NEAR]
-                            total += w * (image[yy, xx] - mean[yy, xx])
-                            share += w
-            image[y, x] = mean[y, x] + (total / share if share > 0 else np.float32(0))
+    for hole in holes:
+        y, x = hole // side, hole % side
+        total, share = np.float32(0), np.float32(0)
+        low_y, high_y = max(0, y - _NEAR), min(side - 1, y + _NEAR)
+        low_x, high_x = max(0, x - _NEAR), min(side - 1, x + _NEAR)
+        if (
+            valid[low_y, x] or valid[high_y, x] or valid[y, low_x] or valid[y, high_x]
+            or valid[low_y, low_x] or valid[high_y, high_x] or valid[low_y, high_x] or valid[high_y, low_x]
+        ):  # fmt: skip
+            for yy in range(low_y, high_y + 1):
+                for xx in range(low_x, high_x + 1):
+                    if valid[yy, xx]:
+                        w = near[yy - y + _NEAR, xx - x + _NEAR]
+                        total += w * (image[yy, xx] - mean[yy, xx])
+                        share += w
+        image[y, x] = mean[y, x] + (total / share if share > 0 else np.float32(0))
     for y in range(side):
         for x in range(side):
             image[y, x] *= window[y, x]
@@ -77,14 +86,26 @@ def fill_holes(image, valid, mean, window):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def holes_of(valid):  # type: ignore[no-untyped-def]
     """Places of the pixels that are not valid, int32, as indices of the flattened image."""
-    flat, number = valid.reshape(-1), 0
-    for i in range(len(flat)):
-        number += not flat[i]
-    out = np.empty(number + 1, np.int32)  # and one place to write to beyond the last
+    height, width = valid.shape
+    in_row = np.empty(height, np.int64)
     number = 0
-    for i in range(len(flat)):  # without branches, since nearly all are valid
-        out[number] = i
-        number += not flat[i]
+    for y in range(height):
+        row, good = valid[y], 0
+        for x in range(width):
+            good += row[x]
+        in_row[y] = width - good
+        number += width - good
+    out, at = np.empty(number + 1, np.int32), 0  # and one place to write to beyond the last
+    for y in range(height):
+        row = valid[y]
+        for some in range(0, width, _TOGETHER):
+            end, good = min(some + _TOGETHER, width), 0
+            for x in range(some, end):
+                good += row[x]
+            if good < end - some:  # few have any
+                for x in range(some, end):
+                    out[at] = y * width + x
+                    at += not row[x]
     return out[:number]
 
 
@@ -216,33 +237,39 @@ def calibration_sums(residual, model, valid, within, variance, model_error, out)
     width = x1 - x0
     w, dy, dx = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
     for y in range(y0, y1):
-        # in several loops, because the sums of all do not fit into a processor's registers
-        m, r = model[y, x0:x1], residual[y, x0:x1]
+        # in several loops, because a compiler vectorises only those with few sums and few arrays
+        m, r, good = model[y, x0:x1], residual[y, x0:x1], valid[y, x0:x1]
         for i in range(width):
-            x = x0 + i
-            w[i] = np.float32(valid[y, x]) / (v + (e * m[i]) ** 2)
-        _gradient(model, y, x0, dy, dx)
-        mm = my = mx = m1 = rm = ry = rx = r1 = np.float32(0)
+            w[i] = np.float32(good[i]) / (v + (e * m[i]) ** 2)
+        _down(model, y, x0, dy)
+        _across(model, y, x0, dx)
+        mm = my = mx = m1 = np.float32(0)
         for i in range(width):
-            wm, wr = w[i] * m[i], w[i] * r[i]
+            wm = w[i] * m[i]
             mm += wm * m[i]
             my += wm * dy[i]
             mx += wm * dx[i]
             m1 += wm
+        rm = ry = rx = r1 = np.float32(0)
+        for i in range(width):
+            wr = w[i] * r[i]
             rm += wr * m[i]
             ry += wr * dy[i]
             rx += wr * dx[i]
             r1 += wr
-        yy = yx = xx = y1_ = x1_ = ww = rr = np.float32(0)
+        yy = yx = y1_ = rr = np.float32(0)
         for i in range(width):
-            wy, wx = w[i] * dy[i], w[i] * dx[i]
+            wy = w[i] * dy[i]
             yy += wy * dy[i]
             yx += wy * dx[i]
-            xx += wx * dx[i]
             y1_ += wy
+            rr += r[i] * r[i]
+        xx = x1_ = ww = np.float32(0)
+        for i in range(width):
+            wx = w[i] * dx[i]
+            xx += wx * dx[i]
             x1_ += wx
             ww += w[i]
-            rr += r[i] * r[i]
         out[0, 0] += mm
         out[0, 1] += my
         out[0, 2] += mx
@@ -265,17 +292,26 @@ def calibration_sums(residual, model, valid, within, variance, model_error, out)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def _gradient(model, y, x0, dy, dx):  # type: ignore[no-untyped-def]
-    """Derivatives of row y of an image by a shift of the image, from pixel x0 on: central differences, eighth order."""
+def _down(model, y, x0, out):  # type: ignore[no-untyped-def]
+    """Derivatives of row y of an image by a shift down, from pixel x0 on: central differences, eighth order."""
     a, b = np.float32(4 / 5), np.float32(-1 / 5)
     c, d = np.float32(4 / 105), np.float32(-1 / 280)
-    for i in range(len(dy)):
-        x = x0 + i
-        dy[i] = (
-            a * (model[y - 1, x] - model[y + 1, x]) + b * (model[y - 2, x] - model[y + 2, x])
-            + c * (model[y - 3, x] - model[y + 3, x]) + d * (model[y - 4, x] - model[y + 4, x])
-        )  # fmt: skip
-        dx[i] = (
-            a * (model[y, x - 1] - model[y, x + 1]) + b * (model[y, x - 2] - model[y, x + 2])
-            + c * (model[y, x - 3] - model[y, x + 3]) + d * (model[y, x - 4] - model[y, x + 4])
-        )  # fmt: skip
+    x1 = x0 + len(out)
+    one, other, two, others = model[y - 1, x0:x1], model[y + 1, x0:x1], model[y - 2, x0:x1], model[y + 2, x0:x1]
+    for i in range(len(out)):
+        out[i] = a * (one[i] - other[i]) + b * (two[i] - others[i])
+    one, other, two, others = model[y - 3, x0:x1], model[y + 3, x0:x1], model[y - 4, x0:x1], model[y + 4, x0:x1]
+    for i in range(len(out)):
+        out[i] += c * (one[i] - other[i]) + d * (two[i] - others[i])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def _across(model, y, x0, out):  # type: ignore[no-untyped-def]
+    """The same by a shift to the right."""
+    a, b = np.float32(4 / 5), np.float32(-1 / 5)
+    c, d = np.float32(4 / 105), np.float32(-1 / 280)
+    m = model[y, x0 - 4 : x0 + len(out) + 4]
+    for i in range(len(out)):
+        out[i] = (
+            a * (m[i + 3] - m[i + 5]) + b * (m[i + 2] - m[i + 6]) + c * (m[i + 1] - m[i + 7]) + d * (m[i] - m[i + 8])
+        )

@@ -10,6 +10,8 @@ import numpy as np
 
 from dcrflow.compat.numba_cache import njit
 
+_TOGETHER = 64  # frequencies of a table that are computed together
+
 
 @njit(cache=True, nogil=True)
 def light_along(along, nodes, step, out):  # type: ignore[no-untyped-def]
@@ -27,18 +29,31 @@ def light_along(along, nodes, step, out):  # type: ignore[no-untyped-def]
         Overwritten: sum_l nodes_lj exp(-2 pi i n step along_l) for n = -m ... m.
     """
     num, middle = out.shape[0], out.shape[1] // 2
-    total = np.zeros((num, middle + 1), np.complex128)
+    re, im = np.zeros((num, _TOGETHER)), np.zeros((num, _TOGETHER))
+    at_re, at_im = np.empty((len(along), _TOGETHER)), np.empty((len(along), _TOGETHER))
+    turn = np.empty(len(along), np.complex128)  # from one frequency to that `_TOGETHER` steps on
     for k in range(len(along)):
         angle = -2 * np.pi * step * along[k]
-        turn, phase = complex(np.cos(angle), np.sin(angle)), 1.0 + 0.0j
-        for n in range(middle + 1):
+        turn[k] = complex(np.cos(angle * _TOGETHER), np.sin(angle * _TOGETHER))
+        for n in range(_TOGETHER):
+            at_re[k, n], at_im[k, n] = np.cos(angle * n), np.sin(angle * n)
+    for start in range(0, middle + 1, _TOGETHER):
+        re[:], im[:] = 0.0, 0.0
+        for k in range(len(along)):
+            to_re, to_im, c, s = at_re[k], at_im[k], turn[k].real, turn[k].imag
             for j in range(num):
-                total[j, n] += nodes[k, j] * phase
-            phase *= turn
-    for j in range(num):
-        for n in range(middle + 1):
-            out[j, middle + n] = total[j, n]
-            out[j, middle - n] = total[j, n].conjugate()
+                light, sum_re, sum_im = nodes[k, j], re[j], im[j]
+                for n in range(_TOGETHER):
+                    sum_re[n] += light * to_re[n]
+                    sum_im[n] += light * to_im[n]
+            for n in range(_TOGETHER):
+                old = to_re[n]
+                to_re[n] = old * c - to_im[n] * s
+                to_im[n] = old * s + to_im[n] * c
+        for j in range(num):
+            for n in range(min(_TOGETHER, middle + 1 - start)):
+                out[j, middle + start + n] = complex(re[j, n], im[j, n])
+                out[j, middle - start - n] = complex(re[j, n], -im[j, n])
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
@@ -112,6 +127,16 @@ def predict(transfer, sky, out):  # type: ignore[no-untyped-def]
         for j in range(1, num):
             for x in range(nh):
                 out[y, x] += transfer[j, y, x] * sky[j, y, x]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def correlate(transfer, image, factor):  # type: ignore[no-untyped-def]
+    """The transform of an image times factor conj(transfer), in place."""
+    ny, nh = image.shape
+    f = np.float32(factor)
+    for y in range(ny):
+        for x in range(nh):
+            image[y, x] *= f * transfer[y, x].conjugate()
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
@@ -279,27 +304,48 @@ def noise_power(normal, prior, psf, terms, step):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def free_power(normal, prior, transfer, weight, psf, step):  # type: ignore[no-untyped-def]
-    """Mean over frequencies of |P|^2 (1 - h), h = weight T^H (A + diag(prior))^-1 T: what a visit says of itself.
+def free_power(normal, prior, transfers, weights):  # type: ignore[no-untyped-def]
+    """Power of each visit's PSF, and how much of it the model leaves free: what a visit alone says.
 
-    h is a visit's leverage: the part of its own data in the prediction of it. Every `step`-th row and column of
-    frequencies is evaluated.
+    Parameters
+    ----------
+    normal, prior
+        A and the prior, at some of the frequencies.
+    transfers : ndarray of complex64, shape (num_visits, num_terms, ny, nh)
+        Transfer functions at the same frequencies; the first term is the PSF P.
+    weights : ndarray of float64, shape (num_visits,)
+        Of the visits.
+
+    Returns
+    -------
+    ndarray of float64, shape (num_visits, 2)
+        Means over the frequencies of |P|^2 (1 - h) and of |P|^2. h = weight T^H (A + diag(prior))^-1 T is a visit's
+        leverage: the part of its own data in the prediction of it.
     """
-    num, ny, nh = transfer.shape
+    visits, num, ny, nh = transfers.shape
     lower, diagonal = np.zeros((num, num), np.complex128), np.zeros(num)
-    v = np.zeros(num, np.complex128)
-    total, count = 0.0, 0.0
-    for y in range(0, ny, step):
-        for x in range(0, nh, step):
+    v, out, count = np.zeros(num, np.complex128), np.zeros((visits, 2)), 0.0
+    for y in range(ny):
+        for x in range(nh):
             twice = 1.0 if x == 0 or 2 * x == ny else 2.0
-            factor(normal, prior, y, x, lower, diagonal)
-            h = 0.0
-            for i in range(num):
-                v[i] = transfer[i, y, x]
-                for k in range(i):
-                    v[i] -= lower[i, k] * v[k]
-                h += (v[i].real * v[i].real + v[i].imag * v[i].imag) / diagonal[i]
-            p = psf[y, x]
-            total += twice * (p.real * p.real + p.imag * p.imag) * max(1.0 - weight * h, 0.0)
             count += twice
-    return total / count
+            factor(normal, prior, y, x, lower, diagonal)
+            for n in range(visits):
+                h = 0.0
+                for i in range(num):
+                    v[i] = transfers[n, i, y, x]
+                    for k in range(i):
+                        v[i] -= lower[i, k] * v[k]
+                    h += (v[i].real * v[i].real + v[i].imag * v[i].imag) / diagonal[i]
+                p = transfers[n, 0, y, x]
+                power = twice * (p.real * p.real + p.imag * p.imag)
+                out[n, 0] += power * max(1.0 - weights[n] * h, 0.0)
+                out[n, 1] += power
+    return out / count
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def predict_each(transfers, sky, out):  # type: ignore[no-untyped-def]
+    """`predict` of several visits, shapes (num_visits, num_terms, ny, nh) and (num_visits, ny, nh)."""
+    for n in range(len(transfers)):
+        predict(transfers[n], sky, out[n])

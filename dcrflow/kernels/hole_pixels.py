@@ -84,6 +84,17 @@ def fold(padded, pad, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def row_starts(y):  # type: ignore[no-untyped-def]
+    """The index of the first of some sorted pixels in each row from 0 on, and their number at the end."""
+    starts = np.zeros(y[-1] + 2 if len(y) else 1, np.int64)
+    for i in range(len(y)):
+        starts[y[i] + 1] += 1
+    for row in range(len(starts) - 1):
+        starts[row + 1] += starts[row]
+    return starts
+
+
+@njit(cache=True, nogil=True)
 def count_neighbours(y, x, reach, most, first):  # type: ignore[no-untyped-def]
     """Number of pairs of pixels that are at most `reach` pixels apart along each axis.
 
@@ -96,18 +107,28 @@ def count_neighbours(y, x, reach, most, first):  # type: ignore[no-untyped-def]
     most : int
         Counting stops when there are more.
     first : ndarray of int64, shape (n + 1,)
-        Overwritten: number of pairs (i, j) with i <= j of all i before.
+        Overwritten: number of pairs (i, j) with i <= j of all i before. Only as far as it was counted.
     """
-    total = 0
-    for i in range(len(y)):
-        first[i] = total
+    starts, total = row_starts(y), 0
+    rows = len(starts) - 1
+    first[:] = 0
+    for row in range(rows):
+        for below in range(row, min(row + reach + 1, rows)):
+            low = high = starts[below]  # which both only grow along a row
+            end = starts[below + 1]
+            for i in range(starts[row], starts[row + 1]):
+                if below == row:
+                    low = i
+                while low < end and x[low] < x[i] - reach:
+                    low += 1
+                while high < end and x[high] <= x[i] + reach:
+                    high += 1
+                first[i + 1] += high - low
+                total += high - low
         if total > most:
             return total
-        j = i
-        while j < len(y) and y[j] - y[i] <= reach:
-            total += abs(x[j] - x[i]) <= reach
-            j += 1
-    first[len(y)] = total
+    for i in range(len(y)):
+        first[i + 1] += first[i]
     return total
 
 
@@ -128,19 +149,33 @@ def pair_values(y, x, who, response, first, other, value):  # type: ignore[no-un
     value : ndarray of float32
         Overwritten: the response.
     """
-    reach = response.shape[1] // 2
-    for i in range(len(y)):
-        at, j = first[i], i
-        while j < len(y) and y[j] - y[i] <= reach:
-            dy, dx = y[j] - y[i], x[j] - x[i]
-            if abs(dx) <= reach:
-                v, u = who[j], who[i]
-                if v < u:
-                    v, u, dy, dx = u, v, -dy, -dx
-                other[at] = j
-                value[at] = response[v * (v + 1) // 2 + u, reach + dy, reach + dx]
-                at += 1
-            j += 1
+    size = response.shape[1]
+    reach, area, flat = size // 2, size * size, response.reshape(-1)
+    starts = row_starts(y)
+    rows = len(starts) - 1
+    begin = np.empty(reach + 1, np.int64)
+    for row in range(rows):
+        last = min(row + reach, rows - 1)
+        for below in range(row, last + 1):
+            begin[below - row] = starts[below]
+        for i in range(starts[row], starts[row + 1]):
+            at, u = first[i], who[i]
+            for below in range(row, last + 1):
+                dy, end = below - row, starts[below + 1]
+                low = i if dy == 0 else begin[dy]
+                while low < end and x[low] < x[i] - reach:
+                    low += 1
+                begin[dy] = low
+                for j in range(low, end):
+                    dx, v = x[j] - x[i], who[j]
+                    if dx > reach:
+                        break
+                    other[at] = j
+                    if v >= u:
+                        value[at] = flat[(v * (v + 1) // 2 + u) * area + (reach + dy) * size + reach + dx]
+                    else:
+                        value[at] = flat[(u * (u + 1) // 2 + v) * area + (reach - dy) * size + reach - dx]
+                    at += 1
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -156,3 +191,14 @@ def multiply_pairs(first, other, value, vector, out):  # type: ignore[no-untyped
             out[j] += v * mine
         # the diagonal, which is the first pair, was added twice
         out[i] += total - value[begin] * mine
+
+
+@njit(cache=True, nogil=True)
+def crop_round(images, reach, out):  # type: ignore[no-untyped-def]
+    """Pixels at most `reach` from pixel 0 of periodic square images, to shape (n, 2 reach + 1, 2 reach + 1)."""
+    num, side, _ = images.shape
+    for n in range(num):
+        for y in range(2 * reach + 1):
+            line, to = images[n, (y - reach) % side], out[n, y]
+            to[:reach] = line[side - reach :]
+            to[reach:] = line[: reach + 1]
