@@ -23,6 +23,7 @@ from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.model.subfilter_noise import SubfilterNoise
 from dcrflow.stores.zarr.access import attribute, words_of
 from dcrflow.stores.zarr.arrays import header_cards, reading, without_fill
+from dcrflow.stores.zarr.packing import packing
 
 Arrays = dict[str, zarr.AsyncArray[Any]]
 Transmission = tuple[tuple[float, ...], tuple[float, ...]]
@@ -306,6 +307,8 @@ def _check_array(array: zarr.AsyncArray[Any], name: str, where: str, bbox: Box) 
     kinds, expected = ("iu", "an integer") if name in _INTEGER else ("f", "a floating-point")
     if array.dtype.kind not in kinds:
         raise CoaddStoreError(f"{where}: variable {name!r} has dtype {array.dtype}, expected {expected} type")
+    if name in _NAN and (what := packing(dict(array.attrs), unit=name == "image")):
+        raise CoaddStoreError(f"{where}: variable {name!r} has {what}")
     most = {"y": bbox.height, "x": bbox.width, "subfilter": _MOST_SUBFILTERS, "edge": 2}
     beyond = [d for d, n in zip(dims, array.shape, strict=True) if n > most.get(d, _MOST_OF_PSF)]
     if beyond or math.prod(array.shape) > math.prod(most.get(d, _MOST_OF_PSF) for d in dims):

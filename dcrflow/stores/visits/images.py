@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,18 +20,29 @@ from numpy.typing import NDArray
 
 from dcrflow.base.addresses import indirection
 from dcrflow.base.errors import DcrflowError, VisitImageError, brief
-from dcrflow.base.masks import TEMPLATE_PLANES, planes_from_attributes, short_name
+from dcrflow.base.masks import planes_from_attributes, short_name
 from dcrflow.geometry.box import Box
 from dcrflow.model.pixels import Pixels
 from dcrflow.model.visit import DetectorVisit
 from dcrflow.model.visit_image import VisitImage, VisitPsf, moffat_psf
 from dcrflow.stores.fits_calibration import CalibrationError, nanojansky
 from dcrflow.stores.visits.exposures import origin
+from dcrflow.stores.visits.image_checks import (
+    check_regular_file,
+    check_shapes,
+    check_variance_unit,
+    check_zarr_plane,
+    fits_shape,
+    planes_of_header,
+    small_array,
+    template_mask,
+)
 from dcrflow.stores.zarr.access import location, words_of
 from dcrflow.stores.zarr.remote import dependable
 
 Float = NDArray[np.float64]
 
+_PLANES = "IMAGE", "MASK", "VARIANCE"
 _BETA = 3.0  # of the Moffat profile that is used if the table has only a width
 _MOST_NODES, _LARGEST_PSF = 4096, 513  # number of kernels, and side of a kernel in pixels
 _LEAST_LIGHT, _MOST_LIGHT = 0.2, 1.05  # fraction of a star's light inside a PSF's stamp
@@ -120,8 +130,7 @@ class _FitsSource:
     def _open(self) -> fits.HDUList:
         image = self.visit.image
         if "://" not in image:
-            if not Path(image).exists():
-                raise VisitImageError("there is no such file; restore it, or correct the column `image`")
+            check_regular_file(image)
             return fits.open(image, memmap=False, lazy_load_hdus=True)
         import fsspec  # type: ignore[import-untyped]
 
@@ -131,16 +140,18 @@ class _FitsSource:
     def image(self, box: Box) -> VisitImage:
         """Its pixels in a box, and the PSF."""
         with self._open() as file:
-            planes = [_plane(file, i, name) for i, name in enumerate(("IMAGE", "MASK", "VARIANCE"), 1)]
+            planes = [_plane(file, i, name) for i, name in enumerate(_PLANES, 1)]
             header = planes[0].header
             extent = Box(*origin(header), int(header.get("NAXIS1", 0)), int(header.get("NAXIS2", 0)))
             check_extent(extent, self.visit)
+            check_shapes({n: p.shape for n, p in zip(_PLANES, planes, strict=True)}, extent)
             scale = _calibrated(file, header, self.visit.zero_point)
+            check_variance_unit(header, planes[2].header)
             where = box.slices(extent)
             image, mask, variance = (np.asarray(p.section[where] if p.is_image else p.data[where]) for p in planes)
             return visit_image(
                 self.visit, box, image * np.float32(scale), variance * np.float32(scale**2), mask,
-                _planes_of(planes[1].header), self._psf(file),
+                planes_of_header(planes[1].header), self._psf(file),
             )  # fmt: skip
 
     def psf(self) -> VisitPsf:
@@ -154,9 +165,9 @@ class _FitsSource:
             kernels = kernels[None] if kernels.ndim == 2 else kernels
             if "PSF_NODES" in file:
                 nodes = file["PSF_NODES"].data
-                names = {n.lower(): n for n in nodes.names}
-                if not {"x", "y"} <= set(names):
-                    raise VisitImageError(f"PSF_NODES has columns {brief(nodes.names)}, expected x and y")
+                names = {n.lower(): n for n in getattr(nodes, "names", None) or ()}
+                if not {"x", "y"} <= set(names) or any(nodes[names[n]].dtype.kind not in "iuf" for n in ("x", "y")):
+                    raise VisitImageError(f"PSF_NODES has columns {brief(list(names))}, expected numbers x and y")
                 x, y = (np.asarray(nodes[names[n]], np.float64) for n in ("x", "y"))
                 return checked_psf(kernels, x, y)
             if len(kernels) != 1:
@@ -187,6 +198,7 @@ class _Plane:
     def __init__(self, hdu: Any) -> None:
         self.header: fits.Header = hdu.header
         self.is_image = hasattr(hdu, "section")
+        self.shape = fits_shape(hdu.header)
         self._hdu = hdu
 
     @property
@@ -198,15 +210,6 @@ class _Plane:
     def data(self) -> Any:
         """The whole image."""
         return self._hdu.data
-
-
-def _planes_of(header: fits.Header) -> dict[str, int]:
-    """Mask planes of a FITS header: ``MP_`` cards of afw, or ``MSKN`` and ``MSKM`` cards of lsst.images."""
-    found = {short_name(str(k).removeprefix("MP_")): int(v) for k, v in header.items() if str(k).startswith("MP_")}
-    for key, name in header.items():
-        if str(key).startswith("MSKN"):
-            found[short_name(str(name))] = int(header[str(key).replace("MSKN", "MSKM")]).bit_length() - 1
-    return found
 
 
 def _calibrated(file: fits.HDUList, header: fits.Header, zero_point: float | None) -> float:
@@ -233,6 +236,8 @@ class _ZarrSource:
         if units != "nJy":
             raise VisitImageError(f"attribute 'units' is {brief(units)}, expected 'nJy'")
         check_extent(extent, self.visit)
+        for name in ("image", "variance", "mask"):
+            check_zarr_plane(group[name], name, extent)
         where = box.slices(extent)
         image, variance, mask = (np.asarray(group[n][where]) for n in ("image", "variance", "mask"))
         planes = {short_name(n): b for n, b in planes_from_attributes(dict(group["mask"].attrs)).items()}
@@ -243,8 +248,8 @@ class _ZarrSource:
         for name in ("x", "y"):
             if name not in self.group:
                 raise VisitImageError(f"the zarr group has no variable {name}")
-            values = np.asarray(self.group[name][...])
-            if values.ndim != 1 or not len(values) or np.any(np.diff(values) != 1):
+            values = small_array(self.group, name)
+            if values.ndim != 1 or not len(values) or np.any(np.diff(values) != 1) or values[0] != int(values[0]):
                 raise VisitImageError(f"{name} must be pixel indices that increase by 1")
             axes.append((int(values[0]), len(values)))
         (x0, width), (y0, height) = axes
@@ -254,10 +259,10 @@ class _ZarrSource:
         """The PSF alone."""
         if "psf" not in self.group:
             return _psf_of_table(self.visit, "it has no variable psf")
-        kernels = np.asarray(self.group["psf"][...], np.float64)
+        kernels = small_array(self.group, "psf").astype(np.float64)
         if "psf_node_x" not in self.group or "psf_node_y" not in self.group:
             raise VisitImageError("it has psf, but not psf_node_x and psf_node_y")
-        x, y = (np.asarray(self.group[f"psf_node_{n}"][...], np.float64) for n in ("x", "y"))
+        x, y = (small_array(self.group, f"psf_node_{n}").astype(np.float64) for n in ("x", "y"))
         return checked_psf(kernels, x, y)
 
 
@@ -284,15 +289,14 @@ def visit_image(
 ) -> VisitImage:
     if image.shape != box.shape or variance.shape != box.shape or mask.shape != box.shape:
         raise VisitImageError(f"image, variance and mask have shapes {image.shape}, {variance.shape}, {mask.shape}")
+    for name, values in (("image", image), ("variance", variance)):
+        if values.dtype.kind not in "fiu":
+            raise VisitImageError(f"its {name} has {values.dtype} pixels, expected real numbers")
     image, variance = (np.ascontiguousarray(v, np.float32) for v in (image, variance))
     good = np.isfinite(image) & np.isfinite(variance) & (variance > 0)
     if box.area and not good.any():
         raise VisitImageError("no pixel has a finite value and a positive variance")
-    known = {name: bit for name, bit in planes.items() if name in TEMPLATE_PLANES}
-    moved = np.zeros(box.shape, np.int32)
-    wide = np.asarray(mask).astype(np.int64)
-    for name, bit in known.items():
-        moved |= (((wide >> bit) & 1) << TEMPLATE_PLANES[name]).astype(np.int32)
+    moved = template_mask(mask, planes)
     image[~good] = np.nan
     digest = blake2b(digest_size=8)
     for array in (image, variance, moved, psf.kernels):

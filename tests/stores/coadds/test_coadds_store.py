@@ -488,3 +488,13 @@ def test_another_zero_point_than_its_unit_has() -> None:
     store = coadds(stars(), photometric_zero_point=27.0)
     with pytest.raises(CoaddStoreError, match=r"'photometric_zero_point' is 27.0, expected 31.4, that of nJy"):
         open_coadds(store).info(7, 3, "g")
+
+
+@pytest.mark.parametrize(
+    "about", [{"scale_factor": 2.0}, {"add_offset": 7.0}, {"_FillValue": -999.0}, {"units": "Jy"}], ids=str
+)
+def test_packed_images_are_refused(about: dict[str, object]) -> None:
+    store = coadds(stars(number=1), skip=((7, 1), (7, 2), (7, 3)))
+    zarr.open_group(store)["7/0/g/image"].attrs.update(about)
+    with pytest.raises(CoaddStoreError, match=f"variable 'image' has {next(iter(about))}"):
+        open_coadds(store).info(7, 0, "g")
