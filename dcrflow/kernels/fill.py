@@ -84,12 +84,11 @@ def fill_missing(image, known, reach):  # type: ignore[no-untyped-def]
     for i in range(missing):
         top, left = np.uint64(following[i, 0]), np.uint64(following[i, 1])  # without a sign, which numba would test
         current[count, 0], current[count, 1] = following[i, 0], following[i, 1]
-        above, here, below = ring[top], ring[top + _ONE], ring[top + _TWO]
-        touches = (here[left] == 0) | (here[left + _TWO] == 0)
-        for k in range(3):
-            touches |= (above[left + np.uint64(k)] == 0) | (below[left + np.uint64(k)] == 0)
+        touches = (ring[top + _ONE, left] == 0) | (ring[top + _ONE, left + _TWO] == 0)
+        for k in range(3):  # not by views of the rows, which would be counted as references
+            touches |= (ring[top, left + np.uint64(k)] == 0) | (ring[top + _TWO, left + np.uint64(k)] == 0)
         if touches:
-            here[left + _ONE] = _QUEUED
+            ring[top + _ONE, left + _ONE] = _QUEUED
             count += 1
     for number in range(1, min(reach, _MOST) + 1):
         new = 0
@@ -98,13 +97,14 @@ def fill_missing(image, known, reach):  # type: ignore[no-untyped-def]
             total = 0.0
             neighbours = 0
             for j in range(3):
-                around = ring[top + np.uint64(j)]
                 for k in range(3):
-                    if around[left + np.uint64(k)] < number:
-                        total += image[top + np.uint64(j) - _ONE, left + np.uint64(k) - _ONE]
+                    y_around, x_around = top + np.uint64(j), left + np.uint64(k)
+                    state = ring[y_around, x_around]
+                    if state < number:
+                        total += image[y_around - _ONE, x_around - _ONE]
                         neighbours += 1
-                    elif around[left + np.uint64(k)] == _MISSING:
-                        around[left + np.uint64(k)] = _QUEUED
+                    elif state == _MISSING:
+                        ring[y_around, x_around] = _QUEUED
                         following[new, 0], following[new, 1] = current[i, 0] + j - 1, current[i, 1] + k - 1
                         new += 1
             image[top, left] = total / neighbours
@@ -114,6 +114,41 @@ def fill_missing(image, known, reach):  # type: ignore[no-untyped-def]
         if count == 0:
             break
     return missing
+
+
+@njit(cache=True, nogil=True)
+def continue_beyond(image, y0, y1, x0, x1):  # type: ignore[no-untyped-def]
+    """Continue the part [y0:y1, x0:x1] of an image to all of it: what `fill_missing` does around a whole rectangle.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (height, width)
+        Changed outside the part, which is not empty.
+    y0, y1, x0, x1 : int
+        The part.
+    """
+    height, width = image.shape
+    while y0 > 0 or y1 < height or x0 > 0 or x1 < width:
+        top, bottom, left, right = y0 - 1, y1, x0 - 1, x1  # rows and columns of the next ring, where there is room
+        for y, inner in ((top, y0), (bottom, y1 - 1)):
+            if 0 <= y < height:
+                _ring_pixels(image[inner, x0:x1], image[y, x0:x1])
+        for x, inner in ((left, x0), (right, x1 - 1)):
+            if 0 <= x < width:
+                _ring_pixels(image[y0:y1, inner], image[y0:y1, x])
+                for y, corner in ((top, y0), (bottom, y1 - 1)):
+                    if 0 <= y < height:
+                        image[y, x] = image[corner, inner]
+        y0, y1, x0, x1 = max(top, 0), min(bottom + 1, height), max(left, 0), min(right + 1, width)
+
+
+@njit(cache=True, nogil=True)
+def _ring_pixels(inner, out):  # type: ignore[no-untyped-def]
+    """A side of a ring: means of the two or three pixels beside each."""
+    last = len(inner) - 1
+    for i in range(1, last):
+        out[i] = (inner[i - 1] + inner[i] + inner[i + 1]) / np.float32(3)
+    out[0], out[last] = (inner[0] + inner[min(1, last)]) / 2, (inner[last] + inner[max(0, last - 1)]) / 2
 
 
 @njit(cache=True, nogil=True)

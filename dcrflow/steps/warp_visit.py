@@ -17,13 +17,13 @@ from dcrflow.base.errors import VisitImageError
 from dcrflow.base.masks import TEMPLATE_PLANES
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.mapping import PixelMap, map_pixels
-from dcrflow.kernels.arrays import CoordinateGrid, MaskedImage
-from dcrflow.kernels.fill import fill_missing
+from dcrflow.kernels.arrays import CoordinateGrid
+from dcrflow.kernels.fill import continue_beyond, fill_missing
 from dcrflow.kernels.interpolation import INTERPOLATIONS, filter_radius
 from dcrflow.kernels.psf import warp_psf_kernel
+from dcrflow.kernels.quintic import warp_quintic
 from dcrflow.kernels.recursion import quintic_coefficients
-from dcrflow.kernels.usable import mark_felt, photon_sums, usable_pixels
-from dcrflow.kernels.warp import warp_kernel, weight_table
+from dcrflow.kernels.usable import mark_felt, usable_pixels
 from dcrflow.model.visit_image import VisitImage, VisitPsf
 
 Float = NDArray[np.float64]
@@ -46,7 +46,8 @@ _MOST_SHIFT = 0.05  # pixels of `warp_psf_kernel`'s matrix over a cell
 _BRIGHT = 20.0  # sigma of the sky, above which pixels tell the photons a nJy
 _LARGEST = 2.0**24  # sigma of the sky; single precision rounds larger values by more than the noise
 _FEWEST = 100  # pixels, to tell anything from
-_SPOILT, _AT_EDGE = np.uint8(1), np.uint8(2)  # bits of the mask while it is warped
+_BEYOND = filter_radius(_DEGREES) + 4  # pixels by which an image is continued beyond its edges
+_NEAR_EDGE = 2  # of these, those whose error is estimated from pixels within
 _SAMPLE = 250_000  # pixels at most, from whose rows the noise of the sky is measured
 
 
@@ -104,82 +105,89 @@ def warp_visit(image: VisitImage, detector: Box, pixel_map: PixelMap, centres: t
         If too few pixels tell the noise of the sky.
     """
     pixels, frame = image.pixels, pixel_map.bbox
-    bad = np.int32(sum(1 << TEMPLATE_PLANES[name] for name in BAD_PLANES))
-    padded = pixels.box.grown(filter_radius(_DEGREES) + 4)
+    padded = pixels.box.grown(_BEYOND)
     where = pixels.box.slices(padded)
     known, values = np.zeros(padded.shape, np.bool_), np.zeros(padded.shape, np.float32)
-    usable_pixels(pixels.image, pixels.variance, pixels.mask, bad, known[where], values[where])
-    sky, gain = noise_model(image, known[where])
-    _drop_impossible(values, known, _LARGEST * float(np.sqrt(sky)))
-    mask = _spoilt(values, known, float(np.sqrt(sky)))
-    _mark_edge(mask, padded, detector)
+    sky, gain = noise_model(image, known[where], values[where])
+    spoilt = _spoilt(values, known, pixels.box, padded, float(np.sqrt(sky)))
+    del known
     quintic_coefficients(values)
-    out, out_mask = np.empty(frame.shape, np.float32), np.empty(frame.shape, np.uint8)
+    out, valid, edges = (
+        np.empty(frame.shape, np.float32),
+        np.empty(frame.shape, np.bool_),
+        np.empty(frame.shape, np.bool_),
+    )
     y, x, y0, x0 = pixel_map.nodes(frame)
-    warp_kernel(WARP, with_variance=False)(
-        MaskedImage(values, values, mask), padded.y0, padded.x0, CoordinateGrid(y, x, pixel_map.step, y0, x0),
-        weight_table(WARP), _SPOILT, MaskedImage(out, out, out_mask),
+    inner = detector.grown(-_EDGE)
+    warp_quintic(
+        values, spoilt, padded.y0, padded.x0, CoordinateGrid(y, x, pixel_map.step, y0, x0),
+        (inner.y0, inner.y1, inner.x0, inner.x1), out, valid, edges,
     )  # fmt: skip
-    valid = (out_mask & _SPOILT) == 0
     area = _area(pixel_map)
     return WarpedVisit(
         image=out,
         valid=valid,
-        edges=(out_mask & _AT_EDGE) != 0,
+        edges=edges,
         sigma=float(np.sqrt(sky * area)),
         gain=gain * area,
         psf=warped_psf(image.psf, pixel_map, centres),
     )
 
 
-def noise_model(image: VisitImage, good: NDArray[np.bool_]) -> tuple[float, float]:
-    """Variance of the sky, nJy^2 a pixel, and variance for each nJy of light, nJy, of a detector's pixels.
+def noise_model(
+    image: VisitImage, known: NDArray[np.bool_], values: NDArray[np.float32]
+) -> tuple[float, float]:  # fmt: skip
+    """Find the pixels that measure the sky, and the noise of what they measure.
 
-    The variance planes of some pipelines do not hold the sources' photons: then the latter is 0.
+    Parameters
+    ----------
+    image : VisitImage
+        A detector's pixels.
+    known : ndarray of bool, shape (height, width)
+        Overwritten: which pixels measure the sky.
+    values : ndarray of float32, shape (height, width)
+        Overwritten: their values, 0 elsewhere.
+
+    Returns
+    -------
+    (float, float)
+        Variance of the sky, nJy^2 a pixel, and variance for each nJy of light, nJy. The variance planes of some
+        pipelines do not hold the sources' photons: then the latter is 0.
     """
     pixels = image.pixels
-    every = slice(None, None, max(1, good.size // _SAMPLE))
-    sample = good[every]
-    light, variance = pixels.image[every][sample], pixels.variance[every][sample]
+    bad = np.int32(sum(1 << TEMPLATE_PLANES[name] for name in BAD_PLANES))
+    largest = float(np.finfo(np.float32).max)
+    every = slice(None, None, max(1, known.size // _SAMPLE))
+    some = pixels.image[every], pixels.variance[every], pixels.mask[every]
+    usable_pixels(*some, bad, largest, largest, 0.0, known[every], values[every])
+    sample = known[every]
+    light, variance = values[every][sample], pixels.variance[every][sample]
     if len(light) < _FEWEST:
-        raise VisitImageError(f"only {np.count_nonzero(good)} pixels without a defect, expected {_FEWEST} or more")
+        usable_pixels(pixels.image, pixels.variance, pixels.mask, bad, largest, largest, 0.0, known, values)
+        raise VisitImageError(f"only {np.count_nonzero(known)} pixels without a defect, expected {_FEWEST} or more")
     sky = float(np.median(variance))
     faint = np.abs(light - np.median(light)) < 3 * np.sqrt(sky)
     if np.count_nonzero(faint) >= _FEWEST:
         sky = float(np.median(variance[faint]))
-    number, product, square = photon_sums(
-        pixels.image, pixels.variance, good, _BRIGHT * np.sqrt(sky), _LARGEST * np.sqrt(sky), sky
+    number, product, square = usable_pixels(
+        pixels.image, pixels.variance, pixels.mask, bad, _BRIGHT * np.sqrt(sky), min(_LARGEST * np.sqrt(sky), largest),
+        sky, known, values,
     )  # fmt: skip
     return sky, max(product / square, 0.0) if number >= _FEWEST else 0.0
 
 
-def _drop_impossible(values: NDArray[np.float32], known: NDArray[np.bool_], most: float) -> None:
-    """Take values that no sky has as missing: one pixel of 1e30 would spoil a whole cell."""
-    if max(values.max(), -values.min()) > most:  # nearly never
-        impossible = np.abs(values) > most
-        values[impossible], known[impossible] = 0, False
-
-
-def _spoilt(values: NDArray[np.float32], known: NDArray[np.bool_], noise: float) -> NDArray[np.uint8]:
-    """Fill holes in place; a mask with `_SPOILT` on every pixel that what they were filled with reaches."""
-    mask = np.zeros(known.shape, np.uint8)
-    if not known.all():
-        mark_felt(values, known, noise, _RESPONSE, _LEFT, _SPOILT, mask)
-        fill_missing(values, known.view(np.uint8), _FILL_REACH)
-    return mask
-
-
-def _mark_edge(mask: NDArray[np.uint8], box: Box, detector: Box) -> None:
-    """Set `_AT_EDGE` on the pixels of a box that are near the edge of the detector, or beyond it."""
-    inner = detector.grown(-_EDGE).intersection(box)
-    if inner.is_empty:
-        mask |= _AT_EDGE
-        return
-    rows, columns = inner.slices(box)
-    for outside in (
-        mask[: rows.start], mask[rows.stop :], mask[rows, : columns.start], mask[rows, columns.stop :]
-    ):  # fmt: skip
-        outside |= _AT_EDGE
+def _spoilt(
+    values: NDArray[np.float32], known: NDArray[np.bool_], box: Box, padded: Box, noise: float
+) -> NDArray[np.uint8]:  # fmt: skip
+    """Fill holes and continue the image beyond its box, in place; 1 where a place feels what was filled in."""
+    spoilt = np.ones(padded.shape, np.uint8)
+    inside, near = box.slices(padded), box.grown(_NEAR_EDGE).slices(padded)
+    spoilt[inside] = 0
+    mark_felt(values[near], known[near], noise, _RESPONSE, _LEFT, spoilt[near])
+    fill_missing(values[inside], known[inside].view(np.uint8), _FILL_REACH)
+    rows, columns = inside
+    continue_beyond(values, rows.start, rows.stop, columns.start, columns.stop)
+    return spoilt
 
 
 def _area(pixel_map: PixelMap) -> float:

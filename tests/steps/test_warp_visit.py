@@ -137,10 +137,12 @@ def test_photons_a_nanojansky() -> None:
     image = visit_image()
     light = np.maximum(image.pixels.image, 0)
     image.pixels.variance[:] = SIGMA**2 + 0.7 * light
-    sky, gain = noise_model(image, np.ones(DETECTOR.shape, bool))
+    known, values = np.zeros(DETECTOR.shape, bool), np.zeros(DETECTOR.shape, np.float32)
+    sky, gain = noise_model(image, known, values)
+    assert known.all()
+    np.testing.assert_array_equal(values, image.pixels.image)
     assert sky == pytest.approx(SIGMA**2, rel=0.05)
     assert gain == pytest.approx(0.7, rel=0.05)
-    few = np.zeros(DETECTOR.shape, bool)
-    few.ravel()[:50] = True
+    image.pixels.mask.ravel()[50:] = 1 << TEMPLATE_PLANES["BAD"]
     with pytest.raises(VisitImageError, match="only 50 pixels"):
-        noise_model(image, few)
+        noise_model(image, known, values)
