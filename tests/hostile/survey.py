@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import io
 import re
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from unittest.mock import patch
 
+import dask
 import numpy as np
 import xarray as xr
 import zarr
@@ -38,6 +40,12 @@ PATCH = "7/0/g"
 
 _MIDDLES = {ON: (130.0, 130.0), HALF: (300.0, 130.0), ELSEWHERE: (470.0, 470.0)}
 _BOX = Box(0, 0, 80, 70)
+#: dask measures these many times a second, which takes a tenth of a case's processor time. No case needs them.
+_SELDOM = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.interval": "60s",
+    "distributed.admin.tick.interval": "10s",
+}
 _OF_INPUTS = re.compile(rb'"(inputs_digest|attributes_crc32)": [^,\n]*')
 _ADDRESS = re.compile(r"0x[0-9a-f]{6,}|memory://\S+")
 
@@ -140,6 +148,19 @@ class Run:
 
 
 @contextlib.contextmanager
+def _few_collections() -> Iterator[None]:
+    """Let Python look for garbage seldom, and not among the million objects of what is imported."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(200_000, 50, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
+@contextlib.contextmanager
 def cluster() -> Iterator[str]:
     """The address of a scheduler with a worker of two threads, all in this process.
 
@@ -148,6 +169,8 @@ def cluster() -> Iterator[str]:
     """
     options = {"protocol": "tcp", "dashboard_address": None, "silence_logs": 50}
     with (
+        _few_collections(),
+        dask.config.set(_SELDOM),
         LocalCluster(n_workers=1, threads_per_worker=2, processes=False, **options) as found,
         connect(found.scheduler_address) as client,
         patch.object(dcrflow.cluster, "connect", lambda *_, **__: contextlib.nullcontext(client)),
