@@ -17,13 +17,14 @@ from functools import cached_property
 from itertools import batched
 
 import numpy as np
+import scipy.fft
 from numpy.typing import NDArray
 
 from dcrflow.base.workspace import NEW_MEMORY, Workspace
 from dcrflow.coadding.transfer import Transform, backward, forward
-from dcrflow.kernels.coadd_pixels import add_share, interpolate
-from dcrflow.kernels.convolve import convolve
+from dcrflow.kernels.coadd_pixels import interpolate
 from dcrflow.kernels.fourier import multiply, noise_power, solve_many, solve_three
+from dcrflow.kernels.ladder_pixels import add_share, rungs, smooth_symmetric, unexplained, with_local_colours
 
 Image = NDArray[np.float32]
 Float = NDArray[np.float64]
@@ -125,22 +126,23 @@ class System:
         return np.array([noise_power(self.normal, prior, self.psf, each, _EVERY) for prior in steps])
 
 
-def smooth(image: Image, sigma: float) -> Image:
-    """Convolve with a Gaussian; pixels beyond the edges count as 0.
+def smooth(image: Image, sigma: float, other: Image | None = None, workspace: Workspace = NEW_MEMORY) -> Image:
+    """Convolve an image, or the product of two, with a Gaussian; pixels beyond the edges count as 0.
 
     Fourier transforms are not used: they would spread the rounding error of a bright star over the whole cell.
     """
     reach = int(np.ceil(_GAUSS_REACH * sigma))
-    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    taps = (taps / taps.sum()).astype(np.float32)
-    padded, out = np.pad(image, reach), np.empty_like(image)
-    rows = np.empty((len(padded), image.shape[1]), np.float32)
-    convolve(padded, taps[None], 0, 2 * reach, rows)
-    convolve(rows, taps[:, None], 2 * reach, 0, out)
+    taps = np.zeros(-(-reach // 4) * 4 + 1)  # as many as the loop takes at a time; the last ones may be 0
+    taps[: reach + 1] = np.exp(-0.5 * (np.arange(reach + 1) / sigma) ** 2)
+    taps /= 2 * taps.sum() - taps[0]
+    height, width = image.shape
+    rows = workspace.array("ladder: smooth rows", (height + 2 * (len(taps) - 1), width), np.float32)
+    out = np.empty(image.shape, np.float32)
+    smooth_symmetric(image, other, taps.astype(np.float32), rows, out)
     return out
 
 
-def rung_of(system: System, flux: Image, noise: float, scale: float) -> Image:
+def rung_of(system: System, flux: Image, noise: float, scale: float, workspace: Workspace = NEW_MEMORY) -> Image:
     """The rung of each pixel, 0 to RUNGS - 1: log10 of the ratio of the local power to the lowest q.
 
     Parameters
@@ -153,23 +155,32 @@ def rung_of(system: System, flux: Image, noise: float, scale: float) -> Image:
         Variance of a pixel of `flux`.
     scale : float
         RMS of the coefficients to solve for, relative to the flux.
+    workspace : Workspace, optional
+        Lends memory.
     """
-    power = scale**2 * system.area * (smooth(flux * flux, POWER_WIDTH) - noise)
-    return np.asarray(np.log10(np.clip(power / system.lowest, 1.0, 10.0 ** (RUNGS - 1))), np.float32)
-
-
-def blended(system: System, right: Transform, rung: Image, workspace: Workspace) -> Image:
-    """G (A + L(q))^-1 right, with the q of each pixel, shape (num_terms, side, side)."""
-    out = np.zeros((system.num_terms, *rung.shape), np.float32)
-    right = system.psf * right
-    steps = range(int(np.floor(rung.min())), int(np.ceil(rung.max())) + 1)
-    for some in batched(steps, _AT_ONCE):
-        solved = workspace.array("ladder: rungs", (len(some), *right.shape), np.complex64)
-        system.solve_each(right, [system.lowest * 10.0**step for step in some], solved)
-        for step, terms in zip(some, solved, strict=True):
-            for term, part in zip(terms, out, strict=True):
-                add_share(backward(term), rung, step, part)
+    out = np.empty_like(flux)
+    power = smooth(flux, POWER_WIDTH, flux, workspace)
+    rungs(power, noise, scale**2 * system.area / system.lowest, RUNGS - 1, out)
     return out
+
+
+def add_blended(system: System, seen: Transform, rung: Image, out: Image, workspace: Workspace) -> None:
+    """Add (A + L(q))^-1 `seen` with the q of each pixel to `out`, shape (num_terms, side, side).
+
+    `seen` is the right-hand side times G. Only those rows of an image are made that have pixels near its rung.
+    """
+    side, lowest, highest = len(rung), rung.min(axis=1), rung.max(axis=1)
+    steps = range(int(np.floor(lowest.min())), int(np.ceil(highest.max())) + 1)
+    for some in batched(steps, _AT_ONCE):
+        solved = workspace.array("ladder: rungs", (len(some), *seen.shape), np.complex64)
+        system.solve_each(seen, [system.lowest * 10.0**step for step in some], solved)
+        for step, terms in zip(some, solved, strict=True):
+            rows = np.flatnonzero((lowest < step + 1) & (highest > step - 1))
+            for term, part in zip(terms, out, strict=True):
+                columns = scipy.fft.ifft(term, axis=0, workers=1, overwrite_x=True)
+                if len(rows) < side:
+                    columns = columns[rows]
+                add_share(scipy.fft.irfft(columns, side, axis=1, workers=1), rows, rung, step, part)
 
 
 def along_ladder(values: Float, rung: Image) -> Image:
@@ -179,22 +190,30 @@ def along_ladder(values: Float, rung: Image) -> Image:
     return out
 
 
-def colours(system: System, terms: Image, noise: Image) -> Image:
-    """Local colours r_j = c_j / c_0, j > 0, by regression in a Gaussian window; they tend to 0 where there is no light.
+def local_mean(system: System, terms: Image, rung: Image, workspace: Workspace) -> Image:
+    """Terms with the local colours r_j = c_j / c_0, j > 0, of a solution: (c_0, r_1 c_0, ...).
+
+    The colours are found by regression in a Gaussian window; they tend to 0 where there is no light.
 
     Parameters
     ----------
+    system : System
+        The equations of the cell.
     terms : ndarray of float32, shape (num_terms, side, side)
         Coefficients c.
-    noise : ndarray of float32, shape (num_terms, side, side)
-        Variance of c.
+    rung : ndarray of float32, shape (side, side)
+        Rung of the ladder at each pixel, which tells the noise of c.
+    workspace : Workspace
+        Lends memory.
     """
     flux = terms[0]
-    power = smooth(flux * flux, _COLOUR_WIDTH)
-    out = np.empty((system.num_terms - 1, *flux.shape), np.float32)
-    for j, tau in enumerate(system.prior, start=1):
-        shrink = noise[j] / (tau**2 * 4 * np.pi * _COLOUR_WIDTH**2)
-        out[j - 1] = smooth(terms[j] * flux, _COLOUR_WIDTH) / (np.maximum(power, 0) + shrink)
+    power = smooth(flux, _COLOUR_WIDTH, flux, workspace)
+    products = workspace.array("ladder: products", terms[1:].shape, np.float32)
+    for term, product in zip(terms[1:], products, strict=True):
+        product[:] = smooth(term, _COLOUR_WIDTH, flux, workspace)
+    shrink = system.noise[:, 1:] / (np.square(system.prior) * 4 * np.pi * _COLOUR_WIDTH**2)
+    out = np.empty_like(terms)
+    with_local_colours(flux, products, power, shrink.astype(np.float32), rung, out)
     return out
 
 
@@ -233,17 +252,20 @@ def two_steps(
     if system.num_terms == 1:
         terms = backward(system.psf * system.solve(right, system.lowest))
         return Solution(terms, np.zeros(terms.shape[1:], np.float32))
-    flux = backward(system.psf * system.solve(right, system.lowest)[0])
-    noise = system.noise
-    rung = rung_of(system, flux, float(noise[0, 0]), 1.0)
-    terms = blended(system, right, rung, workspace)
-    power = np.abs(system.psf) ** 2
-    undo = np.conj(system.psf) / (power + (_DARK * abs(system.psf[0, 0])) ** 2)
+    seen = system.psf * right
+    flux = backward(system.solve(seen, system.lowest)[0])
+    noise = float(system.noise[0, 0])
+    rung = rung_of(system, flux, noise, 1.0, workspace)
+    terms = np.zeros((system.num_terms, *flux.shape), np.float32)
+    add_blended(system, seen, rung, terms, workspace)
+    dark = _DARK * abs(system.psf[0, 0])
+    undo = np.asarray(np.conj(system.psf) / (np.abs(system.psf) ** 2 + dark**2), np.complex64)
     for _ in range(_REPEATS):
-        local = np.stack([along_ladder(noise[:, j], rung) for j in range(system.num_terms)])
-        ratio = colours(system, terms, local)
-        mean = np.concatenate([terms[:1], ratio * terms[0]])
-        rest = right - system.apply(np.asarray(undo * forward(mean), np.complex64))
-        rung = rung_of(system, terms[0], float(noise[0, 0]), deviation)
-        terms = mean + blended(system, rest, rung, workspace)
+        mean = local_mean(system, terms, rung, workspace)
+        for term, transform in zip(mean, seen, strict=True):
+            transform[:] = forward(term)
+        unexplained(system.normal, system.psf, undo, seen, right, seen)
+        rung = rung_of(system, terms[0], noise, deviation, workspace)
+        terms = mean
+        add_blended(system, seen, rung, terms, workspace)
     return Solution(terms, rung)

@@ -119,16 +119,6 @@ def subtract_model(image, valid, model, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def add_share(image, rung, step, out):  # type: ignore[no-untyped-def]
-    """Add to `out` an image times max(1 - abs(rung - step), 0): linear interpolation along a ladder of images."""
-    height, width = image.shape
-    s = np.float32(step)
-    for y in range(height):
-        for x in range(width):
-            out[y, x] += max(np.float32(1) - abs(rung[y, x] - s), np.float32(0)) * image[y, x]
-
-
-@njit(cache=True, nogil=True)
 def interpolate(values, at, out):  # type: ignore[no-untyped-def]
     """Values given at 0, 1, 2, ..., interpolated linearly to places that are not beyond the last of them."""
     height, width = at.shape

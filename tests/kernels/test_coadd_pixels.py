@@ -7,7 +7,6 @@ from scipy.ndimage import maximum_filter
 from dcrflow.kernels.coadd_pixels import (
     add_pixels,
     add_scaled,
-    add_share,
     calibration_sums,
     holes_of,
     interpolate,
@@ -56,13 +55,6 @@ def test_values_are_interpolated_to_places() -> None:
     out = np.empty_like(at)
     interpolate(values, at, out)
     np.testing.assert_allclose(out, np.interp(at, [0, 1, 2], values), rtol=1e-6)
-
-
-def test_shares_of_two_rungs_interpolate_between_them() -> None:
-    low, high, rung, out = image(), image(), np.full((SIDE, SIDE), 3.25, np.float32), np.zeros((SIDE, SIDE), np.float32)
-    for step, one in ((2, image()), (3, low), (4, high), (5, image())):
-        add_share(one, rung, step, out)
-    np.testing.assert_allclose(out, 0.75 * low + 0.25 * high, atol=1e-6)
 
 
 def test_scaled_sums() -> None:
