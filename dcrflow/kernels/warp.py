@@ -37,6 +37,11 @@ def _lanes(taps: int) -> int:
     return 1 << (taps - 1).bit_length()
 
 
+def reach(interpolation: Interpolation) -> int:
+    """Pixels by which the compiled warp looks beyond the pixel's left or lower neighbour, on either side."""
+    return _taps(interpolation) // 2 - 1
+
+
 def _taps(interpolation: Interpolation) -> int:
     """Taps an axis of the image's and of the variance's weights, whichever has more."""
     return max(interpolation.support, interpolation.of_variance.support)
@@ -200,6 +205,13 @@ def warp_kernel(interpolation: Interpolation, with_variance: bool = True) -> Cal
         Arrays of float32, float32, int32 or uint8, shape (height, width). Filled; image and variance scaled by the
         relative area of the pixels, and its square. The mask is the OR over the four source pixels around each output
         pixel.
+    part : tuple of (int, int, int, int, float, float), optional
+        Fill part of `out` alone: first row and column, height and width of the rectangle that the grid is for; and the
+        smallest source row, and the one from which on pixels are left as they are, for a source of which this is a
+        band. A pixel whose place is not finite belongs to the band without an end.
+
+    It returns how many of the filled pixels have no weight: image not finite, or variance not finite and positive.
+    Without the variance, 0.
     """
     return _compiled(_taps(interpolation), with_variance)
 
@@ -215,7 +227,7 @@ def _compiled(taps: int, with_variance: bool) -> Callable[..., Any]:
         "_sums": _weighted_sums(taps, with_variance), "_margin": taps // 2 - 1, "_with_variance": with_variance
     }  # fmt: skip
     name = f"warp_{taps}_taps" if with_variance else f"warp_image_{taps}_taps"
-    function = FunctionType(_warp.__code__, globals() | own, name)
+    function = FunctionType(_warp.__code__, globals() | own, name, _warp.__defaults__)
     function.__qualname__ = function.__name__
     compiled: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy")(function)
     return compiled
@@ -226,7 +238,39 @@ _with_variance = True
 _margin = 0  # pixels by which a kernel reaches beyond the pixel's left or lower neighbour
 
 
-def _warp(source, origin_y, origin_x, grid, table, no_data, out):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True, error_model="numpy")
+def _first_from(first, along, start, number, bound):  # type: ignore[no-untyped-def]
+    """How many of the numbers ``first + along * n``, n from `start` on, come before those above or below `bound`.
+
+    Of rising numbers, how many are below it; of falling ones, how many are not.
+    """
+    below, end = 0, number
+    while below < end:
+        middle = (below + end) // 2
+        if (first + along * (start + middle) < bound) == (along >= 0):
+            below = middle + 1
+        else:
+            end = middle
+    return below
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _between(first, along, start, number, low, high):  # type: ignore[no-untyped-def]
+    """Which of the numbers ``first + along * n`` are from `low` on and below `high`: the first, and one past the last.
+
+    n goes from `start` on; the numbers rise or fall along it. None of them if they are not finite.
+    """
+    one, last = first + along * start, first + along * (start + number - 1)
+    if low <= one < high and low <= last < high:
+        return 0, number
+    if not (np.isfinite(one) and np.isfinite(last) and max(one, last) >= low and min(one, last) < high):
+        return 0, 0
+    if along >= 0:
+        return _first_from(first, along, start, number, low), _first_from(first, along, start, number, high)
+    return _first_from(first, along, start, number, high), _first_from(first, along, start, number, low)
+
+
+def _warp(source, origin_y, origin_x, grid, table, no_data, out, part=None):  # type: ignore[no-untyped-def]
     image, variance, mask = source.image, source.variance, source.mask
     out_image, out_variance, out_mask = out.image, out.variance, out.mask
     grid_y, grid_x, step, y0, x0 = grid.y, grid.x, grid.step, grid.y0, grid.x0
@@ -235,9 +279,13 @@ def _warp(source, origin_y, origin_x, grid, table, no_data, out):  # type: ignor
     rows = intervals * powers
     table = table.reshape((2 * rows, 2, table.shape[4]))  # those along x after those along y
     h, w = image.shape
-    height, width = out_image.shape
+    if part is None:
+        top, left, low_row, high_row = 0, 0, -np.inf, np.inf
+        height, width = out_image.shape
+    else:
+        top, left, height, width, low_row, high_row = part
     nan = np.float32(np.nan)
-    share = 1.0 / step
+    share, without_weight = 1.0 / step, 0
     low_x, high_x = np.float64(origin_x + _margin), np.float64(origin_x + w - _margin - 1)
     low_y, high_y = np.float64(origin_y + _margin), np.float64(origin_y + h - _margin - 1)
     column_of, row_of = np.empty(_COLUMNS, np.int32), np.empty(_COLUMNS, np.int32)
@@ -261,17 +309,18 @@ def _warp(source, origin_y, origin_x, grid, table, no_data, out):  # type: ignor
             along_y = (grid_y[gy, gx + 1] + ty * right_y - first_y) * share
             area = (along_x * left_y - along_y * left_x) * share  # linear along the row
             more_area = (along_x * (right_y - left_y) - along_y * (right_x - left_x)) * share * share
-            begin, end = 0, number  # of the pixels whose kernels are within the input: coordinates are linear
-            while begin < end:
-                u, v = first_x + along_x * (start + begin), first_y + along_y * (start + begin)
-                if low_x <= u < high_x and low_y <= v < high_y:
-                    break
-                begin += 1
-            while begin < end:
-                u, v = first_x + along_x * (start + end - 1), first_y + along_y * (start + end - 1)
-                if low_x <= u < high_x and low_y <= v < high_y:
-                    break
-                end -= 1
+            # Coordinates are linear along the row, so pixels that have something in common lie side by side.
+            if not np.isfinite(first_y + along_y * (start + number)):
+                own, own_end = 0, number if high_row == np.inf else 0
+            else:
+                own, own_end = _between(first_y, along_y, start, number, low_row, high_row)
+            if own == own_end:
+                continue
+            begin, end = _between(first_x, along_x, start, number, low_x, high_x)
+            begin_y, end_y = _between(first_y, along_y, start, number, low_y, high_y)
+            begin, end = max(begin, begin_y, own), min(end, end_y, own_end)  # those whose kernels are within the input
+            if begin >= end:
+                begin = end = own_end
             first = np.float64(start + begin)
             for k in range(end - begin):  # vectorised
                 i = np.uint64(begin + k)
@@ -287,11 +336,12 @@ def _warp(source, origin_y, origin_x, grid, table, no_data, out):  # type: ignor
                 rest_x[i] = np.float32(u if whole_u < half else 1 - u)
                 rest_y[i] = np.float32(v if whole_v < half else 1 - v)
                 scale[i] = np.float32(abs(area + more_area * n))
-            image_row, variance_row, mask_row = out_image[y, x:], out_variance[y, x:], out_mask[y, x:]
-            image_row[:begin] = image_row[end:number] = nan
+            image_row, variance_row = out_image[top + y, left + x :], out_variance[top + y, left + x :]
+            mask_row = out_mask[top + y, left + x :]
+            image_row[own:begin] = image_row[end:own_end] = nan
             if _with_variance:
-                variance_row[:begin] = variance_row[end:number] = nan
-            mask_row[:begin] = mask_row[end:number] = no_data
+                variance_row[own:begin] = variance_row[end:own_end] = nan
+            mask_row[own:begin] = mask_row[end:own_end] = no_data
             for k in range(end - begin):
                 i = np.uint64(begin + k)
                 column, row = np.int64(column_of[i]), np.int64(row_of[i])
@@ -311,4 +361,10 @@ def _warp(source, origin_y, origin_x, grid, table, no_data, out):  # type: ignor
                 image_row[i] = scale[i] * total
                 if _with_variance:
                     variance_row[i] = scale[i] * scale[i] * spread
+            if _with_variance:
+                for k in range(own_end - own):
+                    i = np.uint64(own + k)
+                    good = np.isfinite(image_row[i]) & (variance_row[i] > 0) & (variance_row[i] < np.inf)
+                    without_weight += not good
         x += number
+    return without_weight

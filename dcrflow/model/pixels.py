@@ -80,6 +80,10 @@ class Pixels:
         where = box.slices(self.box)
         return replace(self, box=box, image=self.image[where], variance=self.variance[where], mask=self.mask[where])
 
+    def copy(self) -> Pixels:
+        """A copy, in arrays of its own."""
+        return replace(self, image=self.image.copy(), variance=self.variance.copy(), mask=self.mask.copy())
+
     @classmethod
     def joined(cls, box: Box, tiles: Sequence[Self]) -> Self:
         """The tiles of a region as one; if there is only one tile, that tile itself."""

@@ -18,7 +18,11 @@ from dcrflow.steps.results import Recorder, StepResult
 
 
 def mosaic_tracts(
-    plan: TemplatePlan, box: Box, warped: Sequence[StepResult[Pixels]], workspace: Workspace = NEW_MEMORY
+    plan: TemplatePlan,
+    box: Box,
+    warped: Sequence[StepResult[Pixels]],
+    workspace: Workspace = NEW_MEMORY,
+    whole: bool | None = None,
 ) -> StepResult[Pixels]:
     """Average the tracts where they overlap.
 
@@ -32,6 +36,8 @@ def mosaic_tracts(
         What `warp_tract` made of each tract, all of the tile; may be empty.
     workspace : Workspace, optional
         Lends the arrays of the result.
+    whole : bool, optional
+        Whether a single tract's pixels all have weight, if that is known.
 
     Returns
     -------
@@ -41,15 +47,15 @@ def mosaic_tracts(
     """
     recorder = Recorder("mosaic_tracts")
     tracts = [recorder.include(result) for result in warped]
-    template = _averaged(plan, box, tracts, workspace)
+    if len(tracts) == 1 and whole is None:
+        whole = is_usable(tracts[0].image, tracts[0].variance)
+    template = tracts[0] if len(tracts) == 1 and whole else _averaged(plan, box, tracts, workspace)
     if plan.margins.lsst_edges:
         drop_no_data(plan, template)
     return recorder.result(template)
 
 
 def _averaged(plan: TemplatePlan, box: Box, tracts: Sequence[Pixels], workspace: Workspace) -> Pixels:
-    if len(tracts) == 1 and is_usable(tracts[0].image, tracts[0].variance):
-        return tracts[0]
     image, variance, weight = (
         workspace.array(f"mosaic: {n}", box.shape, np.float32) for n in ("image", "variance", "weight")
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from dcrflow.steps.mosaic import mosaic_tracts
 from dcrflow.steps.results import StepResult, TimingKey, combined
 from dcrflow.steps.shift import shift_subfilters
 from dcrflow.steps.tract_bands import TractBands
-from dcrflow.steps.warp import warp_tract
+from dcrflow.steps.warp import Band, warp_bands, warp_tract
 from dcrflow.stores.coadds.source import CoaddSource
 
 _TILE = 512  # pixels; side of the tiles of a region, at most: small ones lie on few bands at a time
@@ -55,22 +56,29 @@ def make_region(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> StepResult
     Parameters and result as `make_tile`.
     """
     image, variance = np.empty(box.shape, np.float32), np.empty(box.shape, np.float32)
-    mask = np.empty(box.shape, np.int32)
+    into = Pixels(box, image, variance, np.empty(box.shape, np.int32))
     timing: dict[TimingKey, float] = {}
     damage: frozenset[str] = frozenset()
     whole = plan.margins.as_lsst or plan.interpolation.weight is None  # such look at all of a tile's surroundings
-    for made in (_tile_by_tile if whole else _band_by_band)(coadds, plan, box):
+    for made in (_tile_by_tile if whole else _band_by_band)(coadds, plan, into):
         timing |= made.timing
         damage |= made.damage
-        where, pixels = made.pixels.box.slices(box), made.pixels
-        image[where], variance[where], mask[where] = pixels.image, pixels.variance, pixels.mask
-    return StepResult(Pixels(box, image, variance, mask), timing, damage)
+    return StepResult(into, timing, damage)
 
 
-def _tile_by_tile(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Iterator[StepResult[Pixels]]:
-    """All tiles, each good until the next."""
-    tiles = [plan.tile(tile_box) for tile_box in box.tiles(plan.config.tile)]
-    workspace, columns = Workspace(), len(box.cuts(plan.config.tile)[1])
+def _put(pixels: Pixels, into: Pixels) -> None:
+    """Copy the pixels of a tile to where they belong, unless they are there already."""
+    where = pixels.box.slices(into.box)
+    for name in ("image", "variance", "mask"):
+        values, there = getattr(pixels, name), getattr(into, name)
+        if values.base is not there:
+            there[where] = values
+
+
+def _tile_by_tile(coadds: CoaddSource, plan: TemplatePlan, into: Pixels) -> Iterator[StepResult[Pixels]]:
+    """All tiles."""
+    tiles = [plan.tile(tile_box) for tile_box in into.box.tiles(plan.config.tile)]
+    workspace, columns = Workspace(), len(into.box.cuts(plan.config.tile)[1])
     with ChunkRowReader(coadds, plan, [needs_of_tile(plan, tile) for tile in tiles]) as reader:
         for number, tile in enumerate(tiles):
             reader.load(number, (number // columns + 1) * columns)
@@ -78,12 +86,14 @@ def _tile_by_tile(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Iterator
             for part in tile.parts:
                 shifted = shift_subfilters(plan, part, reader.patches(number, part, workspace), workspace)
                 warped.append(warp_tract(plan, part.tract, shifted, tile.box, workspace))
-            yield mosaic_tracts(plan, tile.box, warped, workspace)
+            made = mosaic_tracts(plan, tile.box, warped, workspace)
+            _put(made.pixels, into)
+            yield made
 
 
-def _band_by_band(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Iterator[StepResult[Pixels]]:
-    """All tiles, in the order in which bands of tracts are made that they lie on; each good until the next."""
-    workspace = Workspace()
+def _band_by_band(coadds: CoaddSource, plan: TemplatePlan, into: Pixels) -> Iterator[StepResult[Pixels]]:
+    """All tiles, in the order in which bands of tracts are made that they lie on."""
+    workspace, box = Workspace(), into.box
     parts = [part for part in (plan.part(index, box) for index in range(len(plan.tracts))) if part is not None]
     bands = {part.tract: TractBands(plan, part, workspace) for part in parts}
     tiles = _by_rows(plan, [plan.tile(tile_box) for tile_box in box.tiles(min(plan.config.tile, _TILE))])
@@ -97,20 +107,36 @@ def _band_by_band(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> Iterator
         first.append(len(order))
     with ChunkRowReader(coadds, plan, [bands[tract].need(number) for tract, number in order]) as reader:
         for tile_number, tile in enumerate(tiles):
-            warped = []
             before: list[StepResult[Pixels]] = []
             for number in range(first[tile_number], first[tile_number + 1]):
                 reader.load(number, number + _AHEAD)
                 before.append(bands[order[number][0]].make(order[number][1], reader, number))
-            for part in (p for p in tile.parts if p.tract in bands):
-                shifted = bands[part.tract].pixels(part)
-                warped.append(warp_tract(plan, part.tract, shifted, tile.box, workspace))
-            made = mosaic_tracts(plan, tile.box, warped, workspace)
+            parts_under = [p for p in tile.parts if p.tract in bands]
+            made = _from_bands(plan, tile.box, [(p.tract, bands[p.tract].of(p)) for p in parts_under], into, workspace)
             timing, damage = combined([*before, made])
             yield StepResult(made.pixels, timing, damage)
             for tract, number in order[: first[tile_number + 1]]:
                 if last_tile.get((tract, number), 0) <= tile_number:
                     bands[tract].drop(number)
+
+
+def _from_bands(
+    plan: TemplatePlan, box: Box, tracts: Sequence[tuple[int, Sequence[Band]]], into: Pixels, workspace: Workspace
+) -> StepResult[Pixels]:
+    """Warp and mosaic a tile from the bands of tracts under it."""
+    warped, whole = [], None
+    for tract, bands in tracts:
+        out = into
+        if len(tracts) > 1:
+            image, variance = (workspace.array(f"region: {n} {tract}", box.shape, np.float32) for n in "iv")
+            out = Pixels(box, image, variance, workspace.array(f"region: mask {tract}", box.shape, np.int32))
+        result, whole = warp_bands(plan, tract, bands, box, out)
+        if len(tracts) == 1 and not whole:
+            result = replace(result, pixels=result.pixels.copy())
+        warped.append(result)
+    made = mosaic_tracts(plan, box, warped, workspace, whole)
+    _put(made.pixels, into)
+    return made
 
 
 def _by_rows(plan: TemplatePlan, tiles: Sequence[Tile]) -> list[Tile]:

@@ -19,6 +19,7 @@ from dcrflow.base.workspace import Workspace
 from dcrflow.geometry.box import Box
 from dcrflow.kernels.fill import mark_near_missing
 from dcrflow.kernels.interpolation import filter_radius
+from dcrflow.kernels.warp import reach
 from dcrflow.model.pixels import PatchPixels, Pixels
 from dcrflow.planning.template import TemplatePlan
 from dcrflow.planning.tiles import Reach, TilePart
@@ -29,6 +30,7 @@ from dcrflow.steps.merge import Bool, MergedTract
 from dcrflow.steps.prefilter import fill_and_mark, filter_strips
 from dcrflow.steps.results import Recorder, StepResult
 from dcrflow.steps.strips import STRIP_ROWS
+from dcrflow.steps.warp import Band
 
 _BAND = 4 * STRIP_ROWS  # rows of the tract
 
@@ -78,16 +80,17 @@ class TractBands:
         self._plan, self._part, self._space = plan, part, workspace
         self._tract, self._margins = plan.tracts[part.tract], plan.margins
         self._radius = filter_radius(plan.margins.merged_degrees)
-        region, reach = part.region, self._tract.reach
+        region, light = part.region, self._tract.reach
         cuts = range(region.y0 // _BAND * _BAND + _BAND, region.y1, _BAND)
         self._bands = [
             Box.from_bounds(region.x0, y0, region.x1, y1) for y0, y1 in pairwise([region.y0, *cuts, region.y1])
         ]
         self._data = Box(0, 0, 0, 0)  # around all pixels that any light reaches
         for _, box in part.reads:
-            self._data = self._data.union(reach.reached(box))
+            self._data = self._data.union(light.reached(box))
         self._empty = [not self._data.overlaps(b.grown(plan.margins.merge)) for b in self._bands]
-        self._kept: dict[int, Pixels] = {}
+        self._kept: dict[int, Band] = {}
+        self._looks_at = reach(plan.interpolation)  # pixels, beyond the one next to the place
         self._slots: dict[int, int] = {}
         self._last: _Made | None = None
         self._has_kernels = False
@@ -125,36 +128,33 @@ class TractBands:
         recorder, band = Recorder("shift_subfilters", tract=self._part.tract), self._bands[number]
         if self._empty[number]:
             self._last = None
-            nothing = np.zeros(band.shape, np.float32)
+            box = Box.from_bounds(band.x0, self._first_row(number), band.x1, band.y1)
+            nothing = np.zeros(box.shape, np.float32)
             gone = sum(1 << self._plan.planes[name] for name in (NO_DATA, "INTRP"))
-            made = Pixels(band, nothing, nothing, np.full(band.shape, gone, np.int32))
+            made = Pixels(box, nothing, nothing, np.full(box.shape, gone, np.int32))
         else:
             self._last = last = self._made(number, self._merge(number, recorder, reader, need))
-            band = band.intersection(last.box)
-            at = band.slices(last.box)
-            made = Pixels(band, last.coefficients[at], last.merged.mean.variance[at], last.merged.mean.mask[at])
-        self._kept[number] = made
+            box = Box.from_bounds(last.box.x0, self._first_row(number), last.box.x1, band.y1)
+            rows = box.slices(last.box)[0]  # all columns: so the arrays stay contiguous
+            made = Pixels(box, last.coefficients[rows], last.merged.mean.variance[rows], last.merged.mean.mask[rows])
+        first, end = (y - self._looks_at - 1 for y in (band.y0, band.y1))
+        is_last = number == len(self._bands) - 1
+        self._kept[number] = Band(made, first if number else -np.inf, np.inf if is_last else end)
         return recorder.result(made)
+
+    def _first_row(self, number: int) -> int:
+        """The first row that a kernel looks at whose pixel is made from a band: it may look at the band before."""
+        y0 = self._bands[number].y0
+        return y0 if number == 0 else y0 - 2 * self._looks_at - 1
 
     def drop(self, number: int) -> None:
         """No tile needs this band any more."""
         self._kept.pop(number, None)
         self._slots.pop(number, None)
 
-    def pixels(self, part: TilePart) -> StepResult[Pixels]:
-        """What `shift_subfilters` makes of a tile's part, from the bands under it, which are made."""
-        region = part.region
-        image, variance = (
-            self._space.array(self._name(f"tile {n}"), region.shape, np.float32) for n in ("image", "variance")
-        )
-        mask = self._space.array(self._name("tile mask"), region.shape, np.int32)
-        made = [self._kept[number] for number in self.under(part)]
-        for strip in part.footprint.strips(region, STRIP_ROWS, self._margins.warp):
-            for band in (band for band in made if band.box.overlaps(strip)):  # one: bands are cut where strips are
-                common = strip.intersection(band.box)
-                there, here = common.slices(band.box), common.slices(region)
-                image[here], variance[here], mask[here] = band.image[there], band.variance[there], band.mask[there]
-        return StepResult(Pixels(region, image, variance, mask))
+    def of(self, part: TilePart) -> list[Band]:
+        """The bands under a tile's part of this tract; they are made."""
+        return [self._kept[number] for number in self.under(part)]
 
     def _merge(self, number: int, recorder: Recorder, reader: ChunkRowReader, need: int) -> MergedTract:
         """Merge the patches where the band before has not."""
@@ -210,6 +210,9 @@ class TractBands:
         masks = self._masks(merged)
         along_x = self._space.array(self._name("along x"), box.shape, np.float64)
         out = self._space.array(self._name(f"slot {self._slots[number]}: image"), box.shape, np.float32)
+        if self._last is not None:
+            before = Box.from_bounds(box.x0, self._first_row(number), box.x1, band.y0)
+            out[before.slices(box)] = self._last.coefficients[before.slices(self._last.box)]
         image, _, mask, _ = merged.mean
         finite, weighed = masks or (None, None)
         half_width = self._plan.interpolation.half_width

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from dcrflow.base.masks import NO_DATA
@@ -14,6 +17,23 @@ from dcrflow.planning.template import TemplatePlan
 from dcrflow.steps.noise import table_of
 from dcrflow.steps.resample import resample
 from dcrflow.steps.results import Recorder, StepResult
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Some rows of a matched tract, from which the pixels of a tile are made that lie on them.
+
+    Parameters
+    ----------
+    pixels : Pixels
+        The rows, and those around them that the warp's kernel looks at.
+    first, end : float
+        The pixels from row `first` of the tract on and before row `end` are made from this band.
+    """
+
+    pixels: Pixels
+    first: float
+    end: float
 
 
 def warp_tract(
@@ -41,19 +61,57 @@ def warp_tract(
         too where the kernel reaches some data: see `dcrflow.steps.lsst_compat`.)
     """
     recorder = Recorder("warp_tract", tract=tract)
-    pixels, pixel_map = recorder.include(shifted), plan.tracts[tract].pixel_map
-    no_data = 1 << plan.planes[NO_DATA]
+    pixels = recorder.include(shifted)
     if plan.interpolation.weight is None:
-        return recorder.result(resample(plan, tract, pixels, box, no_data))
+        return recorder.result(resample(plan, tract, pixels, box, 1 << plan.planes[NO_DATA]))
     image, variance = (workspace.array(f"warp: {n} {tract}", box.shape, np.float32) for n in ("image", "variance"))
     mask = workspace.array(f"warp: mask {tract}", box.shape, np.int32)
+    made = Pixels(box, image, variance, mask)
+    _warp(plan, tract, [Band(pixels, -np.inf, np.inf)], box, made)
+    return recorder.result(made)
+
+
+def warp_bands(
+    plan: TemplatePlan, tract: int, bands: Sequence[Band], box: Box, into: Pixels
+) -> tuple[StepResult[Pixels], bool]:
+    """`warp_tract` from the bands of a tract under a tile, which need not be put together.
+
+    Parameters
+    ----------
+    plan, tract, box
+        As of `warp_tract`; not for an interpolation without weights.
+    bands : sequence of Band
+        All that the tile lies on.
+    into : Pixels
+        Of a region in which the tile lies; its part is filled.
+
+    Returns
+    -------
+    warped : StepResult of Pixels
+        Of the tile; its arrays are views of those given.
+    whole : bool
+        Whether all of its pixels have weight: the image finite, the variance finite and positive.
+    """
+    recorder = Recorder("warp_tract", tract=tract)
+    whole = _warp(plan, tract, bands, box, into)
+    return recorder.result(into.part(box)), whole
+
+
+def _warp(plan: TemplatePlan, tract: int, bands: Sequence[Band], box: Box, into: Pixels) -> bool:
+    pixel_map, no_data = plan.tracts[tract].pixel_map, 1 << plan.planes[NO_DATA]
     y, x, y0, x0 = pixel_map.nodes(box)
+    grid, table = CoordinateGrid(y, x, pixel_map.step, y0, x0), table_of(plan, tract)
     left_out = 0 if plan.margins.lsst_edges else no_data
-    warp_kernel(plan.interpolation)(
-        MaskedImage(pixels.image, pixels.variance, pixels.mask), pixels.box.y0, pixels.box.x0,
-        CoordinateGrid(y, x, pixel_map.step, y0, x0), table_of(plan, tract), left_out,
-        MaskedImage(image, variance, mask),
-    )  # fmt: skip
+    there = (box.y0 - into.box.y0, box.x0 - into.box.x0, *box.shape)
+    out = MaskedImage(into.image, into.variance, into.mask)
+    without_weight = 0
+    for band in bands:
+        pixels = band.pixels
+        without_weight += warp_kernel(plan.interpolation)(
+            MaskedImage(pixels.image, pixels.variance, pixels.mask), pixels.box.y0, pixels.box.x0, grid, table,
+            left_out, out, (*there, float(band.first), float(band.end)),
+        )  # fmt: skip
     if plan.margins.lsst_edges:
-        mask[np.isnan(image)] = no_data
-    return recorder.result(Pixels(box, image, variance, mask))
+        made = into.part(box)
+        made.mask[np.isnan(made.image)] = no_data
+    return without_weight == 0

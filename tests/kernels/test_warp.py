@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from dcrflow.kernels.arrays import CoordinateGrid, MaskedImage
 from dcrflow.kernels.interpolation import INTERPOLATIONS
-from dcrflow.kernels.warp import warp_kernel, weight_table
+from dcrflow.kernels.warp import reach, warp_kernel, weight_table
 
 FUSED = [name for name, i in INTERPOLATIONS.items() if i.weight is not None]
 
@@ -75,3 +75,32 @@ def test_mask_is_ored_over_the_four_pixels_around_a_place() -> None:
     assert np.argwhere(found == 2).tolist() == [[9, 9], [9, 10], [10, 9], [10, 10]]
     assert np.argwhere(found == 256).tolist() == [[4, 6], [4, 7], [5, 6], [5, 7]]
     assert np.isnan(image[found == 256]).all()
+
+
+@pytest.mark.parametrize("kernel", ["spline5", "spline3", "bilinear"])
+@pytest.mark.parametrize("angle", [0.0, 0.4, -1.3, 3.0])
+def test_bands_of_a_source_fill_part_of_an_image(kernel: str, angle: float) -> None:
+    """The same as all at once, to the last bit: each pixel from one band, the others and what is around untouched."""
+    rng, shape, step, cut = np.random.default_rng(8), (90, 100), 16, 41
+    source = MaskedImage(
+        *(rng.normal(size=shape).astype(np.float32) for _ in range(2)),
+        rng.choice([0, 0, 0, 0, 0, 4, 256], size=shape).astype(np.int32),
+    )
+    y, x = np.meshgrid(np.arange(0, 81, step), np.arange(0, 97, step), indexing="ij")
+    cos, sin = np.cos(angle), np.sin(angle)
+    grid = CoordinateGrid(cos * (y - 35) + sin * (x - 40) + 45.2, cos * (x - 40) - sin * (y - 35) + 50.6, step, 0, 0)
+    interpolation = INTERPOLATIONS[kernel]
+    warp, table, looks_at = warp_kernel(interpolation), weight_table(interpolation), reach(interpolation)
+    out = MaskedImage(*(np.empty((70, 80), dtype) for dtype in (np.float32, np.float32, np.int32)))
+    without = warp(source, 0, 0, grid, table, 256, out)
+    assert without == np.sum(~(np.isfinite(out.image) & (out.variance > 0) & (out.variance < np.inf)))
+    larger = MaskedImage(*(np.full((80, 100), 7, dtype) for dtype in (np.float32, np.float32, np.int32)))
+    border, top = float(cut - looks_at - 1), cut - 2 * looks_at - 1
+    upper, lower = (MaskedImage(*(np.ascontiguousarray(a[s]) for a in source)) for s in (np.s_[:cut], np.s_[top:]))
+    found = warp(upper, 0, 0, grid, table, 256, larger, (3, 5, 70, 80, -np.inf, border))
+    found += warp(lower, top, 0, grid, table, 256, larger, (3, 5, 70, 80, border, np.inf))
+    assert found == without
+    for whole, part in zip(out, larger, strict=True):
+        np.testing.assert_array_equal(part[3:73, 5:85], whole)
+        part[3:73, 5:85] = 7
+        assert np.all(part == 7)
