@@ -12,6 +12,26 @@ LARGEST = 1 << 20  # bytes of a file; the parser takes seconds for that many
 
 
 _DEEPEST = 100  # nesting of brackets
+_MOST = LARGEST  # values, each counted as often as aliases repeat it
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values; 5e-5 is a number, as in YAML 1.2 and JSON."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _count(value: Any, known: dict[int, float]) -> float:
+    """How many values there are; infinite if one is within itself."""
+    if not isinstance(value, dict | list):
+        return 1.0
+    if id(value) not in known:
+        known[id(value)] = float("inf")
+        known[id(value)] = 1.0 + sum(_count(v, known) for v in (value.values() if isinstance(value, dict) else value))
+    return known[id(value)]
 
 
 def _depth(text: str) -> int:
@@ -35,7 +55,10 @@ def parse_yaml(text: str) -> Any:
     if _depth(text) > _DEEPEST:  # the parser takes long before it gives up
         raise too_deep
     try:
-        return yaml.safe_load(text)
+        found = yaml.load(text, _Loader)
+        if _count(found, {}) > _MOST:
+            raise ValueError(f"its aliases (*name) repeat values to more than {_MOST}; write them out")
+        return found
     except RecursionError:
         raise too_deep from None
     except Exception as error:  # yaml.YAMLError, and what int(), dates and unhashable keys make of odd values

@@ -33,6 +33,7 @@ from dcrflow.stores.visits.seeing import best_seeing, median_seeing, size_and_ti
 from dcrflow.stores.visits.select import select_some
 from dcrflow.stores.visits.tables import BadVisit, read_visit_rows
 
+_NO_IMAGE = "the table names no image; add a column `image` with the path or URL of its pixels"
 _NARROWEST = 0.9  # of the best seeing; a PSF of the coadds below that is said
 
 
@@ -199,6 +200,11 @@ def prepare(
         raise VisitTableError(f"none of {len(rows)} detector-visits can be used; the first: {left_out[0].reason}")
     name, mine, others = choose_band(good, config.band)
     left_out += others
+    without = [LeftOut(v.visit, v.detector, _NO_IMAGE) for v in mine if not v.image]
+    left_out += without
+    mine = [v for v in mine if v.image]
+    if not mine:
+        raise VisitTableError(f"none of {len(without)} detector-visits can be used: {_NO_IMAGE}")
     band = CoaddBand.of(name, config)
     there = CoaddBuild.find(out)
     known = there.bands().get(name, {}) if there is not None and not overwrite else {}

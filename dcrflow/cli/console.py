@@ -44,22 +44,25 @@ LogFile = Annotated[
 
 
 class LoggedConsole(Console):
-    """A console whose lines also go to the log file, if there is one."""
+    """A console whose lines also go to the log file, if there is one. ``:x:`` in a text stays as it is: no emoji."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, emoji=False, **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print, and log the same lines without colours."""
         super().print(*objects, **options)
         if _LOG.isEnabledFor(logging.INFO):
-            plain = Console(file=io.StringIO(), width=_LOG_WIDTH, highlight=False, no_color=True)
+            plain = Console(file=io.StringIO(), width=_LOG_WIDTH, highlight=False, emoji=False, no_color=True)
             plain.print(*objects, **options)
             for line in plain.file.getvalue().splitlines():  # type: ignore[attr-defined]
                 if line.strip():
                     _LOG.info("%s", line.rstrip())
 
 
-console = LoggedConsole(stderr=True, highlight=False)  #: progress and hints
-output = LoggedConsole(highlight=False)  #: results
-errors = LoggedConsole(stderr=True, highlight=False)  #: what --quiet prints, too
+console = LoggedConsole(stderr=True)  #: progress and hints
+output = LoggedConsole()  #: results
+errors = LoggedConsole(stderr=True)  #: what --quiet prints, too
 
 
 def begin(words: str) -> None:

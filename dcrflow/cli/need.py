@@ -35,9 +35,12 @@ def need(
     from dcrflow.planning.coadds import CoaddBand
     from dcrflow.planning.need import by_band, by_visit, needs
 
-    rows = [v for v in visits_of(visits) if isinstance(v, DetectorVisit)]
+    every = visits_of(visits)
+    rows = [v for v in every if isinstance(v, DetectorVisit)]
+    bad = [str(v.error) for v in every if not isinstance(v, DetectorVisit)]
     if not rows:
-        raise VisitTableError(f"{visits} has no detector-visit that can be used")
+        first = f"; the first: {bad[0]}" if bad else ""
+        raise VisitTableError(f"{visits} has no detector-visit that can be used{first}")
     bands, unknown = {}, []
     for name in sorted({v.band for v in rows}):
         try:
@@ -47,6 +50,10 @@ def need(
     if not bands:
         raise ConfigError(unknown[0])
     found = needs(rows, bands, fwhm)
+    for line in bad[:_SHOWN]:
+        show.console.print(f"[yellow]left out[/]: {escape(line)}", soft_wrap=True)
+    if len(bad) > _SHOWN:
+        show.console.print(f"... and {len(bad) - _SHOWN} more rows that cannot be used")
     if as_json:
         typer.echo(json.dumps([asdict(n) | {"worth_it": n.is_worth_it} for n in found]))
         return

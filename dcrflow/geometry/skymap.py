@@ -100,6 +100,27 @@ class Tract:
         """All patches, in the order of their ids."""
         return tuple(self.patch(i) for i in range(self.num_patches[0] * self.num_patches[1]))
 
+    def patches_near(self, x: Float, y: Float, margin: float) -> tuple[Patch, ...]:
+        """The patches that may be within `margin` pixels of some points, in the order of their ids.
+
+        Parameters
+        ----------
+        x, y : ndarray of float64, shape (n,)
+            Tract pixels, all finite.
+        margin : float
+            Pixels.
+        """
+        reach = margin + self.patch_border + 1.0
+        axes = zip((x, y), (self.bbox.x0, self.bbox.y0), self.patch_inner, self.num_patches, strict=True)
+        columns, rows = (
+            range(
+                max(0, math.floor((float(np.min(v)) - low - reach) / inner)),
+                min(number - 1, math.floor((float(np.max(v)) - low + reach) / inner)) + 1,
+            )
+            for v, low, inner, number in axes
+        )
+        return tuple(self.patch(row * self.num_patches[0] + column) for row in rows for column in columns)
+
     @cached_property
     def centre(self) -> tuple[float, float]:
         """ICRS position of the middle of the tract's pixels, degrees."""
@@ -192,6 +213,8 @@ def clipped_area(x: Float, y: Float, box: Box) -> float:
     box : Box
         The clipping rectangle; its area reaches half a pixel past its outermost pixel centres.
     """
+    if np.max(x) <= box.x0 - 0.5 or np.min(x) >= box.x1 - 0.5 or np.max(y) <= box.y0 - 0.5 or np.min(y) >= box.y1 - 0.5:
+        return 0.0
     points = np.stack([x, y], axis=1)
     low = np.array([box.x0, box.y0]) - 0.5
     high = np.array([box.x1, box.y1]) - 0.5

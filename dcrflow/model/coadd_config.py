@@ -17,7 +17,7 @@ class CoaddConfig(Config):
     num_subfilters: Annotated[int, Field(ge=1, le=5)] = Field(
         3, description="subfilters of the coadd; 1: the ordinary coadd, with homogenised PSF"
     )
-    psf_fwhm: Positive | None = Field(
+    psf_fwhm: Annotated[float, Field(gt=0, le=60)] | None = Field(
         None, description="arcsec, of the coadd's PSF; None: near the visits' median seeing, the same for all patches"
     )
     psf_beta: Annotated[float, Field(gt=1.1, le=100)] = Field(3.0, description="Moffat's beta of the coadd's PSF")
@@ -57,7 +57,7 @@ class CoaddConfig(Config):
     taper: Annotated[int, Field(ge=1, le=128)] = Field(
         33, description="outermost pixels of a halo, over which weights fall to zero"
     )
-    precision: Annotated[float, Field(gt=0)] | None = Field(
+    precision: Annotated[float, Field(ge=1, le=4096)] | None = Field(
         16, description="steps a sigma of the noise to which stored pixels are rounded; None: every bit"
     )
 

@@ -222,7 +222,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     values = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
-        if not equals:
+        if not equals or not key.strip():
             raise ConfigError(f"{brief(setting)} is not of the form key=value")
         try:
             values[key.strip()] = parse_yaml(text)

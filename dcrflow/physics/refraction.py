@@ -143,7 +143,7 @@ def refractivity(wavelength: ArrayLike, weather: Weather) -> Float:
     return np.asarray(dry * of_dry / standard_dry + water * of_water / standard_water)
 
 
-def in_range(wavelength: ArrayLike, limits: tuple[float, float]) -> Float:
+def in_range(wavelength: ArrayLike, limits: tuple[float, float] = WAVELENGTH_RANGE) -> Float:
     """Wavelengths as an array, if all are within the limits (nm); `ValueError` names the first that is not."""
     wavelength = np.asarray(wavelength, np.float64)
     within = (wavelength >= limits[0]) & (wavelength <= limits[1])

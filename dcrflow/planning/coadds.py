@@ -23,6 +23,7 @@ from dcrflow.model.visit import DetectorVisit
 from dcrflow.physics.bandpass import Bandpass, Edges, equal_subfilters
 from dcrflow.physics.bands import BANDS
 from dcrflow.physics.dcr import dcr_model
+from dcrflow.physics.refraction import in_range
 
 Float = NDArray[np.float64]
 
@@ -66,8 +67,19 @@ class CoaddBand:
         Raises
         ------
         ConfigError
-            If it says too little, or the transmission cannot be read.
+            If it says too little, the transmission cannot be read, or the refraction of its light is not known.
         """
+        band = cls._of(name, config)
+        try:
+            in_range([band.edges[0][0], band.edges[-1][1], band.effective_wavelength])
+        except ValueError as error:
+            raise ConfigError(
+                f"band {name!r}: {error}; correct transmission, effective_wavelength or bandwidth (nm)"
+            ) from None
+        return band
+
+    @classmethod
+    def _of(cls, name: str, config: CoaddConfig) -> CoaddBand:
         choice = config.transmission
         if choice is not None:
             bandpass = _bandpass(choice)
@@ -320,7 +332,7 @@ def plan_coadds(
             x, y = outline.on(tract)
             if not (np.all(np.isfinite(x)) and np.all(np.isfinite(y))):
                 continue
-            for patch in tract.patches:
+            for patch in tract.patches_near(x, y, config.margin):
                 key = tract.tract, patch.patch
                 if clipped_area(x, y, patch.bbox.grown(config.margin)) <= 0:
                     continue

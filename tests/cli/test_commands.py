@@ -285,3 +285,51 @@ def test_a_log_that_is_not_utf_8(survey: Path, encoding: str) -> None:
     assert done.returncode == 0, done.stderr
     assert b"2 to make" in done.stdout
     assert b"Traceback" not in done.stderr
+
+
+def test_colons_in_a_message_stay_as_they_are(dcr: Run, tmp_path: Path) -> None:
+    _, _, error = dcr("coadd", ":x:.ecsv", tmp_path / "o.zarr")
+    assert ":x:.ecsv does not exist" in error
+
+
+def test_a_table_is_no_url(dcr: Run) -> None:
+    code, _, error = dcr("need", "https://alice:secret@example.org/v.ecsv")
+    assert (code, "is a URL" in error, "secret" in error) == (2, True, False)
+
+
+def _table(path: Path, **columns: list[object]) -> Path:
+    dcrflow.write_visits([visit(visit=n) for n in (1, 2)], path)
+    table = Table.read(path)
+    for name, values in columns.items():
+        table[name] = values
+    table.write(path, overwrite=True)
+    return path
+
+
+def test_need_names_rows_that_cannot_be_used(dcr: Run, tmp_path: Path) -> None:
+    code, out, error = dcr("need", _table(tmp_path / "a.ecsv", altitude=[45.0, -3.0]))
+    assert (code, "1 visits" in out or "of 1" in out) == (0, True)
+    assert "row 1 (visit 2 detector 3): the boresight's altitude is -3" in error
+    code, _, error = dcr("need", _table(tmp_path / "b.ecsv", altitude=[-2.0, -3.0]))
+    assert (code, "the first" in error, "row 0 (visit 1 detector 3)" in error) == (2, True, True)
+
+
+def test_coadds_of_rows_without_an_image(dcr: Run, tmp_path: Path) -> None:
+    out = tmp_path / "o.zarr"
+    code, _, error = dcr("coadd", _table(tmp_path / "a.ecsv"), out, "--plan", "--set", "psf_fwhm=0.8")
+    assert (code, "names no image" in error) == (2, True)
+    some = _table(tmp_path / "b.ecsv", image=["a.fits", ""])
+    code, said, _ = dcr("coadd", some, out, "--plan", "--set", "psf_fwhm=0.8")
+    assert (code, "left out visit 2 detector 3: the table names no image" in said) == (0, True)
+
+
+def test_a_setting_has_a_name(dcr: Run, tmp_path: Path) -> None:
+    code, _, error = dcr("run", tmp_path, tmp_path, tmp_path, "--set", "=3")
+    assert (code, "'=3' is not of the form key=value" in error) == (2, True)
+
+
+def test_a_table_of_pandas_is_read_without_warnings(dcr: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    Table.read(_table(tmp_path / "a.ecsv")).to_pandas().to_parquet(path)
+    code, _, error = dcr("need", path)
+    assert (code, error) == (0, "")

@@ -75,3 +75,16 @@ def test_across_ra_zero_and_at_the_poles(ra: float, dec: float) -> None:
     found = {p.patch for p in overlapping_patches(outline, tract, tract.patches)}
     assert found == {5, 6, 9, 10}
     assert tract.radius == pytest.approx(np.hypot(500, 400) * 5e-5, rel=0.01)
+
+
+@pytest.mark.parametrize("margin", [0.0, 60.0, 400.0])
+def test_near_patches_are_all_that_an_outline_touches(margin: float) -> None:
+    tract = Tract(3, TRACT.wcs, Box(-40, 25, 1010, 700), (100, 90), 12, (11, 8))
+    rng = np.random.default_rng(4)
+    for _ in range(20):
+        x, y = (rng.uniform(-300, 1200) + rng.uniform(-90, 90, 5) for _ in range(2))
+        near = {p.patch for p in tract.patches_near(x, y, margin)}
+        touched = {p.patch for p in tract.patches if clipped_area(x, y, p.bbox.grown(int(margin))) > 0}
+        assert touched <= near
+        assert all(tract.patch(p) in tract.patches for p in near)
+    assert tract.patches_near(np.array([1e9]), np.array([-1e12]), 0.0) == ()

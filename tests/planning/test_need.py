@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from dcrflow.base.errors import ConfigError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.layout import PatchLayout
 from dcrflow.model.coadd_config import CoaddConfig
@@ -58,3 +59,17 @@ def test_sums_up_visits_and_bands() -> None:
     assert (green.band, green.visits, red.visits) == ("g", 2, 2)
     assert (green.low, green.high) == (pytest.approx(31.0), pytest.approx(50.0))
     assert green.largest > green.median > red.median
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"bandwidth": 1e9},
+        {"bandwidth": 700.0},
+        {"effective_wavelength": 5000.0},
+        {"bandwidth": 1.0, "effective_wavelength": 3.0},
+    ],
+)
+def test_light_whose_refraction_is_unknown_is_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=r"band 'g': wavelength .* nm is outside 230 to 2058 nm"):
+        CoaddBand.of("g", CoaddConfig(**settings))

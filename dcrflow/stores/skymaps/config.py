@@ -80,7 +80,7 @@ class RingsConfig(_Layout):
     """``kind: rings``, equivalent to RingsSkyMap of lsst.skymap."""
 
     kind: Literal["rings"]
-    num_rings: Annotated[int, Field(ge=1, le=10_000)] = Field(description="without the polar caps")
+    num_rings: Annotated[int, Field(ge=1, le=1000)] = Field(description="without the polar caps")
     ra_start: Annotated[float, Field(ge=0, lt=360)] = Field(0.0, description="middle of each ring's first tract, deg")
     version: Literal[0, 1] = Field(1, description="of the numbering; 0 is lsst.skymap's before 2018")
 

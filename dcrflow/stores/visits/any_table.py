@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.table import MaskedColumn, Table
+from astropy.utils.exceptions import AstropyWarning
 
 from dcrflow.base.errors import VisitTableError
 from dcrflow.stores.visits.kinds import PARQUET, is_data_frame
@@ -47,6 +49,8 @@ def any_table(source: Any, wanted: Container[str]) -> tuple[str, Table]:
             "table (ECSV or Parquet), a table in memory, or FITS exposures"
         )
     path = Path(source)
+    if "://" in str(source):
+        raise VisitTableError(f"{source} is a URL; a detector-visit table is read from a file: download it first")
     if not path.exists():
         raise VisitTableError(
             f"{path} does not exist; expected a detector-visit table (ECSV or Parquet) or FITS exposures"
@@ -101,7 +105,9 @@ def _read_parquet(path: Path, wanted: Container[str]) -> Table:
         raise ValueError(f"it says that it has {rows} rows, in {size} bytes")
     names = [field.name for field in parquet.read_schema(path) if field.name in wanted]
     try:
-        table = Table.read(path, format="parquet", include_names=names)  # with units, if astropy wrote it
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "No table::len", AstropyWarning)  # in files that astropy did not write
+            table = Table.read(path, format="parquet", include_names=names)  # with units, if astropy wrote it
     except Exception:
         return _of_arrow(parquet.read_table(path, columns=names), wanted)
     found = parquet.read_table(path, columns=names)
