@@ -91,24 +91,30 @@ def mark_felt(values, known, noise, responses, most, spoilt):  # type: ignore[no
     holes = np.empty(width, np.int32)
     lowest, highest = np.empty(width, np.float32), np.empty(width, np.float32)  # of the columns of a row's window
     for y in range(height):
-        seen = 0  # columns before this one are in `lowest` and `highest`, those of holes' windows at least
+        top, bottom = max(0, y - _WINDOW), min(height, y + _WINDOW + 1)
+        seen = latest = -1  # columns up to `seen` are in `lowest` and `highest`; the last of them that has data
         for x in holes[: missing_of_row(known[y], holes)]:
             first, last = max(0, x - _WINDOW), min(width, x + _WINDOW + 1)
-            for xx in range(max(first, seen), last):
-                column = np.uint64(xx)
+            for xx in range(max(first, seen + 1), last):
+                column, some = np.uint64(xx), False
                 low, high = np.float32(np.inf), np.float32(-np.inf)
-                for yy in range(max(0, y - _WINDOW), min(height, y + _WINDOW + 1)):
-                    value, has = values[np.uint64(yy), column], known[np.uint64(yy), column]
-                    low, high = min(low, value if has else low), max(high, value if has else high)
+                for yy in range(top, bottom):
+                    some |= known[np.uint64(yy), column]
+                if some:
+                    latest = xx
+                    for yy in range(top, bottom):
+                        value, has = values[np.uint64(yy), column], known[np.uint64(yy), column]
+                        low, high = min(low, value if has else low), max(high, value if has else high)
                 lowest[column], highest[column] = low, high
-            seen = last
-            low, high = np.float32(np.inf), np.float32(-np.inf)
-            for xx in range(first, last):
-                low, high = min(low, lowest[np.uint64(xx)]), max(high, highest[np.uint64(xx)])
-            error = max(high - low - 5 * noise, 0.0) + noise if high >= low else 0.0
+            seen = last - 1
             reach = 0
-            while reach < furthest and error * responses[reach] >= most * noise:
-                reach += 1
+            if latest >= first:  # far inside a gap there is nothing
+                low, high = np.float32(np.inf), np.float32(-np.inf)
+                for xx in range(first, last):
+                    low, high = min(low, lowest[np.uint64(xx)]), max(high, highest[np.uint64(xx)])
+                error = max(high - low - 5 * noise, 0.0) + noise
+                while reach < furthest and error * responses[reach] >= most * noise:
+                    reach += 1
             left = np.uint64(max(0, x - reach - 1))
             number = min(width, x + reach + 1) - max(0, x - reach - 1)
             for yy in range(max(0, y - reach - 1), min(height, y + reach + 1)):
