@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import json
 import os
 import runpy
@@ -117,6 +118,8 @@ def _serve(connection: socket.socket) -> None:
         __import__(name)
     numba.njit(lambda x: x)(1)  # sets up what loads compiled functions, for half a second
     assert threading.active_count() == 1, "a process with threads cannot be forked"
+    gc.collect()
+    gc.freeze()  # or each command looks at all that is imported, to find garbage when it ends, and copies its memory
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
     while True:
         length, given, *_ = socket.recv_fds(connection, 8, 2)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import json
 import os
 import subprocess
@@ -84,6 +85,8 @@ def _serve() -> None:
     scripts = {each.name: each for each in entry_points(group="console_scripts") if each.name in PROGRAMS}
     mains = {name: each.load() for name, each in scripts.items()} | {"python": _python}
     assert threading.active_count() == 1, "a process with threads cannot be forked"
+    gc.collect()
+    gc.freeze()  # or each command looks at all that is imported, to find garbage when it ends, and copies its memory
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
