@@ -1,5 +1,6 @@
 """Shared by all tests."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,13 @@ from hypothesis import settings
 
 settings.register_profile("dcrflow", deadline=None, derandomize=True)  # a first call compiles; CI must not flake
 settings.load_profile("dcrflow")
+
+
+def pytest_collection_finish() -> None:
+    """Python need not look for garbage among the million objects that are imported by now."""
+    gc.collect()
+    gc.freeze()
+
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden" / "lsst"
 GOLDEN_HERE = Path(__file__).parent / "data" / "lsst_high_variance"
