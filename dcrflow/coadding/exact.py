@@ -41,6 +41,7 @@ _BRIGHT = 0.5  # noise units of a visit; holes with less light are filled well e
 _UNSEEN = 4.0  # times as much where no visit has data: the light that counts there is that of pixels farther away
 _SMOOTH = 1.5  # pixels; sigma of the Gaussian that light is smoothed with, so that noise is not taken for light
 _LARGE = 0.1  # share of the pixels for which there are data; a visit with more holes has all of them filled exactly
+_FAR = 50.0  # times the tolerance; what seems to change more is not measured, since another round is needed anyway
 _AROUND = 2  # pixels to each side, of the square whose largest light counts
 
 
@@ -202,33 +203,39 @@ class Filling:
         value, weight = np.concatenate([values for _, values in self._values.values()]), unknowns.weights
         rest = unknowns.seen(sky) - value
         direction, product, along = np.zeros(len(value), np.float32), np.zeros(len(value), np.float32), 1.0
-        to_right, right = np.zeros_like(self.right), self.right.copy()
+        to_right, to_sky, right = np.zeros_like(self.right), np.zeros_like(sky), self.right.copy()
         while True:
             step = rest if neighbours is None else neighbours.solve(rest)
+            far = neighbours is not None and rounds > 1 and change.seems(step - rest, unknowns) > _FAR * tolerance
             spread = unknowns.spread(step)
             effect = self.system.solve(spread, q)
-            where, left = change.of(effect)
             done, rounds = done + 1, rounds - 1
-            if left <= tolerance or rounds <= 0:
-                value += step
-                right += spread
-                break
+            if not far:
+                where, left = change.of(effect)
+                if left <= tolerance or rounds <= 0:
+                    value += step
+                    right += spread
+                    sky += effect
+                    break
             seen = step - unknowns.seen(effect)
             back = np.float32(_inner(weight, seen, direction) / along)  # the preconditioner need not be linear
             direction, product = step - back * direction, seen - back * product
             add_scaled(to_right, -back, spread, to_right)
+            add_scaled(to_sky, -back, effect, to_sky)
             along = _inner(weight, direction, product)
             if along <= 0:  # rounding
+                where, left = change.of(effect)
                 break
             size = np.float32(_inner(weight, rest, direction) / along)
             value += size * direction
             add_scaled(to_right, size, right, right)
+            add_scaled(to_sky, size, sky, sky)
             rest = rest - size * product
         self._values = {
             pixels.member.place: (pixels.places, part.copy()) for pixels, part in unknowns.parts(value)
         }  # fmt: skip
         self.right = right
-        return Filled(self.system.solve(right, q), right, left, where, done)
+        return Filled(sky, right, left, where, done)
 
 
 class Change:
@@ -255,6 +262,10 @@ class Change:
         predict(self._probe, change, image)
         where = np.abs(backward(image)) / self._limit
         return where, float(where[self._core].max())
+
+    def seems(self, seen: Vector, unknowns: Unknowns) -> float:
+        """About `left`, but several times more, from the change of what visits show in the unknowns."""
+        return float(np.max(np.abs(seen) / self._limit.ravel()[unknowns.places]))
 
 
 def _inner(weight: Vector, one: Vector, other: Vector) -> float:

@@ -8,7 +8,7 @@ from dcrflow.compat.numba_cache import njit
 
 _NEAR = 2  # pixels; neighbours from which a hole is filled
 _SPREAD = 1.0  # pixels; sigma of their Gaussian weights
-_TOGETHER = 32  # pixels of a row that are looked at together
+_ALL_VALID = np.uint64(0x0101010101010101)  # eight of bool
 
 
 @njit(cache=True, nogil=True)
@@ -73,10 +73,9 @@ def fill_holes(image, holes, valid, mean, window):  # type: ignore[no-untyped-de
         ):  # fmt: skip
             for yy in range(low_y, high_y + 1):
                 for xx in range(low_x, high_x + 1):
-                    if valid[yy, xx]:
-                        w = near[yy - y + _NEAR, xx - x + _NEAR]
-                        total += w * (image[yy, xx] - mean[yy, xx])
-                        share += w
+                    w = near[yy - y + _NEAR, xx - x + _NEAR] * np.float32(valid[yy, xx])
+                    total += w * (image[yy, xx] - mean[yy, xx])
+                    share += w
         image[y, x] = mean[y, x] + (total / share if share > 0 else np.float32(0))
     for y in range(side):
         for x in range(side):
@@ -86,26 +85,23 @@ def fill_holes(image, holes, valid, mean, window):  # type: ignore[no-untyped-de
 @njit(cache=True, nogil=True)
 def holes_of(valid):  # type: ignore[no-untyped-def]
     """Places of the pixels that are not valid, int32, as indices of the flattened image."""
-    height, width = valid.shape
-    in_row = np.empty(height, np.int64)
-    number = 0
-    for y in range(height):
-        row, good = valid[y], 0
-        for x in range(width):
-            good += row[x]
-        in_row[y] = width - good
-        number += width - good
+    flat, number = valid.reshape(-1), 0
+    eights = flat[: len(flat) // 8 * 8].view(np.uint64)  # few of which have any
+    for i in range(len(eights)):
+        if eights[i] != _ALL_VALID:
+            for k in range(8 * i, 8 * i + 8):
+                number += not flat[k]
+    for k in range(8 * len(eights), len(flat)):
+        number += not flat[k]
     out, at = np.empty(number + 1, np.int32), 0  # and one place to write to beyond the last
-    for y in range(height):
-        row = valid[y]
-        for some in range(0, width, _TOGETHER):
-            end, good = min(some + _TOGETHER, width), 0
-            for x in range(some, end):
-                good += row[x]
-            if good < end - some:  # few have any
-                for x in range(some, end):
-                    out[at] = y * width + x
-                    at += not row[x]
+    for i in range(len(eights)):
+        if eights[i] != _ALL_VALID:
+            for k in range(8 * i, 8 * i + 8):
+                out[at] = k
+                at += not flat[k]
+    for k in range(8 * len(eights), len(flat)):
+        out[at] = k
+        at += not flat[k]
     return out[:number]
 
 
