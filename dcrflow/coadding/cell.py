@@ -26,6 +26,7 @@ Name = tuple[int, int]
 
 _NEARBY = 3  # pixels to each side of a pixel whose visits count for it, too
 _LOOKS = 5  # comparisons of the visits with the model; the last one rejects nothing
+_STANDS = 10.0  # times the tolerance; where the sky changes by more after a comparison, there is another one
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,17 +144,22 @@ def _fill(members: CellVisits, system: System, sums: CellSums, config: CoaddConf
     q = system.lowest * 10.0 ** _brightest(system, sums.right)
     look = Look(members, system, q, config)
     filling = Filling(members, system, sums, q)
-    now = filling.solve(q, config.tolerance, config.max_rounds, 0)
+    now = filling.solve(q, config.tolerance, config.max_rounds, 0, True)
     reject = config.reject and len(members.members) > 2 and bool(members.new)
     for number in range(_LOOKS):
-        rejected = look.at(now.sky, filling.right, reject and number < _LOOKS - 1)
+        rejected = look.at(now.sky, filling.right, reject and number < _LOOKS - 1, filling.shown)
         if not rejected:
-            break
+            if np.isfinite(now.left):
+                break
+            now, moved = filling.finish()
+            if moved <= _STANDS * config.tolerance:
+                break
+            continue
         filling.replace(rejected)
         # an outlier may have been the brightest source: without it, the prior is that of the other sources
         q = system.lowest * 10.0 ** _brightest(system, filling.right)
         look.set_prior(q)
-        now = filling.solve(q, config.tolerance, config.max_rounds, now.rounds)
+        now = filling.solve(q, config.tolerance, config.max_rounds, now.rounds, True)
     return now, look
 
 

@@ -66,7 +66,7 @@ class Filled:
     right : ndarray of complex64
         Right-hand side of the equations without holes.
     left : float
-        Largest value of `where` in the core.
+        Largest value of `where` in the core; infinite if rounds are left to be done.
     where : ndarray of float32, shape (side, side)
         Change by the last round at every pixel, in the image of the visit with the most DCR. In units of a pixel's
         noise in an ordinary coadd, plus `RELATIVE` of the local light over the tolerance.
@@ -108,6 +108,8 @@ class Filling:
         self._values: dict[int, tuple[Places, Vector]] = {}  # of the unknowns
         self._predicted: dict[int, tuple[Places, Vector]] = {}  # of the first holes, with visits of an earlier run
         self._small: SmallGrid | None = None
+        self._open: _State | None = None  # with rounds left to be done
+        self._shown: dict[int, Vector] = {}  # by the sky at that time
         if visits.kept is not None:
             self._predict(sums, q)
         for member in visits.members:
@@ -178,7 +180,7 @@ class Filling:
             seen = self.visits.read(member)
             self._add(seen, spoilt.ravel()[seen.holes])
 
-    def solve(self, q: float, tolerance: float, rounds: int, done: int) -> Filled:
+    def solve(self, q: float, tolerance: float, rounds: int, done: int, looked_at: bool = False) -> Filled:
         """Solve for the holes and the sky.
 
         Parameters
@@ -191,32 +193,70 @@ class Filling:
             Largest number of rounds.
         done : int
             Rounds before.
+        looked_at : bool
+            Whether all visits will be compared with the sky, which tells `shown` what they show in the holes. Then
+            only the first round may be done, `Filled.left` is infinite, and `finish` does the others.
         """
-        sky = self.system.solve(self.right, q)
+        sky, self._open = self.system.solve(self.right, q), None
         if not self._values:
             return Filled(sky, self.right, 0.0, np.zeros_like(self.light), done)
         if self._small is None:
             self._small = SmallGrid(self.visits)
         unknowns = Unknowns(self.visits, {n: places for n, (places, _) in self._values.items()}, self._small)
+        value = np.concatenate([values for _, values in self._values.values()])
         neighbours = Neighbours.of(unknowns, self._small, self.system, q)
-        change = Change(self, tolerance)
-        value, weight = np.concatenate([values for _, values in self._values.values()]), unknowns.weights
-        rest = unknowns.seen(sky) - value
-        direction, product, along = np.zeros(len(value), np.float32), np.zeros(len(value), np.float32), 1.0
-        to_right, to_sky, right = np.zeros_like(self.right), np.zeros_like(sky), self.right.copy()
+        state = _State(
+            unknowns, neighbours, Change(self, tolerance), q, tolerance, value, unknowns.seen(sky) - value,
+            self.right.copy(), sky, rounds, done,
+        )  # fmt: skip
+        if looked_at and rounds > 1 and neighbours is not None and self.visits.kept is None:
+            step = neighbours.solve(state.rest)
+            if state.change.seems(step - state.rest, unknowns) > _FAR * tolerance:
+                spread = unknowns.spread(step)
+                effect = self.system.solve(spread, q)
+                state.move(1.0, step, spread, effect)
+                state.rounds, state.done, self._open = rounds - 1, done + 1, state
+                self._keep(state)
+                return Filled(sky, self.right, np.inf, np.zeros_like(self.light), state.done)
+        return self._rounds(state)[0]
+
+    def shown(self, member: Member, model: Image) -> None:
+        """Take what a visit shows of the sky in its holes from an image of all that it shows."""
+        if self._open is not None and member.place in self._values:
+            self._shown[member.place] = model.ravel()[self._values[member.place][0]]
+
+    def finish(self) -> tuple[Filled, float]:
+        """Do the rounds that `solve` left to be done after `shown`; also returns what the first of them changed."""
+        state, self._open = self._open, None
+        assert state is not None, "solve has left rounds to be done"
+        state.rest = np.concatenate([self._shown[p.member.place] for p in state.unknowns.pixels]) - state.value
+        return self._rounds(state)
+
+    def _keep(self, state: _State) -> None:
+        parts = state.unknowns.parts(state.value)
+        self._values = {pixels.member.place: (pixels.places, part.copy()) for pixels, part in parts}
+        self.right = state.right
+
+    def _rounds(self, state: _State) -> tuple[Filled, float]:
+        """Conjugate gradients; also returns what the first round changed, infinite if that was not measured."""
+        unknowns, neighbours, change, q = state.unknowns, state.neighbours, state.change, state.q
+        weight, rest, moved = unknowns.weights, state.rest, -1.0
+        direction, product, along = np.zeros_like(rest), np.zeros_like(rest), 1.0
+        to_right, to_sky = np.zeros_like(self.right), np.zeros_like(state.sky)
         while True:
             step = rest if neighbours is None else neighbours.solve(rest)
-            far = neighbours is not None and rounds > 1 and change.seems(step - rest, unknowns) > _FAR * tolerance
+            far = neighbours is not None and state.rounds > 1
+            far = far and change.seems(step - rest, unknowns) > _FAR * state.tolerance
             spread = unknowns.spread(step)
             effect = self.system.solve(spread, q)
-            done, rounds = done + 1, rounds - 1
+            state.done, state.rounds = state.done + 1, state.rounds - 1
             if not far:
                 where, left = change.of(effect)
-                if left <= tolerance or rounds <= 0:
-                    value += step
-                    right += spread
-                    sky += effect
+                moved = left if moved < 0 else moved
+                if left <= state.tolerance or state.rounds <= 0:
+                    state.move(1.0, step, spread, effect)
                     break
+            moved = np.inf if moved < 0 else moved
             seen = step - unknowns.seen(effect)
             back = np.float32(_inner(weight, seen, direction) / along)  # the preconditioner need not be linear
             direction, product = step - back * direction, seen - back * product
@@ -226,16 +266,34 @@ class Filling:
             if along <= 0:  # rounding
                 where, left = change.of(effect)
                 break
-            size = np.float32(_inner(weight, rest, direction) / along)
-            value += size * direction
-            add_scaled(to_right, size, right, right)
-            add_scaled(to_sky, size, sky, sky)
-            rest = rest - size * product
-        self._values = {
-            pixels.member.place: (pixels.places, part.copy()) for pixels, part in unknowns.parts(value)
-        }  # fmt: skip
-        self.right = right
-        return Filled(sky, right, left, where, done)
+            size = _inner(weight, rest, direction) / along
+            state.move(size, direction, to_right, to_sky)
+            rest = rest - np.float32(size) * product
+        self._keep(state)
+        return Filled(state.sky, state.right, left, where, state.done), moved
+
+
+@dataclass(eq=False)
+class _State:
+    """The unknowns of a cell, their values, and the sky that belongs to these."""
+
+    unknowns: Unknowns
+    neighbours: Neighbours | None
+    change: Change
+    q: float
+    tolerance: float
+    value: Vector
+    rest: Vector  # what the visits show in the unknowns, minus the values
+    right: Transform
+    sky: Transform
+    rounds: int  # which are left
+    done: int
+
+    def move(self, size: float, step: Vector, spread: Transform, effect: Transform) -> None:
+        """Change the values, and with them the right-hand side and the sky."""
+        self.value += np.float32(size) * step
+        add_scaled(spread, size, self.right, self.right)
+        add_scaled(effect, size, self.sky, self.sky)
 
 
 class Change:

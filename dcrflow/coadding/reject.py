@@ -13,7 +13,7 @@ with a model without the rejected pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -75,7 +75,9 @@ class Look:
             self.q = q
             self._free.clear()
 
-    def at(self, sky: Transform, right: Transform, reject: bool) -> list[Replaced]:
+    def at(
+        self, sky: Transform, right: Transform, reject: bool, shown: Callable[[Member, Image], None]
+    ) -> list[Replaced]:
         """Compare the visits with a sky, and reject outliers.
 
         Parameters
@@ -86,6 +88,8 @@ class Look:
             Right-hand side of the equations; what is rejected in it is replaced with the model's prediction.
         reject : bool
             Whether to reject anything.
+        shown : function
+            Told what each visit shows of the sky.
 
         Returns
         -------
@@ -100,6 +104,7 @@ class Look:
         for member in visits.new:
             seen = visits.read(member)
             model = self._compare(seen, sky, seen_as, rest)
+            shown(member, model)
             sums = np.empty((4, 5))
             square = calibration_sums(rest, model, seen.valid, core, member.sigma**2, MODEL_ERROR, sums)
             used = int(np.count_nonzero(seen.valid[core[0] : core[1], core[2] : core[3]]))
