@@ -65,7 +65,7 @@ def usable_pixels(image, variance, mask, bad, least, most, sky, known, values): 
 
 
 @njit(cache=True, nogil=True)
-def mark_felt(values, known, noise, responses, most, spoilt):  # type: ignore[no-untyped-def]
+def mark_felt(values, known, first_row, last_row, noise, responses, most, spoilt):  # type: ignore[no-untyped-def]
     """Mark the places between pixels that feel the error of a filled pixel too much.
 
     The error of a filled pixel is estimated as the range of the known values near it beyond that of the noise, plus the
@@ -77,6 +77,8 @@ def mark_felt(values, known, noise, responses, most, spoilt):  # type: ignore[no
         An image, before its unknown pixels are filled.
     known : ndarray of bool, shape (height, width)
         Pixels that have data.
+    first_row, last_row : int
+        Of the filled pixels that are looked at, and one past the last.
     noise : float
         Standard deviation of the sky.
     responses : ndarray of float64
@@ -90,7 +92,7 @@ def mark_felt(values, known, noise, responses, most, spoilt):  # type: ignore[no
     furthest = len(responses) - 1
     holes = np.empty(width, np.int32)
     lowest, highest = np.empty(width, np.float32), np.empty(width, np.float32)  # of the columns of a row's window
-    for y in range(height):
+    for y in range(first_row, last_row):
         top, bottom = max(0, y - _WINDOW), min(height, y + _WINDOW + 1)
         seen = latest = -1  # columns up to `seen` are in `lowest` and `highest`; the last of them that has data
         for x in holes[: missing_of_row(known[y], holes)]:

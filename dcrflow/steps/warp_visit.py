@@ -8,6 +8,7 @@ the noise: none beside an empty sky's bad pixel, up to six beside a saturated st
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,7 @@ _BRIGHT = 20.0  # sigma of the sky, above which pixels tell the photons a nJy
 _LARGEST = 2.0**24  # sigma of the sky; single precision rounds larger values by more than the noise
 _FEWEST = 100  # pixels, to tell anything from
 _BEYOND = filter_radius(_DEGREES) + 4  # pixels by which an image is continued beyond its edges
+_ROWS = 256  # that are read and mended while they are in the cache
 _NEAR_EDGE = 2  # of these, those whose error is estimated from pixels within
 _SAMPLE = 250_000  # pixels at most, from whose rows the noise of the sky is measured
 
@@ -108,9 +110,9 @@ def warp_visit(image: VisitImage, detector: Box, pixel_map: PixelMap, centres: t
     padded = pixels.box.grown(_BEYOND)
     where = pixels.box.slices(padded)
     known, values = np.zeros(padded.shape, np.bool_), np.zeros(padded.shape, np.float32)
-    sky, gain = noise_model(image, known[where], values[where])
-    spoilt = _spoilt(values, known, pixels.box, padded, float(np.sqrt(sky)))
-    del known
+    holes = _Holes(values, known, np.ones(padded.shape, np.uint8), where)
+    sky, gain = noise_model(image, known[where], values[where], holes.mend)
+    continue_beyond(values, where[0].start, where[0].stop, where[1].start, where[1].stop)
     quintic_coefficients(values)
     out, valid, edges = (
         np.empty(frame.shape, np.float32),
@@ -120,7 +122,7 @@ def warp_visit(image: VisitImage, detector: Box, pixel_map: PixelMap, centres: t
     y, x, y0, x0 = pixel_map.nodes(frame)
     inner = detector.grown(-_EDGE)
     warp_quintic(
-        values, spoilt, padded.y0, padded.x0, CoordinateGrid(y, x, pixel_map.step, y0, x0),
+        values, holes.spoilt, padded.y0, padded.x0, CoordinateGrid(y, x, pixel_map.step, y0, x0),
         (inner.y0, inner.y1, inner.x0, inner.x1), out, valid, edges,
     )  # fmt: skip
     area = _area(pixel_map)
@@ -135,7 +137,8 @@ def warp_visit(image: VisitImage, detector: Box, pixel_map: PixelMap, centres: t
 
 
 def noise_model(
-    image: VisitImage, known: NDArray[np.bool_], values: NDArray[np.float32]
+    image: VisitImage, known: NDArray[np.bool_], values: NDArray[np.float32],
+    use: Callable[[int, float], None] = lambda rows, noise: None,
 ) -> tuple[float, float]:  # fmt: skip
     """Find the pixels that measure the sky, and the noise of what they measure.
 
@@ -147,6 +150,8 @@ def noise_model(
         Overwritten: which pixels measure the sky.
     values : ndarray of float32, shape (height, width)
         Overwritten: their values, 0 elsewhere.
+    use : callable, optional
+        Called while rows are in the cache: with the number of rows that are there, and the noise of the sky.
 
     Returns
     -------
@@ -169,25 +174,51 @@ def noise_model(
     faint = np.abs(light - np.median(light)) < 3 * np.sqrt(sky)
     if np.count_nonzero(faint) >= _FEWEST:
         sky = float(np.median(variance[faint]))
-    number, product, square = usable_pixels(
-        pixels.image, pixels.variance, pixels.mask, bad, _BRIGHT * np.sqrt(sky), min(_LARGEST * np.sqrt(sky), largest),
-        sky, known, values,
-    )  # fmt: skip
+    limits, sums = (_BRIGHT * np.sqrt(sky), min(_LARGEST * np.sqrt(sky), largest), sky), np.zeros(3)
+    for first in range(0, len(known), _ROWS):
+        rows = slice(first, first + _ROWS)
+        some = pixels.image[rows], pixels.variance[rows], pixels.mask[rows]
+        sums += usable_pixels(*some, bad, *limits, known[rows], values[rows])
+        use(min(first + _ROWS, len(known)), float(np.sqrt(sky)))
+    number, product, square = sums.tolist()
     return sky, max(product / square, 0.0) if number >= _FEWEST else 0.0
 
 
-def _spoilt(
-    values: NDArray[np.float32], known: NDArray[np.bool_], box: Box, padded: Box, noise: float
-) -> NDArray[np.uint8]:  # fmt: skip
-    """Fill holes and continue the image beyond its box, in place; 1 where a place feels what was filled in."""
-    spoilt = np.ones(padded.shape, np.uint8)
-    inside, near = box.slices(padded), box.grown(_NEAR_EDGE).slices(padded)
-    spoilt[inside] = 0
-    mark_felt(values[near], known[near], noise, _RESPONSE, _LEFT, spoilt[near])
-    fill_missing(values[inside], known[inside].view(np.uint8), _FILL_REACH)
-    rows, columns = inside
-    continue_beyond(values, rows.start, rows.stop, columns.start, columns.stop)
-    return spoilt
+class _Holes:
+    """The holes of an image, and what is beyond its edges: `spoilt` is 1 where a place feels what is filled in.
+
+    Parameters
+    ----------
+    values, known, spoilt : ndarray, shape (height, width)
+        An image with a margin that has no data, what is known of it, and ones.
+    where : (slice, slice)
+        The image without the margin.
+    """
+
+    def __init__(
+        self, values: NDArray[np.float32], known: NDArray[np.bool_], spoilt: NDArray[np.uint8],
+        where: tuple[slice, slice],
+    ) -> None:  # fmt: skip
+        self.spoilt = spoilt
+        spoilt[where] = 0
+        near = tuple(slice(part.start - _NEAR_EDGE, part.stop + _NEAR_EDGE) for part in where)
+        self._near = values[near], known[near], spoilt[near]
+        self._values, self._known = values[where], known[where].view(np.uint8)
+        self._marked = self._filled = 0  # rows of those near, and of the image
+
+    def mend(self, rows: int, noise: float) -> None:
+        """Fill the holes in place and mark what feels it, as far as can be done with the first `rows` rows."""
+        complete = rows == len(self._values)
+        values, known, spoilt = self._near
+        last = len(values) if complete else rows  # whose window has been read
+        mark_felt(values, known, self._marked, last, noise, _RESPONSE, _LEFT, spoilt)
+        self._marked = last
+        last = rows if complete else max(rows - _FILL_REACH, self._filled)
+        first = max(self._filled - _FILL_REACH, 0)
+        before = self._values[first : self._filled].copy()  # filled from rows that are not looked at now
+        fill_missing(self._values[first:rows], self._known[first:rows], _FILL_REACH)
+        self._values[first : self._filled] = before
+        self._filled = last
 
 
 def _area(pixel_map: PixelMap) -> float:

@@ -94,7 +94,8 @@ def test_places_that_feel_a_filled_pixel() -> None:
     known[20, 30] = known[5, 5] = known[0, 49] = False
     values[21, 31] = 1e4
     spoilt = np.zeros(values.shape, np.uint8)
-    mark_felt(values, known, 1.0, np.array([0.176, 0.071, 0.0]), 0.2, spoilt)
+    for rows in ((0, 12), (12, 40)):
+        mark_felt(values, known, *rows, 1.0, np.array([0.176, 0.071, 0.0]), 0.2, spoilt)
     expected = np.zeros_like(spoilt)
     expected[4:6, 4:6] = 1  # the four places beside the faint one
     expected[0, 48:] = 1

@@ -146,3 +146,18 @@ def test_photons_a_nanojansky() -> None:
     image.pixels.mask.ravel()[50:] = 1 << TEMPLATE_PLANES["BAD"]
     with pytest.raises(VisitImageError, match="only 50 pixels"):
         noise_model(image, known, values)
+
+
+def test_holes_are_mended_alike_however_many_rows_are_read_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = np.zeros(DETECTOR.shape, np.int32)
+    rng = np.random.default_rng(6)
+    mask[tuple(rng.integers(0, n, 400) for n in DETECTOR.shape)] |= 1 << TEMPLATE_PLANES["BAD"]
+    mask[60:140, 100:170] |= 1 << TEMPLATE_PLANES["SAT"]
+    image = visit_image(rng, mask)
+    done = []
+    for rows in (1000, 40, 7):
+        monkeypatch.setattr("dcrflow.steps.warp_visit._ROWS", rows)
+        done.append(warp_visit(image, DETECTOR, maps(), centres()))
+    for other in done[1:]:
+        np.testing.assert_array_equal(other.image, done[0].image)
+        np.testing.assert_array_equal(other.valid, done[0].valid)
