@@ -16,6 +16,7 @@ import xarray as xr
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
+from dcrflow.base.workspace import UNSET_MEMORY
 from dcrflow.compat.dask_arrays import ReplannedArray
 from dcrflow.compat.dask_tasks import List, Task, TaskRef, UnfusedTask
 from dcrflow.geometry.box import Box
@@ -146,7 +147,8 @@ class TemplateGraph:
                 for patch, region in part.reads:
                     key = self._key("load_patch", patch, region, part.footprint)
                     loaded.append(add(load_patch, key, self.coadds, self.plan, patch, region, [part.footprint]))
-                shifted = add(shift_subfilters, self._key("shift_subfilters", part), self.plan, part, List(*loaded))
+                key = self._key("shift_subfilters", part)
+                shifted = add(shift_subfilters, key, self.plan, part, List(*loaded), UNSET_MEMORY)
                 key = self._key("warp_tract", part.tract, tile_box)
                 warped.append(add(warp_tract, key, self.plan, part.tract, shifted, tile_box))
             key = self._key("mosaic_tracts", tile_box)

@@ -21,11 +21,14 @@ class Workspace:
     Parameters
     ----------
     reuse : bool
-        False to lend every array out once, zeroed, for a step whose result is kept. Such a workspace may serve any
-        number of threads.
+        False to lend every array out once, for a step whose result is kept. Such a workspace may serve any number of
+        threads.
+    zeroed : bool
+        Whether arrays that are lent out once are zero; anything is in them otherwise.
     """
 
-    def __init__(self, reuse: bool = True) -> None:
+    def __init__(self, reuse: bool = True, zeroed: bool = True) -> None:
+        self._new = np.zeros if zeroed else np.empty
         self._buffers: dict[str, NDArray[np.uint8]] | None = {} if reuse else None
 
     def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
@@ -41,7 +44,7 @@ class Workspace:
             Its dtype.
         """
         if self._buffers is None:
-            return np.zeros(shape, dtype)  # pages that nobody touches take no memory
+            return self._new(shape, dtype)
         size = math.prod(shape) * np.dtype(dtype).itemsize
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size:
@@ -49,5 +52,8 @@ class Workspace:
         return buffer[:size].view(dtype).reshape(shape)
 
 
-#: Lends new arrays only.
+#: Lends new arrays only, all zero.
 NEW_MEMORY = Workspace(reuse=False)
+
+#: Lends new arrays only, with anything in them: memory that a worker keeps is not zeroed before it is filled.
+UNSET_MEMORY = Workspace(reuse=False, zeroed=False)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dcrflow.base.masks import NO_DATA
-from dcrflow.base.workspace import NEW_MEMORY, Workspace
+from dcrflow.base.workspace import UNSET_MEMORY, Workspace
 from dcrflow.geometry.box import Box
 from dcrflow.kernels.arrays import MaskedImage, RunningMean
 from dcrflow.kernels.merge import begin_mean, is_usable, merge_into
@@ -21,7 +21,7 @@ def mosaic_tracts(
     plan: TemplatePlan,
     box: Box,
     warped: Sequence[StepResult[Pixels]],
-    workspace: Workspace = NEW_MEMORY,
+    workspace: Workspace = UNSET_MEMORY,
     whole: bool | None = None,
 ) -> StepResult[Pixels]:
     """Average the tracts where they overlap.

@@ -103,12 +103,14 @@ def spline_coefficients(
     Returns
     -------
     ndarray of float32
-        Shape of the image; anything in its margin and where not wanted.
+        Shape of the image; anything in its margin and where not wanted, but for a warp without weights: zero.
     """
     radius, (height, width) = filter_radius(degrees), image.shape
     fill_and_mark(plan, image, finite, half_width, mask)
     rows = workspace.array("prefilter: filtered along x", image.shape, np.float64)
     out = workspace.array("prefilter: coefficients", image.shape, np.float32)
+    if plan.interpolation.weight is None:
+        out.fill(0)  # such a warp looks at all of it
     inner = Box(radius, radius, width - 2 * radius, height - 2 * radius)
     along_x, along_y = wanted or ([Box(radius, 0, inner.width, height)], [inner])
     filter_strips(image, degrees, along_x, along_y, rows, out)

@@ -42,8 +42,9 @@ def shift_subfilters(
     -------
     StepResult of Pixels
         On ``part.region`` and ``plan.margins.merge`` around it; good where the warp of the tile looks, anything
-        elsewhere. For a spline warp the image holds B-spline coefficients, otherwise pixels. It is finite; the mask has
-        NO_DATA where a kernel must not go, and INTRP around such places.
+        elsewhere. For a spline warp the image holds B-spline coefficients, otherwise pixels. It is finite (elsewhere,
+        too, unless the workspace lends arrays with anything in them); the mask has NO_DATA where a kernel must not go,
+        and INTRP around such places.
     """
     recorder = Recorder("shift_subfilters", tract=part.tract)
     shift = shift_as_lsst if plan.margins.as_lsst else _shift

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dcrflow.base.masks import NO_DATA
-from dcrflow.base.workspace import NEW_MEMORY, Workspace
+from dcrflow.base.workspace import UNSET_MEMORY, Workspace
 from dcrflow.geometry.box import Box
 from dcrflow.kernels.arrays import CoordinateGrid, MaskedImage
 from dcrflow.kernels.warp import warp_kernel
@@ -37,7 +37,7 @@ class Band:
 
 
 def warp_tract(
-    plan: TemplatePlan, tract: int, shifted: StepResult[Pixels], box: Box, workspace: Workspace = NEW_MEMORY
+    plan: TemplatePlan, tract: int, shifted: StepResult[Pixels], box: Box, workspace: Workspace = UNSET_MEMORY
 ) -> StepResult[Pixels]:
     """Resample one tract's matched pixels to a tile of the detector; flux is conserved.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import dcrflow
-from dcrflow.base.workspace import NEW_MEMORY, Workspace
+from dcrflow.base.workspace import NEW_MEMORY, UNSET_MEMORY, Workspace
 
 
 def test_the_same_memory_for_the_same_name() -> None:
@@ -27,6 +27,8 @@ def test_new_memory_is_lent_once_and_zero() -> None:
     first, second = (NEW_MEMORY.array("a", (3, 4), np.int32) for _ in range(2))
     assert not np.shares_memory(first, second)
     assert not first.any()
+    first, second = (UNSET_MEMORY.array("a", (3, 4), np.int32) for _ in range(2))
+    assert not np.shares_memory(first, second)
 
 
 def test_a_name_belongs_to_one_module() -> None:
