@@ -6,7 +6,11 @@ And a scheduler does not keep what it sent to them.
 import ctypes
 import pickle
 import resource
+import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dask
@@ -14,6 +18,7 @@ import numpy as np
 import pytest
 
 from dcrflow import cluster
+from dcrflow.cluster import memory
 
 pytestmark = pytest.mark.integration
 
@@ -61,6 +66,60 @@ def test_threads_take_what_others_have_freed() -> None:
     with cluster.connect("local", workers=1, dashboard=0) as client:
         pages = client.submit(pages_asked_for_by_a_second_thread, pure=False).result()
     assert pages < TIMES * CHUNK // resource.getpagesize() / 20
+
+
+@_GLIBC
+def test_an_idle_worker_gives_memory_back() -> None:
+    with cluster.connect("local", workers=1, dashboard=0) as client:
+        client.submit(_hold, 400, pure=False).result()
+        (kept,) = client.run(_resident).values()
+        for _ in range(200):
+            time.sleep(0.1)
+            (left,) = client.run(_resident).values()
+            if left < kept - 300 * CHUNK:
+                return
+    pytest.fail(f"a worker that had {kept / CHUNK:.0f} MiB after its task still has {left / CHUNK:.0f} MiB")
+
+
+def _resident() -> int:
+    """Resident memory of this process, bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+@dataclass
+class State:
+    """What `WhenIdle` looks at of a worker's state."""
+
+    executing: set[str]
+    long_running: set[str]
+    transition_counter: int = 0
+
+
+def test_when_a_worker_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once each time, and never beside a task, however short."""
+    now, done = [0.0], []
+    monkeypatch.setattr(memory, "monotonic", lambda: now[0])
+    state = State(set(), set())
+    idle = memory.WhenIdle(SimpleNamespace(state=state), lambda: done.append(now[0]))  # type: ignore[arg-type]
+
+    def pass_seconds(number: int) -> list[float]:
+        done.clear()
+        for _ in range(number):
+            now[0] += 1
+            idle.look()
+        return done
+
+    assert pass_seconds(20) == [6.0]
+    state.executing.add("a task")
+    assert pass_seconds(20) == []
+    state.executing.clear()
+    state.long_running.add("another")
+    assert pass_seconds(20) == []
+    state.long_running.clear()
+    assert pass_seconds(3) == []
+    state.transition_counter += 2  # a short task, between two looks
+    assert pass_seconds(5) == []
+    assert len(pass_seconds(20)) == 1
 
 
 def test_a_scheduler_forgets_what_it_sent() -> None:
