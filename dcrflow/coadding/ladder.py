@@ -170,12 +170,12 @@ def add_blended(system: System, seen: Transform, rung: Image, out: Image, worksp
     `seen` is the right-hand side times G. Only those rows of an image are made that have pixels near its rung.
     """
     side, lowest, highest = len(rung), rung.min(axis=1), rung.max(axis=1)
-    steps = range(int(np.floor(lowest.min())), int(np.ceil(highest.max())) + 1)
-    for some in batched(steps, _AT_ONCE):
+    near = {step: np.flatnonzero((lowest < step + 1) & (highest > step - 1)) for step in range(RUNGS)}
+    for some in batched((step for step, rows in near.items() if len(rows)), _AT_ONCE):
         solved = workspace.array("ladder: rungs", (len(some), *seen.shape), np.complex64)
         system.solve_each(seen, [system.lowest * 10.0**step for step in some], solved)
         for step, terms in zip(some, solved, strict=True):
-            rows = np.flatnonzero((lowest < step + 1) & (highest > step - 1))
+            rows = near[step]
             for term, part in zip(terms, out, strict=True):
                 columns = scipy.fft.ifft(term, axis=0, workers=1, overwrite_x=True)
                 if len(rows) < side:

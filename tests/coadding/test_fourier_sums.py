@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import fourier_shift
 
+from dcrflow.base.workspace import Workspace
 from dcrflow.coadding.cells import CellGrid, cut
-from dcrflow.coadding.ladder import System
+from dcrflow.coadding.ladder import System, add_blended
 from dcrflow.coadding.output_psf import moffat_stamp
 from dcrflow.coadding.transfer import backward, forward, shift_transform, stamp_transform
 from dcrflow.geometry.box import Box
@@ -108,3 +109,22 @@ def test_cells_must_fit() -> None:
         CellGrid((100, 100), 64, 16, 16)
     with pytest.raises(ValueError, match="no cells"):
         CellGrid((0, 100))
+
+
+def test_solutions_are_blended_along_the_ladder() -> None:
+    side, num = 24, 3
+    normal = np.zeros((6, side, side // 2 + 1), np.complex64)
+    for visit in range(5):
+        add_normal(transfers(num, side, visit), 0.3, normal)
+    system = System(normal, stamp_transform(moffat_stamp(3.75, size=23), side), (0.3, 0.08))
+    seen = system.psf * transfers(num, side, 11)
+    rung = np.full((side, side), 0.25, np.float32)  # of most rows, and no rung between these and the others
+    rung[5:9] = np.linspace(5.0, 5.75, side)
+    rung[8, 3] = 8.0
+    start = np.random.default_rng(1).normal(size=(num, side, side)).astype(np.float32)
+    found, expected = start.copy(), start.astype(float)
+    add_blended(system, seen, rung, found, Workspace())
+    for step in range(9):
+        one = backward(system.solve(seen, system.lowest * 10.0**step))
+        expected += np.maximum(1 - np.abs(rung - step), 0) * one
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.max(np.abs(expected)))
