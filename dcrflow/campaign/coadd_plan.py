@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from dcrflow.base.errors import CoaddStoreError, ConfigError, VisitTableError
+from dcrflow.base.errors import CoaddStoreError, ConfigError, VisitTableError, brief
 from dcrflow.geometry.layout import ListedSkyMap, SkyMap
 from dcrflow.model.coadd_config import CoaddConfig
 from dcrflow.model.visit import DetectorVisit
@@ -208,13 +208,24 @@ def prepare(
     band = CoaddBand.of(name, config)
     there = CoaddBuild.find(out)
     known = there.bands().get(name, {}) if there is not None and not overwrite else {}
-    width = config.psf_fwhm or known.get("psf_fwhm") or median_seeing(mine)
+    width = config.psf_fwhm or _width_of(known, there) or median_seeing(mine)
     tracts = _skymap(skymap, mine, there)
     plan = plan_coadds(mine, tracts, band, config, float(width), left_out)
     note = _too_narrow(float(width), mine) if config.psf_fwhm else ""
     if note:
         plan = replace(plan, patches=tuple(replace(p, notes=(*p.notes, note)) for p in plan.patches))
     return Prepared(plan, out, add, overwrite)
+
+
+def _width_of(known: Mapping[str, Any], there: CoaddBuild | None) -> float | None:
+    """Width of the PSF of coadds that are there, arcsec; None if they do not say."""
+    found = known.get("psf_fwhm")
+    if found is not None and not (isinstance(found, int | float) and 0 < found <= 60):
+        raise CoaddStoreError(
+            f"{there.url if there else ''}: it says that its coadds' PSF has psf_fwhm {brief(found)}, expected arcsec; "
+            "give psf_fwhm, or build the coadds again (--overwrite)"
+        )
+    return found
 
 
 def _too_narrow(width: float, visits: Sequence[DetectorVisit]) -> str:

@@ -98,14 +98,15 @@ def build_coadds(
         from dcrflow.cluster import connect
 
         with connect("local") as local:
-            return _run(prepared, local, keep_sums, scratch, retries, worker_retries, progress, stop)
-    return _run(prepared, client, keep_sums, scratch, retries, worker_retries, progress, stop)
+            return build_prepared(prepared, local, keep_sums, scratch, retries, worker_retries, progress, stop)
+    return build_prepared(prepared, client, keep_sums, scratch, retries, worker_retries, progress, stop)
 
 
-def _run(
-    prepared: Prepared, client: Client, keep_sums: bool, scratch: str | Path | None, retries: int, worker_retries: int,
-    progress: Callable[[CoaddProgress], None] | None, stop: Stop | None,
+def build_prepared(
+    prepared: Prepared, client: Client, keep_sums: bool = True, scratch: str | Path | None = None, retries: int = 2,
+    worker_retries: int = 3, progress: Callable[[CoaddProgress], None] | None = None, stop: Stop | None = None,
 ) -> CoaddResult:  # fmt: skip
+    """Build what was prepared; parameters and errors as `build_coadds`."""
     build = prepared.begin()
     with _scratch(build, client, scratch) as folder:
         run = _Build(

@@ -18,6 +18,7 @@ from dcrflow.cluster import forkserver
 
 if TYPE_CHECKING:
     from dcrflow.campaign.coadd_outcome import CoaddProgress, CoaddResult
+    from dcrflow.campaign.coadd_plan import Prepared
     from dcrflow.campaign.coadd_status import BuildStatus
     from dcrflow.planning.coadds import CoaddPlan
 
@@ -81,38 +82,35 @@ def coadd(
     show.begin(f"{'planning' if plan else 'building'} DCR coadds from {redacted(visits)}")
     if cluster == "local" and not plan:
         forkserver.begin()
+    from dcrflow.campaign.coadd_plan import prepare
+    from dcrflow.cluster.reading import read_description
     from dcrflow.model.coadd_config import CoaddConfig
 
     chosen = (CoaddConfig.read(config) if config is not None else CoaddConfig()).updated(settings or [])
-    rows = visits_of(visits)
+    of_cluster = {"workers": workers, "memory": memory}
+    read_description(cluster, **of_cluster)
+    prepared = prepare(visits_of(visits), out, skymap, chosen, add=add, overwrite=overwrite, where=where)
     if plan:
-        from dcrflow.campaign.coadd_plan import prepare
-
-        prepared = prepare(rows, out, skymap, chosen, add=add, overwrite=overwrite, where=where)
         prepared.check()
         _show_plan(prepared.plan, as_json)
         return
-    result = _build(
-        rows, out, {"cluster": cluster, "workers": workers, "memory": memory},
-        {"skymap": skymap, "config": chosen, "add": add, "overwrite": overwrite, "where": where,
-         "keep_sums": keep_sums, "scratch": scratch},
-    )  # fmt: skip
+    prepared.begin()  # what cannot be is told before a cluster is started
+    result = _build(prepared, {"cluster": cluster, **of_cluster}, keep_sums=keep_sums, scratch=scratch)
     _show_result(result, as_json)
     damaged = any(v.fault for v in result.left_out)
     raise typer.Exit(_EXIT.get(result.stopped, 1 if result.failures else 4 if damaged else 0))
 
 
-def _build(rows: Any, out: str, where: dict[str, Any], how: dict[str, Any]) -> CoaddResult:
+def _build(prepared: Prepared, where: dict[str, Any], **how: Any) -> CoaddResult:
     """Build coadds on a cluster, with a bar of patches."""
-    from dcrflow.campaign.coadds import build_coadds
+    from dcrflow.campaign.coadds import build_prepared
     from dcrflow.campaign.stopping import Stop
     from dcrflow.cluster import connect
     from dcrflow.live.plugin import page_link
 
     stop = Stop()
-    cluster = where.pop("cluster")
     with (
-        connect(cluster, **where) as client,
+        connect(**where) as client,
         interrupt.interruptible(stop.set),
         show.bar("patches") as update,
     ):
@@ -123,7 +121,7 @@ def _build(rows: Any, out: str, where: dict[str, Any], how: dict[str, Any]) -> C
         def tell(state: CoaddProgress) -> None:
             update(state.complete + state.skipped + state.failed, state.total, f"{state.running} running")
 
-        return build_coadds(rows, out, client=client, progress=tell, stop=stop, **how)
+        return build_prepared(prepared, client, progress=tell, stop=stop, **how)
 
 
 def _show_plan(plan: CoaddPlan, as_json: bool) -> None:

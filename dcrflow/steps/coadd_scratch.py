@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from uuid import uuid4
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +25,15 @@ from dcrflow.coadding.cell import CellSolution
 from dcrflow.coadding.cells import Cell
 from dcrflow.coadding.sums import CellSums, KeptVisit
 from dcrflow.coadding.visits import VisitOnFrame
+from dcrflow.stores.zarr.access import words_of
 
 Float = NDArray[np.float64]
 
 _SUMS = ("normal", "right", "data", "weight", "count", "flags", "window")
 _KEPT = ("holes", "psf", "displacement")
+_LOST = (
+    "these sums over visits are gone or damaged, and nothing can be added to them; build the coadds again (--overwrite)"
+)
 _SOLUTION = ("image", "variance", "mask")
 
 
@@ -133,16 +139,18 @@ def _place(cell: Cell) -> NDArray[np.int64]:
     return np.array([(b.x0, b.y0, b.width, b.height) for b in (cell.core, cell.box)])
 
 
-def load_sums(path: Path, cell: Cell) -> CellSums | None:
-    """Read a cell's sums; None where there are none.
+def load_sums(path: Path, cell: Cell) -> CellSums:
+    """Read a cell's sums.
 
     Raises
     ------
     CoaddStoreError
-        If the file is of a version that did not keep all that is needed, or had other cells.
+        If the file is gone or damaged, is of a version that did not keep all that is needed, or had other cells.
     """
+    if not path.is_file():
+        raise CoaddStoreError(f"{path}: {_LOST}")
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
             missing = {"visits", "place", "window"} - set(found)
             if missing or not np.array_equal(found["place"], _place(cell)):
                 raise CoaddStoreError(
@@ -158,8 +166,10 @@ def load_sums(path: Path, cell: Cell) -> CellSums | None:
                 for place, (visit, detector, sigma, scale, dy, dx) in enumerate(found["visits"].tolist())
             )  # fmt: skip
             return CellSums(total=float(found["total"]), visits=visits, **arrays)
-    except FileNotFoundError:
-        return None
+    except CoaddStoreError:
+        raise
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, BadZipFile, EOFError, zlib.error) as error:
+        raise CoaddStoreError(f"{path}: {_LOST} ({words_of(error)})") from error
 
 
 def _save(path: Path, **arrays: NDArray[np.generic]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from dcrflow.stores.zarr.arrays import header_cards
 
 Row = tuple[int, int, str]
 
+_TOKEN = re.compile("[0-9a-f]{16}")  # of a folder of sums; an attribute may not name another place
 _OWN = ".dcrflow"
 _BUILDS = "builds"  # attribute of the root group
 
@@ -147,7 +149,9 @@ class CoaddBuild:
     def bands(self) -> dict[str, dict[str, Any]]:
         """How each band is made: ``psf_fwhm``, ``refraction`` and ``config``."""
         found: Any = self._root.attrs.asdict().get(_BUILDS, {})
-        return {str(k): dict(v) for k, v in found.items()} if isinstance(found, Mapping) else {}
+        return {
+            str(k): dict(v) for k, v in (found.items() if isinstance(found, Mapping) else ()) if isinstance(v, Mapping)
+        }
 
     def set_band(self, band: str, about: Mapping[str, Any]) -> None:
         """Write down how a band is made."""
@@ -174,9 +178,11 @@ class CoaddBuild:
         complete = [p for p in folder.iterdir() if (p / "about.json").is_file()]
         for place in sorted(complete, key=lambda p: (p / "about.json").stat().st_mtime_ns, reverse=True):
             try:
-                return _made(json.loads((place / "about.json").read_text()))
+                about = json.loads((place / "about.json").read_text())
             except (OSError, ValueError):
                 continue
+            if isinstance(about, Mapping):
+                return _made(about)
         return None
 
     def complete_sums(self, tract: int, patch: int, band: str, made: Made) -> None:
@@ -234,7 +240,7 @@ def _made(about: Mapping[str, Any]) -> Made:
         str(about.get("config_hash", "")),
         _rows(about.get("rows")),
         _rows(about.get("visits")),
-        str(about.get("sums", "")),
+        sums if isinstance(sums := about.get("sums"), str) and _TOKEN.fullmatch(sums) else "",
     )
 
 

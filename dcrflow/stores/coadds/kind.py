@@ -10,13 +10,14 @@ from dcrflow.base.errors import CoaddStoreError
 from dcrflow.stores.zarr.access import location, open_root, url_of
 
 KIND, VERSION = "dcr-coadds", 1
+_ANY = 1 << 62  # as highest version
 UNFINISHED = "unfinished"  # attribute of the root group, with a token of who writes it
 
 
 def is_coadd_store(store: Any) -> bool:
-    """Whether a path or URL is a DCR-coadd store, and not one of templates."""
+    """Whether a path or URL is a DCR-coadd store, of whatever version, and not one of templates."""
     try:
-        root: zarr.Group = open_root(location(store), KIND, VERSION, CoaddStoreError)
+        root: zarr.Group = open_root(location(store), KIND, _ANY, CoaddStoreError)
     except CoaddStoreError:
         return False
     return root is not None
