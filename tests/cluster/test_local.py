@@ -83,15 +83,17 @@ def test_a_worker_has_all_imported_when_it_begins(tmp_path: Path) -> None:
     """In a process of its own: there is one server a process, and this one's has begun."""
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys\n"
+        "import gc, sys\n"
         "from dcrflow.cluster import connect, forkserver\n"
         "if __name__ == '__main__':\n"
         "    forkserver.begin('sched')\n"
         "    with connect('local', workers=1, dashboard=0) as client:\n"
         "        print(client.run(lambda: {'dcrflow.graph', 'sched'} <= set(sys.modules)))\n"
+        "        print(client.run(gc.get_freeze_count))\n"
     )
     ended = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
     assert "True" in ended.stdout, ended
+    assert int(ended.stdout.split()[-1].rstrip("}")) > 100_000, "what the server imported is shared with it"
 
 
 def test_workers_know_the_environment_of_now(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ _IMPORTED = (
 )  # fmt: skip
 _BY_WORKERS = (
     "fast_gzip", "distributed.nanny", "dcrflow.graph", "dcrflow.campaign.batch", "dcrflow.lsst.butler",
-    "dcrflow.lsst.task", "lsst.pipe.base.single_quantum_executor",
+    "dcrflow.lsst.task", "lsst.pipe.base.single_quantum_executor", "dcrflow.cluster.frozen",
 )  # fmt: skip
 _server: subprocess.Popen[str] | None = None
 _said_by_workers = Path()
