@@ -108,6 +108,17 @@ def test_a_zarr_group(tmp_path: Path) -> None:
     assert found.digest == read_visit_image(visit(written(tmp_path / "a.fits"))).digest
 
 
+def test_the_digest_tells_pixels_apart(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.fits")
+    digests = [read_visit_image(visit(path)).digest, read_visit_image(visit(path), Box(10, 20, 30, 30)).digest]
+    for name in ("IMAGE", "VARIANCE", "MASK", "PSF"):
+        with fits.open(path, mode="update") as file:
+            pixels = file[name].data[0] if name == "PSF" else file[name].data
+            pixels[-1, -1] += 1 if name == "MASK" else 1e-5
+        digests.append(read_visit_image(visit(path)).digest)
+    assert len(set(digests)) == len(digests)
+
+
 def test_an_exposure_of_the_pipelines_needs_a_width(tmp_path: Path) -> None:
     if not GOLDEN.is_dir():
         pytest.skip(f"{GOLDEN} is not there")

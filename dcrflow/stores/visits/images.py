@@ -13,6 +13,7 @@ from hashlib import blake2b
 from importlib import import_module
 from typing import Any, Protocol
 
+import google_crc32c
 import numpy as np
 import zarr
 from astropy.io import fits
@@ -46,6 +47,7 @@ _PLANES = "IMAGE", "MASK", "VARIANCE"
 _BETA = 3.0  # of the Moffat profile that is used if the table has only a width
 _MOST_NODES, _LARGEST_PSF = 4096, 513  # number of kernels, and side of a kernel in pixels
 _LEAST_LIGHT, _MOST_LIGHT = 0.2, 1.05  # fraction of a star's light inside a PSF's stamp
+_ROWS, _BLOCK = 64, 2**18  # rows, and bytes, that are looked at together
 _OFF_CENTRE = 0.7  # pixels; largest distance of a PSF's centroid from the centre of its stamp
 
 
@@ -293,15 +295,28 @@ def visit_image(
         if values.dtype.kind not in "fiu":
             raise VisitImageError(f"its {name} has {values.dtype} pixels, expected real numbers")
     image, variance = (np.ascontiguousarray(v, np.float32) for v in (image, variance))
-    good = np.isfinite(image) & np.isfinite(variance) & (variance > 0)
-    if box.area and not good.any():
+    some = False
+    for first in range(0, box.height, _ROWS):  # while the rows are in the cache
+        rows = slice(first, first + _ROWS)
+        good = np.isfinite(image[rows]) & np.isfinite(variance[rows]) & (variance[rows] > 0)
+        some |= bool(good.any())
+        image[rows][~good] = np.nan
+    if box.area and not some:
         raise VisitImageError("no pixel has a finite value and a positive variance")
     moved = template_mask(mask, planes)
-    image[~good] = np.nan
+    return VisitImage(Pixels(box, image, variance, moved), psf, _digest(image, variance, moved, psf.kernels))
+
+
+def _digest(*arrays: NDArray[Any]) -> str:
+    """A digest of the checksums of blocks: one of all pixels would take as long as their warp."""
     digest = blake2b(digest_size=8)
-    for array in (image, variance, moved, psf.kernels):
-        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
-    return VisitImage(Pixels(box, image, variance, moved), psf, digest.hexdigest())
+    for array in arrays:
+        content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        digest.update(f"{array.dtype} {array.shape} ".encode())
+        for first in range(0, len(content), _BLOCK):
+            checksum = google_crc32c.value(content[first : first + _BLOCK].tobytes())
+            digest.update(int(checksum).to_bytes(4, "little"))
+    return digest.hexdigest()
 
 
 def _constant_psf(kernels: Float, visit: DetectorVisit) -> VisitPsf:
