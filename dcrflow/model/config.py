@@ -44,19 +44,24 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True)
 
+    if not TYPE_CHECKING:  # type checkers know the keys from the fields
+
+        def __init__(self, /, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise ConfigError("; ".join(_explain(type(self), e) for e in error.errors())) from None
+
     @classmethod
     def make(cls, values: Mapping[str, Any]) -> Self:
-        """Make a config from keys and values.
+        """Make a config from keys and values, as ``Config(**values)`` does.
 
         Raises
         ------
         ConfigError
             For an unknown key or an unusable value; names each, and what is allowed.
         """
-        try:
-            return cls.model_validate(dict(values))
-        except ValidationError as error:
-            raise ConfigError("; ".join(_explain(cls, e) for e in error.errors())) from None
+        return cls(**values)
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
@@ -235,4 +240,6 @@ def _explain(config: type[Config], error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"]) or "config"
     if error["type"] == "extra_forbidden":
         return f"unknown key {brief(where)}; the keys are {', '.join(config.model_fields)}"
+    if error["type"] == "value_error" and not error["loc"]:  # of several keys together
+        return str(error["ctx"]["error"])
     return f"{where} = {brief(error['input'])}: {error['msg'][0].lower()}{error['msg'][1:]}"

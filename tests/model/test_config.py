@@ -7,6 +7,7 @@ import pytest
 
 from dcrflow import cluster
 from dcrflow.base.errors import ClusterError, ConfigError
+from dcrflow.model.coadd_config import CoaddConfig
 from dcrflow.model.config import TemplateConfig, parse_settings
 
 BOMB = "\n".join(["a0: &a0 [ha]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9))])
@@ -22,7 +23,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (f"{BOMB}\nborder: *a8", r"border = \[+\.\.\.\]"),
+        (f"{BOMB}\nborder: *a8", "its aliases .* repeat values"),
         (f"border: {DEEP}", "it is nested too deep"),
         ("border: !!python/object/apply:os.system ['touch harmed']", "could not determine a constructor"),
         ("- border", "must hold `key: value` lines, found list"),
@@ -53,3 +54,13 @@ def test_settings_and_descriptions_are_read_as_safely(tmp_path: Path) -> None:
     path.write_text(f"kind: {DEEP}")
     with pytest.raises(ClusterError, match="cannot read the cluster description"):
         cluster.read_description(str(path))
+
+
+def test_a_mistake_is_the_same_error_however_a_config_is_made() -> None:
+    for make in (TemplateConfig.make, lambda keys: TemplateConfig(**keys)):
+        with pytest.raises(ConfigError, match="unknown key 'bordr'; the keys are border"):
+            make({"bordr": 3})
+    with pytest.raises(ConfigError, match="unknown key 'self'"):
+        TemplateConfig.make({"self": 3})
+    with pytest.raises(ConfigError, match=r"^taper = 90 must be less than halo = 45$"):
+        CoaddConfig(taper=90)

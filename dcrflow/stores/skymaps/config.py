@@ -187,6 +187,8 @@ def _explain(error: Any) -> str:
         return f"unknown key {brief(key)} of kind {error['loc'][0]}"
     if error["type"] == "missing":
         return f"{key} is missing"
+    if error["type"] == "value_error" and len(error["loc"]) == 1:  # of several keys together
+        return str(error["ctx"]["error"])
     return f"{key} = {brief(error['input'])}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
