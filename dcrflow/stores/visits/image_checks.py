@@ -17,6 +17,7 @@ from dcrflow.base.masks import TEMPLATE_PLANES, named_bits, short_name
 from dcrflow.geometry.box import Box
 from dcrflow.stores.zarr.packing import packing
 
+_ROWS = 64  # of a mask, that are looked at together
 _BITS = 64  # of a mask at most
 _SAME = 0.01  # relative; largest difference between the units of variance and of image squared
 _MOST_NUMBERS = 1 << 28  # of a PSF or a coordinate; a declared size beyond it is not read
@@ -120,15 +121,26 @@ def template_mask(mask: Any, planes: Mapping[str, int]) -> NDArray[np.int32]:
         if not whole or np.any(np.abs(found) >= 2.0**53):
             raise VisitImageError(f"its mask has {found.dtype} pixels, expected integers whose bits are planes")
         found = found.astype(np.int64)
-    wide = found.astype(f"u{found.dtype.itemsize}").astype(np.uint64)  # a sign bit is one bit, not all above it
-    if not planes and np.any(wide):
+    bits = found.astype(f"u{found.dtype.itemsize}")  # a sign bit is one bit, not all above it
+    if not planes and np.any(bits):
         raise VisitImageError(
-            f"its mask has flags on {np.count_nonzero(wide)} pixels but names no plane; add cards such as MP_BAD = 0 "
+            f"its mask has flags on {np.count_nonzero(bits)} pixels but names no plane; add cards such as MP_BAD = 0 "
             "(FITS) or flag_masks and flag_meanings (zarr)"
         )
     moved: NDArray[np.int32] = np.zeros(found.shape, np.int32)
+    by_shift: dict[int, int] = {}  # bits that move by as many places move together
     for name, bit in planes.items():
         if name in TEMPLATE_PLANES:
-            moved |= ((wide >> np.uint64(bit)) & np.uint64(1)).astype(np.int32) << TEMPLATE_PLANES[name]
-    moved[(wide & ~np.uint64(named_bits(planes))) != 0] |= 1 << TEMPLATE_PLANES["BAD"]
+            shift = TEMPLATE_PLANES[name] - bit
+            by_shift[shift] = by_shift.get(shift, 0) | 1 << bit
+    unnamed = ~np.uint64(named_bits(planes))
+    for first in range(0, len(bits), _ROWS):  # while the rows are in the cache
+        part, out = bits[first : first + _ROWS].astype(np.uint64), moved[first : first + _ROWS]
+        some = int(np.bitwise_or.reduce(part, axis=None))
+        for shift, together in by_shift.items():
+            if some & together:
+                kept = part & np.uint64(together)
+                out |= (kept << np.uint64(shift) if shift > 0 else kept >> np.uint64(-shift)).astype(np.int32)
+        if some & int(unnamed):
+            out[(part & unnamed) != 0] |= 1 << TEMPLATE_PLANES["BAD"]
     return moved
