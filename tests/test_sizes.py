@@ -28,6 +28,7 @@ LONG_FUNCTIONS: dict[str, str] = {
     "kernels/warp.py:_weighted_sums": "a kernel: writes out one loop in LLVM's language",
     "kernels/warp.py:sums": "part of _weighted_sums",
     "kernels/warp.py:generate": "part of _weighted_sums",
+    "kernels/quintic.py:warp_quintic": "a kernel: one pass over the pixels, eight at a time",
     "kernels/warp.py:_warp": "a kernel: one pass over the pixels, whose sums stay in registers",
 }
 
