@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcrflow.coadding.cell_visits import CellVisits, Member
-from dcrflow.coadding.small_grid import FAINT, SmallGrid
+from dcrflow.coadding.small_grid import SmallGrid
 from dcrflow.coadding.transfer import Transform, backward, forward
 from dcrflow.kernels.fourier import add_adjoint, predict
-from dcrflow.kernels.hole_pixels import brightest_outside, fold, pad_periodically, see_pixels, spread_pixels
+from dcrflow.kernels.hole_pixels import fold, pad_periodically, see_pixels, spread_pixels
 
 Image = NDArray[np.float32]
 Vector = NDArray[np.float32]
@@ -45,23 +45,6 @@ class Pixels:
     places: Places
     response: Image
 
-    @property
-    def reach(self) -> int:
-        """Pixels to each side that the response covers."""
-        return int(self.response.shape[1]) // 2
-
-    @cached_property
-    def outside(self) -> Image:
-        """`dcrflow.kernels.hole_pixels.brightest_outside`."""
-        out = np.empty((len(self.response), self.reach + 1), np.float32)
-        brightest_outside(self.response, out)
-        return out
-
-    def rings_below(self, value: float, limit: float) -> NDArray[np.int64]:
-        """How many of each term's outermost rings a value spreads less to than a limit."""
-        faint = np.count_nonzero(self.outside * value <= limit * self.outside[0, -1], axis=1)
-        return np.asarray(np.minimum(faint, self.reach), np.int64)
-
 
 class Unknowns:
     """Holes of the visits of a cell whose values are to be found; vectors hold those of all visits, one after another.
@@ -77,7 +60,7 @@ class Unknowns:
     """
 
     def __init__(self, visits: CellVisits, places: dict[int, Places], small: SmallGrid) -> None:
-        self.visits, self._largest = visits, 0.0
+        self.visits = visits
         self.pixels = [Pixels(visits.members[n], some, small.responses[n]) for n, some in places.items() if len(some)]
 
     def __len__(self) -> int:
@@ -111,7 +94,7 @@ class Unknowns:
     @property
     def _pad(self) -> int:
         """The largest reach of the visits with few holes; 0: there are none."""
-        return max((p.reach for p in self.pixels if len(p.places) <= MANY), default=0)
+        return max((p.response.shape[1] // 2 for p in self.pixels if len(p.places) <= MANY), default=0)
 
     def seen(self, sky: Transform) -> Vector:
         """What the visits show of a sky: T_v s at each hole."""
@@ -135,13 +118,10 @@ class Unknowns:
         out = np.zeros((num, side, side // 2 + 1), np.complex64)
         padded, folded = self._padded(pad), np.empty((1, side, side), np.float32)
         padded[...] = 0
-        self._largest = max(self._largest, float(np.max(np.abs(vector), initial=0)))  # later vectors need fewer rings
-        faint = FAINT * self._largest
         for pixels, part in self.parts(vector):
             weight = pixels.member.weight
             if len(pixels.places) <= MANY:
-                cut = pixels.rings_below(float(np.max(np.abs(part))), faint)
-                spread_pixels(part * np.float32(weight), pixels.response, cut, pixels.places, side, padded)
+                spread_pixels(part * np.float32(weight), pixels.response, pixels.places, side, padded)
             else:
                 image = np.zeros(side * side, np.float32)
                 image[pixels.places] = part

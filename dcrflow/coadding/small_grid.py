@@ -21,7 +21,7 @@ Image = NDArray[np.float32]
 
 _LEAST = 128  # pixels
 _ENTRIES = 1024  # of the table of transfer functions; errors of 1e-5
-FAINT = 1e-5  # of a response's peak; outer rings of pixels in which it is fainter are left out
+_FAINT = 1e-5  # of a response's peak; outer rings of pixels in which it is fainter are left out
 
 
 class SmallGrid:
@@ -70,6 +70,6 @@ def _response(transfer: Transform, reach: int) -> Image:
     size = np.abs(kernel[0])  # that of a flat spectrum, the brightest
     lines = np.maximum(size.max(axis=0), size.max(axis=1))
     lines = np.maximum(lines, lines[::-1])[:reach]  # the largest at each distance, from the outermost inwards
-    bright = np.flatnonzero(lines > FAINT * size.max())
+    bright = np.flatnonzero(lines > _FAINT * size.max())
     cut = int(bright[0]) if len(bright) else reach - 1  # a ring is left even round a single pixel
     return np.ascontiguousarray(kernel[:, cut : 2 * reach + 1 - cut, cut : 2 * reach + 1 - cut])

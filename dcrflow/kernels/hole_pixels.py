@@ -45,36 +45,17 @@ def see_pixels(sky, response, places, side, out):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def spread_pixels(values, response, cut, places, side, out):  # type: ignore[no-untyped-def]
-    """Add the adjoint of `see_pixels` to `out`, which has the shape of the padded sky.
-
-    Of each term's response, the outermost `cut` rings are left out; ndarray of int64, shape (num_terms,).
-    """
+def spread_pixels(values, response, places, side, out):  # type: ignore[no-untyped-def]
+    """Add the adjoint of `see_pixels` to `out`, which has the shape of the padded sky."""
     num, size, _ = response.shape
     margin = (out.shape[1] - side) // 2 - size // 2
     for n in range(len(places)):
         y0, x0, v = places[n] // side + margin, places[n] % side + margin, values[n]
         for j in range(num):
-            begin, end = cut[j], size - cut[j]
-            for y in range(begin, end):
-                line, row = out[j, y0 + y, x0 + begin : x0 + end], response[j, y, begin:end]
-                for x in range(end - begin):
+            for y in range(size):
+                line, row = out[j, y0 + y, x0 : x0 + size], response[j, y]
+                for x in range(size):
                     line[x] += v * row[x]
-
-
-@njit(cache=True, nogil=True)
-def brightest_outside(response, out):  # type: ignore[no-untyped-def]
-    """Largest absolute value of each term's response in the outermost 1, 2, ... rings, shape (num_terms, reach + 1)."""
-    num, size, _ = response.shape
-    reach = size // 2
-    out[:] = 0
-    for j in range(num):
-        for y in range(size):
-            for x in range(size):
-                ring = min(min(y, size - 1 - y), min(x, size - 1 - x))
-                out[j, ring] = max(out[j, ring], abs(response[j, y, x]))
-        for ring in range(1, reach + 1):
-            out[j, ring] = max(out[j, ring], out[j, ring - 1])
 
 
 @njit(cache=True, nogil=True)

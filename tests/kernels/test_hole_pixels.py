@@ -4,7 +4,6 @@ import numpy as np
 from scipy.signal import convolve2d
 
 from dcrflow.kernels.hole_pixels import (
-    brightest_outside,
     count_neighbours,
     fold,
     multiply_pairs,
@@ -39,22 +38,8 @@ def test_spreading_is_the_adjoint_of_seeing() -> None:
     values, seen = np.random.default_rng(3).normal(size=len(places)).astype(np.float32), np.empty(30, np.float32)
     see_pixels(sky, response, places, SIDE, seen)
     out = np.zeros_like(sky)
-    spread_pixels(values, response, np.zeros(2, np.int64), places, SIDE, out)
+    spread_pixels(values, response, places, SIDE, out)
     np.testing.assert_allclose(np.sum(out * sky), np.sum(seen * values), rtol=1e-4)
-
-
-def test_rings_that_are_left_out_spread_nothing() -> None:
-    sky, response, places = scene(6)
-    values, cut = np.ones(len(places), np.float32), np.array([1, 3])
-    found, expected, outside = np.zeros_like(sky), np.zeros_like(sky), np.empty((2, REACH + 1), np.float32)
-    spread_pixels(values, response, cut, places, SIDE, found)
-    distance = np.maximum(*np.abs(np.mgrid[-REACH : REACH + 1, -REACH : REACH + 1]))
-    inner = np.where(distance <= REACH - cut[:, None, None], response, 0).astype(np.float32)
-    spread_pixels(values, inner, np.zeros(2, np.int64), places, SIDE, expected)
-    np.testing.assert_array_equal(found, expected)
-    brightest_outside(response, outside)
-    for j, ring in ((0, 0), (1, 2), (1, REACH)):
-        assert outside[j, ring] == np.abs(response[j][distance >= REACH - ring]).max()
 
 
 def test_padding_is_periodic_and_folding_its_adjoint() -> None:
