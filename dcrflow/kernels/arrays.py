@@ -19,7 +19,7 @@ class MaskedImage(NamedTuple):
         nJy.
     variance : ndarray of float32, shape ([num_subfilters or 1,] height, width)
         nJy^2.
-    mask : ndarray of int32 (uint8 for `warp_kernel`, too), shape ([num_subfilters or 1,] height, width)
+    mask : ndarray of int32, shape ([num_subfilters or 1,] height, width)
         Mask planes.
     """
 

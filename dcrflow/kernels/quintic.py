@@ -18,6 +18,8 @@ from numba.extending import intrinsic
 
 from dcrflow.compat.numba_cache import njit
 from dcrflow.kernels.interpolation import bspline
+from dcrflow.kernels.vectors import spread, turn
+from dcrflow.kernels.warped_rows import along_row, between
 
 _LANES = 8  # pixels at a time; columns that are read for each, of which two have no weight
 _TAPS = 6
@@ -116,32 +118,17 @@ def _eight(typing, image, place_of, first, along_y, along_x, total):  # type: ig
         def load(where: Any, of: Any) -> Any:
             return builder.load(builder.inttoptr(where, of.as_pointer()), align=4)
 
-        def pick(a: Any, b: Any, which: list[int]) -> Any:
-            return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(index, len(which)), which))
-
         sums = []
         for p in range(_LANES):
             at = builder.add(first, ir.Constant(word, p))
             corner = address(picture, builder.sext(load(address(places, at), index), word))
             weight, sum_of_rows = address(wy, at), ir.Constant(vector, None)
             for j in range(_TAPS):
-                one = builder.insert_element(
-                    ir.Constant(vector, ir.Undefined), load(builder.add(weight, of_wy[j]), ir.FloatType()),
-                    ir.Constant(index, 0),
-                )  # fmt: skip
+                of_row = spread(builder, vector, load(builder.add(weight, of_wy[j]), ir.FloatType()))
                 values = load(builder.add(corner, down[j]), vector)
-                sum_of_rows = builder.call(fma, [pick(one, one, [0] * _LANES), values, sum_of_rows])
+                sum_of_rows = builder.call(fma, [of_row, values, sum_of_rows])
             sums.append(sum_of_rows)
-        turned: list[Any] = [None] * _LANES
-        halves: list[list[Any]] = []
-        for four in (sums[:4], sums[4:]):
-            low = [pick(four[i], four[i + 1], [0, 8, 1, 9, 4, 12, 5, 13]) for i in (0, 2)]
-            high = [pick(four[i], four[i + 1], [2, 10, 3, 11, 6, 14, 7, 15]) for i in (0, 2)]
-            near, far = [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]
-            halves.append([pick(two[0], two[1], which) for two in (low, high) for which in (near, far)])
-        for n in range(4):
-            turned[n] = pick(halves[0][n], halves[1][n], [0, 1, 2, 3, 8, 9, 10, 11])
-            turned[n + 4] = pick(halves[0][n], halves[1][n], [4, 5, 6, 7, 12, 13, 14, 15])
+        turned = turn(builder, sums)
         answer = ir.Constant(vector, None)
         for i in range(_TAPS):
             answer = builder.call(fma, [load(builder.add(address(wx, first), of_wx[i]), vector), turned[i], answer])
@@ -176,8 +163,8 @@ def warp_quintic(coefficients, spoilt, origin_y, origin_x, grid, inner, image, v
     """
     h, w = coefficients.shape
     height, width = image.shape
-    nodes_y, nodes_x, step, y0, x0 = grid.y, grid.x, grid.step, grid.y0, grid.x0
-    nan, share = np.float32(np.nan), 1.0 / step
+    step, y0, x0 = grid.step, grid.y0, grid.x0
+    nan = np.float32(np.nan)
     before, after = REACH
     low_x, high_x = np.float64(origin_x + before), np.float64(origin_x + w - after)
     low_y, high_y = np.float64(origin_y + before), np.float64(origin_y + h - after)
@@ -197,28 +184,12 @@ def warp_quintic(coefficients, spoilt, origin_y, origin_x, grid, inner, image, v
         number = min(width, (gx + 1) * step - x0, x + _COLUMNS) - x
         start = x0 + x - gx * step
         for y in range(height):
-            gy = (y0 + y) // step
-            ty = (y0 + y - gy * step) * share
-            top_x, top_y = nodes_x[gy, gx], nodes_y[gy, gx]
-            left_x, left_y = nodes_x[gy + 1, gx] - top_x, nodes_y[gy + 1, gx] - top_y
-            right_x = nodes_x[gy + 1, gx + 1] - nodes_x[gy, gx + 1]
-            right_y = nodes_y[gy + 1, gx + 1] - nodes_y[gy, gx + 1]
-            first_x, first_y = top_x + ty * left_x, top_y + ty * left_y
-            along_x = (nodes_x[gy, gx + 1] + ty * right_x - first_x) * share
-            along_y = (nodes_y[gy, gx + 1] + ty * right_y - first_y) * share
-            area = (along_x * left_y - along_y * left_x) * share  # linear along the row
-            more_area = (along_x * (right_y - left_y) - along_y * (right_x - left_x)) * share * share
-            begin, end = 0, number  # of the pixels whose kernels are within the input: coordinates are linear
-            while begin < end:
-                u, v = first_x + along_x * (start + begin), first_y + along_y * (start + begin)
-                if low_x <= u < high_x and low_y <= v < high_y:
-                    break
-                begin += 1
-            while begin < end:
-                u, v = first_x + along_x * (start + end - 1), first_y + along_y * (start + end - 1)
-                if low_x <= u < high_x and low_y <= v < high_y:
-                    break
-                end -= 1
+            first_x, along_x, first_y, along_y, area, more_area = along_row(grid, y0 + y, gx)
+            begin, end = between(first_x, along_x, start, number, low_x, high_x)
+            begin_y, end_y = between(first_y, along_y, start, number, low_y, high_y)
+            begin, end = max(begin, begin_y), min(end, end_y)  # of the pixels whose kernels are within the input
+            if begin >= end:
+                begin = end = number
             count, at_edge = end - begin, False
             first = np.float64(start + begin)
             for n in (first, first + count - 1):

@@ -19,6 +19,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from dcrflow.compat.numba_cache import njit
+from dcrflow.kernels.vectors import turn
 
 _ROOT = np.sqrt(105.0)
 _POLES = tuple((s + np.sqrt(s * s - 4)) / 2 for s in (_ROOT - 13, -_ROOT - 13))  # s = z + 1 / z: s^2 + 26 s + 64 = 0
@@ -44,29 +45,16 @@ def _turn(typing, source, sy, sx, target, ty, tx):  # type: ignore[no-untyped-de
     """Copy 8 x 8 pixels from one array of float32 to another, rows to columns."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        vector, index = ir.VectorType(ir.FloatType(), _LANES), ir.IntType(32)
+        vector = ir.VectorType(ir.FloatType(), _LANES)
         at = [context.cast(builder, arguments[n], signature.args[n], types.intp) for n in (1, 2, 4, 5)]
-
-        def pick(a: Any, b: Any, which: list[int]) -> Any:
-            return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(index, _LANES), which))
 
         address, stride = _row_address(context, builder, signature.args[0], arguments[0], at[0], at[1])
         rows = []
         for _ in range(_LANES):
             rows.append(builder.load(builder.inttoptr(address, vector.as_pointer()), align=4))
             address = builder.add(address, stride)
-        columns: list[Any] = [None] * _LANES
-        halves: list[list[Any]] = []
-        for four in (rows[:4], rows[4:]):
-            low = [pick(four[i], four[i + 1], [0, 8, 1, 9, 4, 12, 5, 13]) for i in (0, 2)]
-            high = [pick(four[i], four[i + 1], [2, 10, 3, 11, 6, 14, 7, 15]) for i in (0, 2)]
-            near, far = [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]
-            halves.append([pick(two[0], two[1], which) for two in (low, high) for which in (near, far)])
-        for n in range(4):
-            columns[n] = pick(halves[0][n], halves[1][n], [0, 1, 2, 3, 8, 9, 10, 11])
-            columns[n + 4] = pick(halves[0][n], halves[1][n], [4, 5, 6, 7, 12, 13, 14, 15])
         address, stride = _row_address(context, builder, signature.args[3], arguments[3], at[2], at[3])
-        for column in columns:
+        for column in turn(builder, rows):
             builder.store(column, builder.inttoptr(address, vector.as_pointer()), align=4)
             address = builder.add(address, stride)
         return context.get_dummy_value()

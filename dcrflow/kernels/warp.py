@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 from dcrflow.compat.numba_cache import njit
 from dcrflow.kernels.interpolation import Interpolation
 from dcrflow.kernels.noise import VarianceFactor
+from dcrflow.kernels.vectors import pick, spread
+from dcrflow.kernels.warped_rows import along_row, between
 
 Float = NDArray[np.float64]
 
@@ -87,17 +89,15 @@ def weight_table(interpolation: Interpolation, factor: VarianceFactor | None = N
     return table
 
 
-def _weighted_sums(taps: int, with_variance: bool) -> Any:
+def _weighted_sums(taps: int) -> Any:
     """Make the sums over a pixel's ``taps * taps`` neighbours, of image and variance: a tuple of two float32.
 
     Called as ``sums(image, variance, y, x, table, jy, ty, jx, tx)``: of ``wy[j] * wx[i] * image[y + j, x + i]``, and
     of the variance alike, where wy and wx are the polynomials that begin at the table's rows jy and jx, at ty and tx.
-    A vector register holds two rows of an image; the last steps are taken for image and variance together. Without the
-    variance, its sum is 0, and its weights are not computed.
+    A vector register holds two rows of an image; the last steps are taken for image and variance together.
     """
     lanes = _lanes(taps)
     both = 2 * lanes
-    kept = both if with_variance else lanes  # of the weights, and of what is summed along x
 
     @intrinsic
     def sums(typing, image, variance, y, x, table, jy, ty, jx, tx):  # type: ignore[no-untyped-def]
@@ -105,13 +105,9 @@ def _weighted_sums(taps: int, with_variance: bool) -> Any:
             word, index = ir.IntType(64), ir.IntType(32)
             single, double = ir.VectorType(ir.FloatType(), lanes), ir.VectorType(ir.FloatType(), both)
             nothing = ir.Constant(single, None)
-            of_weights = ir.VectorType(ir.FloatType(), kept)
-            fma, fma_weights = (
-                cgutils.get_or_insert_function(
-                    builder.module, ir.FunctionType(of, [of] * 3), f"llvm.fma.v{of.count}f32"
-                )
-                for of in (double, of_weights)
-            )  # fmt: skip
+            fma = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(double, [double] * 3), f"llvm.fma.v{both}f32"
+            )
             flags = ir.VectorType(ir.IntType(1), lanes)
             masked_load = cgutils.get_or_insert_function(
                 builder.module,
@@ -130,20 +126,15 @@ def _weighted_sums(taps: int, with_variance: bool) -> Any:
                 bytes_along = builder.add(builder.mul(stride, row), builder.mul(ir.Constant(word, 4), column))
                 return builder.add(builder.ptrtoint(array.data, word), bytes_along), stride
 
-            def pick(a: Any, b: Any, which: list[int]) -> Any:
-                return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(index, len(which)), which))
-
             def weights(row: Any, fraction: Any) -> Any:
                 address, stride = start(4, row, ir.Constant(word, 0))
-                undefined = ir.Constant(of_weights, ir.Undefined)
-                one = builder.insert_element(undefined, fraction, ir.Constant(index, 0))
-                everywhere, of_powers = pick(one, one, [0] * kept), []
+                everywhere, of_powers = spread(builder, double, fraction), []
                 for _ in range(_POWERS):
-                    of_powers.append(builder.load(builder.inttoptr(address, of_weights.as_pointer()), align=4))
+                    of_powers.append(builder.load(builder.inttoptr(address, double.as_pointer()), align=4))
                     address = builder.add(address, stride)
                 total = of_powers.pop()
                 while of_powers:
-                    total = builder.call(fma_weights, [total, everywhere, of_powers.pop()])
+                    total = builder.call(fma, [total, everywhere, of_powers.pop()])
                 return total
 
             def down(n: int, wy: Any) -> Any:
@@ -156,25 +147,21 @@ def _weighted_sums(taps: int, with_variance: bool) -> Any:
                         where = builder.inttoptr(address, single.as_pointer())
                         rows.append(builder.call(masked_load, [where, ir.Constant(index, 4), wanted, nothing]))
                         address = builder.add(address, stride)
-                    two = pick(rows[0], rows[1], list(range(both)))
-                    weight = pick(wy, wy, [n * lanes + j] * lanes + [n * lanes + j + 1] * lanes)
+                    two = pick(builder, rows[0], rows[1], list(range(both)))
+                    weight = pick(builder, wy, wy, [n * lanes + j] * lanes + [n * lanes + j + 1] * lanes)
                     total = builder.call(fma, [weight, two, total])
                 return builder.fadd(
-                    pick(total, total, list(range(lanes))), pick(total, total, list(range(lanes, both)))
+                    pick(builder, total, total, list(range(lanes))),
+                    pick(builder, total, total, list(range(lanes, both))),
                 )
 
             wy, wx = weights(integer(5), arguments[6]), weights(integer(7), arguments[8])
-            total = down(0, wy)
-            if with_variance:
-                total = pick(total, down(1, wy), list(range(both)))
-            total = builder.fmul(total, wx)
+            total = builder.fmul(pick(builder, down(0, wy), down(1, wy), list(range(both))), wx)
             half = lanes // 2
             while half:  # fold the upper half of either onto the lower, down to one lane each
-                total = builder.fadd(total, pick(total, total, [min(i + half, kept - 1) for i in range(kept)]))
+                total = builder.fadd(total, pick(builder, total, total, [min(i + half, both - 1) for i in range(both)]))
                 half //= 2
-            found = [builder.extract_element(total, ir.Constant(index, i)) for i in range(0, kept, lanes)]
-            if not with_variance:
-                found.append(ir.Constant(ir.FloatType(), 0.0))
+            found = [builder.extract_element(total, ir.Constant(index, i)) for i in (0, lanes)]
             return context.make_tuple(builder, signature.return_type, found)
 
         of_pair = types.UniTuple(types.float32, 2)
@@ -183,14 +170,13 @@ def _weighted_sums(taps: int, with_variance: bool) -> Any:
     return sums
 
 
-def warp_kernel(interpolation: Interpolation, with_variance: bool = True) -> Callable[..., Any]:
-    """Compile the warp for an interpolation; without the variance it takes half the time.
+def warp_kernel(interpolation: Interpolation) -> Callable[..., Any]:
+    """Compile the warp for an interpolation.
 
     The compiled function is called as ``warp(source, origin_y, origin_x, grid, table, no_data, out)``:
 
     source : MaskedImage
-        Arrays of float32, float32, int32 or uint8, shape (h, w); the image is pixels, or spline coefficients, and
-        finite. Without the variance, the second array is not looked at, here and in `out`.
+        Arrays of float32, float32, int32, shape (h, w); the image is pixels, or spline coefficients, and finite.
     origin_y, origin_x : int
         Coordinates of the source's first pixel. (They are subtracted from whole pixels, not from coordinates, so that a
         place between pixels does not depend, to the last bit, on where the arrays begin.)
@@ -202,7 +188,7 @@ def warp_kernel(interpolation: Interpolation, with_variance: bool = True) -> Cal
         Value of the NO_DATA mask plane. An output pixel is without data where one of the four source pixels around it
         has this bit, or where its kernel leaves the source.
     out : MaskedImage
-        Arrays of float32, float32, int32 or uint8, shape (height, width). Filled; image and variance scaled by the
+        Arrays of float32, float32, int32, shape (height, width). Filled; image and variance scaled by the
         relative area of the pixels, and its square. The mask is the OR over the four source pixels around each output
         pixel.
     part : tuple of (int, int, int, int, float, float), optional
@@ -211,69 +197,32 @@ def warp_kernel(interpolation: Interpolation, with_variance: bool = True) -> Cal
         band. A pixel whose place is not finite belongs to the band without an end.
 
     It returns how many of the filled pixels have no weight: image not finite, or variance not finite and positive.
-    Without the variance, 0.
     """
-    return _compiled(_taps(interpolation), with_variance)
+    return _compiled(_taps(interpolation))
 
 
 @lru_cache(maxsize=8)
-def _compiled(taps: int, with_variance: bool) -> Callable[..., Any]:
+def _compiled(taps: int) -> Callable[..., Any]:
     """`_warp` for kernels of so many taps.
 
     A function of its own name, with what differs among its globals: numba finds in its cache what has the same name and
     the same closure, and an intrinsic in a closure is another in each process.
     """
-    own = {
-        "_sums": _weighted_sums(taps, with_variance), "_margin": taps // 2 - 1, "_with_variance": with_variance
-    }  # fmt: skip
-    name = f"warp_{taps}_taps" if with_variance else f"warp_image_{taps}_taps"
-    function = FunctionType(_warp.__code__, globals() | own, name, _warp.__defaults__)
+    own = {"_sums": _weighted_sums(taps), "_margin": taps // 2 - 1}
+    function = FunctionType(_warp.__code__, globals() | own, f"warp_{taps}_taps", _warp.__defaults__)
     function.__qualname__ = function.__name__
     compiled: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy")(function)
     return compiled
 
 
 _sums: Any = None  # of `_compiled`
-_with_variance = True
 _margin = 0  # pixels by which a kernel reaches beyond the pixel's left or lower neighbour
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _first_from(first, along, start, number, bound):  # type: ignore[no-untyped-def]
-    """How many of the numbers ``first + along * n``, n from `start` on, come before those above or below `bound`.
-
-    Of rising numbers, how many are below it; of falling ones, how many are not.
-    """
-    below, end = 0, number
-    while below < end:
-        middle = (below + end) // 2
-        if (first + along * (start + middle) < bound) == (along >= 0):
-            below = middle + 1
-        else:
-            end = middle
-    return below
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _between(first, along, start, number, low, high):  # type: ignore[no-untyped-def]
-    """Which of the numbers ``first + along * n`` are from `low` on and below `high`: the first, and one past the last.
-
-    n goes from `start` on; the numbers rise or fall along it. None of them if they are not finite.
-    """
-    one, last = first + along * start, first + along * (start + number - 1)
-    if low <= one < high and low <= last < high:
-        return 0, number
-    if not (np.isfinite(one) and np.isfinite(last) and max(one, last) >= low and min(one, last) < high):
-        return 0, 0
-    if along >= 0:
-        return _first_from(first, along, start, number, low), _first_from(first, along, start, number, high)
-    return _first_from(first, along, start, number, high), _first_from(first, along, start, number, low)
 
 
 def _warp(source, origin_y, origin_x, grid, table, no_data, out, part=None):  # type: ignore[no-untyped-def]
     image, variance, mask = source.image, source.variance, source.mask
     out_image, out_variance, out_mask = out.image, out.variance, out.mask
-    grid_y, grid_x, step, y0, x0 = grid.y, grid.x, grid.step, grid.y0, grid.x0
+    step, y0, x0 = grid.step, grid.y0, grid.x0
     intervals, powers = table.shape[1], table.shape[2]
     last, half = np.float64(intervals - 1), np.float64(intervals / 2)
     rows = intervals * powers
@@ -285,7 +234,7 @@ def _warp(source, origin_y, origin_x, grid, table, no_data, out, part=None):  # 
     else:
         top, left, height, width, low_row, high_row = part
     nan = np.float32(np.nan)
-    share, without_weight = 1.0 / step, 0
+    without_weight = 0
     low_x, high_x = np.float64(origin_x + _margin), np.float64(origin_x + w - _margin - 1)
     low_y, high_y = np.float64(origin_y + _margin), np.float64(origin_y + h - _margin - 1)
     column_of, row_of = np.empty(_COLUMNS, np.int32), np.empty(_COLUMNS, np.int32)
@@ -298,26 +247,16 @@ def _warp(source, origin_y, origin_x, grid, table, no_data, out, part=None):  # 
         number = min(width, (gx + 1) * step - x0, x + _COLUMNS) - x
         start = x0 + x - gx * step
         for y in range(height):
-            gy = (y0 + y) // step
-            ty = (y0 + y - gy * step) * share
-            top_x, top_y = grid_x[gy, gx], grid_y[gy, gx]
-            left_x, left_y = grid_x[gy + 1, gx] - top_x, grid_y[gy + 1, gx] - top_y
-            right_x = grid_x[gy + 1, gx + 1] - grid_x[gy, gx + 1]
-            right_y = grid_y[gy + 1, gx + 1] - grid_y[gy, gx + 1]
-            first_x, first_y = top_x + ty * left_x, top_y + ty * left_y
-            along_x = (grid_x[gy, gx + 1] + ty * right_x - first_x) * share
-            along_y = (grid_y[gy, gx + 1] + ty * right_y - first_y) * share
-            area = (along_x * left_y - along_y * left_x) * share  # linear along the row
-            more_area = (along_x * (right_y - left_y) - along_y * (right_x - left_x)) * share * share
+            first_x, along_x, first_y, along_y, area, more_area = along_row(grid, y0 + y, gx)
             # Coordinates are linear along the row, so pixels that have something in common lie side by side.
             if not np.isfinite(first_y + along_y * (start + number)):
                 own, own_end = 0, number if high_row == np.inf else 0
             else:
-                own, own_end = _between(first_y, along_y, start, number, low_row, high_row)
+                own, own_end = between(first_y, along_y, start, number, low_row, high_row)
             if own == own_end:
                 continue
-            begin, end = _between(first_x, along_x, start, number, low_x, high_x)
-            begin_y, end_y = _between(first_y, along_y, start, number, low_y, high_y)
+            begin, end = between(first_x, along_x, start, number, low_x, high_x)
+            begin_y, end_y = between(first_y, along_y, start, number, low_y, high_y)
             begin, end = max(begin, begin_y, own), min(end, end_y, own_end)  # those whose kernels are within the input
             if begin >= end:
                 begin = end = own_end
@@ -339,8 +278,7 @@ def _warp(source, origin_y, origin_x, grid, table, no_data, out, part=None):  # 
             image_row, variance_row = out_image[top + y, left + x :], out_variance[top + y, left + x :]
             mask_row = out_mask[top + y, left + x :]
             image_row[own:begin] = image_row[end:own_end] = nan
-            if _with_variance:
-                variance_row[own:begin] = variance_row[end:own_end] = nan
+            variance_row[own:begin] = variance_row[end:own_end] = nan
             mask_row[own:begin] = mask_row[end:own_end] = no_data
             for k in range(end - begin):
                 i = np.uint64(begin + k)
@@ -351,20 +289,17 @@ def _warp(source, origin_y, origin_x, grid, table, no_data, out, part=None):  # 
                 mask_row[i] = bits
                 if bits & no_data:
                     image_row[i] = nan
-                    if _with_variance:
-                        variance_row[i] = nan
+                    variance_row[i] = nan
                     continue
                 total, spread = _sums(
                     image, variance, row - _margin, column - _margin, table,
                     step_y[i], rest_y[i], step_x[i], rest_x[i],
                 )  # fmt: skip
                 image_row[i] = scale[i] * total
-                if _with_variance:
-                    variance_row[i] = scale[i] * scale[i] * spread
-            if _with_variance:
-                for k in range(own_end - own):
-                    i = np.uint64(own + k)
-                    good = np.isfinite(image_row[i]) & (variance_row[i] > 0) & (variance_row[i] < np.inf)
-                    without_weight += not good
+                variance_row[i] = scale[i] * scale[i] * spread
+            for k in range(own_end - own):
+                i = np.uint64(own + k)
+                good = np.isfinite(image_row[i]) & (variance_row[i] > 0) & (variance_row[i] < np.inf)
+                without_weight += not good
         x += number
     return without_weight
