@@ -61,8 +61,9 @@ class Prepared:
         """The store; None if it does not exist."""
         return CoaddBuild.find(self.out)
 
-    def begin(self) -> CoaddBuild:
-        """Create or open the store, and record how the band is made.
+    @cached_property
+    def begun(self) -> CoaddBuild:
+        """The store, created or opened when it is first asked for; it records how the band is made.
 
         Raises
         ------

@@ -107,7 +107,7 @@ def build_prepared(
     worker_retries: int = 3, progress: Callable[[CoaddProgress], None] | None = None, stop: Stop | None = None,
 ) -> CoaddResult:  # fmt: skip
     """Build what was prepared; parameters and errors as `build_coadds`."""
-    build = prepared.begin()
+    build = prepared.begun
     with _scratch(build, client, scratch) as folder:
         run = _Build(
             prepared, build, client, folder, keep_sums and build.own is not None, retries, worker_retries,

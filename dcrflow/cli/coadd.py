@@ -94,7 +94,7 @@ def coadd(
         prepared.check()
         _show_plan(prepared.plan, as_json)
         return
-    prepared.begin()  # what cannot be is told before a cluster is started
+    _ = prepared.begun  # what cannot be is told before a cluster is started
     result = _build(prepared, {"cluster": cluster, **of_cluster}, keep_sums=keep_sums, scratch=scratch)
     _show_result(result, as_json)
     damaged = any(v.fault for v in result.left_out)
