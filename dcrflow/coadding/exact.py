@@ -240,7 +240,7 @@ class Filling:
     def _rounds(self, state: _State) -> tuple[Filled, float]:
         """Conjugate gradients; also returns what the first round changed, infinite if that was not measured."""
         unknowns, neighbours, change, q = state.unknowns, state.neighbours, state.change, state.q
-        weight, rest, moved = unknowns.weights, state.rest, -1.0
+        weight, rest, moved = unknowns.weights, state.rest, np.nan
         direction, product, along = np.zeros_like(rest), np.zeros_like(rest), 1.0
         to_right, to_sky = np.zeros_like(self.right), np.zeros_like(state.sky)
         while True:
@@ -252,11 +252,11 @@ class Filling:
             state.done, state.rounds = state.done + 1, state.rounds - 1
             if not far:
                 where, left = change.of(effect)
-                moved = left if moved < 0 else moved
+                moved = left if np.isnan(moved) else moved
                 if left <= state.tolerance or state.rounds <= 0:
                     state.move(1.0, step, spread, effect)
                     break
-            moved = np.inf if moved < 0 else moved
+            moved = np.inf if np.isnan(moved) else moved
             seen = step - unknowns.seen(effect)
             back = np.float32(_inner(weight, seen, direction) / along)  # the preconditioner need not be linear
             direction, product = step - back * direction, seen - back * product
@@ -322,7 +322,7 @@ class Change:
         return where, float(where[self._core].max())
 
     def seems(self, seen: Vector, unknowns: Unknowns) -> float:
-        """About `left`, but several times more, from the change of what visits show in the unknowns."""
+        """A rough upper estimate of `left`, from the change of what visits show in the unknowns."""
         return float(np.max(np.abs(seen) / self._limit.ravel()[unknowns.places]))
 
 

@@ -15,7 +15,7 @@ from dcrflow.kernels.fourier import light_along, spread_transfer
 Transform = NDArray[np.complex64]
 
 TABLE = 2048  # entries between frequency 0 and the highest; linear between them, error 3e-6 for 2 px of displacement
-SAMPLED = 8
+SAMPLED = 8  # means over frequencies are taken from every 8th one along each axis
 _HIGHEST = 0.75  # cycles per pixel along any direction: sqrt(1/2), and a margin
 
 
