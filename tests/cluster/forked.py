@@ -42,6 +42,7 @@ class Forked:
         self._status, given_status = os.pipe()
         self.stdout = os.fdopen(output, encoding="utf-8")
         self.returncode: int | None = None
+        self._said = b""
         connection = _started()
         request = {"words": list(words), "environment": {**os.environ, **environment}, "directory": os.getcwd()}
         text = json.dumps(request).encode()
@@ -58,19 +59,19 @@ class Forked:
     def communicate(self, timeout: float | None = None) -> tuple[str, None]:
         """Wait until nobody has its output open any more, and for its end; raises `subprocess.TimeoutExpired`."""
         until = None if timeout is None else time.monotonic() + timeout
-        number, said = self.stdout.fileno(), b""
+        number = self.stdout.fileno()
         while True:
             left = None if until is None else max(0.0, until - time.monotonic())
             if not select([number], [], [], left)[0]:
-                raise subprocess.TimeoutExpired("dcrflow", timeout or 0.0, said)
+                raise subprocess.TimeoutExpired("dcrflow", timeout or 0.0, self._said)
             more = os.read(number, 1 << 16)
             if not more:
                 break
-            said += more
+            self._said += more
         if self._wait(None if until is None else max(0.0, until - time.monotonic())) is None:
-            raise subprocess.TimeoutExpired("dcrflow", timeout or 0.0, said)
+            raise subprocess.TimeoutExpired("dcrflow", timeout or 0.0, self._said)
         self.stdout.close()
-        return said.decode(), None
+        return self._said.decode(), None
 
     def _wait(self, seconds: float | None) -> int | None:
         if self.returncode is None and select([self._status], [], [], seconds)[0]:
@@ -99,7 +100,11 @@ def _started() -> socket.socket:
 
 def _end(process: subprocess.Popen[bytes], connection: socket.socket) -> None:
     connection.close()
-    process.wait()
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:  # it ends when nobody can ask it any more
+        process.kill()
+        raise
 
 
 def _exactly(connection: socket.socket, number: int) -> bytes:

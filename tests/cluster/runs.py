@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 from forked import Forked
 from scenes import IMAGE, coadds, visit
 
@@ -45,7 +48,7 @@ def start_anew(
     )  # fmt: skip
 
 
-def ended(process: Process, timeout: float = 600) -> tuple[int, str]:
+def ended(process: Process, timeout: float = 300) -> tuple[int, str]:
     """Exit status and output; one that does not end is killed, with all that it started."""
     try:
         said, _ = process.communicate(timeout=timeout)
@@ -55,9 +58,39 @@ def ended(process: Process, timeout: float = 600) -> tuple[int, str]:
 
 
 def _killed(process: Process) -> str:
-    """With all that it started; what it had said."""
-    os.killpg(process.pid, signal.SIGKILL)
-    return process.communicate()[0]
+    """With all that it started; what it had said.
+
+    What has left its process group is still in its session. What else has its output open is named: it would keep one
+    waiting for the end of that.
+    """
+    for each in _session(process.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
+    try:
+        return process.communicate(timeout=30)[0]
+    except subprocess.TimeoutExpired as error:
+        assert process.stdout is not None
+        output = os.fstat(process.stdout.fileno()).st_ino
+        others = ", ".join(f"{each.pid} {' '.join(each.cmdline())[:200]}" for each in _that_have_open(output))
+        said = error.output or b""
+        return f"{said if isinstance(said, str) else said.decode()}\n(its output is still open in: {others})"
+
+
+def _session(leader: int) -> Iterator[int]:
+    """The processes of a session, its leader among them."""
+    for each in psutil.pids():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getsid(each) == leader:
+                yield each
+
+
+def _that_have_open(pipe: int) -> Iterator[psutil.Process]:
+    """The processes, but this one, that have a pipe open, by its inode."""
+    for each in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.Error):
+            links = [os.readlink(path) for path in Path(f"/proc/{each.pid}/fd").iterdir()]
+            if each.pid != os.getpid() and f"pipe:[{pipe}]" in links:
+                yield each
 
 
 def complete(out: Path) -> dict[str, int]:
@@ -72,12 +105,12 @@ def complete(out: Path) -> dict[str, int]:
     return found
 
 
-def wait_for(out: Path, number: int, process: Process | None = None, timeout: float = 360) -> None:
+def wait_for(out: Path, number: int, process: Process | None = None, timeout: float = 240) -> None:
     """Until so many are complete."""
     until = time.monotonic() + timeout
     while len(complete(out)) < number:
         if process is not None and process.poll() is not None:
-            raise AssertionError(f"it ended too early: {process.stdout.read() if process.stdout else ''}")
+            raise AssertionError(f"it ended too early: {_killed(process)}")
         if time.monotonic() > until:
             said = "" if process is None else _killed(process)
             raise TimeoutError(f"{len(complete(out))} of {number} after {timeout} s: {said[-2000:]}")

@@ -36,10 +36,15 @@ def test_the_steps_are_on_the_dashboard(tmp_path: Path) -> None:
     with dcrflow.connect("local", workers=1, dashboard=0) as client:
         command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",
                    f"--user-data-dir={tmp_path / 'profile'}", client.dashboard_link]  # fmt: skip
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as browser:
+        said = tmp_path / "said"
+        with said.open("w") as file, subprocess.Popen(command, stderr=file) as browser:
             try:
-                assert browser.stderr is not None
-                port = next(m[1] for line in browser.stderr if (m := re.search(r"listening on ws://[^:]+:(\d+)", line)))
+                until = time.monotonic() + 120
+                while not (found := re.search(r"listening on ws://[^:]+:(\d+)", said.read_text())):
+                    assert browser.poll() is None, said.read_text()
+                    assert time.monotonic() < until, said.read_text()
+                    time.sleep(0.05)
+                port = found[1]
                 with urlopen(f"http://127.0.0.1:{port}/json", timeout=30) as answer:
                     page = next(p for p in json.load(answer) if p["type"] == "page")
                 connection = websocket.create_connection(
@@ -53,12 +58,12 @@ def test_the_steps_are_on_the_dashboard(tmp_path: Path) -> None:
                     number += 1
                     call = {"id": number, "method": "Runtime.evaluate", "params": {"expression": DRAWN}}
                     connection.send(json.dumps(call))
-                    while (said := json.loads(connection.recv())).get("id") != number:
+                    while (answered := json.loads(connection.recv())).get("id") != number:
                         pass
-                    drawn = said["result"]["result"].get("value", "")
+                    drawn = answered["result"]["result"].get("value", "")
                     missing = {name for name in missing if name not in drawn}
                     time.sleep(0.5)
                 connection.close()
             finally:
-                browser.terminate()
+                browser.kill()
     assert not missing

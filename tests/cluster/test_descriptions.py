@@ -200,7 +200,7 @@ def test_a_scheduler_with_certificates_talks_to_who_has_them(tmp_path: Path) -> 
             with pytest.raises(ClusterError, match="no dask scheduler answers"), cluster.connect(str(stranger)):
                 pass
         finally:
-            scheduler.terminate()
+            scheduler.kill()
 
 
 def test_a_scheduler_file_that_never_comes(tmp_path: Path) -> None:
