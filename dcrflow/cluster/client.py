@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Client, Nanny, SpecCluster, Status, WorkerPlugin
+from distributed import Nanny, SpecCluster, Status, WorkerPlugin
 from tornado.ioloop import PeriodicCallback
 
 from dcrflow.base.errors import ClusterError
@@ -17,6 +17,7 @@ from dcrflow.cluster.clock import FollowsClock, clock_followed
 from dcrflow.cluster.description import Description, Workers
 from dcrflow.cluster.memory import AllocatorThresholds
 from dcrflow.cluster.tls import read_certificates
+from dcrflow.compat.dask_clients import Client
 from dcrflow.live.plugin import serve_page
 
 _REPLACE_EVERY = 2000.0  # ms

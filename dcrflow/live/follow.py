@@ -153,7 +153,7 @@ def _of_page(source: str) -> Iterator[Seen]:
 
 
 def _of_scheduler(source: str, **where: str) -> Iterator[Seen]:
-    from distributed import Client
+    from dcrflow.compat.dask_clients import Client
 
     try:
         client = Client(**where, timeout=_PATIENCE, set_as_default=False)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 
+import distributed
 import pytest
-from distributed import Client
 
 import dcrflow
+from dcrflow.base.errors import ClusterError
 from dcrflow.cluster import read_description
 from dcrflow.cluster.client import dashboard_address
+from dcrflow.compat.dask_clients import Client
 
 pytestmark = pytest.mark.integration
 
@@ -34,6 +37,16 @@ def test_a_local_cluster_wants_the_certificate_of_the_run() -> None:
         assert client.dashboard_link.startswith("http://127.0.0.1:")
     with dcrflow.connect("local", workers=1, dashboard=0, tls=False) as client:
         assert client.scheduler.address.startswith("tcp://127.0.0.1:")
+
+
+def test_a_client_that_was_turned_away_is_closed() -> None:
+    """At once, not whenever Python looks for garbage: while the next client is made, that would wait for itself."""
+    with dcrflow.connect("local", workers=1, dashboard=0) as client:
+        with pytest.raises(ClusterError) as said, dcrflow.connect(client.scheduler.address):
+            pass
+        clients = [each for each in gc.get_objects() if issubclass(type(each), distributed.Client)]
+        assert [each for each in clients if each is not client and each.status != "closed"] == []
+    assert "no dask scheduler answers" in str(said.value)  # which keeps the frames that know the client
 
 
 def test_the_scheduler_of_a_batch_cluster_serves_its_dashboard_here_alone() -> None:
