@@ -15,6 +15,11 @@ which has as many unknowns as there are such holes, and is symmetric in the inne
 operator is known as a sparse matrix (`dcrflow.coadding.neighbours`). Its inverse is the preconditioner, so that two or
 three rounds are enough; where the matrix would be too large, there is no preconditioner.
 
+Where no visit has data, nearly every h is consistent with itself: the equations are all but singular, and rounding
+would decide. So the first filling h_0 counts there as a measurement that may be off by as much as the light there:
+h = (C s + e h_0) / (1 + e), with e = (sigma / light)^2, at most `RIDGE`. The preconditioner has e = `RIDGE`, for its
+matrix is cut off, and what it says of bright light there is wrong otherwise. How much is left is measured elsewhere.
+
 The solution of a cell starts from b + C^T W h as if every pixel had data (`dcrflow.coadding.ladder`).
 """
 
@@ -42,6 +47,8 @@ _UNSEEN = 4.0  # times as much where no visit has data: the light that counts th
 _SMOOTH = 1.5  # pixels; sigma of the Gaussian that light is smoothed with, so that noise is not taken for light
 _LARGE = 0.1  # share of the pixels for which there are data; a visit with more holes has all of them filled exactly
 _FAR = 50.0  # times the tolerance; what seems to change more is not measured, since another round is needed anyway
+RIDGE = 0.1  # largest weight, as a fraction of a visit's, of the first filling where no visit has data
+_DARKEST = np.float32(1e-30)
 _AROUND = 2  # pixels to each side, of the square whose largest light counts
 
 
@@ -106,6 +113,7 @@ class Filling:
         self.right = sums.right
         self._known = sums.weight > 0
         self._values: dict[int, tuple[Places, Vector]] = {}  # of the unknowns
+        self._first: dict[int, Vector] = {}  # what these were before they were solved for
         self._predicted: dict[int, tuple[Places, Vector]] = {}  # of the first holes, with visits of an earlier run
         self._small: SmallGrid | None = None
         self._open: _State | None = None  # with rounds left to be done
@@ -165,10 +173,11 @@ class Filling:
                 self._append(place, some, seen.image.ravel()[some])
 
     def _append(self, place: int, places: Places, values: Vector) -> None:
-        old = self._values.get(place)
+        old, first = self._values.get(place), values.copy()
         if old is not None:
             places, values = np.concatenate([old[0], places]), np.concatenate([old[1], values])
-        self._values[place] = places, values
+            first = np.concatenate([self._first[place], first])
+        self._values[place], self._first[place] = (places, values), first
 
     def replace(self, found: Sequence[Replaced]) -> None:
         """Make rejected pixels unknowns, and holes of other visits there: these were filled with the outlier, too."""
@@ -204,14 +213,19 @@ class Filling:
             self._small = SmallGrid(self.visits)
         unknowns = Unknowns(self.visits, {n: places for n, (places, _) in self._values.items()}, self._small)
         value = np.concatenate([values for _, values in self._values.values()])
-        neighbours = Neighbours.of(unknowns, self._small, self.system, q)
+        unseen = self.unseen().ravel()[unknowns.places]
+        light = self.light.ravel()[unknowns.places]
+        ridge = np.minimum(np.float32(RIDGE), 1 / np.maximum(unknowns.weights * light * light, _DARKEST)) * unseen
+        neighbours = Neighbours.of(unknowns, self._small, self.system, q, np.float32(RIDGE) * unseen)
+        first = np.concatenate([self._first[n] for n in self._values])
         state = _State(
-            unknowns, neighbours, Change(self, tolerance), q, tolerance, value, unknowns.seen(sky) - value,
+            unknowns, neighbours, Change(self, tolerance), q, tolerance, value, ridge, first, np.empty_like(value),
             self.right.copy(), sky, rounds, done,
         )  # fmt: skip
+        state.see(unknowns.seen(sky))
         if looked_at and rounds > 1 and neighbours is not None and self.visits.kept is None:
             step = neighbours.solve(state.rest)
-            if state.change.seems(step - state.rest, unknowns) > _FAR * tolerance:
+            if state.change.seems(state.damped(step) - state.rest, unknowns) > _FAR * tolerance:
                 spread = unknowns.spread(step)
                 effect = self.system.solve(spread, q)
                 state.move(1.0, step, spread, effect)
@@ -229,8 +243,13 @@ class Filling:
         """Do the rounds that `solve` left to be done after `shown`; also returns what the first of them changed."""
         state, self._open = self._open, None
         assert state is not None, "solve has left rounds to be done"
-        state.rest = np.concatenate([self._shown[p.member.place] for p in state.unknowns.pixels]) - state.value
+        state.see(np.concatenate([self._shown[p.member.place] for p in state.unknowns.pixels]))
         return self._rounds(state)
+
+    def unseen(self) -> NDArray[np.bool_]:
+        """Where no visit has data, neither of this run nor of an earlier one."""
+        kept, unseen = self.visits.kept, self.visits.unseen
+        return unseen if kept is None else unseen & (kept.weight <= 0)
 
     def _keep(self, state: _State) -> None:
         parts = state.unknowns.parts(state.value)
@@ -246,7 +265,7 @@ class Filling:
         while True:
             step = rest if neighbours is None else neighbours.solve(rest)
             far = neighbours is not None and state.rounds > 1
-            far = far and change.seems(step - rest, unknowns) > _FAR * state.tolerance
+            far = far and change.seems(state.damped(step) - rest, unknowns) > _FAR * state.tolerance
             spread = unknowns.spread(step)
             effect = self.system.solve(spread, q)
             state.done, state.rounds = state.done + 1, state.rounds - 1
@@ -257,7 +276,7 @@ class Filling:
                     state.move(1.0, step, spread, effect)
                     break
             moved = np.inf if np.isnan(moved) else moved
-            seen = step - unknowns.seen(effect)
+            seen = state.damped(step) - unknowns.seen(effect)
             back = np.float32(_inner(weight, seen, direction) / along)  # the preconditioner need not be linear
             direction, product = step - back * direction, seen - back * product
             add_scaled(to_right, -back, spread, to_right)
@@ -283,11 +302,21 @@ class _State:
     q: float
     tolerance: float
     value: Vector
-    rest: Vector  # what the visits show in the unknowns, minus the values
+    ridge: Vector  # weight of `first`: where no visit has data
+    first: Vector
+    rest: Vector  # by how much the values are not what the visits show in the unknowns
     right: Transform
     sky: Transform
     rounds: int  # which are left
     done: int
+
+    def see(self, shown: Vector) -> None:
+        """Take what the visits show in the unknowns."""
+        self.rest = shown - self.value + self.ridge * (self.first - self.value)
+
+    def damped(self, step: Vector) -> Vector:
+        """(1 + e) step."""
+        return step + self.ridge * step
 
     def move(self, size: float, step: Vector, spread: Transform, effect: Transform) -> None:
         """Change the values, and with them the right-hand side and the sky."""
@@ -313,6 +342,7 @@ class Change:
         self._probe = visits.read(visits.most_refracted()).transfer
         noise = float(np.sqrt(filling.system.noise[0, 0]))
         self._limit = np.float32(noise) + np.float32(RELATIVE / tolerance) * filling.light
+        self._limit[filling.unseen()] = np.inf  # there will be NO_DATA
 
     def of(self, change: Transform) -> tuple[Image, float]:
         """`Filled.where` and `Filled.left` of a change of the sky."""

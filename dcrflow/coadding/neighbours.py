@@ -38,16 +38,22 @@ class Neighbours:
         The upper triangle of G, from `pair_values`.
     scale : ndarray of float32
         Square roots of the weights, in this order.
+    diagonal : ndarray of float32
+        1 + e in this order; see `dcrflow.coadding.exact`.
     """
 
     def __init__(
-        self, order: NDArray[np.int64], first: NDArray[np.int64], other: NDArray[np.int32], value: Vector, scale: Vector
+        self, order: NDArray[np.int64], first: NDArray[np.int64], other: NDArray[np.int32], value: Vector,
+        scale: Vector, diagonal: Vector,
     ) -> None:  # fmt: skip
-        self.order, self.first, self.other, self.value, self.scale = order, first, other, value, scale
+        self.order, self.first, self.other, self.value = order, first, other, value
+        self.scale, self.diagonal = scale, diagonal
 
     @classmethod
-    def of(cls, unknowns: Unknowns, small: SmallGrid, system: System, q: float) -> Neighbours | None:
-        """The matrix for a prior with power q; None if it has too many elements."""
+    def of(
+        cls, unknowns: Unknowns, small: SmallGrid, system: System, q: float, ridge: Vector
+    ) -> Neighbours | None:  # fmt: skip
+        """The matrix for a prior with power q, and e of each hole; None if it has too many elements."""
         if len(unknowns.pixels) > _MOST_VISITS or len(unknowns) > _MOST:
             return None
         order = np.argsort(unknowns.places, kind="stable")
@@ -58,12 +64,12 @@ class Neighbours:
             return None
         other, value = np.empty(number, np.int32), np.empty(number, np.float32)
         pair_values(y, x, unknowns.who[order], _responses(unknowns, small, system, q, reach), first, other, value)
-        return cls(order, first, other, value, np.sqrt(unknowns.weights[order]))
+        return cls(order, first, other, value, np.sqrt(unknowns.weights[order]), 1 + ridge[order])
 
     def solve(self, rest: Vector) -> Vector:
         """Change of the holes' values with which they agree with the prediction, if they differ from it by `rest` now.
 
-        Conjugate gradients for (1 - G W) change = rest.
+        Conjugate gradients for (1 + e - G W) change = rest.
         """
         residual = self.scale * rest[self.order]
         answer, product = np.zeros_like(residual), np.empty_like(residual)
@@ -73,7 +79,7 @@ class Neighbours:
                 break
             multiply_pairs(self.first, self.other, self.value, self.scale * direction, product)
             product *= -self.scale
-            product += direction
+            product += self.diagonal * direction
             along = float(direction @ product)
             if along <= 0:
                 break

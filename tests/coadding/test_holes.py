@@ -1,5 +1,7 @@
 """Holes in real space against Fourier transforms of whole visits, and against the exact equations."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,11 +59,12 @@ def test_neighbours_invert_the_operator(visits: CellVisits) -> None:
     made, system, q = filling(visits)
     small = SmallGrid(visits)
     unknowns = Unknowns(visits, {n: of[:300] for n, (of, _) in made._values.items()}, small)
-    neighbours = Neighbours.of(unknowns, small, system, q)
+    ridge = np.random.default_rng(3).choice([0, 0.1], len(unknowns)).astype(np.float32)
+    neighbours = Neighbours.of(unknowns, small, system, q, ridge)
     assert neighbours is not None
     rest = np.random.default_rng(2).normal(size=len(unknowns)).astype(np.float32)
     change = neighbours.solve(rest)
-    found = change - unknowns.seen(system.solve(unknowns.spread(change), q))
+    found = (1 + ridge) * change - unknowns.seen(system.solve(unknowns.spread(change), q))
     assert np.sqrt(np.mean((found - rest) ** 2)) < 0.03
 
 
@@ -87,6 +90,7 @@ def test_rounds_go_on_from_what_a_comparison_shows(visits: CellVisits) -> None:
     other, _, _ = filling(visits)
     for one in (made, other):  # few enough for a matrix of neighbours
         one._values = {n: (of[:300], values[:300]) for n, (of, values) in one._values.items()}
+        one._first = {n: values[:300] for n, values in one._first.items()}
     expected, first = other.solve(q, 0.01, 60, 0), made.solve(q, 0.01, 60, 0, looked_at=True)
     assert first.left == np.inf
     for member in visits.members:
@@ -101,3 +105,18 @@ def test_rounds_go_on_from_what_a_comparison_shows(visits: CellVisits) -> None:
     ]
     light = np.abs(flux[1]).max()
     assert np.max(np.abs(flux[0] - flux[1])) < 2e-4 * light
+
+
+def test_rounding_does_not_decide_where_no_visit_has_data() -> None:
+    """Nothing tells what is beyond the place where all visits end: a change of 1e-6 of the input may not matter."""
+    scene, valid = coadd_scene(8, SIZE, ("1e4",)), np.zeros((SIZE, SIZE), np.bool_)
+    valid[28:104, 34:112] = True
+    grid, flux = CellGrid((SIZE, SIZE), 100, 20, 10, margin=25), []
+    for scale in (1.0, 1 + 1e-6):
+        seen = [scene.visit(n, p, 1.0, 8, valid=valid) for n, p in enumerate(pointings(8, 4))]
+        seen = [replace(v, image=v.image * np.float32(scale)) for v in seen]
+        made, _, q = filling(CellVisits(grid.cells[0], grid, seen, scene.basis, {}))
+        done = made.solve(q, 0.01, 60, 0)
+        assert done.left < 10  # it was above 1000, and the flux another by half of the brightest star's
+        flux.append(backward(stamp_transform(moffat_stamp(3.75, size=47), grid.side) * done.sky[0]))
+    assert np.max(np.abs(flux[0] - flux[1])) < 5e-3 * np.abs(flux[1]).max()
