@@ -48,7 +48,7 @@ def start_anew(
     )  # fmt: skip
 
 
-def ended(process: Process, timeout: float = 300) -> tuple[int, str]:
+def ended(process: Process, timeout: float = 480) -> tuple[int, str]:
     """Exit status and output; one that does not end is killed, with all that it started."""
     try:
         said, _ = process.communicate(timeout=timeout)
