@@ -104,7 +104,7 @@ def _problems(store: TemplateStore, record: TemplateRecord) -> Iterator[str]:
         yield f"it cannot be opened: {type(error).__name__}: {' '.join(str(error).split())}"
         return
     for name in damaged:
-        which = "one of its attributes" if name == "attributes" else name
+        which = {"attributes": "one of its attributes", "layout": "the layout of its variables"}.get(name, name)
         yield f"{which} has changed since it was written (its checksum differs), or cannot be read"
     missing = [n for n in ATTRIBUTES if n not in template.attrs]
     if missing:
@@ -115,7 +115,7 @@ def _problems(store: TemplateStore, record: TemplateRecord) -> Iterator[str]:
     lacking = [n for n in ("image", "variance", "mask", "x", "y") if n not in template.variables]
     if lacking:
         yield f"it lacks {', '.join(lacking)}"
-    elif set(damaged) <= {"attributes"}:
+    elif set(damaged) <= {"attributes", "layout"}:
         try:
             yield from _of_pixels(template.compute())
         except Exception as error:  # of attributes that are no longer of their kind

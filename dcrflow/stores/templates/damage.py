@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import zarr
+from zarr.buffer.cpu import buffer_prototype
 
-from dcrflow.stores.templates.encoding import digest, digest_of_words
+from dcrflow.compat.zarr_sync import sync
+from dcrflow.stores.templates.encoding import digest, digest_of_layout, digest_of_words
 
 
 def damaged_variables(
@@ -15,7 +19,8 @@ def damaged_variables(
 ) -> tuple[str, ...]:
     """Names of the variables of a complete template that are not, byte for byte, what was written.
 
-    Among them is ``attributes`` if those of the template, or of one of its variables, are not.
+    Among them is ``attributes`` if those of the template, or of one of its variables, are not, and ``layout`` if other
+    metadata of a variable are not: its shape, dimensions, codecs and so on.
 
     Parameters
     ----------
@@ -32,9 +37,40 @@ def damaged_variables(
     group = root[path]
     assert isinstance(group, zarr.Group)  # or it could not be read
     about = group.attrs.asdict()
-    said = {name: array.attrs.asdict() for name, array in group.members()}
-    written = about.get("attributes_crc32")
-    return found if written in (None, digest_of_words(about, said)) else (*found, "attributes")
+    own = {name: document_of(root, f"{path}/{name}") for name, _ in group.members()}
+    wrong = set()
+    for documents in (own, _consolidated(document_of(root, path))):
+        if documents is None:
+            continue
+        said = {name: document.get("attributes", {}) for name, document in documents.items()}
+        if about.get("layout_crc32") not in (None, digest_of_layout(documents)):
+            wrong.add("layout")
+        written = about.get("attributes_crc32")
+        if written != digest_of_words(about, said) and (written is not None or "layout_crc32" in about):
+            wrong.add("attributes")
+    return *found, *sorted(wrong)
+
+
+def document_of(root: zarr.Group, path: str) -> dict[str, Any]:
+    """The metadata of a group or an array as they are in the store; empty if they are not JSON, or not there."""
+    key = "/".join(part for part in (root.path, path, "zarr.json") if part)
+    content = sync(root.store.get(key, buffer_prototype))
+    try:
+        found = json.loads(b"" if content is None else content.to_bytes())
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _consolidated(document: Mapping[str, Any]) -> dict[str, dict[str, Any]] | None:
+    """What a group's metadata say of its variables; None if they do not."""
+    found = document.get("consolidated_metadata")
+    if found is None:
+        return None
+    several = found.get("metadata") if isinstance(found, dict) else None
+    if not isinstance(several, dict):
+        return {}
+    return {name: about if isinstance(about, dict) else {} for name, about in several.items()}
 
 
 def _digest_of(root: zarr.Group, path: str, raised: tuple[type[Exception], ...]) -> int | None:

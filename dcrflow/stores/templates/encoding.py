@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 #: Attributes that depend on how the arrays are stored, not on what they are.
-OF_FILES = ("stored_bytes", "attributes_crc32")
+OF_FILES = ("stored_bytes", "layout_crc32", "attributes_crc32")
 
 
 class EncodedTemplate:
@@ -56,15 +56,17 @@ class EncodedTemplate:
         """
         written: dict[str, Any] = {}
         group = zarr.create_group(MemoryStore(written), zarr_format=3)
-        sizes = {}
+        sizes, documents = {}, {}
         for name, array in self._values.items():
             fill = 1 << self._planes[NO_DATA] if name == "mask" else np.nan if array.dtype.kind == "f" else 0
             room.write_array(group, name, self._dims[name], array, fill=fill, attributes=self._said[name], keys=keys)
             names = sorted(key for key in written if key.startswith(f"{name}/"))
             sizes[name] = sum(len(written[key]) for key in names if not key.endswith("zarr.json"))
+            documents[name] = json.loads(written[f"{name}/zarr.json"].to_bytes())
             for key in names:
                 yield key, written.pop(key).as_buffer_like()
         self.about["stored_bytes"] = sizes
+        self.about["layout_crc32"] = digest_of_layout(documents)
         self.about["attributes_crc32"] = digest_of_words(self.about, self._said)
         group.update_attributes(self.about)
         yield "zarr.json", written["zarr.json"].as_buffer_like()
@@ -85,6 +87,12 @@ def digest(values: NDArray[Any]) -> int:
 def digest_of_words(about: Mapping[str, Any], of_variables: Mapping[str, Mapping[str, Any]]) -> int:
     """Of the attributes of a template and of its variables, whatever their order."""
     words = [{k: v for k, v in about.items() if k != "attributes_crc32"}, dict(of_variables)]
+    return crc32(json.dumps(words, sort_keys=True).encode())
+
+
+def digest_of_layout(documents: Mapping[str, Mapping[str, Any]]) -> int:
+    """Of all that the metadata of some variables say, except their attributes: shapes, dimensions, codecs and so on."""
+    words = {name: {k: v for k, v in about.items() if k != "attributes"} for name, about in documents.items()}
     return crc32(json.dumps(words, sort_keys=True).encode())
 
 

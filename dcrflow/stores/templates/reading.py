@@ -22,7 +22,7 @@ from dcrflow.base.errors import TemplateStoreError
 from dcrflow.compat.zarr_sync import sync
 from dcrflow.stores.files import open_regular, read_regular
 from dcrflow.stores.locks import directory_of
-from dcrflow.stores.templates.encoding import digest
+from dcrflow.stores.templates.encoding import digest, digest_of_layout
 from dcrflow.stores.zarr.access import url_of
 from dcrflow.stores.zarr.regular_files import bounds, read_part
 
@@ -50,18 +50,27 @@ def open_template(root: zarr.Group, path: str, attributes: Mapping[str, Any]) ->
     Raises
     ------
     TemplateStoreError
-        If it is replaced while it is opened, or a variable is larger than any template's. What is opened raises it when
-        pixels are read that are lost, or that were replaced and are not kept open.
+        If it is replaced while it is opened, a variable is larger than any template's, or shapes, dimensions or codecs
+        are not those that were written. What is opened raises it when pixels are read that are lost, or that were
+        replaced and are not kept open.
     """
     store = OneTemplate.at(root, path)
     group = "/".join(part for part in (root.path, path) if part)
     declared = zarr.open_group(store, path=group, mode="r", zarr_format=3, use_consolidated=False)
+    documents = {}
     for name, array in declared.arrays():
+        found = sync(store.get(f"{group}/{name}/zarr.json", buffer_prototype))
+        documents[name] = {} if found is None else json.loads(found.to_bytes())
         if array.nbytes > _MOST_BYTES or array.nchunks > _MOST_CHUNKS:
             raise TemplateStoreError(
                 f"{url_of(root.store)}: {name} of the template {path} has shape {array.shape} in chunks of "
                 f"{array.chunks}, larger than any that dcrflow writes; make it again with `dcrflow run`"
             )
+    if attributes.get("layout_crc32") not in (None, digest_of_layout(documents)):
+        raise TemplateStoreError(
+            f"{url_of(root.store)}: the metadata of the variables of the template {path} have changed since they were "
+            "written (their checksum differs); make it again with `dcrflow run`"
+        )
     import xarray as xr
 
     template: xr.Dataset = xr.open_zarr(store, group=group, consolidated=False, zarr_format=3)

@@ -377,7 +377,8 @@ class TemplateStore:
     def damaged(self, visit: int, detector: int) -> tuple[str, ...]:
         """Names of the variables of a complete template that are not, byte for byte, what was written.
 
-        Among them is ``attributes`` if those of the template, or of one of its variables, are not.
+        Among them is ``attributes`` if those of the template, or of one of its variables, are not, and ``layout`` if
+        other metadata of a variable are not: its shape, dimensions, codecs and so on.
 
         Raises
         ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +13,7 @@ from scenes import IMAGE, coadds, visit
 from zarr.storage import MemoryStore
 
 import dcrflow
-from dcrflow.base.errors import DcrflowError
+from dcrflow.base.errors import DcrflowError, TemplateStoreError
 from dcrflow.base.masks import STANDARD_PLANES
 from dcrflow.campaign.verify import verify
 from dcrflow.geometry.box import Box
@@ -107,11 +108,18 @@ def test_of_the_metadata(sound: Objects, group: str) -> None:
         assert sorted(template.mask.attrs["flag_meanings"]) != sorted(plain.mask.attrs["flag_meanings"]), where
 
 
+def template_of(objects: Objects) -> MemoryStore:
+    """A store with one template, the same bytes in every run: no place in memory is named, whose digits vary."""
+    store = MemoryStore()
+    template = dcrflow.build_template(MemoryStore(objects), visit(box=Box(0, 0, 60, 50)))
+    template = template.compute(scheduler="synchronous").assign_attrs(inputs="memory")
+    dcrflow.write_template(template, TemplateStore.create_or_open(store))
+    return store
+
+
 def test_of_a_template(sound: Objects) -> None:
     """`verify` finds a flipped bit wherever it matters: of chunks, and of any attribute."""
-    store = MemoryStore()
-    template = dcrflow.build_template(MemoryStore(sound), visit(box=Box(0, 0, 60, 50)))
-    dcrflow.write_template(template.compute(scheduler="synchronous"), TemplateStore.create_or_open(store))
+    store = template_of(sound)
     objects = dict(store._store_dict)
     before = TemplateStore.open(store).read(12, 3).load()
     found = 0
@@ -123,3 +131,24 @@ def test_of_a_template(sound: Objects) -> None:
         after = TemplateStore.open(MemoryStore(changed)).read(12, 3).load()
         assert after.identical(before), where
     assert found > 60
+
+
+@pytest.mark.parametrize("said", ["consolidated", "own"])
+@pytest.mark.parametrize(
+    ("variable", "name", "value"),
+    [("image", "dimension_names", ["y", "h"]), ("y", "shape", [81]), ("mask", "fill_value", 0), ("x", "codecs", None)],
+)
+def test_the_layout_of_a_template(sound: Objects, said: str, variable: str, name: str, value: Any) -> None:
+    """What metadata say of variables has a checksum, in both places; who reads them gets an error."""
+    store = template_of(sound)
+    key = "12/3/zarr.json" if said == "consolidated" else f"12/3/{variable}/zarr.json"
+    document = json.loads(store._store_dict[key].to_bytes())
+    about = document["consolidated_metadata"]["metadata"][variable] if said == "consolidated" else document
+    assert about[name] != value
+    about[name] = about[name][:1] if value is None else value
+    store._store_dict[key] = type(store._store_dict[key]).from_bytes(json.dumps(document).encode())
+    (verdict,) = verify(store)
+    assert verdict.problems
+    if said == "consolidated":
+        with pytest.raises(TemplateStoreError, match="make it again with `dcrflow run`"):
+            TemplateStore.open(store).read(12, 3)

@@ -83,6 +83,7 @@ def test_the_layout_is_the_contracts(side: int, tmp_path: Path) -> None:
         assert attributes.pop("status") == "complete"
         assert set(attributes.pop("crc32")) == set(made.variables)
         assert attributes.pop("attributes_crc32") > 0
+        assert attributes.pop("layout_crc32") > 0
         files = {n: [p.stat().st_size for p in (tmp_path / f"t.zarr/12/3/{n}/c").rglob("*") if p.is_file()] for n in
                  made.variables}  # fmt: skip
         assert attributes.pop("stored_bytes") == {n: sum(sizes) for n, sizes in files.items()}
