@@ -25,7 +25,7 @@ METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}
 
 _IMPORTED = ["distributed.nanny", "dcrflow.graph", "dcrflow.campaign.batch"]
-_LAST = "dcrflow.cluster.frozen"
+_FIRST, _LAST = "dcrflow.cluster.importing", "dcrflow.cluster.frozen"
 
 
 def context() -> BaseContext:
@@ -34,7 +34,7 @@ def context() -> BaseContext:
     for name, value in ONE_HEAP.items():
         os.environ.setdefault(name, value)
     if METHOD == "forkserver":
-        found.set_forkserver_preload([*_IMPORTED, _LAST])
+        found.set_forkserver_preload([_FIRST, *_IMPORTED, _LAST])
     return found
 
 

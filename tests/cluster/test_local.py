@@ -89,10 +89,11 @@ def test_a_worker_has_all_imported_when_it_begins(tmp_path: Path) -> None:
         "    forkserver.begin('sched')\n"
         "    with connect('local', workers=1, dashboard=0) as client:\n"
         "        print(client.run(lambda: {'dcrflow.graph', 'sched'} <= set(sys.modules)))\n"
+        "        print(client.run(gc.isenabled))\n"
         "        print(client.run(gc.get_freeze_count))\n"
     )
     ended = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=300)
-    assert "True" in ended.stdout, ended
+    assert ended.stdout.count("True") == 2, ended
     assert int(ended.stdout.split()[-1].rstrip("}")) > 100_000, "what the server imported is shared with it"
 
 
