@@ -53,3 +53,11 @@ def ignore() -> None:
     """Ignore Ctrl-C and SIGTERM from now on."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+
+
+def was_the_cause(error: BaseException) -> bool:
+    """Whether an exception was raised because of Ctrl-C, by Python's own handler."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, KeyboardInterrupt):
+        found = found.__cause__ or found.__context__
+    return found is not None

@@ -6,7 +6,9 @@ import signal
 import time
 
 import pytest
+import typer
 
+import dcrflow.cli.app as command_line
 from dcrflow.cli.interrupt import STATUS, interruptible
 
 
@@ -50,3 +52,24 @@ def test_afterwards_signals_are_as_before() -> None:
     with interruptible(lambda: None):
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), typer.Exit(STATUS)])
+def test_a_command_that_is_interrupted_early_says_so(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before a campaign begins, which says it itself."""
+    other = typer.Typer()
+
+    @other.command()
+    def plan() -> None:
+        raise error
+
+    monkeypatch.setattr(command_line, "app", other)
+    monkeypatch.setattr("sys.argv", ["dcrflow"])
+    monkeypatch.setattr(command_line.interrupt, "ignore", lambda: None)
+    with pytest.raises(SystemExit) as left:
+        command_line.main()
+    assert left.value.code == STATUS
+    said = capsys.readouterr().err
+    assert ("interrupted before it was done" in said) == isinstance(error, KeyboardInterrupt)
