@@ -10,7 +10,8 @@ from dcrflow.base.errors import CoaddStoreError
 from dcrflow.coadding.cells import CellGrid
 from dcrflow.coadding.sums import CellSums
 from dcrflow.steps.coadd_scratch import load_sums, store_sums
-from dcrflow.stores.coadds.builds import _made
+from dcrflow.stores.coadds.builds import CoaddBuild, Made, _made
+from dcrflow.stores.coadds.writer import create_coadds
 
 CELL = CellGrid((100, 100), 64, 32, 16, 20).cells[0]
 
@@ -49,6 +50,46 @@ def test_lost_or_damaged_sums_are_refused(spoil, tmp_path: Path) -> None:
     spoil(path)
     with pytest.raises(CoaddStoreError, match="gone or damaged, and nothing can be added"):
         load_sums(path, CELL)
+
+
+def test_one_bit_of_the_sums(tmp_path: Path) -> None:
+    """Whichever it is: an error, or the sums as they were; of the directory at the end, whose damage has many faces."""
+    cell = CellGrid((16, 16), 12, 4, 2, 2).cells[0]
+    store_sums(tmp_path / "0.npz", cell, CellSums.empty(3, cell.box.width))
+    content, before = (tmp_path / "0.npz").read_bytes(), load_sums(tmp_path / "0.npz", cell)
+    bits = np.random.default_rng(5).choice(8 * len(content), 300, replace=False).tolist()
+    refused = 0
+    for bit in bits + list(range(8 * (len(content) - 900), 8 * len(content), 31)):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        (tmp_path / "1.npz").write_bytes(changed)
+        try:
+            found = load_sums(tmp_path / "1.npz", cell)
+        except CoaddStoreError:
+            refused += 1
+            continue
+        for name in ("normal", "right", "data", "weight", "count", "flags", "window"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(before, name), err_msg=f"bit {bit}")
+        assert (found.total, found.visits) == (before.total, before.visits), f"bit {bit}"
+    assert refused > 300
+
+
+def test_one_bit_of_what_sums_were_made_of(tmp_path: Path) -> None:
+    create_coadds(tmp_path / "c.zarr", "test")
+    build = CoaddBuild.open(tmp_path / "c.zarr")
+    folder = build.sums_folder(7, 0, "g")
+    assert folder is not None
+    made = Made("0" * 32, ((1, 2, "ab"),), ((1, 2, "cd"),), "0123456789abcdef")
+    (folder / made.sums).mkdir(parents=True)
+    build.complete_sums(7, 0, "g", made)
+    about = folder / made.sums / "about.json"
+    content = about.read_bytes()
+    assert build.known_by_sums(7, 0, "g") == made
+    for bit in range(8 * len(content)):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        about.write_bytes(changed)
+        assert build.known_by_sums(7, 0, "g") in (None, made), f"bit {bit}"
 
 
 @pytest.mark.parametrize("name", ["../../..", "/etc", ["a"], 5, None])

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from dcrflow.base.errors import CoaddStoreError
 from dcrflow.geometry.skymap import Tract
@@ -181,7 +182,7 @@ class CoaddBuild:
                 about = json.loads((place / "about.json").read_text())
             except (OSError, ValueError):
                 continue
-            if isinstance(about, Mapping):
+            if isinstance(about, dict) and about.pop("crc32", None) in (None, _checksum(about)):
                 return _made(about)
         return None
 
@@ -192,7 +193,7 @@ class CoaddBuild:
             return
         about = {"config_hash": made.config_hash, "rows": made.rows, "visits": made.visits, "sums": made.sums}
         part = folder / made.sums / ".about.part"
-        part.write_text(json.dumps(about))
+        part.write_text(json.dumps({**about, "crc32": _checksum(about)}))
         os.replace(part, folder / made.sums / "about.json")
         for other in folder.iterdir():
             if other.name != made.sums:
@@ -233,6 +234,10 @@ class CoaddBuild:
     def journalled(self) -> Iterable[Mapping[str, Any]]:
         """The entries of all runs."""
         return entries(self._root)
+
+
+def _checksum(about: Mapping[str, Any]) -> int:
+    return crc32(json.dumps(about).encode())
 
 
 def _made(about: Mapping[str, Any]) -> Made:
