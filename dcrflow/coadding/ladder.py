@@ -17,7 +17,6 @@ from functools import cached_property
 from itertools import batched
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from dcrflow.base.workspace import NEW_MEMORY, Workspace
@@ -169,7 +168,7 @@ def add_blended(system: System, seen: Transform, rung: Image, out: Image, worksp
 
     `seen` is the right-hand side times G. Only those rows of an image are made that have pixels near its rung.
     """
-    side, lowest, highest = len(rung), rung.min(axis=1), rung.max(axis=1)
+    lowest, highest = rung.min(axis=1), rung.max(axis=1)
     near = {step: np.flatnonzero((lowest < step + 1) & (highest > step - 1)) for step in range(RUNGS)}
     for some in batched((step for step, rows in near.items() if len(rows)), _AT_ONCE):
         solved = workspace.array("ladder: rungs", (len(some), *seen.shape), np.complex64)
@@ -177,10 +176,7 @@ def add_blended(system: System, seen: Transform, rung: Image, out: Image, worksp
         for step, terms in zip(some, solved, strict=True):
             rows = near[step]
             for term, part in zip(terms, out, strict=True):
-                columns = scipy.fft.ifft(term, axis=0, workers=1, overwrite_x=True)
-                if len(rows) < side:
-                    columns = columns[rows]
-                add_share(scipy.fft.irfft(columns, side, axis=1, workers=1), rows, rung, step, part)
+                add_share(backward(term, rows), rows, rung, step, part)
 
 
 def along_ladder(values: Float, rung: Image) -> Image:

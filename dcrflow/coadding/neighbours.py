@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dcrflow.coadding.holes import Unknowns, Vector
 from dcrflow.coadding.ladder import System
 from dcrflow.coadding.small_grid import SmallGrid
-from dcrflow.coadding.transfer import backward_all
+from dcrflow.coadding.transfer import backward
 from dcrflow.kernels.fourier import predict_each
 from dcrflow.kernels.hole_pixels import count_neighbours, crop_round, multiply_pairs, pair_values
 
@@ -104,6 +104,6 @@ def _responses(unknowns: Unknowns, small: SmallGrid, system: System, q: float, r
         seen_as = np.empty((len(visits) - u, *one.shape[1:]), np.complex64)
         predict_each(visits[u:], here.solve(np.conj(one), q), seen_as)
         cropped = np.empty((len(seen_as), *out.shape[1:]), np.float32)
-        crop_round(backward_all(seen_as), reach, cropped)
+        crop_round(backward(seen_as), reach, cropped)
         out[number[u:] * (number[u:] + 1) // 2 + u] = cropped
     return out

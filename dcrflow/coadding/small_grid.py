@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dcrflow.coadding.cell_visits import CellVisits
 from dcrflow.coadding.cells import is_smooth
-from dcrflow.coadding.transfer import Transform, backward_all, transfer_functions
+from dcrflow.coadding.transfer import Transform, backward, transfer_functions
 from dcrflow.kernels.fourier import add_normal
 from dcrflow.kernels.hole_pixels import crop_round
 
@@ -65,7 +65,7 @@ class SmallGrid:
 def _response(transfer: Transform, reach: int) -> Image:
     """The response of a visit's pixel to the sky around it."""
     kernel = np.empty((len(transfer), 2 * reach + 1, 2 * reach + 1), np.float32)
-    crop_round(backward_all(transfer), reach, kernel)
+    crop_round(backward(transfer), reach, kernel)
     kernel = kernel[:, ::-1, ::-1]  # that of the sky at +1 is the kernel at -1
     size = np.abs(kernel[0])  # that of a flat spectrum, the brightest
     lines = np.maximum(size.max(axis=0), size.max(axis=1))

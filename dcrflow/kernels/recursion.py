@@ -10,8 +10,6 @@ they take the filter.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -19,7 +17,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from dcrflow.compat.numba_cache import njit
-from dcrflow.kernels.vectors import turn
+from dcrflow.kernels.vectors import copy_turned, row_address
 
 _ROOT = np.sqrt(105.0)
 _POLES = tuple((s + np.sqrt(s * s - 4)) / 2 for s in (_ROOT - 13, -_ROOT - 13))  # s = z + 1 / z: s^2 + 26 s + 64 = 0
@@ -30,36 +28,6 @@ _AHEAD = 24  # pixels, beyond which the light is below 1e-8
 _STRIP, _BLOCK = 96, 512  # rows and columns done at a time
 _LANES = 8  # of a vector; rows and columns that are turned at a time
 _BESIDE = 2 * _LANES  # rows that lie side by side
-
-
-def _row_address(context: Any, builder: Any, array_type: Any, value: Any, row: Any, column: Any) -> Any:
-    """Address of an array's pixel, as an integer, and the bytes from there to the next row."""
-    word, array = ir.IntType(64), context.make_array(array_type)(context, builder, value)
-    stride = builder.extract_value(array.strides, 0)
-    along = builder.add(builder.mul(stride, row), builder.mul(ir.Constant(word, 4), column))
-    return builder.add(builder.ptrtoint(array.data, word), along), stride
-
-
-@intrinsic
-def _turn(typing, source, sy, sx, target, ty, tx):  # type: ignore[no-untyped-def]
-    """Copy 8 x 8 pixels from one array of float32 to another, rows to columns."""
-
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        vector = ir.VectorType(ir.FloatType(), _LANES)
-        at = [context.cast(builder, arguments[n], signature.args[n], types.intp) for n in (1, 2, 4, 5)]
-
-        address, stride = _row_address(context, builder, signature.args[0], arguments[0], at[0], at[1])
-        rows = []
-        for _ in range(_LANES):
-            rows.append(builder.load(builder.inttoptr(address, vector.as_pointer()), align=4))
-            address = builder.add(address, stride)
-        address, stride = _row_address(context, builder, signature.args[3], arguments[3], at[2], at[3])
-        for column in turn(builder, rows):
-            builder.store(column, builder.inttoptr(address, vector.as_pointer()), align=4)
-            address = builder.add(address, stride)
-        return context.get_dummy_value()
-
-    return types.void(source, sy, sx, target, ty, tx), generate
 
 
 @intrinsic
@@ -76,7 +44,7 @@ def _recurse(typing, array, first, number, step):  # type: ignore[no-untyped-def
         )  # fmt: skip
         gain, one, two = (ir.Constant(vector, [float(v)] * _BESIDE) for v in (_GAIN, _ONE, _TWO))
         last, before = (cgutils.alloca_once_value(builder, ir.Constant(vector, None)) for _ in range(2))
-        start, stride = _row_address(
+        start, stride = row_address(
             context, builder, signature.args[0], arguments[0], first, ir.Constant(word, 0)
         )  # fmt: skip
         stride = builder.mul(stride, step)
@@ -139,7 +107,7 @@ def _along(rows, beside):  # type: ignore[no-untyped-def]
     whole = width // _LANES * _LANES if number == _BESIDE else 0  # columns that are turned in squares
     for x in range(0, whole, _LANES):
         for half in range(0, _BESIDE, _LANES):
-            _turn(rows, half, x, beside, x, half)  # type: ignore[call-arg]
+            copy_turned(rows, half, x, beside, x, half)  # type: ignore[call-arg]
     for r in range(number):
         for x in range(whole, width):
             beside[x, r] = rows[r, x]
@@ -147,7 +115,7 @@ def _along(rows, beside):  # type: ignore[no-untyped-def]
     _recurse(beside, width - 1, width, -1)
     for x in range(0, whole, _LANES):
         for half in range(0, _BESIDE, _LANES):
-            _turn(beside, x, half, rows, half, x)
+            copy_turned(beside, x, half, rows, half, x)
     for r in range(number):
         for x in range(whole, width):
             rows[r, x] = beside[x, r]

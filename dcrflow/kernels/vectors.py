@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 _INDEX = ir.IntType(32)
 
@@ -31,3 +33,33 @@ def turn(builder: Any, rows: Sequence[Any]) -> list[Any]:
         halves.append([pick(builder, two[0], two[1], which) for two in (low, high) for which in (near, far)])
     ends = [0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]
     return [pick(builder, halves[0][n], halves[1][n], which) for which in ends for n in range(4)]
+
+
+def row_address(context: Any, builder: Any, array_type: Any, value: Any, row: Any, column: Any) -> Any:
+    """Address of an array's pixel, as an integer, and the bytes from there to the next row."""
+    word, array = ir.IntType(64), context.make_array(array_type)(context, builder, value)
+    stride = builder.extract_value(array.strides, 0)
+    along = builder.add(builder.mul(stride, row), builder.mul(ir.Constant(word, 4), column))
+    return builder.add(builder.ptrtoint(array.data, word), along), stride
+
+
+@intrinsic
+def copy_turned(typing, source, sy, sx, target, ty, tx):  # type: ignore[no-untyped-def]
+    """Copy 8 x 8 pixels from one array of float32 to another, rows to columns."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        vector = ir.VectorType(ir.FloatType(), 8)
+        at = [context.cast(builder, arguments[n], signature.args[n], types.intp) for n in (1, 2, 4, 5)]
+
+        address, stride = row_address(context, builder, signature.args[0], arguments[0], at[0], at[1])
+        rows = []
+        for _ in range(8):
+            rows.append(builder.load(builder.inttoptr(address, vector.as_pointer()), align=4))
+            address = builder.add(address, stride)
+        address, stride = row_address(context, builder, signature.args[3], arguments[3], at[2], at[3])
+        for column in turn(builder, rows):
+            builder.store(column, builder.inttoptr(address, vector.as_pointer()), align=4)
+            address = builder.add(address, stride)
+        return context.get_dummy_value()
+
+    return types.void(source, sy, sx, target, ty, tx), generate
