@@ -43,6 +43,10 @@ class PatchPixels:
             if array.ndim != 3 or array.shape[1:] != self.box.shape or array.shape[0] not in (1, num):
                 raise ValueError(f"{name} of shape {array.shape} does not fit {num} subfilters on {self.box}")
 
+    def __sizeof__(self) -> int:
+        """Bytes, with the arrays: by it a dask scheduler knows what it costs to move them to another worker."""
+        return object.__sizeof__(self) + self.image.nbytes + self.variance.nbytes + self.mask.nbytes
+
     def part(self, box: Box) -> PatchPixels:
         """A part of the region; its arrays are views."""
         where = (..., *box.slices(self.box))
@@ -74,6 +78,10 @@ class Pixels:
         for name in ("image", "variance", "mask"):
             if getattr(self, name).shape != self.box.shape:
                 raise ValueError(f"{name} of shape {getattr(self, name).shape} does not fit {self.box}")
+
+    def __sizeof__(self) -> int:
+        """Bytes, as `PatchPixels` says them."""
+        return object.__sizeof__(self) + self.image.nbytes + self.variance.nbytes + self.mask.nbytes
 
     def part(self, box: Box) -> Pixels:
         """A part of the region; its arrays are views."""

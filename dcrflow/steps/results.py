@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from sys import getsizeof
 from time import perf_counter, time
 from typing import Any, NamedTuple
 
@@ -57,6 +58,10 @@ class StepResult[P: (PatchPixels, Pixels)]:
     pixels: P
     timing: Timing = field(default_factory=dict, compare=False, repr=False)
     damage: frozenset[str] = frozenset()
+
+    def __sizeof__(self) -> int:
+        """Bytes, with those of the pixels: by it a dask scheduler knows what it costs to move a result."""
+        return object.__sizeof__(self) + getsizeof(self.pixels)
 
 
 class Recorder:

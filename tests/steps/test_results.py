@@ -1,5 +1,6 @@
 """What a template says of how long its steps took."""
 
+from dask.sizeof import sizeof
 from scenes import IMAGE, TRACT, coadds, tan, visit
 
 from dcrflow.geometry.box import Box
@@ -24,3 +25,11 @@ def test_every_tract_counts() -> None:
         assert took["steps"].keys() == {"load_patch", "shift_subfilters", "warp_tract", "mosaic_tracts"}
         assert abs(took["steps"]["warp_tract"] - sum(made.timing[key] for key in warps)) < 1e-3
         assert took["patches"].keys() == {f"{t}/{p}" for t in (7, 8) for p in range(4)}
+
+
+def test_dask_knows_how_large_results_are() -> None:
+    """A scheduler that takes pixels for a few bytes moves them between workers rather than wait for one."""
+    source = open_coadds(coadds(IMAGE))
+    plan = plan_template(source, visit(tan(100.0, 90.0, 25.0), Box(0, 0, 200, 180)))
+    made = make_tile(source, plan, plan.bbox)
+    assert 12 * plan.bbox.area <= sizeof(made) < 12 * plan.bbox.area + 10_000
