@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import blake2b
+from operator import getitem
 from typing import Any
 
 import dask.array as da
@@ -29,7 +30,7 @@ from dcrflow.steps import (
     StepResult,
     TemplatePsf,
     flag_high_variance,
-    load_patch,
+    load_patches,
     load_psf,
     make_region,
     make_template,
@@ -134,25 +135,24 @@ class TemplateGraph:
             "load_patch": {}, "shift_subfilters": {}, "warp_tract": {}, "mosaic_tracts": {},
         }  # fmt: skip
 
-        def add(function: Callable[..., object], key: str, *arguments: object) -> TaskRef:
-            layers[function.__name__][key] = self._step(key, function, *arguments)
+        def add(name: str, function: Callable[..., object], key: str, *arguments: object) -> TaskRef:
+            layers[name][key] = self._step(key, function, *arguments)
             return TaskRef(key)
 
         rows: list[list[str]] = [[] for _ in box.cuts(self.plan.config.tile)[0]]
         columns = len(box.cuts(self.plan.config.tile)[1])
         for number, tile_box in enumerate(box.tiles(self.plan.config.tile)):
-            warped = []
-            for part in self.plan.tile(tile_box).parts:
-                loaded = []
-                for patch, region in part.reads:
-                    key = self._key("load_patch", patch, region, part.footprint)
-                    loaded.append(add(load_patch, key, self.coadds, self.plan, patch, region, [part.footprint]))
+            warped, parts = [], self.plan.tile(tile_box).parts
+            if parts:  # read by one task, and so on one worker: then the steps after it move nothing between workers
+                loaded = add("load_patch", load_patches, self._key("load_patch", parts), self.coadds, self.plan, parts)
+            for index, part in enumerate(parts):
                 key = self._key("shift_subfilters", part)
-                shifted = add(shift_subfilters, key, self.plan, part, List(*loaded), UNSET_MEMORY)
+                patches = Task(None, getitem, loaded, index)
+                shifted = add("shift_subfilters", shift_subfilters, key, self.plan, part, patches, UNSET_MEMORY)
                 key = self._key("warp_tract", part.tract, tile_box)
-                warped.append(add(warp_tract, key, self.plan, part.tract, shifted, tile_box))
+                warped.append(add("warp_tract", warp_tract, key, self.plan, part.tract, shifted, tile_box))
             key = self._key("mosaic_tracts", tile_box)
-            add(mosaic_tracts, key, self.plan, tile_box, List(*warped))
+            add("mosaic_tracts", mosaic_tracts, key, self.plan, tile_box, List(*warped))
             rows[number // columns].append(key)
         return layers, rows
 

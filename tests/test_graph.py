@@ -371,10 +371,23 @@ def test_combine_mean_weighs_alike() -> None:
     np.testing.assert_allclose(weighted.variance[:, middle], 3 * (1 * 4 + 16 * 1) / 5, rtol=1e-5)
 
 
+def test_what_a_tile_reads_is_one_task(store: DcrCoadds) -> None:
+    """So that a scheduler cannot have a tile's tracts and patches read by several workers."""
+    graph = TemplateGraph(store, plan_template(store, visit(), TemplateConfig(tile=100)))
+    layers, rows = graph.steps(graph.plan.bbox)
+    assert len(layers["load_patch"]) == len(layers["mosaic_tracts"]) == sum(map(len, rows)) > 1
+    made = dict(zip(graph.plan.tiles, (key for row in rows for key in row), strict=True))
+    for tile, key in made.items():
+        warps = layers["mosaic_tracts"][key].dependencies
+        shifts = {k for warp in warps for k in layers["warp_tract"][warp].dependencies}
+        assert len(shifts) == len(warps) == len(tile.parts)
+        assert len({k for shift in shifts for k in layers["shift_subfilters"][shift].dependencies}) == 1
+
+
 def test_graph_is_small(store: DcrCoadds) -> None:
     graph = TemplateGraph(store, plan_template(store, visit()))
     layers, rows = graph.steps(graph.plan.bbox)
-    assert sum(map(len, layers.values())) == graph.plan.num_tasks == 7
+    assert sum(map(len, layers.values())) == graph.plan.num_tasks == 4
     assert len(rows) == 1
 
 

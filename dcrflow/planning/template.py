@@ -164,7 +164,7 @@ class TemplatePlan:
     @property
     def num_tasks(self) -> int:
         """Tasks of the lazy template's graph, without those that take image, mask or variance of a finished tile."""
-        return sum(1 + sum(2 + len(part.reads) for part in tile.parts) for tile in self.tiles)
+        return sum(1 + bool(tile.parts) + 2 * len(tile.parts) for tile in self.tiles)
 
     def __repr__(self) -> str:
         return plan_text(self)

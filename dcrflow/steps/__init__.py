@@ -18,7 +18,7 @@ from dcrflow.base.lazy import lazy_names
 
 if TYPE_CHECKING:
     from dcrflow.steps.high_variance import flag_high_variance, map_variance
-    from dcrflow.steps.load import load_patch
+    from dcrflow.steps.load import load_patch, load_patches
     from dcrflow.steps.mosaic import mosaic_tracts
     from dcrflow.steps.psf import TemplatePsf, load_psf, warp_psf
     from dcrflow.steps.region import make_region, make_tile
@@ -33,6 +33,7 @@ __all__ = [
     "assemble",
     "flag_high_variance",
     "load_patch",
+    "load_patches",
     "load_psf",
     "make_region",
     "make_template",
@@ -52,7 +53,7 @@ __getattr__ = lazy_names(
             "flag_high_variance",
             "map_variance",
         ),
-        "dcrflow.steps.load": ("load_patch",),
+        "dcrflow.steps.load": ("load_patch", "load_patches"),
         "dcrflow.steps.mosaic": ("mosaic_tracts",),
         "dcrflow.steps.psf": (
             "TemplatePsf",

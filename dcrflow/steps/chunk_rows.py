@@ -16,13 +16,12 @@ from dcrflow.geometry.skymap import Patch
 from dcrflow.model.pixels import PatchPixels
 from dcrflow.planning.template import TemplatePlan
 from dcrflow.planning.tiles import Tile, TilePart
-from dcrflow.steps.load import load_patch
+from dcrflow.steps.load import READS_AT_ONCE, load_patch
 from dcrflow.steps.results import StepResult, combined
 from dcrflow.steps.strips import boxes_read
 from dcrflow.stores.coadds.source import CoaddSource
 from dcrflow.stores.zarr.arrays import chunk_rows
 
-_READS_AT_ONCE = 6  # where the coadds are far away, as many requests are under way together
 _MIN_HEIGHT = 256  # rows of pixels that are read at a time, at least
 
 ChunkRow = tuple[Patch, int]
@@ -55,7 +54,7 @@ class ChunkRowReader:
         self._needs = [self._rows_of(need) for need in needs]
         self._last_need = {row: number for number, rows in enumerate(self._needs) for row in rows}
         self._reading: dict[ChunkRow, Future[StepResult[PatchPixels]]] = {}
-        self._pool = ThreadPoolExecutor(_READS_AT_ONCE) if coadds.concurrent_reads else None
+        self._pool = ThreadPoolExecutor(READS_AT_ONCE) if coadds.concurrent_reads else None
 
     def __enter__(self) -> Self:
         return self

@@ -65,7 +65,7 @@ def test_plan(dcr: Run, survey: Path) -> None:
     assert code == 0
     assert "7: 0-3" in out
     assert "45.0°" in out
-    assert re.search(r"2 detector-visits: 2 to make, 0 no overlap, 0 that cannot be made\n14 tasks", out)
+    assert re.search(r"2 detector-visits: 2 to make, 0 no overlap, 0 that cannot be made\n8 tasks", out)
 
 
 @pytest.mark.integration

@@ -6,7 +6,7 @@ from scenes import IMAGE, TRACT, coadds, tan, visit
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
 from dcrflow.planning.template import plan_template
-from dcrflow.steps import make_region, make_tile
+from dcrflow.steps import load_patches, make_region, make_tile
 from dcrflow.steps.results import timing_summary
 from dcrflow.stores.coadds.store import open_coadds
 
@@ -33,3 +33,6 @@ def test_dask_knows_how_large_results_are() -> None:
     plan = plan_template(source, visit(tan(100.0, 90.0, 25.0), Box(0, 0, 200, 180)))
     made = make_tile(source, plan, plan.bbox)
     assert 12 * plan.bbox.area <= sizeof(made) < 12 * plan.bbox.area + 10_000
+    loaded = load_patches(source, plan, plan.tile(plan.bbox).parts)
+    read = sum(result.pixels.box.area for results in loaded for result in results)
+    assert 4 * 5 * read <= sizeof(loaded) < 4 * 5 * read + 100_000
