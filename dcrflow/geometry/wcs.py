@@ -314,11 +314,10 @@ class SkyWcs:
 
     def pixel_scale(self, x: float, y: float) -> float:
         """Local pixel scale, arcsec: the root of the area of a pixel at (x, y)."""
-        ra, dec = self.pixel_to_sky([x, x + 1, x], [y, y, y + 1])
-        dx = (ra - ra[0] + 180.0) % 360.0 - 180.0
-        cosdec = np.cos(np.deg2rad(dec[0]))
-        area = cosdec * abs(dx[1] * (dec[2] - dec[0]) - dx[2] * (dec[1] - dec[0]))
-        return float(np.sqrt(area) * 3600.0)
+        ra, dec = (np.deg2rad(v) for v in self.pixel_to_sky([x, x + 1, x], [y, y, y + 1]))
+        points = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
+        area = np.linalg.norm(np.cross(points[1] - points[0], points[2] - points[0]))  # also at a pole
+        return float(np.rad2deg(np.sqrt(area)) * 3600.0)
 
 
 def _header_of(cards: Mapping[Any, Any]) -> fits.Header:

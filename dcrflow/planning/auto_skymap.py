@@ -83,7 +83,8 @@ def _middle(outlines: Sequence[Outline]) -> tuple[float, float]:
     if math.hypot(float(x), float(y), float(z)) < 0.1:
         raise ConfigError("the visits are spread over the sky; give a sky map of rings (--skymap FILE)")
     lon, lat = math.degrees(math.atan2(float(y), float(x))), math.degrees(math.atan2(float(z), math.hypot(x, y)))
-    return round(lon % 360.0, 4), round(lat, 4)
+    lat = round(lat, 4)
+    return (0.0 if abs(lat) == 90.0 else round(lon % 360.0, 4)), lat
 
 
 def _scale(visits: Sequence[DetectorVisit]) -> float:

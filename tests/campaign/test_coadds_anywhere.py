@@ -40,7 +40,7 @@ def written(path: Path, ra: float, dec: float, number: int) -> dcrflow.DetectorV
     return replace(one, image=str(path), observation=replace(one.observation, ra=ra, dec=dec))
 
 
-@pytest.mark.parametrize(("ra", "dec"), [(0.0, -28.0), (359.9999, 10.0), (40.0, 89.9), (200.0, -89.9)])
+@pytest.mark.parametrize(("ra", "dec"), [(0.0, -28.0), (359.9999, 10.0), (40.0, 89.9), (200.0, -89.9), (40.0, 90.0)])
 def test_one_tract_around_the_visits(ra: float, dec: float, tmp_path: Path) -> None:
     visits = [written(tmp_path / f"{n}.fits", ra, dec, n) for n in range(4)]
     settings = {"psf_fwhm": 0.85, "cell": 112, "margin": 4, "halo": 24, "taper": 12, "self_calibrate": False}

@@ -103,8 +103,10 @@ def test_equal_cards_equal_key() -> None:
     assert pickle.loads(pickle.dumps(a)) == a
 
 
-def test_pixel_scale() -> None:
-    scale = SkyWcs.from_header(TAN).pixel_scale(500.0, 400.0)
+@pytest.mark.parametrize("dec", [-28.0, 0.0, 89.99999, 90.0, -90.0])
+def test_pixel_scale(dec: float) -> None:
+    """Also of a pixel that is next to a pole, or on it, where right ascensions jump."""
+    scale = SkyWcs.from_header(TAN | {"CRVAL2": dec}).pixel_scale(500.0, 400.0)
     assert scale == pytest.approx(3600 * np.hypot(4.4e-5, 3.3e-5), rel=1e-6)
 
 
