@@ -145,6 +145,9 @@ def verify_coadds(out: Any) -> Iterator[tuple[Place, tuple[str, ...]]]:
                     problems = tuple(sorted(coadds.read(*place, tract.patch(patch.patch).bbox, planes).damage))
                     if info.psf_shape is not None and coadds.read_psf(*place) is None:
                         problems = (*problems, "no kernel of its PSF can be used")
+                    for what in coadds.changed_metadata(*place):
+                        name = {"attributes": "one of its attributes", "layout": "the layout of its variables"}[what]
+                        problems = (*problems, f"{name} has changed since it was written (its checksum differs)")
                     yield place, problems
                 except DcrflowError as error:
                     yield place, (str(error),)

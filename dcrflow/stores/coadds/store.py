@@ -35,12 +35,17 @@ from dcrflow.stores.zarr.access import (
     words_of,
 )
 from dcrflow.stores.zarr.arrays import whole_chunks
+from dcrflow.stores.zarr.checksums import digest_of_layout, digest_of_words, document_of
 from dcrflow.view.cards import card
 
 __all__ = ["DcrCoadds", "PatchInfo", "coadd_source", "open_coadds"]
 
 _LOG = logging.getLogger(__name__)
 _SKETCHED = 200  # patches of a tract that a sketch shows
+#: Variables that `dcrflow.stores.coadds.writer` writes; others may be added.
+_WRITTEN = (
+    "image", "variance", "mask", "count", "x", "y", "subfilter", "subfilter_edges", "psf", "psf_node_x", "psf_node_y",
+)  # fmt: skip
 
 _WARNED: set[tuple[str, str]] = set()  # what was said already: many templates are made of the same chunk
 
@@ -320,6 +325,21 @@ class DcrCoadds:
             return None
         where = f"{self.url}, tract {tract} patch {patch} band {band}"
         return read_patch_psf(open_patch(self._root, tract, patch, band, where), where)
+
+    def changed_metadata(self, tract: int, patch: int, band: str) -> tuple[str, ...]:
+        """What of a patch's metadata is not as dcrflow wrote it: ``attributes``, ``layout``, both or nothing.
+
+        Attributes are the group's and its variables'; the layout is all else: shapes, dimensions, codecs. Nothing of a
+        store without such checksums.
+        """
+        path = f"{tract}/{patch}/{band}"
+        about = document_of(self._root, path).get("attributes", {})
+        own = {name: document_of(self._root, f"{path}/{name}") for name in _WRITTEN}
+        documents = {name: document for name, document in own.items() if document}
+        said = {name: document.get("attributes", {}) for name, document in documents.items()}
+        found = {"attributes": digest_of_words(about, said), "layout": digest_of_layout(documents)}
+        known = [name for name in found if f"{name}_crc32" in about]
+        return tuple(name for name in found if known and about.get(f"{name}_crc32") != found[name])
 
 
 def _bands(names: Iterable[str]) -> list[str]:

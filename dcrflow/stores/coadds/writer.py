@@ -24,6 +24,7 @@ from dcrflow.stores.coadds.kind import KIND, UNFINISHED, VERSION
 from dcrflow.stores.coadds.patch_info import check_edges, read_tract
 from dcrflow.stores.zarr.access import group_attributes, is_occupied, location, open_root, refuse_zip, url_of, words_of
 from dcrflow.stores.zarr.arrays import COADD_CHUNK, header_cards, write_array
+from dcrflow.stores.zarr.checksums import digest_of_layout, digest_of_words, document_for
 from dcrflow.stores.zarr.remote import dependable
 
 
@@ -278,10 +279,17 @@ class CoaddWriter:
         try:
             last = self._root.store.supports_deletes  # in a zip file nothing can be written twice
             group = self._root.create_group(path, overwrite=last, attributes={} if last else attributes)
+            documents = {}
             for v in arrays:
                 dims = v.dims[-v.values.ndim :]
-                write_array(group, v.name, dims, v.values, fill=v.fill, chunk=COADD_CHUNK, attributes=v.attributes)
+                array = write_array(
+                    group, v.name, dims, v.values, fill=v.fill, chunk=COADD_CHUNK, attributes=v.attributes
+                )
+                documents[v.name] = document_for(array)
             if last:
+                said = {name: document["attributes"] for name, document in documents.items()}
+                attributes["layout_crc32"] = digest_of_layout(documents)
+                attributes["attributes_crc32"] = digest_of_words(attributes, said)
                 group.update_attributes(attributes)
         except OSError as error:
             raise CoaddStoreError(f"{where}: cannot write it: {words_of(error)}") from error

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import zarr
-from zarr.buffer.cpu import buffer_prototype
 
-from dcrflow.compat.zarr_sync import sync
-from dcrflow.stores.templates.encoding import digest, digest_of_layout, digest_of_words
+from dcrflow.stores.templates.encoding import digest
+from dcrflow.stores.zarr.checksums import digest_of_layout, digest_of_words, document_of
 
 
 def damaged_variables(
@@ -49,17 +47,6 @@ def damaged_variables(
         if written != digest_of_words(about, said) and (written is not None or "layout_crc32" in about):
             wrong.add("attributes")
     return *found, *sorted(wrong)
-
-
-def document_of(root: zarr.Group, path: str) -> dict[str, Any]:
-    """The metadata of a group or an array as they are in the store; empty if they are not JSON, or not there."""
-    key = "/".join(part for part in (root.path, path, "zarr.json") if part)
-    content = sync(root.store.get(key, buffer_prototype))
-    try:
-        found = json.loads(b"" if content is None else content.to_bytes())
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _consolidated(document: Mapping[str, Any]) -> dict[str, dict[str, Any]] | None:

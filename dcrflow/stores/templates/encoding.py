@@ -16,6 +16,7 @@ from dcrflow.base.attributes import objects
 from dcrflow.base.masks import NO_DATA, planes_from_attributes
 from dcrflow.stores import templates as room
 from dcrflow.stores.zarr.arrays import KEYS, KeyEncoding
+from dcrflow.stores.zarr.checksums import digest_of_layout, digest_of_words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -82,18 +83,6 @@ def encoded_status(attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def digest(values: NDArray[Any]) -> int:
     """CRC-32 of an array's bytes."""
     return crc32(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
-
-
-def digest_of_words(about: Mapping[str, Any], of_variables: Mapping[str, Mapping[str, Any]]) -> int:
-    """Of the attributes of a template and of its variables, whatever their order."""
-    words = [{k: v for k, v in about.items() if k != "attributes_crc32"}, dict(of_variables)]
-    return crc32(json.dumps(words, sort_keys=True).encode())
-
-
-def digest_of_layout(documents: Mapping[str, Mapping[str, Any]]) -> int:
-    """Of all that the metadata of some variables say, except their attributes: shapes, dimensions, codecs and so on."""
-    words = {name: {k: v for k, v in about.items() if k != "attributes"} for name, about in documents.items()}
-    return crc32(json.dumps(words, sort_keys=True).encode())
 
 
 def _but_files(about: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,8 +22,9 @@ from dcrflow.base.errors import TemplateStoreError
 from dcrflow.compat.zarr_sync import sync
 from dcrflow.stores.files import open_regular, read_regular
 from dcrflow.stores.locks import directory_of
-from dcrflow.stores.templates.encoding import digest, digest_of_layout
+from dcrflow.stores.templates.encoding import digest
 from dcrflow.stores.zarr.access import url_of
+from dcrflow.stores.zarr.checksums import digest_of_layout
 from dcrflow.stores.zarr.regular_files import bounds, read_part
 
 if TYPE_CHECKING:

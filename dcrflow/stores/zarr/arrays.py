@@ -155,8 +155,8 @@ def write_array(
     chunk: int = CHUNK,
     attributes: Mapping[str, Any] | None = None,
     keys: KeyEncoding = KEYS[0],
-) -> None:
-    """Create a variable and write it.
+) -> zarr.Array[Any]:
+    """Create a variable and write it; returns it.
 
     Parameters
     ----------
@@ -198,6 +198,7 @@ def write_array(
     )
     if dims[-2:] != ("y", "x") or not write_shards(array.async_array, values):
         array[...] = values
+    return array
 
 
 def _shard(inner: tuple[int, ...]) -> ShardingCodec:

@@ -92,7 +92,7 @@ def test_the_layout_is_the_contracts(per_subfilter: bool, tmp_path: Path) -> Non
         np.testing.assert_array_equal(data.psf_node_y, [310.0, 510.0])
         assert data.mask.attrs["flag_masks"] == [1 << bit for bit in range(9)]
         assert data.mask.attrs["flag_meanings"] == "BAD SAT INTRP CR EDGE DETECTED DETECTED_NEGATIVE SUSPECT NO_DATA"
-        attributes = dict(data.attrs)
+        attributes = {name: value for name, value in data.attrs.items() if not name.endswith("_crc32")}
         assert SkyWcs.from_header(attributes.pop("wcs")) == TRACT.wcs
         assert attributes == {
             "band": "g", "physical_filter": "g_01", "units": "nJy", "photometric_zero_point": 31.4, "tract": 7,

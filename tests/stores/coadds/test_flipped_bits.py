@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from scenes import IMAGE, coadds, visit
 from zarr.storage import MemoryStore
 
 import dcrflow
 from dcrflow.base.errors import DcrflowError, TemplateStoreError
 from dcrflow.base.masks import STANDARD_PLANES
+from dcrflow.campaign.coadd_status import verify_coadds
 from dcrflow.campaign.verify import verify
 from dcrflow.geometry.box import Box
 from dcrflow.stores.coadds.store import open_coadds
@@ -89,7 +91,7 @@ def test_of_the_pixels(sound: Objects) -> None:
 
 @pytest.mark.parametrize("group", ["zarr.json", "7/zarr.json", "7/0/"])
 def test_of_the_metadata(sound: Objects, group: str) -> None:
-    """An error, or damage, or nothing; or what another patch is asked for: of metadata nobody keeps checksums."""
+    """An error, or damage, or nothing; or what another patch is asked for: their checksums are for `verify`."""
     before, _ = told(sound)
     plain: Any = None
     for where, objects in flipped(sound, lambda key: key.startswith(group) and "/c/" not in key, FLIPS):
@@ -152,3 +154,42 @@ def test_the_layout_of_a_template(sound: Objects, said: str, variable: str, name
     if said == "consolidated":
         with pytest.raises(TemplateStoreError, match="make it again with `dcrflow run`"):
             TemplateStore.open(store).read(12, 3)
+
+
+def test_verify_knows_the_metadata_of_coadds(sound: Objects) -> None:
+    """Of any bit of a patch that changes what a reader is told, though reading it may notice nothing."""
+    assert not any(problems for _, problems in verify_coadds(MemoryStore(sound)))
+    before, _ = told(sound)
+    noticed = 0
+    for where, objects in flipped(sound, lambda key: key.startswith("7/0/g/") and key.endswith("zarr.json"), FLIPS):
+        try:
+            found = dict(verify_coadds(MemoryStore(objects)))
+        except DcrflowError:
+            noticed += 1
+            continue
+        if found.get((7, 0, "g"), ("it is no patch any more",)):
+            noticed += 1
+        else:
+            assert told(objects)[0] == before, where
+    assert noticed > 100
+
+
+@pytest.mark.parametrize("changed", ["a plane's name", "a unit", "a dimension of a variable that is not read"])
+def test_a_change_that_readers_cannot_see_is_named(sound: Objects, changed: str) -> None:
+    name, old, new = {
+        "a plane's name": ("mask", b'"flag_meanings": "', b'"flag_meanings": "X'),
+        "a unit": ("subfilter", b'"nm"', b'"um"'),
+        "a dimension of a variable that is not read": ("subfilter", b'"subfilter"', b'"subfilteR"'),
+    }[changed]
+    key = f"7/0/g/{name}/zarr.json"
+    content = sound[key].to_bytes()
+    assert old in content
+    objects = sound | {key: type(sound[key]).from_bytes(content.replace(old, new, 1))}
+    (line,) = dict(verify_coadds(MemoryStore(objects)))[7, 0, "g"]
+    assert "has changed since it was written (its checksum differs)" in line
+
+
+def test_what_others_add_to_a_patch_is_no_damage(sound: Objects) -> None:
+    store = MemoryStore(dict(sound))
+    zarr.open_group(store, path="7/0/g").create_array("depth", shape=(3,), dtype="f4")
+    assert not any(problems for _, problems in verify_coadds(store))
