@@ -137,6 +137,23 @@ def _places(
     return [builder.inttoptr(builder.add(address, n), pointer) for n in bytes_]
 
 
+def _both(context: Any, builder: Any, signature: Any, arguments: Any, array: int, row: Any) -> list[Any]:
+    """Pointers to the real parts and the imaginary parts in a row."""
+    columns = [ir.Constant(ir.IntType(64), n) for n in (0, LANES)]
+    return _places(context, builder, signature, arguments, array, row, columns)
+
+
+def _loaded(context: Any, builder: Any, signature: Any, arguments: Any, array: int, row: Any) -> list[Any]:
+    return [builder.load(place, align=4) for place in _both(context, builder, signature, arguments, array, row)]
+
+
+def _store(
+    context: Any, builder: Any, signature: Any, arguments: Any, array: int, row: Any, values: Sequence[Any]
+) -> None:
+    for value, place in zip(values, _both(context, builder, signature, arguments, array, row), strict=True):
+        builder.store(value, place, align=4)
+
+
 def _integers(context: Any, builder: Any, signature: Any, arguments: Any, which: Sequence[int]) -> list[Any]:
     return [context.cast(builder, arguments[n], signature.args[n], types.intp) for n in which]
 
@@ -190,20 +207,15 @@ def split_pairs(typing, source, k, last, target, row):  # type: ignore[no-untype
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         k, last, row = _integers(context, builder, signature, arguments, (1, 2, 4))
-        both = ir.Constant(ir.IntType(64), 0), ir.Constant(ir.IntType(64), LANES)
-        (a, b), (c, d) = (
-            [builder.load(p, align=4) for p in _places(context, builder, signature, arguments, 0, at, both)]
-            for at in (k, last)
-        )
+        (a, b), (c, d) = (_loaded(context, builder, signature, arguments, 0, at) for at in (k, last))
         half = ir.Constant(_Vectors(builder).type, [0.5] * LANES)
         rows = (
             (builder.fadd(a, c), builder.fadd(b, d)),
             (builder.fsub(b, d), builder.fsub(c, a)),
         )  # fmt: skip
         for n, values in enumerate(rows):
-            to = _places(context, builder, signature, arguments, 3, _plus(builder, row, n), both)
-            for value, place in zip(values, to, strict=True):
-                builder.store(builder.fmul(half, value), place, align=4)
+            halves = [builder.fmul(half, value) for value in values]
+            _store(context, builder, signature, arguments, 3, _plus(builder, row, n), halves)
         return context.get_dummy_value()
 
     return types.void(source, k, last, target, row), generate
@@ -215,19 +227,14 @@ def join_pairs(typing, source, row, target, k, last):  # type: ignore[no-untyped
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         row, k, last = _integers(context, builder, signature, arguments, (1, 3, 4))
-        both = ir.Constant(ir.IntType(64), 0), ir.Constant(ir.IntType(64), LANES)
-        (a, c), (b, d) = (
-            [builder.load(p, align=4) for p in _places(context, builder, signature, arguments, 0, at, both)]
-            for at in (row, _plus(builder, row, 1))
-        )
+        both = row, _plus(builder, row, 1)
+        (a, c), (b, d) = (_loaded(context, builder, signature, arguments, 0, at) for at in both)
         pairs = (
             (k, builder.fadd(b, c), builder.fsub(a, d)),
             (last, builder.fsub(c, b), builder.fadd(a, d)),
         )  # fmt: skip
         for at, *values in pairs:
-            to = _places(context, builder, signature, arguments, 2, at, both)
-            for value, place in zip(values, to, strict=True):
-                builder.store(value, place, align=4)
+            _store(context, builder, signature, arguments, 2, at, values)
         return context.get_dummy_value()
 
     return types.void(source, row, target, k, last), generate
