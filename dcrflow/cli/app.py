@@ -65,9 +65,7 @@ def main() -> None:
     except SystemExit as ended:
         if ended.code == interrupt.STATUS:  # one more Ctrl-C has nothing to interrupt but the end of Python
             interrupt.ignore()
-            if interrupt.was_the_cause(
-                ended
-            ):  # where nothing was under way that could be finished, and nothing was said
+            if interrupt.was_the_cause(ended):  # nothing was under way that says so itself
                 print("interrupted before it was done: what was complete is kept", file=sys.stderr)
         raise
     except OSError as error:  # of the output, which may go to a disk that is full, or of a directory that is gone
