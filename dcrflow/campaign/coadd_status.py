@@ -13,6 +13,7 @@ from dcrflow.campaign.alive import RunState, runs_of
 from dcrflow.planning.coadds import LeftOut
 from dcrflow.stores.coadds.builds import CoaddBuild
 from dcrflow.stores.coadds.store import open_coadds
+from dcrflow.stores.zarr.checksums import IN_WORDS
 
 Place = tuple[int, int, str]
 
@@ -146,8 +147,10 @@ def verify_coadds(out: Any) -> Iterator[tuple[Place, tuple[str, ...]]]:
                     if info.psf_shape is not None and coadds.read_psf(*place) is None:
                         problems = (*problems, "no kernel of its PSF can be used")
                     for what in coadds.changed_metadata(*place):
-                        name = {"attributes": "one of its attributes", "layout": "the layout of its variables"}[what]
-                        problems = (*problems, f"{name} has changed since it was written (its checksum differs)")
+                        problems = (
+                            *problems,
+                            f"{IN_WORDS[what]} has changed since it was written (its checksum differs)",
+                        )
                     yield place, problems
                 except DcrflowError as error:
                     yield place, (str(error),)

@@ -17,6 +17,7 @@ from dcrflow.steps.dataset import coverage
 from dcrflow.stores.templates import presence
 from dcrflow.stores.templates.ends import id_columns
 from dcrflow.stores.templates.store import TemplateRecord, TemplateStore
+from dcrflow.stores.zarr.checksums import IN_WORDS
 
 #: Attributes that every complete template has.
 ATTRIBUTES = (
@@ -104,7 +105,7 @@ def _problems(store: TemplateStore, record: TemplateRecord) -> Iterator[str]:
         yield f"it cannot be opened: {type(error).__name__}: {' '.join(str(error).split())}"
         return
     for name in damaged:
-        which = {"attributes": "one of its attributes", "layout": "the layout of its variables"}.get(name, name)
+        which = IN_WORDS.get(name, name)
         yield f"{which} has changed since it was written (its checksum differs), or cannot be read"
     missing = [n for n in ATTRIBUTES if n not in template.attrs]
     if missing:
@@ -115,7 +116,7 @@ def _problems(store: TemplateStore, record: TemplateRecord) -> Iterator[str]:
     lacking = [n for n in ("image", "variance", "mask", "x", "y") if n not in template.variables]
     if lacking:
         yield f"it lacks {', '.join(lacking)}"
-    elif set(damaged) <= {"attributes", "layout"}:
+    elif set(damaged) <= IN_WORDS.keys():
         try:
             yield from _of_pixels(template.compute())
         except Exception as error:  # of attributes that are no longer of their kind

@@ -12,6 +12,9 @@ from zarr.buffer.cpu import buffer_prototype
 
 from dcrflow.compat.zarr_sync import sync
 
+#: What has changed, in words, by the name of its checksum without ``_crc32``.
+IN_WORDS = {"attributes": "one of its attributes", "layout": "the layout of its variables"}
+
 
 def digest_of_words(about: Mapping[str, Any], of_variables: Mapping[str, Mapping[str, Any]]) -> int:
     """CRC-32 of the attributes of a group and of its variables, whatever their order; `attributes_crc32` aside."""
