@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from dcrflow.base.after_import import after_import
 from dcrflow.base.lazy import lazy_names
-from dcrflow.base.version import __version__
 
 if TYPE_CHECKING:
     from dcrflow.base.errors import (
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
         VisitTableError,
         WcsError,
     )
+    from dcrflow.base.version import __version__
     from dcrflow.campaign import CampaignResult, run_campaign
     from dcrflow.campaign.coadd_outcome import CoaddResult
     from dcrflow.campaign.coadds import build_coadds
@@ -75,6 +75,7 @@ _HOMES = {
         "MissingSubfilterError", "NoOverlapError", "NoPsfError", "ObservationError", "SchedulerLostError",
         "TemplateStoreError", "VisitImageError", "VisitTableError", "WcsError",
     ),
+    "dcrflow.base.version": ("__version__",),
     "dcrflow.geometry.box": ("Box",),
     "dcrflow.geometry.skymap": ("Tract",),
     "dcrflow.geometry.wcs": ("SkyWcs",),

@@ -58,22 +58,31 @@ def main() -> None:
         ):
             stream.reconfigure(errors="replace")
     try:
-        app()
+        with interrupt.interrupting():
+            app()
     except DcrflowError as error:
         show.errors.print(f"[bold red]Error:[/] {show.said(error)}", soft_wrap=True)
         sys.exit(3 if isinstance(error, SchedulerLostError) else 2)
     except SystemExit as ended:
-        if ended.code == interrupt.STATUS:  # one more Ctrl-C has nothing to interrupt but the end of Python
-            interrupt.ignore()
-            if interrupt.was_the_cause(ended):  # nothing was under way that says so itself
-                print("interrupted before it was done: what was complete is kept", file=sys.stderr)
+        if ended.code == interrupt.STATUS:
+            _interrupted(ended)
         raise
     except OSError as error:  # of the output, which may go to a disk that is full, or of a directory that is gone
         print(f"Error: {one_line(redacted_text(f'{type(error).__name__}: {error}'))}", file=sys.stderr)
         sys.exit(2)
-    except Exception:
+    except BaseException as error:
+        if interrupt.was_the_cause(error):  # modules that are being imported may raise another one because of it
+            _interrupted(error)
+            sys.exit(interrupt.STATUS)
         print(redacted_text(traceback.format_exc()), file=sys.stderr, end="")
         sys.exit(1)
+
+
+def _interrupted(error: BaseException) -> None:
+    """Say that Ctrl-C ended a command, unless something was under way that says so itself."""
+    interrupt.ignore()  # one more has nothing to interrupt but the end of Python
+    if interrupt.was_the_cause(error):
+        print("interrupted before it was done: what was complete is kept", file=sys.stderr)
 
 
 def _version(wanted: bool) -> None:

@@ -8,11 +8,33 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from dcrflow.cli import show
+from dcrflow.cli import leave, show
 
 STATUS = 130  # of a command that was interrupted
 #: s; two signals so close are one: without a terminal, `uv run` hands on after 0.2 s what its whole process group got
 _ONE = 0.5
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C. Python ends with another exit status after a plain KeyboardInterrupt in code that was made from text,
+    also if it was caught."""
+
+
+@contextmanager
+def interrupting() -> Iterator[None]:
+    """Ctrl-C raises `Interrupted` while a command runs, unless it is ignored or the caller handles it."""
+    before = signal.getsignal(signal.SIGINT)
+    if before in (signal.default_int_handler, leave):
+        signal.signal(signal.SIGINT, _raise)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is _raise:
+            signal.signal(signal.SIGINT, before)
+
+
+def _raise(*_: object) -> None:
+    raise Interrupted
 
 
 @contextmanager

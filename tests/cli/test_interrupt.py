@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -73,3 +75,56 @@ def test_a_command_that_is_interrupted_early_says_so(
     assert left.value.code == STATUS
     said = capsys.readouterr().err
     assert ("interrupted before it was done" in said) == isinstance(error, KeyboardInterrupt)
+
+
+_WHILE_IT_IMPORTS = """
+import signal, sys
+
+wanted, *ignored = sys.argv[1:]
+sys.argv[1:] = ["status", "nothing.zarr"]
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == wanted:
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+if ignored:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+from dcrflow.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "more", "status", "words"),
+    [
+        ("typer", (), STATUS, "interrupted before it began"),
+        ("dcrflow.campaign.status", (), STATUS, "interrupted before it was done: what was complete is kept"),
+        ("typer", ("ignored",), 2, "Error: /"),
+    ],
+)
+def test_a_command_that_is_interrupted_while_python_imports(
+    module: str, more: tuple[str, ...], status: int, words: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _WHILE_IT_IMPORTS, module, *more],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (status, "")
+    assert done.stderr.startswith(words)
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_interruption_of_code_that_was_made_from_text_is_one_too() -> None:
+    """Python gives its own exit status to a KeyboardInterrupt there, also if it was caught."""
+    script = (
+        "import signal, sys; import dcrflow.cli.app as a; from dcrflow.cli import main\n"
+        "a.app = lambda: exec('import signal; signal.raise_signal(signal.SIGINT)'); main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == STATUS
+    assert done.stderr == "interrupted before it was done: what was complete is kept\n"
