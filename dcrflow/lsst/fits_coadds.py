@@ -15,6 +15,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from dcrflow.base.errors import CoaddStoreError, DcrflowError, InconsistentCoaddsError
+from dcrflow.base.fits_files import open_fits
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.lsst.convert import ExposureArrays
@@ -69,7 +70,7 @@ def open_fits_coadds(
 
 def _coadd(path: Path) -> FitsCoadd:
     try:
-        with fits.open(path, memmap=False, lazy_load_hdus=True) as file:
+        with open_fits(path) as file:
             header = file[0].header
             names = {k: header.get(_IN_HEADER + k.upper()) for k in ("tract", "patch", "band", "subfilter")}
     except (OSError, ValueError, TypeError) as error:
@@ -145,7 +146,7 @@ class FitsCoadd(SubfilterCoadd):
     def region(self, box: Box) -> ExposureArrays:
         """Its pixels in a box."""
         try:
-            with fits.open(self.data, memmap=False, lazy_load_hdus=True) as file:
+            with open_fits(self.data) as file:
                 image, mask, variance = (_plane(file, i, n) for i, n in enumerate(("IMAGE", "MASK", "VARIANCE"), 1))
                 where = box.slices(self.bbox())
                 planes = planes_of(mask.header)
@@ -167,13 +168,13 @@ class FitsCoadd(SubfilterCoadd):
     @cached_property
     def _headers(self) -> Mapping[str, fits.Header]:
         """The headers of image, mask and variance."""
-        with self._named("its headers"), fits.open(self.data, memmap=False, lazy_load_hdus=True) as file:
+        with self._named("its headers"), open_fits(self.data) as file:
             return {name: _plane(file, i, name).header.copy() for i, name in enumerate(("IMAGE", "MASK"), 1)}
 
     @cached_property
     def _scale(self) -> float:
         """nJy per unit of its pixels."""
-        with self._named("its calibration"), fits.open(self.data, memmap=False) as file:
+        with self._named("its calibration"), open_fits(self.data) as file:
             try:
                 return nanojansky(file, self._headers["IMAGE"])
             except CalibrationError as error:
@@ -182,7 +183,7 @@ class FitsCoadd(SubfilterCoadd):
     @cached_property
     def _psf(self) -> Any:
         """The PSF: a kernel in the file's own tables, or read by lsst.images or the LSST stack if installed."""
-        with self._named("its PSF"), fits.open(self.data, memmap=False) as file:
+        with self._named("its PSF"), open_fits(self.data) as file:
             if "KernelPsf" in file and "FixedKernel" in file and len(file["FixedKernel"].data) == 1:
                 row = file["FixedKernel"].data[0]
                 shape = int(row["dimensions_y"]), int(row["dimensions_x"])

@@ -19,6 +19,7 @@ from astropy.io import fits
 
 from dcrflow.base.attributes import encoded, objects
 from dcrflow.base.errors import TemplateStoreError, WcsError
+from dcrflow.base.fits_files import open_fits
 from dcrflow.base.masks import flag_of, planes_from_attributes
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
@@ -93,7 +94,7 @@ def read_fits(path: str | Path) -> xr.Dataset:
         If the file was not written by `write_fits`.
     """
     try:
-        with fits.open(path, memmap=False) as file:
+        with open_fits(path) as file:
             table = file["PROVENANCE"].data
             attributes = {str(k): json.loads(str(v)) for k, v in zip(table["key"], table["value"], strict=True)}
             variables: dict[str, Any] = {}

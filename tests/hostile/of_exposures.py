@@ -122,6 +122,8 @@ CASES = (
     _case("compressed, and cut off", _renamed(_NAME + ".gz", lambda b: half(gzip.compress(b)))),
     _case("compressed, and 10^9 bytes when it is not",
           _renamed(_NAME + ".gz", lambda b: gzip.compress(b + bytes(10**9 - len(b)), 1))),
+    _case("compressed, and a header of 10^9 bytes", _renamed(_NAME + ".gz", lambda b: gzip.compress(
+        b[: b.index(b"END" + b" " * 77)] + b" " * 10**9, 1))),
     _case("compressed with bzip2", _renamed(_NAME + ".bz2", bz2.compress)),
     _case("called .gz but not compressed", _renamed(_NAME + ".gz", lambda b: b)),
     Case("exposures: a directory without any", lambda place: [p.unlink() for p in place.visits.iterdir()],

@@ -11,6 +11,7 @@ from astropy.io import fits
 from astropy.time import Time
 
 from dcrflow.base.errors import VisitTableError, WcsError
+from dcrflow.base.fits_files import open_fits
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.stores.visits.header_values import measured, scale_named
 from dcrflow.stores.visits.summaries.from_fits import is_summary, summary_rows
@@ -70,7 +71,7 @@ def read_exposure_rows(path: Path) -> list[dict[str, Any]]:
         is missing.
     """
     try:
-        with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+        with open_fits(path) as hdus:
             if is_summary(hdus):
                 return summary_rows(hdus)
             images = _detectors(hdus)

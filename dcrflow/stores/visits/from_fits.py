@@ -13,6 +13,7 @@ from typing import Any
 from astropy.io import fits
 
 from dcrflow.base.errors import DcrflowError, VisitTableError, WcsError, brief
+from dcrflow.base.fits_files import open_fits
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.model.visit import DetectorVisit
 from dcrflow.physics.observation import Observation
@@ -180,7 +181,7 @@ def _images(path: Path) -> Iterator[_Image]:
     """
     found = []
     try:
-        with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+        with open_fits(path) as hdus:
             primary = hdus[0].header.copy()
             extra = filter_label(hdus)
             more = {"BAND": extra.get("band"), "FILTER": extra.get("physical_filter")} if extra else {}

@@ -7,8 +7,10 @@ inside the stamp. A zarr group has the variables of a template store.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from hashlib import blake2b
 from importlib import import_module
 from typing import Any, Protocol
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 
 from dcrflow.base.addresses import indirection
 from dcrflow.base.errors import DcrflowError, VisitImageError, brief
+from dcrflow.base.fits_files import open_fits
 from dcrflow.base.masks import planes_from_attributes, short_name
 from dcrflow.geometry.box import Box
 from dcrflow.model.pixels import Pixels
@@ -129,15 +132,15 @@ class _FitsSource:
     def __init__(self, visit: DetectorVisit) -> None:
         self.visit = visit
 
-    def _open(self) -> fits.HDUList:
+    def _open(self) -> AbstractContextManager[fits.HDUList]:
         image = self.visit.image
         if "://" not in image:
             check_regular_file(image)
-            return fits.open(image, memmap=False, lazy_load_hdus=True)
+            return open_fits(image)
         import fsspec  # type: ignore[import-untyped]
 
         with fsspec.open(image, "rb", compression="infer") as file:
-            return fits.HDUList.fromstring(file.read())
+            return open_fits(io.BytesIO(file.read()))
 
     def image(self, box: Box) -> VisitImage:
         """Its pixels in a box, and the PSF."""

@@ -14,6 +14,7 @@ import numpy as np
 from astropy.io import fits
 
 from dcrflow.base.errors import DcrflowError, VisitTableError
+from dcrflow.base.fits_files import open_fits
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.wcs import SkyWcs
 from dcrflow.stores.visits.summaries.archive import AfwArchive, text_of, values_of
@@ -39,7 +40,7 @@ def is_summary(hdus: fits.HDUList) -> bool:
 def is_summary_file(path: Path) -> bool:
     """Whether a file is an ExposureCatalog of afw; False for a file that cannot be read."""
     try:
-        with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+        with open_fits(path) as hdus:
             return is_summary(hdus)
     except (OSError, ValueError, TypeError, IndexError):
         return False
