@@ -4,6 +4,9 @@
 the weights of eight pixels are computed at once, each pixel's six rows are summed in a vector of its own, and the eight
 vectors are turned before the sum along x, so that nothing is added across a vector. Weights are of single precision:
 what they change of a constant is below 1e-6 of it.
+
+A row of the output crosses many rows of a turned source, each for a few pixels, and a block of columns leaves a row
+soon: no processor foresees what will be needed. What some rows farther down need is therefore asked for ahead.
 """
 
 from __future__ import annotations
@@ -18,13 +21,16 @@ from numba.extending import intrinsic
 
 from dcrflow.compat.numba_cache import njit
 from dcrflow.kernels.interpolation import bspline
-from dcrflow.kernels.vectors import spread, turn
+from dcrflow.kernels.vectors import fetch_ahead, spread, turn
 from dcrflow.kernels.warped_rows import along_row, between
 
 _LANES = 8  # pixels at a time; columns that are read for each, of which two have no weight
 _TAPS = 6
 _BEFORE = 2  # pixels that the kernel reaches beyond the lower neighbour
 _COLUMNS = 256  # of the output, done at a time
+_AHEAD, _OUT_AHEAD = 24.0, 4  # rows of the output from which source pixels, and output pixels, are asked for
+_EVERY, _EVERY_BYTE = 4, 16  # pixels of a row for which they are, in turn: enough to meet all lines of the cache
+_LINE = 64  # bytes of the cache
 
 #: Source pixels that must exist before the pixel below a place, and after it, for the place to be warped to.
 REACH = _BEFORE, _LANES - 1 - _BEFORE
@@ -155,7 +161,7 @@ def warp_quintic(coefficients, spoilt, origin_y, origin_x, grid, inner, image, v
     inner : tuple of int
         (y0, y1, x0, x1), coordinates of source pixels: those outside are at an edge.
     image : ndarray of float32, shape (height, width)
-        Filled: scaled by the relative area of the pixels; NaN where not valid.
+        Filled: scaled by the relative area of the pixels; NaN where not valid. C-contiguous like the others.
     valid : ndarray of bool, shape (height, width)
         Filled: False where nothing is known, or fewer than `REACH` pixels of the source are left around the place.
     edges : ndarray of bool, shape (height, width)
@@ -170,14 +176,14 @@ def warp_quintic(coefficients, spoilt, origin_y, origin_x, grid, inner, image, v
     low_y, high_y = np.float64(origin_y + before), np.float64(origin_y + h - after)
     inner_y0, inner_y1 = np.float64(inner[0]), np.float64(inner[1] - 1)
     inner_x0, inner_x1 = np.float64(inner[2]), np.float64(inner[3] - 1)
-    flat = spoilt.reshape(-1)
+    flat, pixels_out, valid_out, edges_out = spoilt.reshape(-1), image.reshape(-1), valid.reshape(-1), edges.reshape(-1)
     corner_y, corner_x = np.int32(origin_y + before), np.int32(origin_x + before)
     pixel = before * w + before  # from a kernel's first pixel to that below the place
     spare = _COLUMNS + _LANES
     place_of = np.zeros(spare, np.int32)
     rest_x, rest_y = np.zeros(spare, np.float32), np.zeros(spare, np.float32)
     weights_y, weights_x = np.empty((_TAPS, spare), np.float32), np.empty((_TAPS, spare), np.float32)
-    total, known = np.empty(spare, np.float32), np.empty(spare, np.uint8)
+    total = np.empty(spare, np.float32)
     x = 0
     while x < width:
         gx = (x0 + x) // step
@@ -185,6 +191,13 @@ def warp_quintic(coefficients, spoilt, origin_y, origin_x, grid, inner, image, v
         start = x0 + x - gx * step
         for y in range(height):
             first_x, along_x, first_y, along_y, area, more_area = along_row(grid, y0 + y, gx)
+            gy = (y0 + y) // step
+            down_x, down_y = grid.x[gy + 1, gx] - grid.x[gy, gx], grid.y[gy + 1, gx] - grid.y[gy, gx]
+            rows_ahead, columns_ahead = np.floor(_AHEAD / step * down_y), np.floor(_AHEAD / step * down_x)
+            if abs(rows_ahead) < h and abs(columns_ahead) < w:  # and finite
+                ahead = pixel + np.int64(rows_ahead) * w + np.int64(columns_ahead)
+            else:
+                ahead = pixel
             begin, end = between(first_x, along_x, start, number, low_x, high_x)
             begin_y, end_y = between(first_y, along_y, start, number, low_y, high_y)
             begin, end = max(begin, begin_y), min(end, end_y)  # of the pixels whose kernels are within the input
@@ -202,26 +215,33 @@ def warp_quintic(coefficients, spoilt, origin_y, origin_x, grid, inner, image, v
                 down, along = np.int32(whole_v) - corner_y, np.int32(whole_u) - corner_x
                 place_of[k] = down * np.int32(w) + along
                 rest_x[k], rest_y[k] = np.float32(u - whole_u), np.float32(v - whole_v)
+            for k in range(y % _EVERY, count, _EVERY):
+                fetch_ahead(coefficients, place_of[np.uint64(k)] + ahead, 0)  # type: ignore[call-arg]
+            for k in range(y % _EVERY_BYTE, count, _EVERY_BYTE):
+                fetch_ahead(flat, place_of[np.uint64(k)] + ahead, 0)  # type: ignore[call-arg]
+            out_ahead = (y + _OUT_AHEAD) * width + x
+            for k in range(0, number, _LINE // 4):
+                fetch_ahead(pixels_out, out_ahead + k, 1)  # type: ignore[call-arg]
+            for k in range(0, number, _LINE):
+                fetch_ahead(valid_out, out_ahead + k, 1)  # type: ignore[call-arg]
+                fetch_ahead(edges_out, out_ahead + k, 1)
+            row, left = np.uint64(y), np.uint64(x + begin)  # indices without a sign, which numba would test
             for k in range(count):
-                known[np.uint64(k)] = flat[np.uint64(place_of[np.uint64(k)] + pixel)] == 0
+                valid[row, left + np.uint64(k)] = flat[np.uint64(place_of[np.uint64(k)] + pixel)] == 0
             for k in range(0, count, _LANES):
                 _weigh(rest_y, k, weights_y)  # type: ignore[call-arg]
                 _weigh(rest_x, k, weights_x)
             for k in range(0, count, _LANES):
                 _eight(coefficients, place_of, k, weights_y, weights_x, total)  # type: ignore[call-arg]
             scale, more = np.float32(area + more_area * first), np.float32(more_area)
-            row = np.uint64(y)  # indices without a sign, which numba would test
             for i in range(begin):
                 image[y, x + i], valid[y, x + i], edges[y, x + i] = nan, False, False
             for i in range(end, number):
                 image[y, x + i], valid[y, x + i], edges[y, x + i] = nan, False, False
-            left = np.uint64(x + begin)
             for k in range(count):  # vectorised
                 n = np.uint64(k)
                 light = abs(scale + more * np.float32(k)) * total[n]
-                image[row, left + n] = light if known[n] else nan
-            for k in range(count):
-                valid[row, left + np.uint64(k)] = known[np.uint64(k)] != 0
+                image[row, left + n] = light if valid[row, left + n] else nan
             for k in range(count):
                 edges[row, left + np.uint64(k)] = False
             if at_edge:

@@ -7,6 +7,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 _INDEX = ir.IntType(32)
@@ -63,3 +64,26 @@ def copy_turned(typing, source, sy, sx, target, ty, tx):  # type: ignore[no-unty
         return context.get_dummy_value()
 
     return types.void(source, sy, sx, target, ty, tx), generate
+
+
+@intrinsic
+def fetch_ahead(typing, array, index, write):  # type: ignore[no-untyped-def]
+    """Ask for an element of a contiguous array before it is read, or written (1) if `write` is not 0, a constant.
+
+    Any index may be given: where nothing is, nothing happens.
+    """
+    if not isinstance(write, types.IntegerLiteral):
+        return None
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        byte, flag = ir.IntType(8).as_pointer(), ir.Constant(_INDEX, int(write.literal_value != 0))
+        pointer = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        at = context.cast(builder, arguments[1], signature.args[1], types.intp)
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte, *[_INDEX] * 3]), "llvm.prefetch.p0i8"
+        )
+        place = builder.bitcast(builder.gep(pointer, [at]), byte)
+        builder.call(function, [place, flag, ir.Constant(_INDEX, 3), ir.Constant(_INDEX, 1)])
+        return context.get_dummy_value()
+
+    return types.void(array, index, write), generate
