@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
 from distributed import Client, LocalCluster
 
@@ -90,6 +91,8 @@ def test_the_store_says_where_it_comes_from(built: Path) -> None:
     assert build_status(built).exit_code == 0
     assert [problems for _, problems in verify_coadds(built)] == [()]
     assert not (built / ".dcrflow/warped").exists()
+    with xr.open_datatree(built, engine="zarr", consolidated=False) as tree:  # warnings are errors
+        assert {"/.dcrflow", "/0/0/g"} <= set(tree.groups)
 
 
 @pytest.mark.slow

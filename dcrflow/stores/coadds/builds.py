@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from dcrflow.stores.coadds.kind import KIND, VERSION, refuse_unfinished
 from dcrflow.stores.coadds.patch_info import read_tract
 from dcrflow.stores.coadds.writer import CoaddWriter, create_coadds, open_writer
 from dcrflow.stores.journal import Journal, entries, progress_of
+from dcrflow.stores.journal_lines import FOLDER
 from dcrflow.stores.journal_reader import JournalReader
+from dcrflow.stores.own_folder import describe_own
 from dcrflow.stores.zarr.access import (
     group_attributes,
     is_occupied,
@@ -38,7 +41,6 @@ from dcrflow.stores.zarr.arrays import header_cards
 Row = tuple[int, int, str]
 
 _TOKEN = re.compile("[0-9a-f]{16}")  # of a folder of sums; an attribute may not name another place
-_OWN = ".dcrflow"
 _BUILDS = "builds"  # attribute of the root group
 
 
@@ -113,7 +115,7 @@ class CoaddBuild:
     @property
     def own(self) -> Path | None:
         """The folder of its own files; None where the store is no directory."""
-        return Path(self._place) / _OWN if is_path(self._place) else None
+        return Path(self._place) / FOLDER if is_path(self._place) else None
 
     @property
     def writer(self) -> CoaddWriter:
@@ -221,6 +223,10 @@ class CoaddBuild:
 
     def journal(self) -> Journal:
         """Begin the journal of a run."""
+        with suppress(
+            Exception
+        ):  # as of the journal's lines: what is made of a disk that is full is told by its patches
+            describe_own(self._root, "journals, and sums over visits, of dcrflow")
         return Journal(self._root)
 
     def journal_reader(self) -> JournalReader:

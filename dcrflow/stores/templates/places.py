@@ -24,16 +24,16 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 import zarr
-from zarr.buffer.cpu import Buffer
 from zarr.storage import LocalStore
 
-from dcrflow.compat.zarr_sync import sync
 from dcrflow.stores import files
 from dcrflow.stores.locks import FOLDER, Held, directory_of, displaced
+from dcrflow.stores.own_folder import own_metadata
 from dcrflow.stores.templates.encoding import encoded_status
 from dcrflow.stores.templates.objects import ObjectPlace, following, keys_in, keys_replaced, others
 from dcrflow.stores.zarr.arrays import KEYS, KeyEncoding
 
+OWN = "journals, failures and locks of dcrflow"
 PARTIAL = ".partial"  # how files end that are not yet what they will be
 
 
@@ -49,23 +49,10 @@ def create_directory(path: Path, attributes: Mapping[str, Any]) -> None:
     elif os.path.lexists(path):
         return
     (path / FOLDER).mkdir(parents=True, exist_ok=True)
-    for folder, content in ((path / FOLDER, _own_folder()), (path, _group(attributes))):
+    for folder, content in ((path / FOLDER, own_metadata(OWN)), (path, _group(attributes))):
         _create_metadata(folder, content, folder)
         files.sync(folder)
     files.sync(path.parent)
-
-
-def describe_own(root: zarr.Group) -> None:
-    """Write the metadata of dcrflow's own folder to a store that is no directory."""
-    key = "/".join(part for part in (root.path, FOLDER, "zarr.json") if part)
-    sync(root.store.set(key, Buffer.from_bytes(_own_folder())))
-
-
-def _own_folder() -> bytes:
-    """Metadata of dcrflow's own folder: readers of zarr take it for a group with nothing in it, and look no further."""
-    about = json.loads(_group({"description": "journals, failures and locks of dcrflow"}))
-    about["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": {}}
-    return json.dumps(about).encode()
 
 
 def _group(attributes: Mapping[str, Any]) -> bytes:

@@ -21,12 +21,13 @@ from dcrflow.base.masks import NO_DATA, planes_from_attributes
 from dcrflow.stores.journal import Journal, entries, progress_of
 from dcrflow.stores.journal_reader import JournalReader
 from dcrflow.stores.locks import Held, locked
+from dcrflow.stores.own_folder import describe_own
 from dcrflow.stores.templates import failures
 from dcrflow.stores.templates.damage import damaged_variables
 from dcrflow.stores.templates.encoding import EncodedTemplate, encoded_status
 from dcrflow.stores.templates.listing import all_entries, entries_of
 from dcrflow.stores.templates.objects import remembered
-from dcrflow.stores.templates.places import create_directory, describe_own, place_for, restore
+from dcrflow.stores.templates.places import OWN, create_directory, place_for, restore
 from dcrflow.stores.templates.reading import is_intact, open_template
 from dcrflow.stores.templates.records import STATUSES, data_id, label_of, last_records, record_of, recorded
 from dcrflow.stores.templates.records import TemplateRecord as TemplateRecord
@@ -129,7 +130,7 @@ class TemplateStore:
             if is_path(where):
                 create_directory(Path(where), attributes)
             elif not is_occupied(where):
-                describe_own(zarr.create_group(dependable(where), zarr_format=3, attributes=attributes))
+                describe_own(zarr.create_group(dependable(where), zarr_format=3, attributes=attributes), OWN)
         except Exception as error:
             raise TemplateStoreError(
                 f"cannot write templates to {url_of(where)}: {words_of(error)}; give a place that is writable and "
