@@ -1,4 +1,4 @@
-"""What `plan`, `run`, `status` and `verify` print with ``--json``; docs/commands.md describes every field."""
+"""What `plan`, `run`, `coadd`, `status` and `verify` print with ``--json``; docs/commands.md describes every field."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dcrflow.campaign.causes import Cause, causes
 from dcrflow.campaign.data_ids import DataId
 
 if TYPE_CHECKING:
+    from dcrflow.campaign.coadd_outcome import CoaddResult
     from dcrflow.campaign.outcome import CampaignResult
     from dcrflow.campaign.plans import Planned
     from dcrflow.campaign.status import CampaignStatus
@@ -77,6 +78,37 @@ def result_as_json(result: CampaignResult, url: str, wall_clock: float, exit_sta
         "failures": [_failure(f.visit, f.detector, f.kind, f.message) for f in result.failures],
         "exit_status": exit_status,
     }
+
+
+def build_as_json(result: CoaddResult, wall_clock: float, exit_status: int) -> dict[str, Any]:
+    """Of `dcrflow coadd`; parameters as of `result_as_json`."""
+    ended = result.skipped + result.complete + len(result.failures)
+    return {
+        "kind": "coadds",
+        "store": redacted(result.url),
+        "url": redacted(result.url),
+        "total": result.total,
+        "counts": {
+            "complete": result.complete, "failed": len(result.failures), "missing": max(0, result.total - ended)
+        },
+        "complete": result.complete,
+        "skipped": result.skipped,
+        "failed": [[f.tract, f.patch, f.kind, redacted_text(f.message)] for f in result.failures],
+        "failures": [
+            {
+                "tract": f.tract, "patch": f.patch, "kind": one_line(f.kind),
+                "message": redacted_text(one_line(f.message)),
+            }
+            for f in result.failures
+        ],
+        "left_out": [v.as_list() for v in result.left_out],
+        "suspects": [v.as_list() for v in result.suspects],
+        "worker_losses": result.worker_losses,
+        "stopped": result.stopped or None,
+        "elapsed": round(result.elapsed, 3),
+        "wall_clock": round(wall_clock, 3),
+        "exit_status": exit_status,
+    }  # fmt: skip
 
 
 def plan_as_json(planned: Iterable[Planned], every: bool = False) -> dict[str, Any]:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dcrflow.base.addresses import redacted
+from dcrflow.base.addresses import redacted, redacted_text
 from dcrflow.base.errors import DcrflowError
 from dcrflow.base.masks import TEMPLATE_PLANES, merged_planes
+from dcrflow.base.texts import one_line
 from dcrflow.campaign.alive import RunState, runs_of
 from dcrflow.planning.coadds import LeftOut
 from dcrflow.stores.coadds.builds import CoaddBuild
@@ -55,11 +56,19 @@ class BuildStatus:
 
     def as_json(self) -> dict[str, Any]:
         """The status as values that JSON can hold."""
+        counts = {"complete": len(self.complete), "failed": len(self.failed), "missing": len(self.missing)}
         return {
             "kind": "coadds",
+            "store": redacted(self.url),
             "url": redacted(self.url),
+            "total": sum(counts.values()),
+            "counts": counts,
             "complete": [list(p) for p in self.complete],
             "failed": [list(p) for p in self.failed],
+            "failures": [
+                {"tract": t, "patch": p, "band": b, "message": redacted_text(one_line(message))}
+                for t, p, b, message in self.failed
+            ],
             "missing": [list(p) for p in self.missing],
             "left_out": [v.as_list() for v in self.left_out],
             "suspects": [v.as_list() for v in self.suspects],

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from dcrflow.base.addresses import redacted
 from dcrflow.cli import interrupt, show
+from dcrflow.cli.console import since_start
 from dcrflow.cli.extras import require_for_cluster
 from dcrflow.cli.inputs import visits_of
 from dcrflow.cluster import forkserver
@@ -82,6 +83,7 @@ def coadd(
     show.begin(f"{'planning' if plan else 'building'} DCR coadds from {redacted(visits)}")
     if cluster == "local" and not plan:
         forkserver.begin()
+    from dcrflow.campaign.as_json import build_as_json
     from dcrflow.campaign.coadd_plan import prepare
     from dcrflow.cluster.reading import read_description
     from dcrflow.model.coadd_config import CoaddConfig
@@ -96,9 +98,13 @@ def coadd(
         return
     _ = prepared.begun  # what cannot be is told before a cluster is started
     result = _build(prepared, {"cluster": cluster, **of_cluster}, keep_sums=keep_sums, scratch=scratch)
-    _show_result(result, as_json)
     damaged = any(v.fault for v in result.left_out)
-    raise typer.Exit(_EXIT.get(result.stopped, 1 if result.failures else 4 if damaged else 0))
+    code = _EXIT.get(result.stopped, 1 if result.failures else 4 if damaged else 0)
+    if as_json:
+        typer.echo(json.dumps(build_as_json(result, since_start(), code)))
+    else:
+        _show_result(result)
+    raise typer.Exit(code)
 
 
 def _build(prepared: Prepared, where: dict[str, Any], **how: Any) -> CoaddResult:
@@ -160,6 +166,8 @@ def _show_plan(plan: CoaddPlan, as_json: bool) -> None:
 
 def _plan_as_json(plan: CoaddPlan) -> dict[str, Any]:
     return {
+        "kind": "coadds",
+        "total": len(plan.patches),
         "band": plan.band.name,
         "psf_fwhm": plan.psf_fwhm,
         "patches": [
@@ -174,6 +182,7 @@ def _plan_as_json(plan: CoaddPlan) -> dict[str, Any]:
         "bytes_read": plan.bytes_read(),
         "bytes_written": plan.bytes_written(),
         "hours": round(plan.hours(), 4),
+        "exit_status": 0,
     }  # fmt: skip
 
 
@@ -207,24 +216,7 @@ def _show_left_out(left_out: Any, words: str = "left out", shown: int = _SHOWN) 
         show.output.print(f"... and {len(left_out) - shown} more")
 
 
-def _show_result(result: CoaddResult, as_json: bool) -> None:
-    if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "url": result.url,
-                    "total": result.total,
-                    "complete": result.complete,
-                    "skipped": result.skipped,
-                    "failed": [[f.tract, f.patch, f.kind, f.message] for f in result.failures],
-                    "left_out": [v.as_list() for v in result.left_out],
-                    "suspects": [v.as_list() for v in result.suspects],
-                    "stopped": result.stopped,
-                    "elapsed": round(result.elapsed, 1),
-                }
-            )
-        )
-        return
+def _show_result(result: CoaddResult) -> None:
     _show_left_out(result.left_out)
     _show_left_out(result.suspects, "does not fit")
     _show_notes(result.notes)

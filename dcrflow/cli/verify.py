@@ -83,7 +83,7 @@ def _verify_coadds(out: str, as_json: bool) -> int:
             bad.append({"tract": tract, "patch": patch, "band": band, "problems": words})
     code = 1 if bad else 0
     if as_json:
-        found = {"kind": "dcr-coadds", "store": redacted(out), "total": total, "sound": total - len(bad)}
+        found = {"kind": "coadds", "store": redacted(out), "total": total, "sound": total - len(bad)}
         typer.echo(json.dumps({**found, "problems": bad, "exit_status": code}))
         return code
     for one in bad:

@@ -18,6 +18,7 @@ from typer.main import get_command
 import dcrflow
 from dcrflow.campaign import as_json
 from dcrflow.campaign.alive import Heartbeat, RunState, runs_of
+from dcrflow.campaign.coadd_outcome import CoaddResult, PatchFailure
 from dcrflow.campaign.coadd_status import BuildStatus
 from dcrflow.campaign.outcome import CampaignResult, Failure, Progress
 from dcrflow.campaign.status import campaign_status
@@ -155,8 +156,27 @@ def test_the_status_of_coadds_is_documented() -> None:
     ).as_json()  # fmt: skip
     agrees(found, "### `status --json` of a DCR-coadd store")
     agrees(found["runs"][0], "Each of `runs`:")
-    assert (found["kind"], found["exit_status"]) == ("coadds", 1)
+    assert (found["kind"], found["exit_status"], found["total"]) == ("coadds", 1, 3)
+    assert found["counts"] == {"complete": 1, "failed": 1, "missing": 1}
     assert "secret" not in json.dumps(found)
+
+
+def test_the_result_of_a_build_is_documented() -> None:
+    failures = (PatchFailure(7, 2, "OSError", "https://me:secret@host/x"),)
+    ended = CoaddResult(
+        "https://me:secret@host/c.zarr", 4, 1, 1, failures, (LeftOut(1, 2, "no PSF"),), (), {}, 6.2, "walltime"
+    )
+    found = as_json.build_as_json(ended, 23.2, 3)
+    agrees(found, "### `coadd --json`")
+    assert found["counts"] == {"complete": 1, "failed": 1, "missing": 1}
+    assert "secret" not in json.dumps(found)
+
+
+def test_verify_of_coadds(dcr: Run, survey: Path) -> None:
+    code, out, _ = dcr("verify", survey / "coadds.zarr", "--json")
+    found = json.loads(out)
+    agrees(found, "### `verify --json`")
+    assert (code, found["kind"], found["total"], found["sound"]) == (0, "coadds", 4, 4)
 
 
 def test_verify() -> None:
