@@ -28,6 +28,7 @@ from dcrflow.live.reporter import Reporter, reporting
 from dcrflow.live.subjects import Templates
 from dcrflow.model.config import TemplateConfig
 from dcrflow.model.visit import sky_order
+from dcrflow.planning.template import require_usable
 from dcrflow.stores.coadds.source import CoaddSource
 from dcrflow.stores.coadds.store import DcrCoadds, coadd_source
 from dcrflow.stores.journal import Journal
@@ -95,7 +96,8 @@ def run_campaign(
     Raises
     ------
     CoaddStoreError, TemplateStoreError, ConfigError
-        If no template can be made at all: an unusable store, or a band that the coadds do not have.
+        If no template can be made at all: an unusable store, or a band or transmission of the configuration that
+        is not there.
     ClusterError
         If no client is given and none is open.
 
@@ -110,10 +112,8 @@ def run_campaign(
     """
     client = client or _current_client()
     config = TemplateConfig.make((config or TemplateConfig()).model_dump(exclude_unset=True))  # files are read anew
-    coadds, store = coadd_source(coadds), TemplateStore.create_or_open(out, config.sync)
-    if isinstance(coadds, DcrCoadds):
-        coadds.refuse_unsendable()
-        coadds.forget_contents()
+    coadds = _usable(coadds, config)
+    store = TemplateStore.create_or_open(out, config.sync)
     if retry_failed:
         store.forget_rows()
     rows = sky_order(visits)
@@ -152,6 +152,16 @@ def run_campaign(
         )  # fmt: skip
         campaign.say("stopped" if result.stopped else "finished")
     return result
+
+
+def _usable(coadds: CoaddSource | Any, config: TemplateConfig) -> CoaddSource:
+    """The coadds, unless workers cannot open them or nothing can be made of them with the configuration."""
+    found = coadd_source(coadds)
+    require_usable(found, config)
+    if isinstance(found, DcrCoadds):
+        found.refuse_unsendable()
+        found.forget_contents()
+    return found
 
 
 def _current_client() -> Client:

@@ -47,11 +47,14 @@ def plan(
     from dcrflow.campaign.as_json import plan_as_json
     from dcrflow.campaign.plans import plan_campaign
     from dcrflow.cli import show_campaign
+    from dcrflow.planning.template import require_transmission
     from dcrflow.stores.visits.select import select_some
 
+    chosen = _config(config, settings)
+    require_transmission(chosen)
     store = coadds_of(coadds)
     rows = select_some(visits_of(visits), where, limit)
-    planned = plan_campaign(store, rows, _config(config, settings))
+    planned = plan_campaign(store, rows, chosen)
     if as_json:
         found = plan_as_json(planned, every)
         typer.echo(json.dumps(found))
@@ -120,11 +123,13 @@ def run(
     from dcrflow.campaign.nothing_left import nothing_left
     from dcrflow.cli import show_campaign
     from dcrflow.cluster.reading import read_description
+    from dcrflow.planning.template import require_usable
     from dcrflow.stores.templates.store import TemplateStore
     from dcrflow.stores.visits.select import select_some
 
     chosen = _config(config, settings)
     store = coadds_of(coadds)
+    require_usable(store, chosen)
     rows = select_some(visits_of(visits), where, limit)
     refuse_within(out, coadds)
     target = TemplateStore.create_or_open(out)

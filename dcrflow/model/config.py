@@ -174,10 +174,10 @@ class TemplateConfig(Config):
     transmission: str | Curve | None = Field(
         None, description="the band's transmission: a filter's name, a file, or a curve; None: the coadds' own"
     )
-    effective_wavelength: Annotated[float, Field(gt=0)] | None = Field(
+    effective_wavelength: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
         None, description="nm, of the wavelength whose light DCR leaves in place; None: the coadds' own"
     )
-    bandwidth: Annotated[float, Field(gt=0)] | None = Field(
+    bandwidth: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
         None, description="nm, of a top-hat band; None: the coadds' own"
     )
 

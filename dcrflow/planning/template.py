@@ -297,13 +297,47 @@ def _check(coadds: CoaddSource, visit: DetectorVisit, infos: list[PatchInfo], co
         )
 
 
-def _bandpass(config: TemplateConfig, info: PatchInfo) -> Bandpass:
-    """The band's transmission: as configured, or the coadds' own, or a top-hat."""
+def require_usable(coadds: CoaddSource, config: TemplateConfig) -> None:
+    """Raise for a configuration with which no detector-visit can have a template.
+
+    Raises
+    ------
+    ConfigError
+        If its transmission cannot be had.
+    CoaddStoreError
+        If the coadds do not have its band.
+    """
+    require_transmission(config)
+    if config.band is not None:
+        coadds.require_band(config.band)
+
+
+def require_transmission(config: TemplateConfig) -> None:
+    """Raise ConfigError for a transmission that cannot be had: a file that cannot be read, an unknown filter."""
+    _configured_bandpass(config)
+
+
+def _configured_bandpass(config: TemplateConfig) -> Bandpass | None:
+    """The band's transmission as a configuration gives it; None if it does not.
+
+    Raises
+    ------
+    ConfigError
+        If it names a file that cannot be read or a filter that is not known, or is no such curve.
+    """
     choice = config.transmission
     if isinstance(choice, Curve):
         return Bandpass(choice.wavelength, choice.throughput)
     if isinstance(choice, str):
         return Bandpass.read(choice) if names_a_file(choice) else Bandpass.named(choice)
+    return None
+
+
+def _bandpass(config: TemplateConfig, info: PatchInfo) -> Bandpass:
+    """The band's transmission: as configured, or the coadds' own, or a top-hat."""
+    configured = _configured_bandpass(config)
+    if configured is not None:
+        return configured
     if config.effective_wavelength is None and config.bandwidth is None and info.transmission is not None:
         return Bandpass(*info.transmission)
     return Bandpass.top_hat(

@@ -37,6 +37,22 @@ def visits(number: int = 6) -> list[dcrflow.DetectorVisit]:
     return [visit(visit=1 + i // 2, detector=i % 2, altitude=40.0 + i) for i in range(number)]
 
 
+@pytest.mark.parametrize(
+    ("config", "error", "words"),
+    [
+        ({"transmission": "no/such.dat"}, ConfigError, r"no/such\.dat: .*No such file"),
+        ({"transmission": "not-a-filter"}, ConfigError, "not-a-filter"),
+        ({"band": "z"}, CoaddStoreError, "no coadds in band 'z'"),
+    ],
+)
+def test_what_fails_for_all_is_refused_before_it_begins(
+    client, store: str, tmp_path, config: dict, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        run_campaign(store, visits(), tmp_path / "out.zarr", dcrflow.TemplateConfig(**config), client=client)
+    assert not (tmp_path / "out.zarr").exists()
+
+
 def test_campaign(client, store: str, tmp_path) -> None:
     states: list[Progress] = []
     out = tmp_path / "out.zarr"
