@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from dcrflow.compat.numba_cache import njit
 from dcrflow.kernels.interpolation import Interpolation
 from dcrflow.kernels.noise import VarianceFactor
-from dcrflow.kernels.vectors import pick, spread
+from dcrflow.kernels.vectors import fetch_ahead, pick, spread
 from dcrflow.kernels.warped_rows import along_row, between
 
 Float = NDArray[np.float64]
@@ -32,6 +32,7 @@ Float = NDArray[np.float64]
 _INTERVALS = 32  # of a pixel, each with a polynomial of its own
 _POWERS = 4  # coefficients of a polynomial
 _COLUMNS = 128
+_AHEAD = 16  # rows of the output for which source pixels are asked for before they are read
 
 
 def _lanes(taps: int) -> int:
@@ -215,6 +216,22 @@ def _compiled(taps: int) -> Callable[..., Any]:
     return compiled
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _ahead(grid, gy, gx):  # type: ignore[no-untyped-def]
+    """By how many source pixels along y and x `_AHEAD` rows go on in a cell of a grid; and a step along its rows.
+
+    Pixels so far apart lie on every row of the source that the row crosses, and not twice as often on a line of the
+    cache. The rows of a turned detector cross the memory's pages, where the processor fetches nothing by itself: it
+    would wait for every line. The map may be anything beside the data, so the numbers are kept small.
+    """
+    down_y, down_x = grid.y[gy + 1, gx] - grid.y[gy, gx], grid.x[gy + 1, gx] - grid.x[gy, gx]
+    slope = abs(grid.y[gy, gx + 1] - grid.y[gy, gx]) / grid.step
+    every = 8 if slope < 0.125 else max(1, int(1 / slope)) if slope < np.inf else 8
+    if not abs(down_y) + abs(down_x) < 100 * grid.step:
+        return 0, 0, every
+    return int(_AHEAD * down_y / grid.step), int(_AHEAD * down_x / grid.step), every
+
+
 _sums: Any = None  # of `_compiled`
 _margin = 0  # pixels by which a kernel reaches beyond the pixel's left or lower neighbour
 
@@ -228,6 +245,7 @@ def _warp(source, origin_y, origin_x, grid, table, no_data, out, part=None):  # 
     rows = intervals * powers
     table = table.reshape((2 * rows, 2, table.shape[4]))  # those along x after those along y
     h, w = image.shape
+    pitches = image.strides[0] // 4, variance.strides[0] // 4, mask.strides[0] // 4  # pixels from row to row
     if part is None:
         top, left, low_row, high_row = 0, 0, -np.inf, np.inf
         height, width = out_image.shape
@@ -246,6 +264,7 @@ def _warp(source, origin_y, origin_x, grid, table, no_data, out, part=None):  # 
         gx = (x0 + x) // step
         number = min(width, (gx + 1) * step - x0, x + _COLUMNS) - x
         start = x0 + x - gx * step
+        ahead_y, ahead_x, every = _ahead(grid, (y0 + height // 2) // step, gx)
         for y in range(height):
             first_x, along_x, first_y, along_y, area, more_area = along_row(grid, y0 + y, gx)
             # Coordinates are linear along the row, so pixels that have something in common lie side by side.
@@ -280,6 +299,12 @@ def _warp(source, origin_y, origin_x, grid, table, no_data, out, part=None):  # 
             image_row[own:begin] = image_row[end:own_end] = nan
             variance_row[own:begin] = variance_row[end:own_end] = nan
             mask_row[own:begin] = mask_row[end:own_end] = no_data
+            for k in range(0, end - begin, every):
+                i = np.uint64(begin + k)
+                row, column = np.int64(row_of[i]) + ahead_y, np.int64(column_of[i]) + ahead_x
+                fetch_ahead(image, row * pitches[0] + column, 0)  # type: ignore[call-arg]
+                fetch_ahead(variance, row * pitches[1] + column, 0)
+                fetch_ahead(mask, row * pitches[2] + column, 0)
             for k in range(end - begin):
                 i = np.uint64(begin + k)
                 column, row = np.int64(column_of[i]), np.int64(row_of[i])
