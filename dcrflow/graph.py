@@ -32,10 +32,12 @@ from dcrflow.steps import (
     flag_high_variance,
     load_patches,
     load_psf,
+    load_rows,
     make_region,
     make_template,
     map_variance,
     mosaic_tracts,
+    shift_bands,
     shift_subfilters,
     warp_psf,
     warp_tract,
@@ -139,21 +141,26 @@ class TemplateGraph:
             layers[name][key] = self._step(key, function, *arguments)
             return TaskRef(key)
 
-        rows: list[list[str]] = [[] for _ in box.cuts(self.plan.config.tile)[0]]
-        columns = len(box.cuts(self.plan.config.tile)[1])
-        for number, tile_box in enumerate(box.tiles(self.plan.config.tile)):
-            warped, parts = [], self.plan.tile(tile_box).parts
+        load, shift = (load_rows, shift_bands) if self.plan.by_bands else (load_patches, shift_subfilters)
+        made: dict[Box, str] = {}
+        for group in self.plan.groups(box):
+            parts, shifted = self.plan.tile(group.box).parts, {}
             if parts:  # read by one task, and so on one worker: then the steps after it move nothing between workers
-                loaded = add("load_patch", load_patches, self._key("load_patch", parts), self.coadds, self.plan, parts)
+                loaded = add("load_patch", load, self._key("load_patch", parts), self.coadds, self.plan, parts)
             for index, part in enumerate(parts):
-                key = self._key("shift_subfilters", part)
                 patches = Task(None, getitem, loaded, index)
-                shifted = add("shift_subfilters", shift_subfilters, key, self.plan, part, patches, UNSET_MEMORY)
-                key = self._key("warp_tract", part.tract, tile_box)
-                warped.append(add("warp_tract", warp_tract, key, self.plan, part.tract, shifted, tile_box))
-            key = self._key("mosaic_tracts", tile_box)
-            add("mosaic_tracts", mosaic_tracts, key, self.plan, tile_box, List(*warped))
-            rows[number // columns].append(key)
+                arguments = self.plan, part, patches, *(() if self.plan.by_bands else (UNSET_MEMORY,))
+                shifted[part.tract] = add("shift_subfilters", shift, self._key("shift_subfilters", part), *arguments)
+            for tile in group.tiles:
+                tracts = [part.tract for part in self.plan.tile(tile).parts if part.tract in shifted]
+                warped = []
+                for tract in tracts:
+                    key = self._key("warp_tract", tract, tile, group.box)
+                    warped.append(add("warp_tract", warp_tract, key, self.plan, tract, shifted[tract], tile))
+                made[tile] = self._key("mosaic_tracts", tile, group.box)
+                add("mosaic_tracts", mosaic_tracts, made[tile], self.plan, tile, List(*warped))
+        tiles, columns = list(box.tiles(self.plan.config.tile)), len(box.cuts(self.plan.config.tile)[1])
+        rows = [[made[tile] for tile in tiles[n : n + columns]] for n in range(0, len(tiles), columns)]
         return layers, rows
 
     def _chunks(self, box: Box) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -87,9 +87,14 @@ def test_a_detector_in_one_task_reads_each_pixel_once() -> None:
     graph = TemplateGraph(counting, plan).written(TemplateStore.create_or_open(MemoryStore()))
     assert [key_split(key) for key in dict(graph.dask)] == ["make_template"]
     make_region(counting, plan, plan.bbox)
-    assert {patch for patch, _ in counting.reads} == {0, 1, 2, 3}
-    pairs = combinations(counting.reads, 2)
-    assert not any(patch == other and box.overlaps(another) for (patch, box), (other, another) in pairs)
+    each_patch_and_pixel_once(counting.reads)
+
+
+def each_patch_and_pixel_once(reads: list[tuple[int, Box]]) -> None:
+    assert {patch for patch, _ in reads} == {0, 1, 2, 3}
+    assert not any(
+        patch == other and box.overlaps(another) for (patch, box), (other, another) in combinations(reads, 2)
+    )
 
 
 @pytest.mark.parametrize("warp", ["spline5", "lanczos3"])
@@ -183,7 +188,7 @@ def test_planning_reads_no_pixels() -> None:
 def test_nothing_is_read_twice_or_in_vain() -> None:
     counting = CountingCoadds(coadds(IMAGE))
     dcrflow.build_template(counting, visit()).compute(scheduler="sync")
-    assert len(counting.reads) == len({patch for patch, _ in counting.reads}) == 4
+    each_patch_and_pixel_once(counting.reads)
     counting.reads.clear()
     here = dcrflow.build_template(counting, visit(tan(80, 80, 0.0)))  # lies on patches 2 and 3 and a little on 0, 1
     here.image.isel(x=slice(0, 40), y=slice(100, 140)).compute(scheduler="sync")
@@ -371,17 +376,32 @@ def test_combine_mean_weighs_alike() -> None:
     np.testing.assert_allclose(weighted.variance[:, middle], 3 * (1 * 4 + 16 * 1) / 5, rtol=1e-5)
 
 
-def test_what_a_tile_reads_is_one_task(store: DcrCoadds) -> None:
-    """So that a scheduler cannot have a tile's tracts and patches read by several workers."""
-    graph = TemplateGraph(store, plan_template(store, visit(), TemplateConfig(tile=100)))
+def test_four_tiles_are_read_and_shifted_together(store: DcrCoadds) -> None:
+    """By one task, so that a scheduler cannot have a tile's tracts and patches read by several workers."""
+    graph = TemplateGraph(store, plan_template(store, visit(), TemplateConfig(tile=80)))
     layers, rows = graph.steps(graph.plan.bbox)
-    assert len(layers["load_patch"]) == len(layers["mosaic_tracts"]) == sum(map(len, rows)) > 1
-    made = dict(zip(graph.plan.tiles, (key for row in rows for key in row), strict=True))
-    for tile, key in made.items():
-        warps = layers["mosaic_tracts"][key].dependencies
+    columns = len(rows[0])
+    assert (len(rows), columns) == (3, 3)
+    assert len(layers["load_patch"]) == 4
+    assert sum(map(len, layers.values())) == graph.plan.num_tasks
+    loads: dict[tuple[int, int], set[str]] = {}
+    for number, tile in enumerate(graph.plan.tiles):
+        row, column = divmod(number, columns)
+        warps = layers["mosaic_tracts"][rows[row][column]].dependencies
         shifts = {k for warp in warps for k in layers["warp_tract"][warp].dependencies}
         assert len(shifts) == len(warps) == len(tile.parts)
-        assert len({k for shift in shifts for k in layers["shift_subfilters"][shift].dependencies}) == 1
+        (load,) = {k for shift in shifts for k in layers["shift_subfilters"][shift].dependencies}
+        loads.setdefault((row // 2, column // 2), set()).add(load)
+    assert [len(each) for each in loads.values()] == [1, 1, 1, 1]
+
+
+def test_tiles_of_other_warps_are_made_one_by_one(store: DcrCoadds) -> None:
+    """Steps that look at all of a tile's surroundings would make other pixels of a group."""
+    for settings in ({"dcr": "split", "warp": "lanczos3"}, {"warp": "nearest"}):
+        graph = TemplateGraph(store, plan_template(store, visit(), TemplateConfig.make({"tile": 100} | settings)))
+        layers, _ = graph.steps(graph.plan.bbox)
+        assert len(layers["load_patch"]) == len(layers["mosaic_tracts"]) == len(graph.plan.tiles) > 1
+        assert sum(map(len, layers.values())) == graph.plan.num_tasks
 
 
 def test_graph_is_small(store: DcrCoadds) -> None:

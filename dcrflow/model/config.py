@@ -167,7 +167,7 @@ class TemplateConfig(Config):
     )
     granularity: Granularity = Field(
         "tile",
-        description="what a task of a lazy template makes: a step of a tile, or all of it, tile after tile; tasks of "
+        description="what a task of a lazy template makes: a step of a tile (or of four), or all of it; tasks of "
         "campaigns make whole templates, several each",
     )
     band: str | None = Field(None, description="band of the coadds; None: the detector-visit's own")

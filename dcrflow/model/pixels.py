@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from sys import getsizeof
 from typing import Self
 
 import numpy as np
@@ -103,3 +104,44 @@ class Pixels:
             where = tile.box.slices(box)
             image[where], variance[where], mask[where] = tile.image, tile.variance, tile.mask
         return cls(box, image, variance, mask)
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Some rows of a matched tract, from which the pixels of a tile are made that lie on them.
+
+    Parameters
+    ----------
+    pixels : Pixels
+        The rows, and those around them that the warp's kernel looks at.
+    first, end : float
+        The pixels from row `first` of the tract on and before row `end` are made from this band.
+    """
+
+    pixels: Pixels
+    first: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class BandedPixels:
+    """A region of a matched tract, in bands from top to bottom.
+
+    Parameters
+    ----------
+    box : Box
+        The region.
+    bands : tuple of Band
+        Together they make every row.
+    """
+
+    box: Box
+    bands: tuple[Band, ...]
+
+    def __sizeof__(self) -> int:
+        """Bytes, as `PatchPixels` says them."""
+        return object.__sizeof__(self) + sum(getsizeof(band.pixels) for band in self.bands)
+
+    def under(self, box: Box) -> list[Band]:
+        """The bands of which some rows are a box's."""
+        return [band for band in self.bands if band.first < box.y1 and box.y0 < band.end]

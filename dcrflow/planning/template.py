@@ -24,13 +24,14 @@ from dcrflow.physics.bandpass import Bandpass
 from dcrflow.physics.dcr import DcrModel, dcr_model
 from dcrflow.planning.margins import Margins
 from dcrflow.planning.text import plan_card, plan_text
-from dcrflow.planning.tiles import Tile, TilePart, TractPlan
+from dcrflow.planning.tiles import Tile, TileGroup, TilePart, TractPlan, tile_groups
 from dcrflow.planning.zenith import describe_dcr, reach_on
 from dcrflow.stores.coadds.contents import inputs_digest
 from dcrflow.stores.coadds.patch_info import PatchInfo
 from dcrflow.stores.coadds.source import CoaddSource
 
 _READ_ROWS = 64  # height of the strips whose pixels `bytes_read` counts
+_LARGEST_GROUP = 2048  # pixels; side of the tiles that are read and matched together, four at most
 DCR_CELL = 256  # tract pixels; the DCR is evaluated once in each cell of a grid fixed to the tract
 #: What the patches of one template must have in common.
 _SAME = (
@@ -105,6 +106,11 @@ class TemplatePlan:
         """From the tract's to the detector's pixels."""
         return INTERPOLATIONS[self.config.warp]
 
+    @property
+    def by_bands(self) -> bool:
+        """Whether tracts may be matched and filtered band by band; other steps look at all of a tile's surroundings."""
+        return not self.margins.as_lsst and self.interpolation.weight is not None
+
     @cached_property
     def margins(self) -> Margins:
         """How far each step looks beyond the pixels it makes."""
@@ -138,6 +144,15 @@ class TemplatePlan:
         parts = (self.part(i, box) for i in range(len(self.tracts)))
         return Tile(box, tuple(p for p in parts if p is not None))
 
+    def groups(self, box: Box) -> list[TileGroup]:
+        """The tiles of a region, in groups of up to 2 x 2 whose pixels of the tracts are read and matched together.
+
+        Tiles that are turned against a tract overlap on it, and so do the margins of their filters and the chunks under
+        them: one by one, tiles of 1024 px would read every second chunk twice.
+        """
+        size = self.config.tile
+        return tile_groups(box, size, 2 if self.by_bands and 2 * size <= _LARGEST_GROUP else 1)
+
     @cached_property
     def tiles(self) -> tuple[Tile, ...]:
         """All tiles, row by row from the lower left."""
@@ -164,7 +179,8 @@ class TemplatePlan:
     @property
     def num_tasks(self) -> int:
         """Tasks of the lazy template's graph, without those that take image, mask or variance of a finished tile."""
-        return sum(1 + bool(tile.parts) + 2 * len(tile.parts) for tile in self.tiles)
+        parts = [len(self.tile(group.box).parts) for group in self.groups(self.bbox)]
+        return sum(bool(n) + n for n in parts) + sum(1 + len(tile.parts) for tile in self.tiles)
 
     def __repr__(self) -> str:
         return plan_text(self)

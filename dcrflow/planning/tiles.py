@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.footprint import Footprint
@@ -78,3 +79,29 @@ class Tile:
 
     box: Box
     parts: tuple[TilePart, ...]
+
+
+@dataclass(frozen=True)
+class TileGroup:
+    """Neighbouring tiles whose pixels of a tract are read and matched together.
+
+    Parameters
+    ----------
+    box : Box
+        All of them.
+    tiles : tuple of Box
+        Each, row by row from the lower left.
+    """
+
+    box: Box
+    tiles: tuple[Box, ...]
+
+
+def tile_groups(box: Box, size: int, side: int) -> list[TileGroup]:
+    """The tiles that `Box.tiles` cuts a box into, in groups of `side` x `side`; fewer at the upper ends."""
+    columns = len(box.cuts(size)[1])
+    groups: dict[tuple[int, int], list[Box]] = {}
+    for number, tile in enumerate(box.tiles(size)):
+        row, column = divmod(number, columns)
+        groups.setdefault((row // side, column // side), []).append(tile)
+    return [TileGroup(reduce(Box.union, tiles), tuple(tiles)) for tiles in groups.values()]

@@ -3,9 +3,9 @@
 Beside them are map_variance, which takes all tiles, and load_psf and warp_psf, which take none.
 
 Each takes results of the steps before it and returns a `StepResult`: pixels, timing, damage. The lazy graph's tasks
-call them tile by tile. `make_region`, which makes a whole region in one task, shifts each tract band by band
-(`dcrflow.steps.tract_bands`), so that what tiles share is made once, and calls the same functions for the rest. A pixel
-of the result depends on the inputs alone and not on the tile that it was computed in: the DCR is evaluated on a grid
+read and shift each tract for a group of tiles, and warp it to each of them. `make_region` makes a whole region in one
+task. Both shift a tract band by band (`dcrflow.steps.tract_bands`), so that what tiles share is made once. A pixel of
+the result depends on the inputs alone and not on the tile that it was computed in: the DCR is evaluated on a grid
 fixed to the tract, coordinates on one fixed to the detector, and every filter has a finite radius that the tile's
 margin covers.
 """
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dcrflow.steps.region import make_region, make_tile
     from dcrflow.steps.results import StepResult
     from dcrflow.steps.shift import shift_subfilters
+    from dcrflow.steps.tract_bands import load_rows, shift_bands
     from dcrflow.steps.warp import warp_tract
     from dcrflow.steps.write import assemble, make_template, write_tiles
 
@@ -35,11 +36,13 @@ __all__ = [
     "load_patch",
     "load_patches",
     "load_psf",
+    "load_rows",
     "make_region",
     "make_template",
     "make_tile",
     "map_variance",
     "mosaic_tracts",
+    "shift_bands",
     "shift_subfilters",
     "warp_psf",
     "warp_tract",
@@ -66,6 +69,7 @@ __getattr__ = lazy_names(
         ),
         "dcrflow.steps.results": ("StepResult",),
         "dcrflow.steps.shift": ("shift_subfilters",),
+        "dcrflow.steps.tract_bands": ("load_rows", "shift_bands"),
         "dcrflow.steps.warp": ("warp_tract",),
         "dcrflow.steps.write": (
             "assemble",

@@ -1,6 +1,6 @@
 """The coadds of a region, read by rows of chunks: each pixel once, and kept while it is still needed.
 
-One row of a patch's chunks is read at a time, or a few rows of low chunks, as wide as the tiles or bands need it. So
+One row of a patch's chunks is read at a time, or a few rows of low chunks, as far as the tiles or bands need it. So
 memory holds only the rows under what is being made, however many patches there are.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import reduce
 from typing import Self
 
 from dcrflow.base.workspace import Workspace
@@ -25,6 +26,9 @@ from dcrflow.stores.zarr.arrays import chunk_rows
 _MIN_HEIGHT = 256  # rows of pixels that are read at a time, at least
 
 ChunkRow = tuple[Patch, int]
+
+#: The chunk rows of a patch, from top to bottom.
+RowsOfPatch = list[StepResult[PatchPixels]]
 
 #: The pixels that a tile or a band needs: strips of each patch, tract pixels.
 Need = Sequence[tuple[Patch, Sequence[Box]]]
@@ -70,11 +74,9 @@ class ChunkRowReader:
             if not strips:
                 continue
             height, width = self._coadds.info(patch.tract, patch.patch, self._plan.band).chunks[-2:]
-            top, end = (b - patch.bbox.y0 for b in (min(s.y0 for s in strips), max(s.y1 for s in strips)))
-            top, end = patch.bbox.y0 + top // height * height, patch.bbox.y0 - (-end // height) * height
             for row, whole in chunk_rows(strips, (-(-_MIN_HEIGHT // height) * height, width), patch.bbox).items():
-                box = Box.from_bounds(whole.x0, max(whole.y0, top), whole.x1, min(whole.y1, end))
-                self._boxes[patch, row] = self._boxes.get((patch, row), box).union(box).intersection(patch.bbox)
+                box = reduce(Box.union, (strip.intersection(whole) for strip in strips if strip.overlaps(whole)))
+                self._boxes[patch, row] = self._boxes.get((patch, row), box).union(box)
                 found.append((patch, row))
         return found
 
@@ -102,7 +104,7 @@ class ChunkRowReader:
         read.set_result(load_patch(*wanted))
         return read
 
-    def rows(self, number: int, patch: Patch) -> list[StepResult[PatchPixels]]:
+    def rows(self, number: int, patch: Patch) -> RowsOfPatch:
         """The chunk rows of a patch under need `number`, from top to bottom; `load` comes first."""
         rows = sorted(row for row in self._needs[number] if row[0] == patch)
         return [self._reading[row].result() for row in rows]

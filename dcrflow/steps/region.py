@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from dcrflow.base.workspace import Workspace
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.mapping import map_pixels
-from dcrflow.model.pixels import Pixels
+from dcrflow.model.pixels import Band, Pixels
 from dcrflow.planning.template import TemplatePlan
 from dcrflow.planning.tiles import Tile
 from dcrflow.steps.chunk_rows import ChunkRowReader, needs_of_tile
@@ -19,10 +20,9 @@ from dcrflow.steps.mosaic import mosaic_tracts
 from dcrflow.steps.results import StepResult, TimingKey, combined
 from dcrflow.steps.shift import shift_subfilters
 from dcrflow.steps.tract_bands import TractBands
-from dcrflow.steps.warp import Band, warp_bands, warp_tract
+from dcrflow.steps.warp import TILE, warp_bands, warp_tract
 from dcrflow.stores.coadds.source import CoaddSource
 
-_TILE = 512  # pixels; side of the tiles of a region, at most: small ones lie on few bands at a time
 _AHEAD = 2  # bands for which reading is begun before they are made
 
 
@@ -59,8 +59,7 @@ def make_region(coadds: CoaddSource, plan: TemplatePlan, box: Box) -> StepResult
     into = Pixels(box, image, variance, np.empty(box.shape, np.int32))
     timing: dict[TimingKey, float] = {}
     damage: frozenset[str] = frozenset()
-    whole = plan.margins.as_lsst or plan.interpolation.weight is None  # such look at all of a tile's surroundings
-    for made in (_tile_by_tile if whole else _band_by_band)(coadds, plan, into):
+    for made in (_band_by_band if plan.by_bands else _tile_by_tile)(coadds, plan, into):
         timing |= made.timing
         damage |= made.damage
     return StepResult(into, timing, damage)
@@ -96,7 +95,7 @@ def _band_by_band(coadds: CoaddSource, plan: TemplatePlan, into: Pixels) -> Iter
     workspace, box = Workspace(), into.box
     parts = [part for part in (plan.part(index, box) for index in range(len(plan.tracts))) if part is not None]
     bands = {part.tract: TractBands(plan, part, workspace) for part in parts}
-    tiles = _by_rows(plan, [plan.tile(tile_box) for tile_box in box.tiles(min(plan.config.tile, _TILE))])
+    tiles = _by_rows(plan, [plan.tile(tile_box) for tile_box in box.tiles(min(plan.config.tile, TILE))])
     under = [[(p.tract, n) for p in tile.parts if p.tract in bands for n in bands[p.tract].under(p)] for tile in tiles]
     last_tile = {band: number for number, on in enumerate(under) for band in on}
     order: list[tuple[int, int]] = []  # of the bands
@@ -110,7 +109,7 @@ def _band_by_band(coadds: CoaddSource, plan: TemplatePlan, into: Pixels) -> Iter
             before: list[StepResult[Pixels]] = []
             for number in range(first[tile_number], first[tile_number + 1]):
                 reader.load(number, number + _AHEAD)
-                before.append(bands[order[number][0]].make(order[number][1], reader, number))
+                before.append(bands[order[number][0]].make(order[number][1], partial(reader.rows, number)))
             parts_under = [p for p in tile.parts if p.tract in bands]
             made = _from_bands(plan, tile.box, [(p.tract, bands[p.tract].of(p)) for p in parts_under], into, workspace)
             timing, damage = combined([*before, made])

@@ -10,7 +10,7 @@ from time import perf_counter, time
 from typing import Any, NamedTuple
 
 from dcrflow.geometry.box import Box
-from dcrflow.model.pixels import PatchPixels, Pixels
+from dcrflow.model.pixels import BandedPixels, PatchPixels, Pixels
 
 
 class TimingKey(NamedTuple):
@@ -42,12 +42,12 @@ Timing = Mapping[TimingKey, float]
 
 
 @dataclass(frozen=True, slots=True)
-class StepResult[P: (PatchPixels, Pixels)]:
+class StepResult[P: PatchPixels | Pixels | BandedPixels]:
     """What a step returns.
 
     Parameters
     ----------
-    pixels : PatchPixels or Pixels
+    pixels : PatchPixels, Pixels or BandedPixels
         What it made.
     timing : mapping of TimingKey to float
         How long the step and all steps before it took, seconds.
@@ -81,13 +81,15 @@ class Recorder:
         self._damage: frozenset[str] = frozenset()
         self._began, self._began_at = perf_counter(), time()
 
-    def include[P: (PatchPixels, Pixels)](self, result: StepResult[P]) -> P:
+    def include[P: PatchPixels | Pixels | BandedPixels](self, result: StepResult[P]) -> P:
         """Note an input's timing and damage (what two inputs share counts once); returns its pixels."""
         self._timing.update(result.timing)
         self._damage |= result.damage
         return result.pixels
 
-    def result[P: (PatchPixels, Pixels)](self, pixels: P, damage: frozenset[str] = frozenset()) -> StepResult[P]:
+    def result[P: PatchPixels | Pixels | BandedPixels](
+        self, pixels: P, damage: frozenset[str] = frozenset()
+    ) -> StepResult[P]:
         """The step's result. `damage` is what the step itself could not read."""
         key = TimingKey(self._step, pixels.box, self._tract, self._patch, self._began_at)
         return StepResult(pixels, self._timing | {key: perf_counter() - self._began}, self._damage | damage)

@@ -7,7 +7,7 @@ them. What its filters need of the rows around it is kept from the band before, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,22 +17,25 @@ from numpy.typing import NDArray
 from dcrflow.base.masks import NO_DATA
 from dcrflow.base.workspace import Workspace
 from dcrflow.geometry.box import Box
+from dcrflow.geometry.skymap import Patch
 from dcrflow.kernels.fill import mark_near_missing
 from dcrflow.kernels.interpolation import filter_radius
 from dcrflow.kernels.warp import reach
-from dcrflow.model.pixels import PatchPixels, Pixels
+from dcrflow.model.pixels import Band, BandedPixels, PatchPixels, Pixels
 from dcrflow.planning.template import TemplatePlan
 from dcrflow.planning.tiles import Reach, TilePart
 from dcrflow.steps.cells import cells_of, kernels_of
-from dcrflow.steps.chunk_rows import ChunkRowReader, Need, stacked
+from dcrflow.steps.chunk_rows import ChunkRowReader, Need, RowsOfPatch, stacked
 from dcrflow.steps.match import match_and_merge
 from dcrflow.steps.merge import Bool, MergedTract
 from dcrflow.steps.prefilter import fill_and_mark, filter_strips
-from dcrflow.steps.results import Recorder, StepResult
+from dcrflow.steps.results import Recorder, StepResult, combined
 from dcrflow.steps.strips import STRIP_ROWS
-from dcrflow.steps.warp import Band
+from dcrflow.stores.coadds.source import CoaddSource
 
 _BAND = 4 * STRIP_ROWS  # rows of the tract
+
+RowsOf = Callable[[Patch], RowsOfPatch]
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class TractBands:
         self._data = Box(0, 0, 0, 0)  # around all pixels that any light reaches
         for _, box in part.reads:
             self._data = self._data.union(light.reached(box))
+        self.number = len(self._bands)
         self._empty = [not self._data.overlaps(b.grown(plan.margins.merge)) for b in self._bands]
         self._kept: dict[int, Band] = {}
         self._looks_at = reach(plan.interpolation)  # pixels, beyond the one next to the place
@@ -114,6 +118,15 @@ class TractBands:
                 found.append((patch, wanted))
         return found
 
+    @property
+    def needs(self) -> Need:
+        """The pixels of patches that all bands take together."""
+        found: dict[Patch, list[Box]] = {}
+        for number in range(self.number):
+            for patch, strips in self.need(number):
+                found.setdefault(patch, []).extend(strips)
+        return list(found.items())
+
     def _to_merge(self, number: int) -> tuple[list[Box], list[Box]]:
         """What must be merged for a band: what the one before it has merged already, and the rest."""
         margin, band = self._margins.merge, self._bands[number]
@@ -123,8 +136,8 @@ class TractBands:
         kept, new = (self._part.footprint.strips(b, STRIP_ROWS, self._margins.warp + margin) for b in parts)
         return kept, new
 
-    def make(self, number: int, reader: ChunkRowReader, need: int) -> StepResult[Pixels]:
-        """Make a band; those before it are made. Its patches are need `need` of the reader."""
+    def make(self, number: int, rows_of: RowsOf) -> StepResult[Pixels]:
+        """Make a band; those before it are made. `rows_of` gives what there is of a patch under `need` of the band."""
         recorder, band = Recorder("shift_subfilters", tract=self._part.tract), self._bands[number]
         if self._empty[number]:
             self._last = None
@@ -133,7 +146,7 @@ class TractBands:
             gone = sum(1 << self._plan.planes[name] for name in (NO_DATA, "INTRP"))
             made = Pixels(box, nothing, nothing, np.full(box.shape, gone, np.int32))
         else:
-            self._last = last = self._made(number, self._merge(number, recorder, reader, need))
+            self._last = last = self._made(number, self._merge(number, recorder, rows_of))
             box = Box.from_bounds(last.box.x0, self._first_row(number), last.box.x1, band.y1)
             rows = box.slices(last.box)[0]  # all columns: so the arrays stay contiguous
             made = Pixels(box, last.coefficients[rows], last.merged.mean.variance[rows], last.merged.mean.mask[rows])
@@ -152,11 +165,11 @@ class TractBands:
         self._kept.pop(number, None)
         self._slots.pop(number, None)
 
-    def of(self, part: TilePart) -> list[Band]:
+    def of(self, part: TilePart) -> tuple[Band, ...]:
         """The bands under a tile's part of this tract; they are made."""
-        return [self._kept[number] for number in self.under(part)]
+        return tuple(self._kept[number] for number in self.under(part))
 
-    def _merge(self, number: int, recorder: Recorder, reader: ChunkRowReader, need: int) -> MergedTract:
+    def _merge(self, number: int, recorder: Recorder, rows_of: RowsOf) -> MergedTract:
         """Merge the patches where the band before has not."""
         new, margin = self._strips[number][1], self._margins.merge
         x0, x1 = self._columns  # all bands' arrays are of one shape, so that their memory is used again
@@ -176,7 +189,7 @@ class TractBands:
             merged.mean.mask[: 2 * margin] = before.merged.mean.mask[there]
             before.along_x[: 2 * margin] = before.along_x[there]
         for patch, _ in self._part.reads:
-            loaded = [recorder.include(row) for row in reader.rows(need, patch)]
+            loaded = [recorder.include(row) for row in rows_of(patch)]
             if loaded:
                 self._make_kernels(loaded[0])
                 sources = _sources(loaded, self._tract.reach, self._space)
@@ -236,6 +249,42 @@ class TractBands:
 
     def _name(self, what: object) -> str:
         return f"bands {self._part.tract}: {what}"
+
+
+def load_rows(coadds: CoaddSource, plan: TemplatePlan, parts: Sequence[TilePart]) -> tuple[list[RowsOfPatch], ...]:
+    """All that a group of tiles needs: for each of its parts, and each patch of ``part.reads``, rows of chunks.
+
+    Rows are read at the same time, from a source that several threads may read from.
+    """
+    needs = [TractBands(plan, part, Workspace()).needs for part in parts]
+    with ChunkRowReader(coadds, plan, needs) as reader:
+        reader.load(0, len(needs))
+        return tuple([reader.rows(number, patch) for patch, _ in part.reads] for number, part in enumerate(parts))
+
+
+def shift_bands(plan: TemplatePlan, part: TilePart, loaded: Sequence[RowsOfPatch]) -> StepResult[BandedPixels]:
+    """`dcrflow.steps.shift_subfilters` for a group of tiles, band by band.
+
+    Parameters
+    ----------
+    plan : TemplatePlan
+        How the template is made; one with `by_bands`.
+    part : TilePart
+        Which tract, and which region of it.
+    loaded : sequence of list of StepResult of PatchPixels
+        What `dcrflow.steps.load_rows` read, for each patch of ``part.reads``.
+    """
+    bands, made = TractBands(plan, part, Workspace()), []
+    of_patch = {patch: rows for (patch, _), rows in zip(part.reads, loaded, strict=True)}
+    for number in range(bands.number):
+        strips = dict(bands.need(number))
+
+        def rows_of(patch: Patch, strips: dict[Patch, Sequence[Box]] = strips) -> RowsOfPatch:
+            wanted = strips.get(patch, ())
+            return [row for row in of_patch[patch] if any(row.pixels.box.overlaps(strip) for strip in wanted)]
+
+        made.append(bands.make(number, rows_of))
+    return StepResult(BandedPixels(part.region, bands.of(part)), *combined(made))
 
 
 def _sources(rows: Sequence[PatchPixels], reach: Reach, workspace: Workspace) -> list[PatchPixels]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,32 +11,21 @@ from dcrflow.base.workspace import UNSET_MEMORY, Workspace
 from dcrflow.geometry.box import Box
 from dcrflow.kernels.arrays import CoordinateGrid, MaskedImage
 from dcrflow.kernels.warp import warp_kernel
-from dcrflow.model.pixels import Pixels
+from dcrflow.model.pixels import Band, BandedPixels, Pixels
 from dcrflow.planning.template import TemplatePlan
 from dcrflow.steps.noise import table_of
 from dcrflow.steps.resample import resample
 from dcrflow.steps.results import Recorder, StepResult
 
-
-@dataclass(frozen=True, slots=True)
-class Band:
-    """Some rows of a matched tract, from which the pixels of a tile are made that lie on them.
-
-    Parameters
-    ----------
-    pixels : Pixels
-        The rows, and those around them that the warp's kernel looks at.
-    first, end : float
-        The pixels from row `first` of the tract on and before row `end` are made from this band.
-    """
-
-    pixels: Pixels
-    first: float
-    end: float
+TILE = 512  # pixels; side of what is warped at a time from bands, at most: so little lies on few bands
 
 
 def warp_tract(
-    plan: TemplatePlan, tract: int, shifted: StepResult[Pixels], box: Box, workspace: Workspace = UNSET_MEMORY
+    plan: TemplatePlan,
+    tract: int,
+    shifted: StepResult[Pixels | BandedPixels],
+    box: Box,
+    workspace: Workspace = UNSET_MEMORY,
 ) -> StepResult[Pixels]:
     """Resample one tract's matched pixels to a tile of the detector; flux is conserved.
 
@@ -47,8 +35,8 @@ def warp_tract(
         Gives the interpolation and the coordinates.
     tract : int
         Index into ``plan.tracts``.
-    shifted : StepResult of Pixels
-        What `shift_subfilters` made, on the region that the tile needs.
+    shifted : StepResult of Pixels or BandedPixels
+        What `shift_subfilters` or `shift_bands` made, on the region that the tile needs.
     box : Box
         The tile, absolute detector pixels.
     workspace : Workspace, optional
@@ -62,12 +50,17 @@ def warp_tract(
     """
     recorder = Recorder("warp_tract", tract=tract)
     pixels = recorder.include(shifted)
-    if plan.interpolation.weight is None:
+    if plan.interpolation.weight is None and isinstance(pixels, Pixels):
         return recorder.result(resample(plan, tract, pixels, box, 1 << plan.planes[NO_DATA]))
     image, variance = (workspace.array(f"warp: {n} {tract}", box.shape, np.float32) for n in ("image", "variance"))
     mask = workspace.array(f"warp: mask {tract}", box.shape, np.int32)
     made = Pixels(box, image, variance, mask)
-    _warp(plan, tract, [Band(pixels, -np.inf, np.inf)], box, made)
+    if isinstance(pixels, Pixels):
+        _warp(plan, tract, [Band(pixels, -np.inf, np.inf)], box, made)
+        return recorder.result(made)
+    for part in box.tiles(TILE):
+        on_tract = plan.part(tract, part)
+        _warp(plan, tract, pixels.bands if on_tract is None else pixels.under(on_tract.region), part, made)
     return recorder.result(made)
 
 

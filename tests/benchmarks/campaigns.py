@@ -1,8 +1,8 @@
-"""Full-size detector-visits on two workers: a campaign as users get it, and graphs with a task for each of their steps.
+"""Full-size detector-visits on two workers: a campaign as users get it, and graphs of single templates.
 
 ``python tests/benchmarks/campaigns.py`` makes 12 templates in each way and prints seconds of processor time (client,
 scheduler and workers) and of the clock: ``dcrflow.run_campaign`` with its defaults, and the graphs of `dcrflow.graph`
-with ``granularity=detector`` (a task for each template) and ``granularity=tile`` (a task for each step of each tile).
+with ``granularity=detector`` (a task for each template) and ``granularity=tile`` (tasks for each step of tiles).
 """
 
 from __future__ import annotations

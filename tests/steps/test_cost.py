@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import tracemalloc
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -70,11 +71,10 @@ class SlowStore(MemoryStore):
         return found
 
 
-def chunks_under(plan: TemplatePlan) -> list[Box]:
-    """The chunks of all patches that a whole template reads, as boxes of them."""
+def chunks_under(plan: TemplatePlan, regions: Iterable[Box]) -> list[Box]:
+    """The chunks of all patches that are read if each region is made by itself, as boxes of them."""
     found = []
-    for part in (plan.part(number, plan.bbox) for number in range(len(plan.tracts))):
-        assert part is not None
+    for part in (part for region in regions for part in plan.tile(region).parts):
         for patch, box in part.reads:
             strips = plan.strips_to_read(patch, box, part.footprint)
             found += whole_chunks(strips, (COADD_CHUNK, COADD_CHUNK), patch.bbox, patch.bbox)
@@ -94,9 +94,19 @@ def test_pixels_read_of_a_whole_detector(small: MemoryStore, rotation: float) ->
         assert bare is not None
         for patch, _ in part.reads:
             under += sum(b.area for b in bare.footprint.strips(patch.bbox, 1, 0))
-    read = sum(box.area for box in chunks_under(plan))
+    read = sum(box.area for box in chunks_under(plan, [plan.bbox]))
     assert under > DETECTOR.area
     assert read < 1.3 * under
+
+
+@pytest.mark.parametrize("rotation", [0.0, 25.0, 45.0])
+def test_pixels_read_by_groups_of_tiles(small: MemoryStore, rotation: float) -> None:
+    """A graph with tasks for tiles reads at most 1.3 times what a detector made at once does."""
+    coadds = FullSize(small)
+    plan = plan_template(coadds, detector_visit(rotation=rotation), TemplateConfig())
+    once = sum(box.area for box in chunks_under(plan, [plan.bbox]))
+    assert sum(box.area for box in chunks_under(plan, [group.box for group in plan.groups(plan.bbox)])) < 1.3 * once
+    assert sum(box.area for box in chunks_under(plan, plan.bbox.tiles(plan.config.tile))) > 1.35 * once
 
 
 def test_bytes_read_of_an_object_store(small: MemoryStore) -> None:
@@ -107,7 +117,7 @@ def test_bytes_read_of_an_object_store(small: MemoryStore) -> None:
     SlowStore.delay = 0.15
     make_region(coadds, plan, plan.bbox)
     together, requests = SlowStore.read, SlowStore.requests
-    assert together < 1.1 * BYTES_A_PIXEL * sum(box.area for box in chunks_under(plan))
+    assert together < 1.1 * BYTES_A_PIXEL * sum(box.area for box in chunks_under(plan, [plan.bbox]))
     assert SlowStore.most > requests / 6
     SlowStore.read, SlowStore.delay = 0, 0.0
     for box in plan.bbox.tiles(256):
@@ -130,7 +140,7 @@ def peak_of(store: MemoryStore) -> tuple[int, TemplatePlan]:
 def test_no_array_is_copied_in_vain(small: MemoryStore) -> None:
     """The peak of a detector: its output, and what its bands lie on; of so small a one that is most of the input."""
     peak, plan = peak_of(small)
-    under = BYTES_A_PIXEL * sum(box.area for box in chunks_under(plan))
+    under = BYTES_A_PIXEL * sum(box.area for box in chunks_under(plan, [plan.bbox]))
     assert peak < 12 * plan.bbox.area + 1.2 * under
 
 
