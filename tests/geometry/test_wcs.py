@@ -161,3 +161,9 @@ def test_cards_that_are_no_mapping() -> None:
 def test_a_card_that_is_missing(key: str) -> None:
     with pytest.raises(WcsError, match=f"it lacks {key}"):
         SkyWcs.from_header({k: v for k, v in TAN.items() if k != key})
+
+
+def test_cards_that_are_none_are_an_error_and_no_warnings() -> None:
+    """Warnings are errors here; on a terminal there would be three for each row of a table."""
+    with pytest.raises(WcsError, match="no celestial WCS in these FITS cards: 'nonsense"):
+        SkyWcs.from_cards("nonsense")
