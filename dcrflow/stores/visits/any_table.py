@@ -104,13 +104,13 @@ def _read_parquet(path: Path, wanted: Container[str]) -> Table:
     if rows > size:  # run-length encoding can hide 10^11 equal rows in a kilobyte; detector-visits all differ
         raise ValueError(f"it says that it has {rows} rows, in {size} bytes")
     names = [field.name for field in parquet.read_schema(path) if field.name in wanted]
+    found = parquet.read_table(path, columns=names, page_checksum_verification=True)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "No table::len", AstropyWarning)  # in files that astropy did not write
             table = Table.read(path, format="parquet", include_names=names)  # with units, if astropy wrote it
     except Exception:
-        return _of_arrow(parquet.read_table(path, columns=names), wanted)
-    found = parquet.read_table(path, columns=names)
+        return _of_arrow(found, wanted)
     for name in names:
         if found[name].null_count and pa.types.is_integer(found[name].type):  # astropy makes floats of them
             table[name] = _of_objects(found[name].to_pylist())

@@ -302,12 +302,13 @@ def _opened(table: Any, wanted: frozenset[str]) -> tuple[str, pa.Schema, Path, B
 
 
 def _opened_file(path: Path) -> tuple[str, pa.Schema, Path, Batches] | None:
-    file = parquet.ParquetFile(path)
+    file = parquet.ParquetFile(path, page_checksum_verification=True)
     if not LONG <= file.metadata.num_rows <= path.stat().st_size:  # run-length encoding can hide 10^11 equal rows
         return None
 
     def batches(names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        found: Iterator[pa.RecordBatch] = parquet.ParquetFile(path).iter_batches(_TOGETHER, columns=list(names))
+        again = parquet.ParquetFile(path, page_checksum_verification=True)
+        found: Iterator[pa.RecordBatch] = again.iter_batches(_TOGETHER, columns=list(names))
         return found
 
     return str(path), file.schema_arrow, path.parent, batches

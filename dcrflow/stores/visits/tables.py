@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -304,11 +305,22 @@ def write_visits(visits: Iterable[DetectorVisit], path: str | Path) -> None:
         if path.suffix.lower() == ".ecsv":
             table.write(path, format="ascii.ecsv", overwrite=True)
         elif path.suffix.lower() in (".parquet", ".pq"):
-            Table(table).write(path, format="parquet", overwrite=True)
+            _write_parquet(Table(table), path)
         else:
             raise VisitTableError(f"{path}: a detector-visit table is written as .ecsv or .parquet")
     except OSError as error:
         raise VisitTableError(f"cannot write {path}: {error}") from error
+
+
+def _write_parquet(table: Table, path: Path) -> None:
+    """Write a table as astropy does, with checksums, which it leaves out: with them a flipped bit is no other WCS."""
+    from pyarrow import parquet
+
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".dcrflow-") as folder:
+        plain, checked = Path(folder, "plain.parquet"), Path(folder, "checked.parquet")
+        table.write(plain, format="parquet")
+        parquet.write_table(parquet.read_table(plain), checked, write_page_checksum=True)
+        os.replace(checked, path)
 
 
 _ORDER = (

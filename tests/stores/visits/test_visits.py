@@ -11,6 +11,7 @@ from astropy import units as u
 from astropy.table import MaskedColumn, QTable, Table
 from astropy.time import Time
 from astropy.utils.masked import Masked
+from pyarrow import parquet
 from scenes import WEATHER, visit
 
 from dcrflow.base.errors import VisitTableError
@@ -18,6 +19,7 @@ from dcrflow.geometry.box import Box
 from dcrflow.model.visit import DetectorVisit
 from dcrflow.physics.observation import Observation, altitude_and_parallactic_angle
 from dcrflow.physics.refraction import Weather
+from dcrflow.stores.visits import long_table
 from dcrflow.stores.visits.select import select
 from dcrflow.stores.visits.tables import BadVisit, read_visit_rows, read_visits, write_visits
 
@@ -71,6 +73,28 @@ def test_round_trip(suffix: str, tmp_path: Path) -> None:
     assert read_visits(path) == visits[:1]
     write_visits([], path)
     assert read_visits(path) == []
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_flipped_bits_of_a_parquet_file_are_errors(long: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of its values; without checksums most would be another WCS or another place."""
+    if long:
+        monkeypatch.setattr(long_table, "LONG", 2)
+    write_visits(VISITS, tmp_path / "v.parquet")
+    content = (tmp_path / "v.parquet").read_bytes()
+    about = parquet.read_metadata(tmp_path / "v.parquet").row_group(0)
+    names = [about.column(i).path_in_schema for i in range(about.num_columns)]
+    for name in ("wcs", "ra", "band", "width"):
+        column = about.column(names.index(name))
+        start = column.dictionary_page_offset or column.data_page_offset
+        flipped = bytearray(content)
+        flipped[start + column.total_compressed_size - 1] ^= 4  # the last byte of its last page
+        (tmp_path / "bad.parquet").write_bytes(flipped)
+        with pytest.raises(VisitTableError, match=r"bad\.parquet.*checksum"):
+            list(read_visits(tmp_path / "bad.parquet"))
+    (tmp_path / "bad.parquet").write_bytes(content)
+    assert read_visits(tmp_path / "bad.parquet") == VISITS
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.parquet", "v.parquet"]
 
 
 def test_what_is_written_has_units_and_opens_with_pandas(tmp_path: Path) -> None:
