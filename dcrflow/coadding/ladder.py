@@ -23,7 +23,14 @@ from dcrflow.base.workspace import NEW_MEMORY, Workspace
 from dcrflow.coadding.transfer import Transform, backward, forward
 from dcrflow.kernels.coadd_pixels import interpolate
 from dcrflow.kernels.fourier import multiply, noise_power, solve_many, solve_three
-from dcrflow.kernels.ladder_pixels import add_share, rungs, smooth_symmetric, unexplained, with_local_colours
+from dcrflow.kernels.ladder_pixels import (
+    add_share,
+    noise_of_three,
+    rungs,
+    smooth_symmetric,
+    unexplained,
+    with_local_colours,
+)
 
 Image = NDArray[np.float32]
 Float = NDArray[np.float64]
@@ -36,7 +43,7 @@ _COLOUR_WIDTH = 2.0  # pixels; sigma of the Gaussian window for the colours
 _LAGS = 8  # pixels, of the noise's correlation
 _GAUSS_REACH = 4.0  # sigma at which Gaussian windows end
 _EVERY = 8  # the noise is evaluated at every 8th frequency along each axis
-_AT_ONCE = 3  # rungs that are solved in one pass over the frequencies
+_AT_ONCE = 5  # rungs that are solved in one pass over the frequencies; few cells need more
 _REPEATS = 2  # how often the second step is done
 _DARK = 1e-4  # relative to G at frequency 0; frequencies where G is smaller are not divided by it
 
@@ -78,10 +85,13 @@ class System:
         power = np.abs(self.psf) ** 2
         return float(self.psf.shape[0] ** 2 / (2 * power.sum(dtype=np.float64) - power[:, 0].sum(dtype=np.float64)))
 
+    @cached_property
+    def _flux_precision(self) -> float:
+        return max(_FLUX_PRIOR * float(np.max(self.normal[0].real)), 1e-300)
+
     def precision(self, q: float) -> Float:
         """The diagonal L(q), shape (num_terms,)."""
-        flux = _FLUX_PRIOR * float(np.max(self.normal[0].real))
-        return np.array([max(flux, 1e-300), *(1.0 / (t * t * q) for t in self.prior)])
+        return np.array([self._flux_precision, *(1.0 / (t * t * q) for t in self.prior)])
 
     def solve(self, right: Transform, q: float) -> Transform:
         """(A + L(q))^-1 right."""
@@ -120,8 +130,10 @@ class System:
     @cached_property
     def noise(self) -> Float:
         """Variance of a pixel of each coefficient at every rung, shape (RUNGS, num_terms)."""
+        steps = np.array([self.precision(self.lowest * 10.0**step) for step in range(RUNGS)])
+        if self.num_terms == 3:
+            return np.asarray(noise_of_three(self.normal, steps, self.psf, _EVERY))
         each = np.eye(self.num_terms, dtype=np.complex64)
-        steps = [self.precision(self.lowest * 10.0**step) for step in range(RUNGS)]
         return np.array([noise_power(self.normal, prior, self.psf, each, _EVERY) for prior in steps])
 
 
@@ -163,13 +175,21 @@ def rung_of(system: System, flux: Image, noise: float, scale: float, workspace: 
     return out
 
 
-def add_blended(system: System, seen: Transform, rung: Image, out: Image, workspace: Workspace) -> None:
+def add_blended(
+    system: System, seen: Transform, rung: Image, out: Image, workspace: Workspace, first: Image | None = None
+) -> None:  # fmt: skip
     """Add (A + L(q))^-1 `seen` with the q of each pixel to `out`, shape (num_terms, side, side).
 
-    `seen` is the right-hand side times G. Only those rows of an image are made that have pixels near its rung.
+    `seen` is the right-hand side times G. Only those rows of an image are made that have pixels near its rung. `first`
+    is the solution of the first rung, if it is known.
     """
     lowest, highest = rung.min(axis=1), rung.max(axis=1)
     near = {step: np.flatnonzero((lowest < step + 1) & (highest > step - 1)) for step in range(RUNGS)}
+    if first is not None:
+        rows = np.arange(len(rung))
+        for image, part in zip(first, out, strict=True):
+            add_share(image, rows, rung, 0, part)
+        near.pop(0)
     for some in batched((step for step, rows in near.items() if len(rows)), _AT_ONCE):
         solved = workspace.array("ladder: rungs", (len(some), *seen.shape), np.complex64)
         system.solve_each(seen, [system.lowest * 10.0**step for step in some], solved)
@@ -249,11 +269,11 @@ def two_steps(
         terms = backward(system.psf * system.solve(right, system.lowest))
         return Solution(terms, np.zeros(terms.shape[1:], np.float32))
     seen = system.psf * right
-    flux = backward(system.solve(seen, system.lowest)[0])
+    first = backward(system.solve(seen, system.lowest))
     noise = float(system.noise[0, 0])
-    rung = rung_of(system, flux, noise, 1.0, workspace)
-    terms = np.zeros((system.num_terms, *flux.shape), np.float32)
-    add_blended(system, seen, rung, terms, workspace)
+    rung = rung_of(system, first[0], noise, 1.0, workspace)
+    terms = np.zeros_like(first)
+    add_blended(system, seen, rung, terms, workspace, first)
     dark = _DARK * abs(system.psf[0, 0])
     undo = np.asarray(np.conj(system.psf) / (np.abs(system.psf) ** 2 + dark**2), np.complex64)
     for _ in range(_REPEATS):

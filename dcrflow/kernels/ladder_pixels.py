@@ -191,3 +191,58 @@ def unexplained(normal, psf, undo, sky, right, out):  # type: ignore[no-untyped-
         for j in range(num):
             for x in range(nh):
                 out[j, y, x] *= psf[y, x]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def noise_of_three(normal, priors, psf, step):  # type: ignore[no-untyped-def]
+    """Variance of each of three terms of a solution, as `dcrflow.kernels.fourier.noise_power`, for several priors.
+
+    With M = (A + L)^-1, u^H M A M u = u^H (M - M L M) u, of which only M is needed. The first term, whose prior is the
+    same for all, is eliminated once; what is left for each prior is a matrix of two by two.
+
+    Parameters
+    ----------
+    normal : ndarray of complex64, shape (6, ny, nh)
+        Upper triangle of A.
+    priors : ndarray of float64, shape (n, 3)
+        Diagonals of L; positive, the same in all rows of the first column.
+    psf : ndarray of complex64, shape (ny, nh)
+        Transform G of the output PSF.
+    step : int
+        Every step-th row and column of frequencies is evaluated, from the middle of the first step on.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, 3)
+        Means over all frequencies of |G|^2 (M - M L M)_jj: variances of a pixel.
+    """
+    _, ny, nh = normal.shape
+    total, count, p0 = np.zeros((len(priors), 3)), 0.0, priors[0, 0]
+    for y in range(step // 2, ny, step):
+        for x in range(step // 2, nh, step):
+            twice = 1.0 if x == 0 or 2 * x == ny else 2.0
+            g = psf[y, x]
+            count += twice
+            power = twice * (g.real * g.real + g.imag * g.imag)
+            i0 = 1.0 / (normal[0, y, x].real + p0)
+            a01, a02 = np.complex128(normal[1, y, x]), np.complex128(normal[2, y, x])
+            l1, l2 = a01 * i0, a02 * i0
+            s1 = normal[3, y, x].real - (a01.real * a01.real + a01.imag * a01.imag) * i0
+            s2 = normal[5, y, x].real - (a02.real * a02.real + a02.imag * a02.imag) * i0
+            e = normal[4, y, x] - l1.conjugate() * a02
+            size = e.real * e.real + e.imag * e.imag
+            for n in range(len(priors)):
+                p1, p2 = priors[n, 1], priors[n, 2]
+                i1 = 1.0 / max(s1 + p1, p1)
+                m22 = 1.0 / max(s2 + p2 - size * i1, p2)
+                m12 = -e * (i1 * m22)
+                m11 = i1 + size * i1 * i1 * m22
+                m01, m02 = -(l1 * m11 + l2 * m12.conjugate()), -(l1 * m12 + l2 * m22)
+                m00 = i0 - (m01 * l1.conjugate() + m02 * l2.conjugate()).real
+                b01 = m01.real * m01.real + m01.imag * m01.imag
+                b02 = m02.real * m02.real + m02.imag * m02.imag
+                b12 = m12.real * m12.real + m12.imag * m12.imag
+                total[n, 0] += power * (m00 - p0 * m00 * m00 - p1 * b01 - p2 * b02)
+                total[n, 1] += power * (m11 - p0 * b01 - p1 * m11 * m11 - p2 * b12)
+                total[n, 2] += power * (m22 - p0 * b02 - p1 * b12 - p2 * m22 * m22)
+    return total / count

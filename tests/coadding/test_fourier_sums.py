@@ -11,6 +11,7 @@ from dcrflow.coadding.output_psf import moffat_stamp
 from dcrflow.coadding.transfer import backward, forward, shift_transform, stamp_transform
 from dcrflow.geometry.box import Box
 from dcrflow.kernels.fourier import add_normal, noise_power, solve_many, solve_three
+from dcrflow.kernels.ladder_pixels import noise_of_three
 
 
 def transfers(num: int, side: int, seed: int) -> np.ndarray:
@@ -63,6 +64,10 @@ def test_noise_of_a_solution_is_that_of_monte_carlo() -> None:
         values.append(backward(psf * out))
     found = noise_power(normal, prior, psf, np.eye(3, dtype=np.complex64), 1)
     np.testing.assert_allclose(np.var(values, axis=(0, 2, 3)), found, rtol=0.1)
+    for step in (1, 4):
+        priors = np.array([[1e-3, 40.0, 900.0], prior])
+        each_prior = [noise_power(normal, one, psf, np.eye(3, dtype=np.complex64), step) for one in priors]
+        np.testing.assert_allclose(noise_of_three(normal, priors, psf, step), each_prior, rtol=1e-9)
 
 
 def test_a_shift_is_scipys() -> None:
@@ -124,6 +129,9 @@ def test_solutions_are_blended_along_the_ladder() -> None:
     start = np.random.default_rng(1).normal(size=(num, side, side)).astype(np.float32)
     found, expected = start.copy(), start.astype(float)
     add_blended(system, seen, rung, found, Workspace())
+    again = start.copy()
+    add_blended(system, seen, rung, again, Workspace(), backward(system.solve(seen, system.lowest)))
+    np.testing.assert_array_equal(again, found)
     for step in range(9):
         one = backward(system.solve(seen, system.lowest * 10.0**step))
         expected += np.maximum(1 - np.abs(rung - step), 0) * one
