@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,6 +122,7 @@ class CellVisits:
     _cache: dict[int, Seen] = field(default_factory=dict)
     _fresh: dict[int, VisitOnCell] = field(default_factory=dict)  # read for the mean, and not looked at yet
     _sampled: dict[int, Transform] = field(default_factory=dict)
+    _coarse: dict[int, Transform] = field(default_factory=dict)
     _bytes: int = 0
 
     def __post_init__(self) -> None:
@@ -159,6 +161,7 @@ class CellVisits:
             holes = holes_of(valid)
         if member.place not in self._sampled:
             self._sampled[member.place] = sampled(transfer).copy()
+            self._coarse[member.place] = transfer[:, :: self.step, :: self.step].copy()
         seen = Seen(member, on.image, valid, holes, transfer)
         if kept:
             self._cache[member.place] = seen
@@ -167,10 +170,17 @@ class CellVisits:
 
     def transfers_sampled(self, members: Sequence[Member]) -> Transform:
         """Transfer functions of some members, `sampled`, shape (num_members, num_terms, ny, nh)."""
+        return self._all(self._sampled, members)
+
+    def transfers_of_points(self) -> Transform:
+        """The same of all members at every `step`-th frequency."""
+        return self._all(self._coarse, self.members)
+
+    def _all(self, of: dict[int, Transform], members: Sequence[Member]) -> Transform:
         for member in members:
-            if member.place not in self._sampled:
+            if member.place not in of:
                 self.read(member)
-        return np.stack([self._sampled[member.place] for member in members])
+        return np.stack([of[member.place] for member in members])
 
     def correction(self, member: Member) -> Correction:
         """The correction of a visit; that which was applied, for one of an earlier run."""
@@ -212,6 +222,12 @@ class CellVisits:
             return float(np.ptp(all_cells, axis=1).max())
 
         return max(self.members, key=refraction)
+
+    @cached_property
+    def step(self) -> int:
+        """Every which frequency is enough for what a visit spreads a point of the sky over."""
+        least, side = max(2 * max(self.optics(m).reach for m in self.members) + 2, 96), self.side
+        return next((n for n in range(side // least, 1, -1) if side % (2 * n) == 0), 1)
 
     @property
     def unseen(self) -> Bool:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcrflow.coadding.cell_visits import CellVisits, Member
-from dcrflow.coadding.small_grid import SmallGrid
+from dcrflow.coadding.small_grid import Response, SmallGrid
 from dcrflow.coadding.transfer import Transform, backward, forward
 from dcrflow.kernels.fourier import add_adjoint, predict
 from dcrflow.kernels.hole_pixels import fold, pad_periodically, see_pixels, spread_pixels
@@ -24,7 +24,8 @@ Image = NDArray[np.float32]
 Vector = NDArray[np.float32]
 Places = NDArray[np.int32]
 
-MANY = 1500  # holes of a visit; more are faster by transforms of the whole visit, whose cost is that of any number
+MANY = 2_500_000  # holes of a visit times pieces of its response; more are slower than to transform the whole visit
+_NEGLIGIBLE = 1e-3  # noise units; what the holes of a visit spread farther away, and all together is less, is left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +38,13 @@ class Pixels:
         The visit.
     places : ndarray of int32
         Indices of the flattened image.
-    response : ndarray of float32, shape (num_terms, 2 n + 1, 2 n + 1)
-        The visit's response; see `dcrflow.kernels.hole_pixels`.
+    response : Response
+        The visit's response.
     """
 
     member: Member
     places: Places
-    response: Image
+    response: Response
 
 
 class Unknowns:
@@ -91,22 +92,19 @@ class Unknowns:
         for pixels, end in zip(self.pixels, ends, strict=True):
             yield pixels, vector[end - len(pixels.places) : end]
 
-    @property
-    def _pad(self) -> int:
-        """The largest reach of the visits with few holes; 0: there are none."""
-        return max((p.response.shape[1] // 2 for p in self.pixels if len(p.places) <= MANY), default=0)
-
     def seen(self, sky: Transform) -> Vector:
         """What the visits show of a sky: T_v s at each hole."""
         out, side, pad = np.empty(len(self), np.float32), self.visits.side, self._pad
+        few = [len(p.places) * len(p.response.values) <= MANY for p in self.pixels]
         padded = self._padded(pad)
-        if pad:
+        if any(few):
             for term, part in zip(sky, padded, strict=True):
                 pad_periodically(backward(term)[None], pad, part[None])
         seen_as = np.empty(sky.shape[1:], np.complex64)
-        for pixels, part in self.parts(out):
-            if len(pixels.places) <= MANY:
-                see_pixels(padded, pixels.response, pixels.places, side, part)
+        for directly, (pixels, part) in zip(few, self.parts(out), strict=True):
+            if directly:
+                response = pixels.response
+                see_pixels(padded, response.offsets(side, pad), response.values, pixels.places, side, pad, part)
             else:
                 predict(self.visits.read(pixels.member).transfer, sky, seen_as)
                 part[:] = backward(seen_as).ravel()[pixels.places]
@@ -116,22 +114,33 @@ class Unknowns:
         """The adjoint of `seen`, with weights: sum of w_v T_v^H F of images with these values in the holes, else 0."""
         side, pad, num = self.visits.side, self._pad, self.visits.basis.num_terms
         out = np.zeros((num, side, side // 2 + 1), np.complex64)
-        padded, folded = self._padded(pad), np.empty((1, side, side), np.float32)
-        padded[...] = 0
+        padded, some = self._padded(pad), False
         for pixels, part in self.parts(vector):
-            weight = pixels.member.weight
-            if len(pixels.places) <= MANY:
-                spread_pixels(part * np.float32(weight), pixels.response, pixels.places, side, padded)
+            weight, response = pixels.member.weight, pixels.response
+            together = float(np.sum(np.abs(part))) / pixels.member.sigma  # the most that holes may add up to
+            pieces = response.number(_NEGLIGIBLE / max(together, _NEGLIGIBLE))
+            if len(pixels.places) * pieces <= MANY:
+                if not some:
+                    padded[...] = 0
+                some, offsets = True, response.offsets(side, pad)[:pieces]
+                spread_pixels(
+                    part * np.float32(weight), offsets, response.values[:pieces], pixels.places, side, pad, padded
+                )
             else:
                 image = np.zeros(side * side, np.float32)
                 image[pixels.places] = part
                 seen = self.visits.read(pixels.member)
                 add_adjoint(seen.transfer, forward(image.reshape(side, side)), weight, out)
-        if pad:
+        if some:
+            folded = np.empty((1, side, side), np.float32)
             for part, to in zip(padded, out, strict=True):
                 fold(part[None], pad, folded)
                 to += forward(folded[0])
         return out
+
+    @property
+    def _pad(self) -> int:
+        return max((p.response.reach for p in self.pixels), default=0)
 
     def _padded(self, pad: int) -> Image:
         side = self.visits.side + 2 * pad

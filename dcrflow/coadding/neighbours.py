@@ -18,13 +18,16 @@ from dcrflow.coadding.ladder import System
 from dcrflow.coadding.small_grid import SmallGrid
 from dcrflow.coadding.transfer import backward
 from dcrflow.kernels.fourier import predict_each
-from dcrflow.kernels.hole_pixels import count_neighbours, crop_round, multiply_pairs, pair_values
+from dcrflow.kernels.hole_pairs import LANES, find_runs, multiply_pairs, pair_values
+from dcrflow.kernels.hole_pixels import crop_round
 
-_REACH = 3 / 8  # of the small grid's side; farther away, holes do not matter to each other
 _MOST = 6_000_000  # pairs; with more, the equations are solved without this matrix
 _MOST_VISITS = 120  # their pairs take 75 MB
 _ENOUGH = 3e-3  # noise units of a visit; smaller errors of a hole do not matter
+_EXACT = 1e-4  # of the largest error of a hole before; the matrix, which is cut off, is not more exact
 _ROUNDS = 200
+
+Pairs = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], Vector]
 
 
 class Neighbours:
@@ -34,8 +37,8 @@ class Neighbours:
     ----------
     order : ndarray of int64
         The unknowns, row by row.
-    first, other, value : ndarray
-        The upper triangle of G, from `pair_values`.
+    pairs : tuple of ndarray
+        The upper triangle of G, from `find_runs` and `pair_values`.
     scale : ndarray of float32
         Square roots of the weights, in this order.
     diagonal : ndarray of float32
@@ -43,11 +46,9 @@ class Neighbours:
     """
 
     def __init__(
-        self, order: NDArray[np.int64], first: NDArray[np.int64], other: NDArray[np.int32], value: Vector,
-        scale: Vector, diagonal: Vector,
+        self, order: NDArray[np.int64], pairs: Pairs, scale: Vector, diagonal: Vector
     ) -> None:  # fmt: skip
-        self.order, self.first, self.other, self.value = order, first, other, value
-        self.scale, self.diagonal = scale, diagonal
+        self.order, self.pairs, self.scale, self.diagonal = order, pairs, scale, diagonal
 
     @classmethod
     def of(
@@ -58,13 +59,14 @@ class Neighbours:
             return None
         order = np.argsort(unknowns.places, kind="stable")
         y, x = np.divmod(unknowns.places[order], np.int32(unknowns.visits.side))
-        first, reach = np.empty(len(order) + 1, np.int64), int(small.side * _REACH)
-        number = count_neighbours(y, x, reach, _MOST, first)
-        if number > _MOST:
+        of, reach = np.empty(len(order) + 1, np.int64), small.reach
+        start, number = np.empty((2, min(len(order) * (reach + 1), _MOST)), np.int32)
+        if find_runs(y, x, reach, _MOST, of, start, number) > _MOST:
             return None
-        other, value = np.empty(number, np.int32), np.empty(number, np.float32)
-        pair_values(y, x, unknowns.who[order], _responses(unknowns, small, system, q, reach), first, other, value)
-        return cls(order, first, other, value, np.sqrt(unknowns.weights[order]), 1 + ridge[order])
+        start, number = start[: of[-1]].copy(), number[: of[-1]].copy()
+        value = np.empty(int(np.sum(-(-number // LANES))) * LANES, np.float32)
+        pair_values(y, x, unknowns.who[order], _responses(unknowns, small, system, q, reach), of, start, number, value)
+        return cls(order, (of, start, number, value), np.sqrt(unknowns.weights[order]), 1 + ridge[order])
 
     def solve(self, rest: Vector) -> Vector:
         """Change of the holes' values with which they agree with the prediction, if they differ from it by `rest` now.
@@ -72,14 +74,16 @@ class Neighbours:
         Conjugate gradients for (1 + e - G W) change = rest.
         """
         residual = self.scale * rest[self.order]
-        answer, product = np.zeros_like(residual), np.empty_like(residual)
+        answer, num = np.zeros_like(residual), len(residual)
+        weighted, multiplied = np.zeros(num + LANES, np.float32), np.empty(num + LANES, np.float32)
         direction, power = residual.copy(), float(residual @ residual)
+        enough = max(_ENOUGH, _EXACT * float(np.max(np.abs(residual), initial=0.0)))
         for _ in range(_ROUNDS):
-            if np.max(np.abs(residual)) < _ENOUGH:
+            if np.max(np.abs(residual)) < enough:
                 break
-            multiply_pairs(self.first, self.other, self.value, self.scale * direction, product)
-            product *= -self.scale
-            product += self.diagonal * direction
+            np.multiply(self.scale, direction, out=weighted[:num])
+            multiply_pairs(*self.pairs, weighted, multiplied)
+            product = self.diagonal * direction - self.scale * multiplied[:num]
             along = float(direction @ product)
             if along <= 0:
                 break
@@ -97,7 +101,8 @@ class Neighbours:
 def _responses(unknowns: Unknowns, small: SmallGrid, system: System, q: float, reach: int) -> Vector:
     """Of each visit's pixel to a hole of each other, shape (number of pairs, 2 reach + 1, 2 reach + 1)."""
     visits = small.transfers[[p.member.place for p in unknowns.pixels]]
-    here = System(small.normal, visits[0, 0], system.prior)  # no output PSF is needed
+    normal = system.normal[:, :: small.step, :: small.step].copy()
+    here = System(normal, visits[0, 0], system.prior)  # no output PSF is needed
     out = np.empty((len(visits) * (len(visits) + 1) // 2, 2 * reach + 1, 2 * reach + 1), np.float32)
     number = np.arange(len(visits))
     for u, one in enumerate(visits):

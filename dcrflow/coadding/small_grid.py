@@ -6,22 +6,18 @@ they describe must fit into the grid.
 
 from __future__ import annotations
 
-from itertools import count
-
 import numpy as np
 from numpy.typing import NDArray
 
 from dcrflow.coadding.cell_visits import CellVisits
-from dcrflow.coadding.cells import is_smooth
-from dcrflow.coadding.transfer import Transform, backward, transfer_functions
-from dcrflow.kernels.fourier import add_normal
-from dcrflow.kernels.hole_pixels import crop_round
+from dcrflow.coadding.transfer import Transform, backward
+from dcrflow.kernels.hole_pixels import LANES, TOGETHER, crop_round
 
 Image = NDArray[np.float32]
 
-_LEAST = 128  # pixels
-_ENTRIES = 1024  # of the table of transfer functions; errors of 1e-5
-_FAINT = 1e-5  # of a response's peak; outer rings of pixels in which it is fainter are left out
+# of a response's peak; what is fainter than the last is left out
+_LEVELS = np.array([1e-2, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 2e-6])
+_NEAR = 3 / 4  # of the distance over which a visit spreads a point of the sky: farther away, holes do not matter
 
 
 class SmallGrid:
@@ -34,42 +30,67 @@ class SmallGrid:
 
     Attributes
     ----------
-    responses : list of ndarray of float32, shape (num_terms, 2 n + 1, 2 n + 1)
-        Of each visit, for `dcrflow.kernels.hole_pixels.see_pixels`.
+    responses : list of Response
+        Of each visit.
     transfers : ndarray of complex64, shape (num_visits, num_terms, side, side // 2 + 1)
-        Transfer functions on half the grid, large enough for what one visit says of another: the PSFs' wings cancel.
-    normal : ndarray of complex64, shape (num_terms (num_terms + 1) / 2, side, side // 2 + 1)
-        A at the same frequencies.
+        Transfer functions.
+    step : int
+        Every which of the cell's frequencies these are.
+    reach : int
+        Pixels to each side in which holes matter to each other.
     """
 
     def __init__(self, visits: CellVisits) -> None:
-        optics = [visits.optics(m) for m in visits.members]
-        reach = max(o.reach for o in optics)
-        least = max(2 * reach + 2, _LEAST)
-        side = min(next(n for n in count(least + -least % 4, 4) if is_smooth(n)), visits.side)
-        reach = min(reach, side // 2 - 1)
-        step = 2 if side % 4 == 0 else 1
-        num, half = visits.basis.num_terms, side // step
-        whole = np.empty((num, side, side // 2 + 1), np.complex64)
-        self.side = half
-        self.responses: list[Image] = []
-        self.transfers = np.empty((len(optics), num, half, half // 2 + 1), np.complex64)
-        self.normal = np.zeros((num * (num + 1) // 2, half, half // 2 + 1), np.complex64)
-        for member, one, few in zip(visits.members, optics, self.transfers, strict=True):
-            transfer_functions(one, visits.basis, whole, _ENTRIES)
-            self.responses.append(_response(whole, reach))
-            few[...] = whole[:, ::step, ::step]
-            add_normal(few, member.weight, self.normal)
+        whole = visits.transfers_of_points()
+        side = whole.shape[2]
+        reach = min(max(visits.optics(m).reach for m in visits.members), side // 2 - 1)
+        self.responses = [_response(transfer, reach) for transfer in whole]
+        self.transfers, self.step, self.reach = whole, visits.step, int(_NEAR * reach)
 
 
-def _response(transfer: Transform, reach: int) -> Image:
-    """The response of a visit's pixel to the sky around it."""
+class Response:
+    """The response of a visit's pixel to the sky around it, without what is faint.
+
+    Parameters
+    ----------
+    kernel : ndarray of float32, shape (num_terms, 2 n + 1, 2 n + 1)
+        [j, y, x] belongs to term j of the sky at (y - n, x - n).
+
+    Attributes
+    ----------
+    values : ndarray of float32, shape (num_pieces, LANES)
+        Its pieces for `dcrflow.kernels.hole_pixels`, the brighter ones first.
+    """
+
+    def __init__(self, kernel: Image) -> None:
+        num, size, _ = kernel.shape
+        self.reach = size // 2 + LANES  #: pixels to each side that are asked for
+        pieces = np.zeros((num, size, -(-size // LANES) * LANES), np.float32)
+        pieces[:, :, :size] = kernel
+        pieces = pieces.reshape(-1, LANES)
+        peak = np.max(np.abs(pieces), axis=1)
+        level = np.searchsorted(-_LEVELS * peak.max(), -peak)
+        found = np.argsort(level, kind="stable")[: np.count_nonzero(level < len(_LEVELS))]
+        missing, across = -len(found) % TOGETHER, -(-size // LANES)
+        self.values = np.concatenate([pieces[found], np.zeros((missing, LANES), np.float32)])
+        self._numbers = np.searchsorted(level[found], np.arange(len(_LEVELS)), "right")
+        row, x = np.divmod(np.concatenate([found, np.full(missing, len(pieces) // 2)]), across)
+        self._term, y = np.divmod(row, size)
+        self._y, self._x = y - size // 2, LANES * x - size // 2
+
+    def offsets(self, side: int, pad: int) -> NDArray[np.int32]:
+        """Where the pieces are in a sky that is padded, see `dcrflow.kernels.hole_pixels.see_pixels`."""
+        width = side + 2 * pad
+        return np.asarray((self._term * width + self._y + pad) * width + self._x + pad, np.int32)
+
+    def number(self, faint: float) -> int:
+        """How many of the pieces are brighter than `faint` times the peak; those below 2e-6 are never kept."""
+        level = int(np.searchsorted(-_LEVELS, -faint))
+        number = int(self._numbers[min(level, len(_LEVELS) - 1)])
+        return number + -number % TOGETHER
+
+
+def _response(transfer: Transform, reach: int) -> Response:
     kernel = np.empty((len(transfer), 2 * reach + 1, 2 * reach + 1), np.float32)
     crop_round(backward(transfer), reach, kernel)
-    kernel = kernel[:, ::-1, ::-1]  # that of the sky at +1 is the kernel at -1
-    size = np.abs(kernel[0])  # that of a flat spectrum, the brightest
-    lines = np.maximum(size.max(axis=0), size.max(axis=1))
-    lines = np.maximum(lines, lines[::-1])[:reach]  # the largest at each distance, from the outermost inwards
-    bright = np.flatnonzero(lines > _FAINT * size.max())
-    cut = int(bright[0]) if len(bright) else reach - 1  # a ring is left even round a single pixel
-    return np.ascontiguousarray(kernel[:, cut : 2 * reach + 1 - cut, cut : 2 * reach + 1 - cut])
+    return Response(kernel[:, ::-1, ::-1])  # that of the sky at +1 is the kernel at -1

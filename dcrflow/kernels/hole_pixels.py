@@ -1,61 +1,101 @@
-"""Loops over single pixels of visits on a cell: what they show of a sky, the adjoint of this, and which are neighbours.
+"""Loops over single pixels of visits on a cell: what they show of a sky, and the adjoint of this.
 
-A place is the index of a pixel in the flattened image of a cell, int32. A visit's response is that of its pixel 0 to
-the sky around it, shape (num_terms, 2 reach + 1, 2 reach + 1): response[j, y, x] belongs to the sky at (y - reach,
-x - reach). The sky is continued periodically, as Fourier transforms do, by `pad` pixels on each side.
+A place is the index of a pixel in the flattened image of a cell, int32. The sky is continued periodically, as Fourier
+transforms do, by `pad` pixels on each side. A visit's response, that of its pixel to the sky around it, is a list of
+pieces of eight pixels side by side.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from dcrflow.compat.numba_cache import njit
+from dcrflow.kernels.vectors import numbers_at, spread
+
+LANES = 8  #: pixels of a piece
+TOGETHER = 4  #: the number of pieces is a multiple of it
+
+_VECTOR = ir.VectorType(ir.FloatType(), LANES)
+
+
+@intrinsic
+def _see_piece(typing, sky, at, values, piece, total, n):  # type: ignore[no-untyped-def]
+    """Add eight pixels of the sky, from `at` on, times those of a piece, to row n of `total`."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        at, piece, n = (context.cast(builder, arguments[k], signature.args[k], types.intp) for k in (1, 3, 5))
+        lanes, contract = ir.Constant(ir.IntType(64), LANES), ("contract",)
+        places = [
+            numbers_at(context, builder, signature.args[k], arguments[k], index, LANES)
+            for k, index in ((0, at), (2, builder.mul(piece, lanes)), (4, builder.mul(n, lanes)))
+        ]
+        light, value, sums = (builder.load(place, align=4) for place in places)
+        product = builder.fmul(light, value, flags=contract)
+        builder.store(builder.fadd(sums, product, flags=contract), places[2], align=4)
+        return context.get_dummy_value()
+
+    return types.void(sky, at, values, piece, total, n), generate
+
+
+@intrinsic
+def _spread_piece(typing, values, piece, factor, out, at):  # type: ignore[no-untyped-def]
+    """Add a factor times a piece to eight pixels of `out`, from `at` on."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        piece, at = (context.cast(builder, arguments[k], signature.args[k], types.intp) for k in (1, 4))
+        first, contract = builder.mul(piece, ir.Constant(ir.IntType(64), LANES)), ("contract",)
+        source = numbers_at(context, builder, signature.args[0], arguments[0], first, LANES)
+        place = numbers_at(context, builder, signature.args[3], arguments[3], at, LANES)
+        factor = spread(builder, _VECTOR, arguments[2])
+        product = builder.fmul(factor, builder.load(source, align=4), flags=contract)
+        builder.store(builder.fadd(builder.load(place, align=4), product, flags=contract), place, align=4)
+        return context.get_dummy_value()
+
+    return types.void(values, piece, factor, out, at), generate
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def see_pixels(sky, response, places, side, out):  # type: ignore[no-untyped-def]
+def see_pixels(sky, offsets, values, places, side, pad, out):  # type: ignore[no-untyped-def]
     """What a visit shows at some places: the sky times its response.
 
     Parameters
     ----------
     sky : ndarray of float32, shape (num_terms, side + 2 pad, side + 2 pad)
-        Padded; pad is at least the response's reach.
-    response : ndarray of float32
-        Of the visit.
+        Padded, contiguous.
+    offsets : ndarray of int32, shape (num_pieces,)
+        Where the pieces are in the flattened sky, seen from a pixel whose place there is counted without padding.
+    values : ndarray of float32, shape (num_pieces, LANES)
+        The response; the number of pieces is a multiple of `TOGETHER`.
     places : ndarray of int32, shape (n,)
         Pixels.
-    side : int
-        Of the cell.
+    side, pad : int
+        Of the cell, and of the padding.
     out : ndarray of float32, shape (n,)
         Overwritten.
     """
-    num, size, _ = response.shape
-    margin = (sky.shape[1] - side) // 2 - size // 2
+    light, total = sky.reshape(-1), np.empty((TOGETHER, LANES), np.float32)
     for n in range(len(places)):
-        y0, x0 = places[n] // side + margin, places[n] % side + margin
-        total = np.float32(0)
-        for j in range(num):
-            for y in range(size):
-                line, row = sky[j, y0 + y, x0 : x0 + size], response[j, y]
-                part = np.float32(0)
-                for x in range(size):
-                    part += line[x] * row[x]
-                total += part
-        out[n] = total
+        origin = places[n] // side * (side + 2 * pad) + places[n] % side
+        total[:] = 0
+        for first in range(0, len(offsets), TOGETHER):
+            for k in range(TOGETHER):
+                piece = np.uint64(first + k)
+                _see_piece(light, origin + offsets[piece], values, piece, total, k)  # type: ignore[call-arg]
+        out[n] = total.sum()
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def spread_pixels(values, response, places, side, out):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True)
+def spread_pixels(vector, offsets, values, places, side, pad, out):  # type: ignore[no-untyped-def]
     """Add the adjoint of `see_pixels` to `out`, which has the shape of the padded sky."""
-    num, size, _ = response.shape
-    margin = (out.shape[1] - side) // 2 - size // 2
+    light = out.reshape(-1)
     for n in range(len(places)):
-        y0, x0, v = places[n] // side + margin, places[n] % side + margin, values[n]
-        for j in range(num):
-            for y in range(size):
-                line, row = out[j, y0 + y, x0 : x0 + size], response[j, y]
-                for x in range(size):
-                    line[x] += v * row[x]
+        origin, factor = places[n] // side * (side + 2 * pad) + places[n] % side, vector[n]
+        for piece in range(len(offsets)):
+            at = origin + offsets[np.uint64(piece)]
+            _spread_piece(values, piece, factor, light, at)  # type: ignore[call-arg]
 
 
 @njit(cache=True, nogil=True)
@@ -81,116 +121,6 @@ def fold(padded, pad, out):  # type: ignore[no-untyped-def]
             to += line[pad : side + pad]
             to[side - pad :] += line[:pad]
             to[:pad] += line[side + pad :]
-
-
-@njit(cache=True, nogil=True)
-def row_starts(y):  # type: ignore[no-untyped-def]
-    """The index of the first of some sorted pixels in each row from 0 on, and their number at the end."""
-    starts = np.zeros(y[-1] + 2 if len(y) else 1, np.int64)
-    for i in range(len(y)):
-        starts[y[i] + 1] += 1
-    for row in range(len(starts) - 1):
-        starts[row + 1] += starts[row]
-    return starts
-
-
-@njit(cache=True, nogil=True)
-def count_neighbours(y, x, reach, most, first):  # type: ignore[no-untyped-def]
-    """Number of pairs of pixels that are at most `reach` pixels apart along each axis.
-
-    Parameters
-    ----------
-    y, x : ndarray of int32, shape (n,)
-        Pixels, sorted by y and then by x.
-    reach : int
-        Pixels.
-    most : int
-        Counting stops when there are more.
-    first : ndarray of int64, shape (n + 1,)
-        Overwritten: number of pairs (i, j) with i <= j of all i before. Only as far as it was counted.
-    """
-    starts, total = row_starts(y), 0
-    rows = len(starts) - 1
-    first[:] = 0
-    for row in range(rows):
-        for below in range(row, min(row + reach + 1, rows)):
-            low = high = starts[below]  # which both only grow along a row
-            end = starts[below + 1]
-            for i in range(starts[row], starts[row + 1]):
-                if below == row:
-                    low = i
-                while low < end and x[low] < x[i] - reach:
-                    low += 1
-                while high < end and x[high] <= x[i] + reach:
-                    high += 1
-                first[i + 1] += high - low
-                total += high - low
-        if total > most:
-            return total
-    for i in range(len(y)):
-        first[i + 1] += first[i]
-    return total
-
-
-@njit(cache=True, nogil=True)
-def pair_values(y, x, who, response, first, other, value):  # type: ignore[no-untyped-def]
-    """The pairs that `count_neighbours` counts, and the response of one visit's pixel to another's.
-
-    Parameters
-    ----------
-    y, x, who : ndarray of int32, shape (n,)
-        Pixels, sorted by y and then by x, and the number of their visit.
-    response : ndarray of float32, shape (num_visits (num_visits + 1) / 2, 2 reach + 1, 2 reach + 1)
-        [v (v + 1) / 2 + u, dy, dx]: of visit v at a pixel (dy - reach, dx - reach) from that of visit u <= v.
-    first : ndarray of int64, shape (n + 1,)
-        From `count_neighbours`.
-    other : ndarray of int32
-        Overwritten: j of each pair.
-    value : ndarray of float32
-        Overwritten: the response.
-    """
-    size = response.shape[1]
-    reach, area, flat = size // 2, size * size, response.reshape(-1)
-    starts = row_starts(y)
-    rows = len(starts) - 1
-    begin = np.empty(reach + 1, np.int64)
-    for row in range(rows):
-        last = min(row + reach, rows - 1)
-        for below in range(row, last + 1):
-            begin[below - row] = starts[below]
-        for i in range(starts[row], starts[row + 1]):
-            at, u = first[i], who[i]
-            for below in range(row, last + 1):
-                dy, end = below - row, starts[below + 1]
-                low = i if dy == 0 else begin[dy]
-                while low < end and x[low] < x[i] - reach:
-                    low += 1
-                begin[dy] = low
-                for j in range(low, end):
-                    dx, v = x[j] - x[i], who[j]
-                    if dx > reach:
-                        break
-                    other[at] = j
-                    if v >= u:
-                        value[at] = flat[(v * (v + 1) // 2 + u) * area + (reach + dy) * size + reach + dx]
-                    else:
-                        value[at] = flat[(u * (u + 1) // 2 + v) * area + (reach - dy) * size + reach - dx]
-                    at += 1
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def multiply_pairs(first, other, value, vector, out):  # type: ignore[no-untyped-def]
-    """The symmetric matrix whose upper triangle `pair_values` gives, times a vector, to `out`."""
-    out[:] = 0
-    for i in range(len(vector)):
-        total, mine = np.float32(0), vector[i]
-        begin, end = first[i], first[i + 1]
-        for k in range(begin, end):
-            j, v = other[k], value[k]
-            total += v * vector[j]
-            out[j] += v * mine
-        # the diagonal, which is the first pair, was added twice
-        out[i] += total - value[begin] * mine
 
 
 @njit(cache=True, nogil=True)

@@ -44,6 +44,12 @@ def row_address(context: Any, builder: Any, array_type: Any, value: Any, row: An
     return builder.add(builder.ptrtoint(array.data, word), along), stride
 
 
+def numbers_at(context: Any, builder: Any, array_type: Any, value: Any, index: Any, number: int) -> Any:
+    """Pointer to a vector of several numbers of a contiguous array of float32, from an index of it flattened."""
+    data = context.make_array(array_type)(context, builder, value).data
+    return builder.bitcast(builder.gep(data, [index]), ir.VectorType(ir.FloatType(), number).as_pointer())
+
+
 @intrinsic
 def copy_turned(typing, source, sy, sx, target, ty, tx):  # type: ignore[no-untyped-def]
     """Copy 8 x 8 pixels from one array of float32 to another, rows to columns."""

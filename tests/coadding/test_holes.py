@@ -47,7 +47,7 @@ def test_both_ways_see_and_spread_the_same(visits: CellVisits, monkeypatch: pyte
     made, system, q = filling(visits)
     places = {n: of[:200] for n, (of, _) in made._values.items()}
     unknowns, sky = Unknowns(visits, places, SmallGrid(visits)), system.solve(made.right, q)
-    vector = np.random.default_rng(1).normal(size=len(unknowns)).astype(np.float32)
+    vector = 1000 * np.random.default_rng(1).normal(size=len(unknowns)).astype(np.float32)  # as bright as stars
     seen, spread = unknowns.seen(sky), unknowns.spread(vector)
     monkeypatch.setattr(holes, "MANY", 0)
     expected, wide = unknowns.seen(sky), unknowns.spread(vector)
