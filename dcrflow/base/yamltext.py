@@ -77,12 +77,23 @@ def read_yaml(path: str | Path) -> Any:
 
 
 def read_text(path: str | Path, largest: int) -> str:
-    """The text of a file. Reading stops at the limit, since a pipe or a device may never end.
+    """The text of a file; see `read_bytes`.
 
     Raises
     ------
     OSError, ValueError
         If it cannot be read, is not UTF-8, or has more than `largest` bytes.
+    """
+    return read_bytes(path, largest).decode("utf-8")
+
+
+def read_bytes(path: str | Path, largest: int) -> bytes:
+    """The content of a file. Reading stops at the limit, since a pipe or a device may never end.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it cannot be read, or has more than `largest` bytes.
     """
     content = bytearray()
     with Path(path).open("rb") as file:
@@ -90,4 +101,4 @@ def read_text(path: str | Path, largest: int) -> str:
             content += some
     if len(content) > largest:
         raise ValueError(f"it has more than {largest} bytes, expected that many at most: is it the right file?")
-    return content.decode("utf-8")
+    return bytes(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,12 +13,13 @@ from astropy.table import QTable
 from numpy.typing import ArrayLike, NDArray
 
 from dcrflow.base.errors import ConfigError
-from dcrflow.base.yamltext import read_text
+from dcrflow.base.yamltext import read_bytes, read_text
 
 Float = NDArray[np.float64]
 Edges = tuple[tuple[float, float], ...]
 
-_LARGEST = 1 << 24  # bytes of a text table
+_LARGEST = 1 << 24  # bytes of a table
+_FORMATS = {".ecsv": "ascii.ecsv", ".fits": "fits", ".fit": "fits", ".vot": "votable", ".xml": "votable"}
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,11 @@ class Bandpass:
             If the file cannot be read or holds no such curve.
         """
         try:
-            if Path(path).suffix.lower() in {".ecsv", ".fits", ".fit", ".vot", ".xml"}:
-                table = QTable.read(path)
+            kind = _FORMATS.get(Path(path).suffix.lower())
+            if kind:
+                content = read_bytes(path, _LARGEST)
+                file = content.decode().splitlines() if kind == "ascii.ecsv" else io.BytesIO(content)
+                table = QTable.read(file, format=kind)
                 names = {n.lower(): n for n in table.colnames}
                 w = u.Quantity(table[names.get("wavelength", table.colnames[0])])
                 t = u.Quantity(table[names.get("throughput", table.colnames[1])])

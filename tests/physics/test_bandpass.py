@@ -27,7 +27,10 @@ def test_files(tmp_path) -> None:
     np.savetxt(tmp_path / "nm.dat", np.c_[w, t])
     np.savetxt(tmp_path / "angstrom.dat", np.c_[w * 10, t])
     QTable({"wavelength": w * 10 * u.AA, "throughput": t * 100 * u.percent}).write(tmp_path / "curve.ecsv")
-    for name in ("nm.dat", "angstrom.dat", "curve.ecsv"):
+    table = QTable({"wavelength": w * u.nm, "throughput": t})
+    table.write(tmp_path / "curve.fits")
+    table.write(tmp_path / "curve.vot", format="votable")
+    for name in ("nm.dat", "angstrom.dat", "curve.ecsv", "curve.fits", "curve.vot"):
         band = Bandpass.read(tmp_path / name)
         np.testing.assert_allclose(band.wavelength, w)
         np.testing.assert_allclose(band.throughput, t)
@@ -64,9 +67,19 @@ def test_unusable_curves(wavelength: list[float], throughput: list[float], messa
 
 def test_unreadable_file_is_named(tmp_path) -> None:
     (tmp_path / "bad.dat").write_text("not numbers")
-    for name in ("bad.dat", "missing.dat"):
+    (tmp_path / "path.ecsv").write_text(str(tmp_path / "other.ecsv"))  # no table, and not to be opened
+    QTable({"wavelength": [400.0, 500.0] * u.nm, "throughput": [0.5, 0.5]}).write(tmp_path / "other.ecsv")
+    for name in ("bad.dat", "missing.dat", "missing.fits", "path.ecsv"):
         with pytest.raises(ConfigError, match=name):
             Bandpass.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.dat", "a.ecsv", "a.fits", "a.vot"])
+def test_a_file_that_goes_on_is_no_curve(tmp_path, name: str) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(10**9)
+    with pytest.raises(ConfigError, match=f"{name}: it has more than 16777216 bytes"):
+        Bandpass.read(tmp_path / name)
 
 
 def test_equal_subfilters() -> None:
