@@ -13,6 +13,8 @@ import contextlib
 import gc
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,12 +35,13 @@ _BY_WORKERS = (
     "fast_gzip", "distributed.nanny", "dcrflow.graph", "dcrflow.campaign.batch", "dcrflow.lsst.butler",
     "dcrflow.lsst.task", "lsst.pipe.base.single_quantum_executor", "dcrflow.cluster.frozen",
 )  # fmt: skip
+LONGEST = 540.0  # s of a command; each takes less than a minute
 _server: subprocess.Popen[str] | None = None
 _said_by_workers = Path()
 
 
 def run(words: list[str], directory: Path | str = ".", **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command; its output is what a script's would be."""
+    """Run a command; its output is what a script's would be. One that hangs is ended, and is an error."""
     global _server, _said_by_workers
     if _server is None or _server.poll() is not None:
         file, name = tempfile.mkstemp(prefix="workers-")
@@ -48,6 +51,7 @@ def run(words: list[str], directory: Path | str = ".", **environment: str) -> su
         _server = subprocess.Popen(
             [sys.executable, "-W", "ignore:This process:DeprecationWarning", __file__, _said_by_workers],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **alone},
+            start_new_session=True,
         )  # fmt: skip
         atexit.register(_end, _server, _said_by_workers)
     before = _said_by_workers.stat().st_size
@@ -60,9 +64,14 @@ def run(words: list[str], directory: Path | str = ".", **environment: str) -> su
         }  # fmt: skip
         _server.stdin.write(json.dumps(request) + "\n")
         _server.stdin.flush()
+        in_time = select.select([_server.stdout], [], [], LONGEST)[0]
+        if not in_time:
+            _kill(_server)
         answer = _server.stdout.readline()
-        assert answer, "the process that runs commands has ended"
         said = [Path(folder, name).read_text() for name in ("stdout", "stderr")]
+        if not in_time:
+            raise TimeoutError(f"{words} took more than {LONGEST} s; it said: {said}")
+        assert answer, "the process that runs commands has ended"
     with _said_by_workers.open("rb") as file:
         file.seek(before)
         said[1] += file.read().decode(errors="replace")
@@ -70,10 +79,22 @@ def run(words: list[str], directory: Path | str = ".", **environment: str) -> su
 
 
 def _end(server: subprocess.Popen[str], said_by_workers: Path) -> None:
-    """End the process, which waits for the next command."""
-    with server:  # closes its pipes, and waits
-        pass
+    """End the process, which waits for the next command, or for one that was interrupted here."""
+    with server:
+        assert server.stdin is not None
+        with contextlib.suppress(OSError):
+            server.stdin.close()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            _kill(server)
     said_by_workers.unlink()
+
+
+def _kill(server: subprocess.Popen[str]) -> None:
+    """Kill the process, the command that it runs, and their workers."""
+    os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
 
 
 def _serve() -> None:
