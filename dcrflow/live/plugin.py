@@ -28,6 +28,7 @@ OPERATION, ANSWER = "dcrflow_live", "dcrflow_state"  # what clients call on the 
 PAGE = "dcrflow"
 
 _RUNS = 8  # campaigns whose state is kept, unless more are running
+_RETURNING = 1000  # silent campaigns whose numbers are known when they speak again
 _FRESH = 0.9  # s; an answer is used again so long
 _LOOKED = 10.0  # s after the last request; until then somebody counts as looking
 _SILENT = 30.0  # s; a client that is alive tells something every second
@@ -100,6 +101,7 @@ class LivePage(SchedulerPlugin):
     async def start(self, scheduler: Any) -> None:
         self._scheduler = scheduler
         self._runs: OrderedDict[str, Told] = OrderedDict()
+        self._may_return: OrderedDict[str, Told] = OrderedDict()  # silent ones whose state is not kept
         self._answers: dict[tuple[str, str], tuple[float, bytes]] = {}
         self.past: dict[str, Counter[Any]] = {"done": Counter(), "steps": Counter(), "bytes": Counter()}
         scheduler.handlers |= {OPERATION: self.receive, ANSWER: self.answer}
@@ -129,9 +131,10 @@ class LivePage(SchedulerPlugin):
             ``steps``: seconds that all tasks of these names took, of all runs.
         """
         try:
+            numbers = _checked(summary)
             told = self._told(run)
             told.heard = time.monotonic()
-            told.summary = _checked(summary)
+            told.summary = numbers
             for name, text in (("state", state), ("sky", sky)):
                 if text[:1] == b"{":
                     setattr(told, name, text)
@@ -150,6 +153,14 @@ class LivePage(SchedulerPlugin):
                 del self._runs[old.run]
                 for kind, numbers in self.past.items():
                     numbers.update(old.numbers(kind))
+                if old.is_running:
+                    self._may_return[old.run] = Told(old.run, old.summary)
+                    while len(self._may_return) > _RETURNING:
+                        self._may_return.popitem(last=False)
+            returned = self._may_return.pop(run, None)
+            if returned is not None:  # what it tells now has its old numbers in it
+                for kind, numbers in self.past.items():
+                    numbers.subtract(returned.numbers(kind))
             self._runs[run] = Told(run)
         return self._runs[run]
 

@@ -135,6 +135,24 @@ def test_old_campaigns_are_forgotten_and_their_numbers_kept(client: Client) -> N
     assert page.past["done"] == {"failed": 12}, "nothing of a campaign that runs is counted twice"
 
 
+def test_a_campaign_that_was_silent_is_counted_once(client: Client) -> None:
+    serve_page(client)
+    (page,) = (p for p in client.cluster.scheduler.plugins.values() if isinstance(p, LivePage))
+
+    def counted() -> float:
+        return page.past["done"]["failed"] + sum(told.numbers("done")["failed"] for told in page.campaigns)
+
+    for number in range(10):
+        tell(client, REQUESTED, FAILED, run=f"run-{number}")
+        page.campaign(f"run-{number}").heard = float("-inf")
+    assert page.campaign("run-0") is None
+    assert (page.past["done"]["failed"], counted()) == (2, 10)
+    for _ in range(2):
+        tell(client, REQUESTED, FAILED, run="run-0")
+    assert page.campaign("run-0").status == "running"
+    assert counted() == 10
+
+
 def test_what_the_scheduler_adds_and_asks_for(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     serve_page(client)
     (page,) = (p for p in client.cluster.scheduler.plugins.values() if isinstance(p, LivePage))
