@@ -18,12 +18,14 @@ from dcrflow.coadding.transfer import Optics, Transform, forward, sampled, trans
 from dcrflow.coadding.visits import Correction, VisitOnCell, VisitOnFrame
 from dcrflow.coadding.window import window_nodes, window_of
 from dcrflow.kernels.coadd_pixels import add_pixels, fill_holes, holes_of, largest_around
-from dcrflow.kernels.fourier import add_adjoint, add_normal
+from dcrflow.kernels.fourier import add_adjoint
+from dcrflow.kernels.visit_sums import add_visits
 
 Name = tuple[int, int]
 Image = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 
+_TOGETHER = (8, 4, 1)  # visits that are added to the sums at a time, as many as there are
 _NEAR = 16  # pixels around a core in which a visit must have data to be used
 _INSIDE, _SOME = 0.1, 0.01  # least window and least weight, relative to a visit's, for which a mean is computed
 _AROUND, _BEYOND = 2, 8  # pixels to each side, of the square whose largest light counts; the same without any data
@@ -281,10 +283,13 @@ class CellVisits:
         self.mean = np.divide(light, weight, out=np.zeros_like(light), where=weight > 0)
         self._filler, self._weight = self.mean.copy(), weight.copy()
         nodes = self._set_window()
-        for member in self.new:
-            seen = self.read(member)
-            add_normal(seen.transfer, member.weight, sums.normal)
-            add_adjoint(seen.transfer, forward(seen.image), member.weight, sums.right)
+        left = self.new
+        while left:
+            number = next(n for n in _TOGETHER if n <= len(left))
+            some, left = [self.read(m) for m in left[:number]], left[number:]
+            weights = np.array([seen.member.weight for seen in some])
+            images = tuple(forward(seen.image) for seen in some)
+            add_visits(tuple(seen.transfer for seen in some), images, weights, sums.normal, sums.right)
         kept = self.kept
         if kept is None:
             return CellSums(

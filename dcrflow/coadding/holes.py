@@ -24,7 +24,7 @@ Image = NDArray[np.float32]
 Vector = NDArray[np.float32]
 Places = NDArray[np.int32]
 
-MANY = 2_500_000  # holes of a visit times pieces of its response; more are slower than to transform the whole visit
+MANY = 1_000_000  # holes of a visit times pieces of its response; more are slower than to transform the whole visit
 _NEGLIGIBLE = 1e-3  # noise units; what the holes of a visit spread farther away, and all together is less, is left out
 
 

@@ -16,7 +16,7 @@ from dcrflow.kernels.hole_pixels import LANES, TOGETHER, crop_round
 Image = NDArray[np.float32]
 
 # of a response's peak; what is fainter than the last is left out
-_LEVELS = np.array([1e-2, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 2e-6])
+_LEVELS = np.array([1e-2, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5])
 _NEAR = 3 / 4  # of the distance over which a visit spreads a point of the sky: farther away, holes do not matter
 
 
@@ -84,7 +84,7 @@ class Response:
         return np.asarray((self._term * width + self._y + pad) * width + self._x + pad, np.int32)
 
     def number(self, faint: float) -> int:
-        """How many of the pieces are brighter than `faint` times the peak; those below 2e-6 are never kept."""
+        """How many of the pieces are brighter than `faint` times the peak; those below 1e-5 are never kept."""
         level = int(np.searchsorted(-_LEVELS, -faint))
         number = int(self._numbers[min(level, len(_LEVELS) - 1)])
         return number + -number % TOGETHER
