@@ -11,9 +11,9 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, TextIO, get_type_hints
+from typing import Annotated, Any, TextIO, get_type_hints, override
 
 import typer
 from rich.console import Console
@@ -182,10 +182,28 @@ class _OnTerminal(logging.Handler):
         Console.print(console, f"[{style}]{record.levelname.lower()}:[/] {escape(words)}", soft_wrap=True)
 
 
+class _InFile(logging.FileHandler):
+    """Writes to a file. If that fails (a full disk), it is said once, and the command goes on without the log."""
+
+    _failed = False
+
+    @override
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exception()
+        if not self._failed:
+            self._failed = True
+            words = escape(one_line(f"cannot write {self.baseFilename}: {type(error).__name__}: {error}"))
+            Console.print(console, f"[yellow]warning:[/] {words}; the log is not complete", soft_wrap=True)
+
+    def close(self) -> None:
+        with suppress(OSError):  # of lines that still wait: it was said
+            super().close()
+
+
 def _in_file(path: Path) -> logging.Handler:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = _InFile(path, encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"--log-file: cannot write {path}: {error.strerror}; give a file that can be written"

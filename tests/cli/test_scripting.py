@@ -239,6 +239,15 @@ def test_log_file(dcr: Run, templates: dcrflow.TemplateStore, survey: Path, tmp_
     assert "--log-file" in err
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_a_log_on_a_full_disk_is_said_once(dcr: Run, templates: dcrflow.TemplateStore) -> None:
+    plain = dcr("status", templates.url)
+    code, out, err = dcr("status", templates.url, "--log-file", "/dev/full")
+    assert (code, out) == plain[:2]
+    assert err.count("cannot write /dev/full: OSError: [Errno 28] No space left on device") == 1
+    assert "Traceback" not in err
+
+
 def test_examples_in_the_help_have_options_that_exist() -> None:
     def examples(command: Any, path: str) -> int:
         number = 0
