@@ -105,9 +105,9 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Write a file that other programs see when it is whole and on the disk, and not before.
 
     Gives a hidden name beside it, with the same suffix, to write to. Several that write the same file do not meet: the
-    last one's stays. Who is killed leaves a hidden file.
+    last one's stays. Who is killed leaves a hidden file. A link stays one to the file.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.stem[:180]}.{uuid4().hex}.partial{path.suffix}")
     try:
         yield partial

@@ -15,6 +15,7 @@ from dcrflow.base.errors import ConfigError
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.layout import SkyMap, described
 from dcrflow.geometry.skymap import Tract
+from dcrflow.stores.files import whole_file
 from dcrflow.stores.skymaps.read import tracts_as_config
 from dcrflow.stores.zarr.access import words_of
 
@@ -47,12 +48,13 @@ def write_geometry(
         chosen.append(skymap.tract(tract))
         progress(number, len(wanted))
     try:
-        if path.suffix == ".json":
-            path.write_text(json.dumps([described(t) for t in chosen]) + "\n")
-        elif path.suffix == ".ecsv":
-            _table(chosen).write(path, format="ascii.ecsv", overwrite=True)
-        else:
-            path.write_text(yaml.safe_dump(tracts_as_config(tuple(chosen), skymap.name), sort_keys=False))
+        with whole_file(path) as partial:
+            if path.suffix == ".json":
+                partial.write_text(json.dumps([described(t) for t in chosen]) + "\n")
+            elif path.suffix == ".ecsv":
+                _table(chosen).write(partial, format="ascii.ecsv", overwrite=True)
+            else:
+                partial.write_text(yaml.safe_dump(tracts_as_config(tuple(chosen), skymap.name), sort_keys=False))
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {words_of(error)}") from error
     return sum(t.num_patches[0] * t.num_patches[1] for t in chosen)

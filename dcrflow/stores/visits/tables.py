@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,7 @@ from astropy.time import Time
 from dcrflow.base.errors import DcrflowError, VisitTableError
 from dcrflow.geometry import sphere
 from dcrflow.model.visit import DetectorVisit
+from dcrflow.stores.files import whole_file
 from dcrflow.stores.visits.any_table import any_table
 from dcrflow.stores.visits.exposures import exposure_files, id_in_name, read_exposure_rows
 from dcrflow.stores.visits.kinds import is_long, may_be_long
@@ -302,12 +302,13 @@ def write_visits(visits: Iterable[DetectorVisit], path: str | Path) -> None:
             numbers = np.array([math.nan if v is None else v for v in values], np.float64)
             table[name] = u.Quantity(numbers, UNITS[name])
     try:
-        if path.suffix.lower() == ".ecsv":
-            table.write(path, format="ascii.ecsv", overwrite=True)
-        elif path.suffix.lower() in (".parquet", ".pq"):
-            _write_parquet(Table(table), path)
-        else:
+        if path.suffix.lower() not in (".ecsv", ".parquet", ".pq"):
             raise VisitTableError(f"{path}: a detector-visit table is written as .ecsv or .parquet")
+        with whole_file(path) as partial:
+            if path.suffix.lower() == ".ecsv":
+                table.write(partial, format="ascii.ecsv", overwrite=True)
+            else:
+                _write_parquet(Table(table), partial)
     except OSError as error:
         raise VisitTableError(f"cannot write {path}: {error}") from error
 
@@ -316,11 +317,8 @@ def _write_parquet(table: Table, path: Path) -> None:
     """Write a table as astropy does, with checksums, which it leaves out: with them a flipped bit is no other WCS."""
     from pyarrow import parquet
 
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".dcrflow-") as folder:
-        plain, checked = Path(folder, "plain.parquet"), Path(folder, "checked.parquet")
-        table.write(plain, format="parquet")
-        parquet.write_table(parquet.read_table(plain), checked, write_page_checksum=True)
-        os.replace(checked, path)
+    table.write(path, format="parquet", overwrite=True)
+    parquet.write_table(parquet.read_table(path), path, write_page_checksum=True)
 
 
 _ORDER = (

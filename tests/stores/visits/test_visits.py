@@ -97,6 +97,33 @@ def test_flipped_bits_of_a_parquet_file_are_errors(long: bool, tmp_path: Path, m
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.parquet", "v.parquet"]
 
 
+@pytest.mark.parametrize("suffix", ["ecsv", "parquet"])
+def test_a_table_that_cannot_be_written_whole_leaves_the_old_one(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"v.{suffix}"
+    write_visits(VISITS, path)
+
+    def full(table: Table, name: Path, **_: Any) -> None:
+        Path(name).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Table, "write", full)
+    with pytest.raises(VisitTableError, match=rf"cannot write .*v\.{suffix}: .*No space"):
+        write_visits(VISITS[:1], path)
+    assert read_visits(path) == VISITS
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_link_to_a_table_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "v.ecsv").symlink_to(tmp_path / "there" / "w.ecsv")
+    for visits in (VISITS, VISITS[:1]):
+        write_visits(visits, tmp_path / "v.ecsv")
+        assert (tmp_path / "v.ecsv").is_symlink()
+        assert read_visits(tmp_path / "there" / "w.ecsv") == visits
+
+
 def test_what_is_written_has_units_and_opens_with_pandas(tmp_path: Path) -> None:
     write_visits(VISITS, tmp_path / "v.ecsv")
     found = QTable.read(tmp_path / "v.ecsv")
