@@ -7,6 +7,7 @@ same template has the same keys in every process. A task's name on the dashboard
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import astuple
 from hashlib import blake2b
 from operator import getitem
 from typing import Any
@@ -111,16 +112,28 @@ def lazy_template(coadds: CoaddSource, plan: TemplatePlan) -> xr.Dataset:
 
 def write_task(coadds: CoaddSource, plan: TemplatePlan, store: TemplateStore) -> Delayed:
     """A Delayed that makes a template and writes it; its value is the `TemplateRecord` written."""
-    return TemplateGraph(coadds, plan).written(store)
+    return TemplateGraph(coadds, plan, on_one_worker=True).written(store)
 
 
 class TemplateGraph:
-    """The tasks of one template."""
+    """The tasks of one template.
 
-    def __init__(self, coadds: CoaddSource, plan: TemplatePlan) -> None:
+    Parameters
+    ----------
+    coadds : CoaddSource
+        The subfilter coadds.
+    plan : TemplatePlan
+        How the template is made.
+    on_one_worker : bool
+        Whether all tasks take the plan from one task. A scheduler then has them run where that ran, unless other
+        workers are idle: for templates that are put together in the end, and of which many are made at once.
+    """
+
+    def __init__(self, coadds: CoaddSource, plan: TemplatePlan, on_one_worker: bool = False) -> None:
         self.coadds = coadds
         self.plan = plan
-        self.token = f"{plan.digest}:{coadds.digest}"
+        self.token = f"{plan.digest}:{coadds.digest}{':on one worker' if on_one_worker else ''}"
+        self._on_one_worker = on_one_worker
 
     def _key(self, name: str, *what: object) -> str:
         return f"{name}-{blake2b(f'{self.token}:{what}'.encode(), digest_size=16).hexdigest()}"
@@ -136,8 +149,13 @@ class TemplateGraph:
         layers: dict[str, dict[Any, Task]] = {
             "load_patch": {}, "shift_subfilters": {}, "warp_tract": {}, "mosaic_tracts": {},
         }  # fmt: skip
+        plan: TemplatePlan | TaskRef = self.plan
+        if self._on_one_worker:
+            key_of_plan = self._key("plan")
+            layers = {"plan": {key_of_plan: UnfusedTask(key_of_plan, _itself, self.plan)}, **layers}
+            plan = TaskRef(key_of_plan)
 
-        def add(name: str, function: Callable[..., object], key: str, *arguments: object) -> TaskRef:
+        def add(name: str, function: Callable[..., object], key: Any, *arguments: object) -> TaskRef:
             layers[name][key] = self._step(key, function, *arguments)
             return TaskRef(key)
 
@@ -146,19 +164,22 @@ class TemplateGraph:
         for group in self.plan.groups(box):
             parts, shifted = self.plan.tile(group.box).parts, {}
             if parts:  # read by one task, and so on one worker: then the steps after it move nothing between workers
-                loaded = add("load_patch", load, self._key("load_patch", parts), self.coadds, self.plan, parts)
+                reads: Any = self._key("load_patch", parts)
+                if self._on_one_worker:  # tasks that depend on few others are spread, if they are of a large group
+                    reads = (self._key("load_patch"), *astuple(group.box))
+                loaded = add("load_patch", load, reads, self.coadds, plan, parts)
             for index, part in enumerate(parts):
                 patches = Task(None, getitem, loaded, index)
-                arguments = self.plan, part, patches, *(() if self.plan.by_bands else (UNSET_MEMORY,))
+                arguments = plan, part, patches, *(() if self.plan.by_bands else (UNSET_MEMORY,))
                 shifted[part.tract] = add("shift_subfilters", shift, self._key("shift_subfilters", part), *arguments)
             for tile in group.tiles:
                 tracts = [part.tract for part in self.plan.tile(tile).parts if part.tract in shifted]
                 warped = []
                 for tract in tracts:
                     key = self._key("warp_tract", tract, tile, group.box)
-                    warped.append(add("warp_tract", warp_tract, key, self.plan, tract, shifted[tract], tile))
+                    warped.append(add("warp_tract", warp_tract, key, plan, tract, shifted[tract], tile))
                 made[tile] = self._key("mosaic_tracts", tile, group.box)
-                add("mosaic_tracts", mosaic_tracts, made[tile], self.plan, tile, List(*warped))
+                add("mosaic_tracts", mosaic_tracts, made[tile], plan, tile, List(*warped))
         tiles, columns = list(box.tiles(self.plan.config.tile)), len(box.cuts(self.plan.config.tile)[1])
         rows = [[made[tile] for tile in tiles[n : n + columns]] for n in range(0, len(tiles), columns)]
         return layers, rows
@@ -220,7 +241,10 @@ class TemplateGraph:
         return TemplatePsf(nodes, *arrays)
 
     def written(self, store: TemplateStore) -> Delayed:
-        """A Delayed that makes the whole template and writes it to a store."""
+        """A Delayed that makes the whole template and writes it to a store.
+
+        Best of a graph whose tasks run on one worker: then only what an idle one takes over moves between workers.
+        """
         if self.plan.config.granularity == "detector":
             key = self._key("make_template", store.url)
             nodes = plan_psf(self.coadds, self.plan)
@@ -243,6 +267,10 @@ def _graph(layers: dict[str, dict[Any, Task]], last: str, tasks: dict[Any, Task]
     order = [*named, last]
     dependencies = {name: {before} if before else set() for name, before in zip(order, [None, *order], strict=False)}
     return HighLevelGraph({**named, last: tasks}, dependencies)
+
+
+def _itself(plan: TemplatePlan) -> TemplatePlan:
+    return plan
 
 
 def _pick(tile: StepResult[Pixels], name: str) -> Any:

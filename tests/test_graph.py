@@ -18,7 +18,7 @@ import dcrflow
 from dcrflow.base.attributes import objects
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.skymap import Tract
-from dcrflow.graph import TemplateArray, TemplateGraph
+from dcrflow.graph import TemplateArray, TemplateGraph, write_task
 from dcrflow.model.config import TemplateConfig
 from dcrflow.planning.template import plan_template
 from dcrflow.steps import assemble, make_region, make_tile
@@ -393,6 +393,24 @@ def test_four_tiles_are_read_and_shifted_together(store: DcrCoadds) -> None:
         (load,) = {k for shift in shifts for k in layers["shift_subfilters"][shift].dependencies}
         loads.setdefault((row // 2, column // 2), set()).add(load)
     assert [len(each) for each in loads.values()] == [1, 1, 1, 1]
+
+
+def test_a_written_template_has_one_plan(store: DcrCoadds, tmp_path) -> None:
+    """A scheduler has tasks run where what they take is: all that read do not depend on anything else."""
+    plan = plan_template(store, visit(), TemplateConfig(tile=80))
+    out = TemplateStore.create_or_open(tmp_path / "t.zarr")
+    task = write_task(store, plan, out)
+    tasks = {key: one for key, one in dict(task.dask).items() if key_split(key) != "warp_psf"}
+    (key,) = (key for key in tasks if key_split(key) == "plan")
+    assert not tasks[key].dependencies
+    loads = [key for key in tasks if key_split(key) == "load_patch"]
+    assert len(loads) == 4
+    assert len({key[0] for key in loads}) == 1, "one group of a template's own"
+    assert all(tasks[load].dependencies == {key} for load in loads)
+    assert not set(tasks) & set(dict(TemplateGraph(store, plan).array("image", plan.bbox).dask))
+    assert task.compute(scheduler="threads").status == "complete"
+    found = xr.open_zarr(tmp_path / "t.zarr", group="12/3", consolidated=False)
+    np.testing.assert_array_equal(found.mask, dcrflow.build_template(store, visit(), tile=80).mask)
 
 
 def test_tiles_of_other_warps_are_made_one_by_one(store: DcrCoadds) -> None:
