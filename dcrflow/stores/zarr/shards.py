@@ -156,11 +156,13 @@ def _read_shard(
             if data is None:
                 place[...] = fill
                 continue
-            content = _checked(data)
-            if place.shape == chunk and _is_decompressed(content, work_space, place):
-                continue
-            _decompress(content, space)
-            place[...] = space[from_y - j * chunk[0] : to_y - j * chunk[0], from_x - i * chunk[1] : to_x - i * chunk[1]]
+            content, into = _checked(data), place if place.shape == chunk else space
+            if not _is_decompressed(content, work_space, into):
+                _decompress(content, space)
+                into = space
+            if into is space:
+                rows = slice(from_y - j * chunk[0], to_y - j * chunk[0])
+                place[...] = space[rows, from_x - i * chunk[1] : to_x - i * chunk[1]]
 
 
 def _chunks(file: int, entries: list[list[int]]) -> Iterator[Bytes | None]:
