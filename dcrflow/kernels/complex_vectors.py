@@ -51,8 +51,23 @@ class _Vectors:
         real = b.fsub(b.fmul(a[0], re, flags=flags), b.fmul(a[1], im, flags=flags), flags=flags)
         return real, b.fadd(b.fmul(a[0], im, flags=flags), b.fmul(a[1], re, flags=flags), flags=flags)
 
+    def turned(self, a: Complex, angle: float) -> Complex:
+        """A times exp(-i angle), with an angle from 0 to pi that is known now."""
+        if angle == 0:
+            return a
+        if 2 * angle == math.pi:
+            zero = ir.Constant(self.type, [0.0] * LANES)
+            return a[1], self.builder.fsub(zero, a[0])
+        re, im = (ir.Constant(self.type, [value] * LANES) for value in (math.cos(angle), -math.sin(angle)))
+        return self.times(a, re, im)
+
     def transform(self, a: Sequence[Complex]) -> list[Complex]:
-        """The discrete Fourier transform of 2 to 5 numbers."""
+        """The discrete Fourier transform of 2 to 5, 8 or 10 numbers."""
+        if len(a) > 5:
+            halves = [self.transform(a[first::2]) for first in (0, 1)]
+            turned = [self.turned(value, 2 * math.pi * n / len(a)) for n, value in enumerate(halves[1])]
+            pairs = list(zip(halves[0], turned, strict=True))
+            return [self.add(x, y) for x, y in pairs] + [self.sub(x, y) for x, y in pairs]
         if len(a) == 2:
             return [self.add(a[0], a[1]), self.sub(a[0], a[1])]
         if len(a) == 3:

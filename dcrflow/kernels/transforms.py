@@ -2,8 +2,8 @@
 
 Transforms are taken of eight lines at once, which lie side by side in a copy: lane by lane, the numbers of a vector
 belong to eight lines. The algorithm is Stockham's (Van Loan 1992, Computational Frameworks for the Fast Fourier
-Transform, 1.7), with radices 2, 3, 4 and 5. Along x two real lines are the real and the imaginary part of a complex
-one. A transform back is that of numbers whose real and imaginary parts are exchanged.
+Transform, 1.7), with radices 2, 3, 4, 5, 8 and 10. Along x two real lines are the real and the imaginary part of a
+complex one. A transform back is that of numbers whose real and imaginary parts are exchanged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dcrflow.kernels.vectors import copy_turned
 
 Plan = tuple[NDArray[np.int64], NDArray[np.float32]]
 
-_RADICES = (4, 5, 3, 2)
+_RADICES = (10, 8, 5, 4, 3, 2)  # large ones first: fewer passes over the numbers
 
 
 @cache
@@ -80,7 +80,11 @@ def _transform(lines, other, radices, factors):  # type: ignore[no-untyped-def]
     """Transform eight lines, shape (number, 16); returns the array with the result, which is one of the two."""
     together, first = 1, 0
     for radix in radices:
-        if radix == 5:
+        if radix == 10:
+            first = _pass((1,) * 10, lines, other, together, factors, first)
+        elif radix == 8:
+            first = _pass((1,) * 8, lines, other, together, factors, first)
+        elif radix == 5:
             first = _pass((1, 1, 1, 1, 1), lines, other, together, factors, first)
         elif radix == 4:
             first = _pass((1, 1, 1, 1), lines, other, together, factors, first)

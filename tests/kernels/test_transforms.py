@@ -5,7 +5,7 @@ import pytest
 
 from dcrflow.kernels.transforms import columns, plan, rows_back, rows_forward
 
-SHAPES = (2, 2), (4, 6), (15, 10), (36, 30), (60, 250), (500, 128)
+SHAPES = (2, 2), (4, 6), (15, 10), (36, 30), (64, 40), (60, 250), (500, 128)
 
 
 def image_of(shape: tuple[int, int]) -> np.ndarray:
