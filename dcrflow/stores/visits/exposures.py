@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from astropy.io import fits
-from astropy.time import Time
 
 from dcrflow.base.errors import VisitTableError, WcsError
 from dcrflow.base.fits_files import open_fits
 from dcrflow.geometry.wcs import SkyWcs
-from dcrflow.stores.visits.header_values import measured, scale_named
+from dcrflow.stores.visits.header_values import measured, mjd_of, scale_named
 from dcrflow.stores.visits.summaries.from_fits import is_summary, summary_rows
 
 _SUFFIXES = (".fits", ".fits.gz", ".fits.fz", ".fit", ".fits.bz2")
@@ -22,6 +22,7 @@ _KEYWORDS = {  # column: keyword of LSST's VisitInfo, in our units
     "parallactic_angle": "PARANGLE", "longitude": "OBS-LONG", "latitude": "OBS-LAT", "height_m": "OBS-ELEV",
     "temperature": "AIRTEMP", "pressure": "AIRPRESS", "humidity": "HUMIDITY",
 }  # fmt: skip
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _FROM_NAME = re.compile(r"_(\d+)_(\d+)\.fit")
 
 
@@ -176,9 +177,32 @@ def _row_of(path: Path, hdus: fits.HDUList, image: Any, alone: bool) -> dict[str
         value = _keyword(primary, header, keyword)
         row[column] = value if column in ("ra", "dec") else measured(column, value)
     date = _keyword(primary, header, "DATE-AVG")
-    scale = _keyword(primary, header, "TIMESYS") or "TAI"
-    row["mjd"] = None if date is None else float(Time(str(date), scale=scale_named(scale)).tai.mjd)
+    row["mjd"] = None if date is None else _mid_exposure(date, _keyword(primary, header, "TIMESYS"))
     return row
+
+
+@dataclass(frozen=True)
+class _MidExposure:
+    """How DATE-AVG is meant."""
+
+    scale: str
+    format: str = ""
+    exposure: tuple[str, ...] = ()
+    time: tuple[str, ...] = ()
+
+
+def _mid_exposure(date: Any, scale: Any) -> float | None:
+    """MJD (TAI) of a DATE-AVG in the scale of TIMESYS; None if it has no time of day, which is not midnight.
+
+    LSST's own are in TAI; a Z at the end says UTC.
+    """
+    if _DAY.fullmatch(str(date).strip()):
+        return None
+    try:
+        known = scale or ("UTC" if str(date).strip().endswith(("Z", "z")) else "TAI")
+        return mjd_of(_MidExposure(scale_named(known)), date, lambda _: None)
+    except ValueError as error:
+        raise VisitTableError(f"DATE-AVG: {error}") from None
 
 
 def origin(header: fits.Header) -> tuple[int, int]:

@@ -206,3 +206,22 @@ def test_a_detector_in_a_cube_is_not_left_out_silently(tmp_path: Path) -> None:
     path = _several(tmp_path / "a.fits", {"CCDNUM": 1}, {"CCDNUM": 2}, axes=3)
     with pytest.raises(VisitTableError, match=r"detector 2 .* 3 axes, expected an image of 2"):
         read_visits(path)
+
+
+@pytest.mark.parametrize(
+    ("date", "scale", "seconds"),
+    [
+        ("2025-12-01T00:43:12", "TAI", 0.0), ("2025-12-01T00:43:12", None, 0.0), ("2025-12-01T00:43:12", "UTC", 37.0),
+        ("2025-12-01T00:43:12Z", None, 37.0), ("2025-12-01T00:43:12Z", "UTC", 37.0), ("2025-12-01", "TAI", None),
+    ],
+)  # fmt: skip
+def test_the_time_of_the_middle(date: str, scale: str | None, seconds: float | None, tmp_path: Path) -> None:
+    row = read_exposure_row(exposure(tmp_path / "calexp_77_4.fits", BAND="g", DATE_AVG=date, TIMESYS=scale))
+    expected = None if seconds is None else pytest.approx(61010.03 + seconds / 86400, abs=1e-9)
+    assert row["mjd"] == expected
+
+
+def test_a_time_that_is_none_is_quoted(tmp_path: Path) -> None:
+    path = exposure(tmp_path / "calexp_77_4.fits", BAND="g", DATE_AVG="2025-12-01T00:43:12+02:00")
+    with pytest.raises(VisitTableError, match=r"DATE-AVG: '2025-12-01T00:43:12\+02:00' is no time"):
+        read_exposure_row(path)
