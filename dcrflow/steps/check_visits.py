@@ -28,8 +28,10 @@ def check_visits(order: PatchOrder, visits: Sequence[StoredVisit | LeftOut]) -> 
     visits : sequence of StoredVisit or LeftOut
         Of the patch.
     """
-    on_frame = [v.on_frame() for v in visits if isinstance(v, StoredVisit) and v.pixels]
-    found = agreement(on_frame, _chosen(order))
+    opened, cells = [v.opened() for v in visits if isinstance(v, StoredVisit) and v.pixels], tuple(_chosen(order))
+    for _, pixels in opened:
+        pixels.check(cell.box for cell in cells)
+    found = agreement([visit for visit, _ in opened], cells)
     wrong = {name: why for name, one in found.items() if (why := _contradiction(one, order))}
     if 2 * len(wrong) >= len(found):  # there is no majority to trust
         return list(visits)

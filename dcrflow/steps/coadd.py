@@ -20,7 +20,7 @@ from dcrflow.base.workspace import Workspace
 from dcrflow.coadding.basis import SpectralBasis, spectral_basis
 from dcrflow.coadding.calibrate import fit_corrections, worth_it
 from dcrflow.coadding.cell import VisitReport, solve_cell
-from dcrflow.coadding.cells import Cell, CellGrid
+from dcrflow.coadding.cells import CellGrid
 from dcrflow.coadding.output_psf import moffat_stamp
 from dcrflow.coadding.patch import PatchSolution, stitch
 from dcrflow.coadding.visits import Correction
@@ -126,8 +126,9 @@ def _middle(box: Box) -> tuple[float, float]:
 
 
 def load_visit(order: PatchOrder, visit: DetectorVisit) -> VisitImage | LeftOut | None:
-    """Read what a frame needs of a detector-visit; None if it was warped before."""
-    if stored_visit(_folder(order, visit)) is not None:
+    """Read what a frame needs of a detector-visit; None if it was warped before, and is as it was."""
+    before = stored_visit(_folder(order, visit))
+    if before is not None and before.intact():
         return None
     try:
         pixel_map = PixelMap.measured(order.tract.wcs, visit.wcs, order.frame)
@@ -223,21 +224,22 @@ def accumulate(
     if before is not None and corrections is None:
         return before
     grid, basis, psf = order.grid, order.basis(), order.psf()
-    on_frame = [v.on_frame() for v in visits if isinstance(v, StoredVisit) and v.pixels]
-    for visit in on_frame:
-        visit.check(grid, len(basis.wavelength))
-    every: tuple[Cell, ...] = grid.cells
+    opened = [v.opened() for v in visits if isinstance(v, StoredVisit) and v.pixels]
+    on_frame = [one for one, _ in opened]
+    every = grid.cells
+    for one, pixels in opened:
+        one.check(grid, len(basis.wavelength))
+        pixels.check(every[index].box for index in cells)
     files, reports, calibration, workspace = [], [], [], Workspace()
-    for index in cells:
-        kept = load_sums(Path(order.kept) / f"{index}.npz", every[index]) if order.kept else None
-        solution = solve_cell(
-            every[index], grid, on_frame, basis, psf, order.config, corrections, kept, bool(order.sums), workspace
-        )
-        path = Path(order.folder) / f"cell-{index}.npz"
+    for cell in map(every.__getitem__, cells):
+        kept = load_sums(Path(order.kept) / f"{cell.index}.npz", cell) if order.kept else None
+        keep = bool(order.sums)
+        solution = solve_cell(cell, grid, on_frame, basis, psf, order.config, corrections, kept, keep, workspace)
+        path = Path(order.folder) / f"cell-{cell.index}.npz"
         store_cell(path, solution)
-        if order.sums:
-            store_sums(Path(order.sums) / f"{index}.npz", every[index], solution.sums)
-        files.append((index, str(path)))
+        if keep:
+            store_sums(Path(order.sums) / f"{cell.index}.npz", cell, solution.sums)
+        files.append((cell.index, str(path)))
         reports.append(solution.reports)
         calibration.append(solution.calibration)
     return Block(tuple(files), tuple(reports), tuple(calibration))

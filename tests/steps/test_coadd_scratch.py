@@ -1,4 +1,7 @@
-"""Kept sums over visits: read back, or refused; a cell whose sums are gone is not made of new visits alone."""
+"""What steps leave for each other is read back, or refused.
+
+A cell whose sums are gone is not made of new visits alone, and a warped visit that is damaged goes into none.
+"""
 
 import os
 from pathlib import Path
@@ -9,7 +12,8 @@ import pytest
 from dcrflow.base.errors import CoaddStoreError
 from dcrflow.coadding.cells import CellGrid
 from dcrflow.coadding.sums import CellSums
-from dcrflow.steps.coadd_scratch import load_sums, store_sums
+from dcrflow.geometry.box import Box
+from dcrflow.steps.coadd_scratch import StoredVisit, load_sums, store_sums, store_visit, stored_visit
 from dcrflow.stores.coadds.builds import CoaddBuild, Made, _made
 from dcrflow.stores.coadds.writer import create_coadds
 
@@ -96,3 +100,84 @@ def test_one_bit_of_what_sums_were_made_of(tmp_path: Path) -> None:
 def test_an_attribute_names_no_other_place(name: object) -> None:
     assert _made({"sums": name}).sums == ""
     assert _made({"sums": "0123456789abcdef"}).sums == "0123456789abcdef"
+
+
+def warped(folder: Path) -> StoredVisit:
+    random = np.random.default_rng(2)
+    image = random.normal(size=(150, 201)).astype(np.float32)
+    image[20:30, 50] = np.nan
+    arrays = {
+        "image": image,
+        "valid": np.isfinite(image),
+        "edges": random.random(image.shape) < 0.1,
+        "psf": random.random((1, 5, 5)).astype(np.float32),
+        "displacement": random.random((4, 3, 2)),
+    }
+    return store_visit(StoredVisit(str(folder), 7, 3, 1.25, 0.5, "abc", 30000), arrays)
+
+
+def pixels(stored: StoredVisit) -> list[np.ndarray]:
+    visit, check = stored.opened()
+    check.check([Box(-10, -10, 300, 300)])
+    return [np.array(a) for a in (visit.image, visit.valid, visit.edges, visit.psf, visit.displacement)]
+
+
+def test_one_bit_of_a_warped_visit(tmp_path: Path) -> None:
+    """Whichever it is: an error that names the visit, or the pixels as they were."""
+    stored = warped(tmp_path / "7.3")
+    before, random, said, tried = pixels(stored), np.random.default_rng(8), [], 0
+    for path in sorted((tmp_path / "7.3").glob("*.npy")):
+        content = path.read_bytes()
+        for bit in random.choice(8 * len(content), min(100, 2 * len(content)), replace=False).tolist():
+            changed = bytearray(content)
+            changed[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(changed)
+            tried += 1
+            try:
+                found = pixels(stored)
+            except CoaddStoreError as error:
+                said.append(str(error))
+            else:
+                for a, b in zip(found, before, strict=True):
+                    np.testing.assert_array_equal(a, b, err_msg=f"{path.name}, bit {bit}")
+        path.write_bytes(content)
+    assert len(said) > 0.9 * tried  # the others, if any, are of padding in headers
+    assert all("visit 7 detector 3" in text for text in said)
+    assert stored.intact()
+
+
+def test_only_what_is_asked_for_is_compared(tmp_path: Path) -> None:
+    stored = warped(tmp_path / "7.3")
+    path = tmp_path / "7.3" / "edges.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1  # of the last pixel
+    path.write_bytes(content)
+    check = stored.opened()[1]
+    check.check([Box(0, 0, 128, 100), Box(0, 100, 100, 28)])
+    with pytest.raises(CoaddStoreError, match="gone or damaged"):
+        check.check([Box(0, 0, 9, 9), Box(120, 120, 20, 20)])
+
+
+@pytest.mark.parametrize("name", ["image.npy", "psf.npy", "about.json"])
+def test_a_damaged_visit_makes_room_for_another(name: str, tmp_path: Path) -> None:
+    stored = warped(tmp_path / "7.3")
+    before = pixels(stored)
+    if name == "about.json":
+        path = tmp_path / "7.3" / name
+        path.write_text(path.read_text().replace("1.25", "1.75"))
+        stored = stored_visit(tmp_path / "7.3") or stored
+    else:
+        flip(tmp_path / "7.3" / name)
+    assert not stored.intact()
+    assert stored_visit(tmp_path / "7.3") is None
+    for a, b in zip(pixels(warped(tmp_path / "7.3")), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_an_earlier_version_warped_is_warped_anew(tmp_path: Path) -> None:
+    about = tmp_path / "7.3" / "about.json"
+    warped(tmp_path / "7.3")
+    about.write_text(about.read_text().replace('"check"', '"other"'))
+    assert stored_visit(tmp_path / "7.3") is None
+    warped(tmp_path / "7.3")
+    assert stored_visit(tmp_path / "7.3") is not None
