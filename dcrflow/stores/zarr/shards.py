@@ -2,8 +2,7 @@
 
 zarr makes an array of every chunk that it reads, copies it into one of the shard's part, and that into the result; what
 it writes it copies as often. With what it does in Python for each chunk, this takes three times as long as the
-compression itself. Here each chunk is decompressed into its place, or in work space and copied there, once, or the
-other way round.
+compression itself. Here each chunk is decompressed in work space and copied to its place, once, or the other way round.
 Only what `write_array` writes is read, and only what is sound: `read_local` leaves everything else to zarr, and with it
 what is to be said of damage. What is written is what zarr would write, to the byte.
 """
@@ -26,7 +25,6 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
 from zarr.storage import LocalStore
 
 from dcrflow.compat.zarr_sync import sync
-from dcrflow.kernels.bitshuffled import SPARE, TOGETHER, decompress_into
 from dcrflow.stores.files import open_regular
 from dcrflow.stores.zarr.regular_files import RegularFiles
 
@@ -144,7 +142,6 @@ def _read_shard(
 ) -> None:
     """Read some rows and columns of a shard's image."""
     space = np.empty(chunk, out.dtype)
-    work_space = np.empty(space.nbytes + SPARE, np.uint8)
     y, x = inside
     columns = range(x.start // chunk[1], -(-x.stop // chunk[1]))
     for j in range(y.start // chunk[0], -(-y.stop // chunk[0])):
@@ -156,13 +153,8 @@ def _read_shard(
             if data is None:
                 place[...] = fill
                 continue
-            content, into = _checked(data), place if place.shape == chunk else space
-            if not _is_decompressed(content, work_space, into):
-                _decompress(content, space)
-                into = space
-            if into is space:
-                rows = slice(from_y - j * chunk[0], to_y - j * chunk[0])
-                place[...] = space[rows, from_x - i * chunk[1] : to_x - i * chunk[1]]
+            _decompress(_checked(data), space)
+            place[...] = space[from_y - j * chunk[0] : to_y - j * chunk[0], from_x - i * chunk[1] : to_x - i * chunk[1]]
 
 
 def _chunks(file: int, entries: list[list[int]]) -> Iterator[Bytes | None]:
@@ -200,13 +192,6 @@ def _checked(data: Bytes) -> Bytes:
     if google_crc32c.value(content) != int.from_bytes(data[-_CHECKSUM:].tobytes(), "little"):
         raise _UnsoundError
     return content
-
-
-def _is_decompressed(data: Bytes, space: Bytes, out: NDArray[Any]) -> bool:
-    """Decompress a chunk into its place, if it is laid out as most are; whether that was done."""
-    if out.dtype.itemsize != 4 or out.strides[1] != 4 or out.shape[1] % TOGETHER:
-        return False
-    return bool(decompress_into(data, space, out.view(np.uint32)))
 
 
 def _decompress(data: Bytes, out: NDArray[Any]) -> None:

@@ -53,16 +53,6 @@ def test_whatever_part_is_read(part: tuple[slice, slice], stacked: bool, tmp_pat
     assert (around[..., -3:] == 3).all()
 
 
-@pytest.mark.parametrize("kind", ["f4", "i4", "i8"])
-def test_large_chunks_are_decompressed_into_their_place(kind: str, tmp_path: Path) -> None:
-    values = np.random.default_rng(1).integers(0, 9, (300, 600)).astype(kind)
-    write_array(zarr.create_group(tmp_path / "store.zarr"), "image", ("y", "x"), values, chunk=256)
-    for part in ((slice(0, 300), slice(0, 600)), (slice(0, 256), slice(256, 512)), (slice(7, 290), slice(255, 513))):
-        around = np.zeros((values[part].shape[0], values[part].shape[1] + 1), kind)
-        assert read_local(opened(tmp_path), part, around[:, 1:])
-        np.testing.assert_array_equal(around[:, 1:], values[part])
-
-
 def test_a_row_of_chunks_is_one_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     array, reads = written(tmp_path, image()[0]), []
     pread = os.pread
