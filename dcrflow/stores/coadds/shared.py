@@ -16,6 +16,7 @@ from dcrflow.stores.coadds.contents import SourceWithContents
 from dcrflow.stores.coadds.patch_info import PatchInfo
 from dcrflow.stores.coadds.patch_psf import PatchPsf
 from dcrflow.stores.coadds.source import CoaddSource
+from dcrflow.stores.zarr.arrays import whole_chunks
 
 _Key = tuple[int, int, str, tuple[tuple[str, int], ...]]
 
@@ -35,9 +36,9 @@ class _Kept:
 class SharedCoadds:
     """A source that keeps the pixels it read last, and reads only what it does not have.
 
-    It is meant for reads of whole rows of chunks, as `dcrflow.steps.chunk_rows` makes them: what is kept serves a read
-    of the same rows of pixels, also where that begins or ends elsewhere along the rows. Results are the same as without
-    it, and must not be written to. Pixels with damage are not kept.
+    It is meant for reads of rows of chunks, as `dcrflow.steps.chunk_rows` makes them: whole chunks are read, and what
+    is kept serves a read of the same rows of pixels, also where that begins or ends elsewhere along the rows. Results
+    are the same as without it, and must not be written to. Pixels with damage are not kept.
 
     Parameters
     ----------
@@ -92,6 +93,12 @@ class SharedCoadds:
     def read(self, tract: int, patch: int, band: str, box: Box, planes: Mapping[str, int]) -> PatchPixels:
         """Part of a patch, as the source reads it; what is kept is not read again."""
         key = (tract, patch, band, tuple(sorted(planes.items())))
+        info = self.info(tract, patch, band)
+        (whole,) = whole_chunks([box], info.chunks, info.bbox, info.bbox)
+        return self._read(key, whole, planes).part(box)
+
+    def _read(self, key: _Key, box: Box, planes: Mapping[str, int]) -> PatchPixels:
+        tract, patch, band, _ = key
         near = self._nearest(key, box)
         if near is None:
             found = self._source.read(tract, patch, band, box, planes)
