@@ -28,6 +28,9 @@ UNDOCUMENTED = {
 #: Documented after all: numba's guide to writing intrinsics imports it.
 DOCUMENTED = {"numba.core.cgutils"}
 
+#: Underscored, but documented.
+OF_OS = {"os._exit"}
+
 #: Underscored, but documented: methods of named tuples.
 NAMED_TUPLE = {"_replace", "_asdict", "_fields", "_make"}
 
@@ -66,7 +69,7 @@ def private_uses(source: str) -> Iterator[str]:
                 yield f"line {node.lineno}: import of {name}"
         if isinstance(node, ast.Attribute) and is_private(node.attr) and node.attr not in own:
             inherited = ast.unparse(node.value) in ("self", "cls")  # a base class offers it to its subclasses
-            names = [] if inherited else [ast.unparse(node)]
+            names = [] if inherited or ast.unparse(node) in OF_OS else [ast.unparse(node)]
             yield from (f"line {node.lineno}: {name}" for name in names)
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "setattr", "hasattr", "delattr"):
             name = node.args[1]
