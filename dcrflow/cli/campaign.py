@@ -135,7 +135,7 @@ def run(
     target = TemplateStore.create_or_open(out)
     of_cluster = {"workers": workers, "memory": memory, "adaptive": adaptive or None}
     read_description(cluster, **of_cluster)  # a mistake in it is told, also if no cluster is needed
-    result = None if overwrite or not rows else nothing_left(store, rows, target, chosen, retry_failed)
+    result = None if overwrite and len(rows) else nothing_left(store, rows, target, chosen, retry_failed)
     if result is not None:
         show.begin(f"{len(rows)} detector-visits, and nothing left to do: no cluster is started")
     else:

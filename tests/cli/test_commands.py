@@ -86,6 +86,18 @@ def test_run_and_status(dcr: Run, survey: Path, tmp_path: Path) -> None:
     assert objects(dcrflow.TemplateStore.open(out).read(2, 4).attrs)["config"]["tile"] == 1024
 
 
+@pytest.mark.parametrize("more", [(), ("--overwrite",), ("--limit", 0)])
+def test_a_run_of_no_rows_starts_no_cluster(dcr: Run, survey: Path, tmp_path: Path, more: tuple[object, ...]) -> None:
+    def change(rows: Table) -> None:
+        rows.remove_rows(slice(0, None if "--limit" not in more else 0))
+
+    rows, out = table(survey, tmp_path, change), tmp_path / "out.zarr"
+    code, text, progress = dcr("run", survey / "coadds.zarr", rows, out, *more)
+    assert (code, "nothing to do: the table has no rows" in " ".join(text.split())) == (0, True)
+    assert "no cluster is started" in progress
+    assert dcr("status", out)[0] == 0
+
+
 @pytest.mark.integration
 def test_run_with_failures_exits_1(dcr: Run, survey: Path, tmp_path: Path) -> None:
     def change(rows: Table) -> None:
