@@ -95,7 +95,10 @@ class SharedCoadds:
         key = (tract, patch, band, tuple(sorted(planes.items())))
         info = self.info(tract, patch, band)
         (whole,) = whole_chunks([box], info.chunks, info.bbox, info.bbox)
-        return self._read(key, whole, planes).part(box)
+        found = self._read(key, whole, planes)
+        if found.damage:  # what is beside the box is not to be told of
+            return self._source.read(tract, patch, band, box, planes)
+        return found.part(box)
 
     def _read(self, key: _Key, box: Box, planes: Mapping[str, int]) -> PatchPixels:
         tract, patch, band, _ = key

@@ -54,6 +54,21 @@ def test_parts_are_those_of_the_source(source: Counting) -> None:
         alike(shared.read(7, 0, "g", box, planes), source.read(7, 0, "g", box, planes))
 
 
+def test_damage_beside_what_is_read_is_not_told() -> None:
+    def spoil(tract: int, patch: int, arrays: dict[str, np.ndarray]) -> None:
+        arrays["mask"][100, 100] = 1 << 20  # without a name
+
+    source = dcrflow.open_coadds(coadds(IMAGE, change=spoil))
+    bbox, planes = source.info(7, 0, "g").bbox, source.info(7, 0, "g").planes
+    shared = SharedCoadds(source, 1 << 30)
+    for part in (bbox, Box(bbox.x0 + 10, bbox.y0 + 10, 50, 50), Box(bbox.x0 + 90, bbox.y0 + 90, 50, 50)):
+        expected = source.read(7, 0, "g", part, planes)
+        found = shared.read(7, 0, "g", part, planes)
+        alike(found, expected)
+        assert found.damage == expected.damage
+        assert bool(found.damage) == (part.width != 50 or part.x0 > bbox.x0 + 50)
+
+
 def test_what_is_kept_is_not_read_again(source: Counting) -> None:
     shared = SharedCoadds(source, 1 << 30)
     bbox, planes = source.info(7, 0, "g").bbox, source.info(7, 0, "g").planes
