@@ -54,8 +54,6 @@ class _Bounded:
         self._file = file
         self._blocks = 0  # that were read one after the other
         self._zeros = True  # whether these are nothing else
-        self.mode = "rb"
-        self.closed = False
 
     def read(self, size: int | None = -1) -> bytes:
         """Read bytes."""
@@ -79,18 +77,3 @@ class _Bounded:
     def tell(self) -> int:
         """The place."""
         return self._file.tell()
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def writable(self) -> bool:
-        """It is not."""
-        return False
-
-    def flush(self) -> None:
-        """There is nothing to write."""
-
-    def close(self) -> None:
-        """Who opened the file closes it."""
-        self.closed = True
