@@ -28,7 +28,7 @@ def check_visits(order: PatchOrder, visits: Sequence[StoredVisit | LeftOut]) -> 
     visits : sequence of StoredVisit or LeftOut
         Of the patch.
     """
-    opened, cells = [v.opened() for v in visits if isinstance(v, StoredVisit) and v.pixels], tuple(_chosen(order))
+    opened, cells = [v.opened() for v in visits if isinstance(v, StoredVisit) and v.pixels], _chosen(order)
     for _, pixels in opened:
         pixels.check(cell.box for cell in cells)
     found = agreement([visit for visit, _ in opened], cells)
