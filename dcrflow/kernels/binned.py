@@ -39,7 +39,7 @@ def binned_median(values, mask, ignored, edges_y, edges_x, out):  # type: ignore
     """
     bits, ignored = values.view(np.uint32), np.int32(ignored)
     columns = len(edges_x) - 1
-    keys = np.empty((columns, np.max(np.diff(edges_y)) * np.max(np.diff(edges_x)) + 1), np.uint32)
+    keys = np.empty((columns, _widest(edges_y) * _widest(edges_x) + 1), np.uint32)
     number, counts = np.zeros(columns, np.int64), np.empty(_BUCKETS, np.int32)
     total = 0
     for j in range(len(edges_y) - 1):
@@ -56,6 +56,15 @@ def binned_median(values, mask, ignored, edges_y, edges_x, out):  # type: ignore
             out[j, i] = _median(keys[i, : number[i]], counts) if number[i] else np.nan
             total += number[i]
     return total
+
+
+@njit(cache=True, nogil=True)
+def _widest(edges):  # type: ignore[no-untyped-def]
+    """Size of the largest bin along an axis; to compile numpy's own functions takes some seconds."""
+    widest = 0
+    for n in range(len(edges) - 1):
+        widest = max(widest, edges[n + 1] - edges[n])
+    return widest
 
 
 @njit(cache=True, nogil=True)
