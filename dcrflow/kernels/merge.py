@@ -112,6 +112,61 @@ def _add_to_row(values, variances, bits, equal, means, spreads, flags, weights):
         weights[x] = total + weight
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def mean_of_two(first, second, equal, fill, no_data, y0, x0, out):  # type: ignore[no-untyped-def]
+    """Weighted mean of two contributors of the same pixels, in one pass: `begin_mean` of one, `merge_into` of another.
+
+    Parameters
+    ----------
+    first, second : MaskedImage
+        Arrays of shape (height, width), none of them one of `out`.
+    equal : bool
+        Whether both weigh the same.
+    fill : float32
+        Image and variance of a pixel that has no weight.
+    no_data : int32
+        What is set in the mask of such a pixel, beside the planes that the contributors have there.
+    y0, x0 : int
+        Pixel of `out` that the contributors' first pixel lies on.
+    out : MaskedImage
+        Image of float32, at least of shape (y0 + height, x0 + width); filled there.
+    """
+    height, width = first.image.shape
+    weights, others = np.empty(width, np.float32), np.empty(width, np.float32)
+    shares = np.empty(width)
+    for y in range(height):
+        row, end = y0 + y, x0 + width
+        _weigh(first.image[y], first.variance[y], equal, weights)
+        _weigh(second.image[y], second.variance[y], equal, others)
+        for x in range(width):
+            shares[x] = np.float64(others[x]) / (np.float64(weights[x]) + others[x])
+        _mean_of_rows(first.image[y], second.image[y], weights, others, shares, fill, out.image[row, x0:end])
+        _mean_of_rows(first.variance[y], second.variance[y], weights, others, shares, fill, out.variance[row, x0:end])
+        one, other, flags = first.mask[y], second.mask[y], out.mask[row, x0:end]
+        for x in range(width):
+            none = (weights[x] == 0) & (others[x] == 0)
+            bits = (one[x] if (weights[x] > 0) | none else 0) | (other[x] if (others[x] > 0) | none else 0)
+            flags[x] = bits | (no_data if none else 0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _weigh(values, variances, equal, weights):  # type: ignore[no-untyped-def]
+    """Fill the weights of a row of a contributor, 0 for pixels without."""
+    for x in range(len(weights)):
+        good = np.isfinite(values[x]) & (variances[x] > 0) & (variances[x] < np.inf)
+        weight = np.float32(1) if equal else np.float32(1) / np.sqrt(variances[x])
+        weights[x] = weight if good else np.float32(0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _mean_of_rows(one, other, weights, others, shares, fill, out):  # type: ignore[no-untyped-def]
+    """Fill a row: the mean of two rows that count so much."""
+    for x in range(len(out)):
+        mean = np.float32(one[x] + (other[x] - one[x]) * shares[x])
+        alone = one[x] if weights[x] > 0 else fill
+        out[x] = (mean if weights[x] > 0 else other[x]) if others[x] > 0 else alone
+
+
 @njit(cache=True, nogil=True)
 def is_positive(stack, y0, y1, x0, x1):  # type: ignore[no-untyped-def]
     """Whether all images of a stack are finite and above zero in rows y0 to y1 and columns x0 to x1."""

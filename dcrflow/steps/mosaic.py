@@ -10,7 +10,7 @@ from dcrflow.base.masks import NO_DATA
 from dcrflow.base.workspace import UNSET_MEMORY, Workspace
 from dcrflow.geometry.box import Box
 from dcrflow.kernels.arrays import MaskedImage, RunningMean
-from dcrflow.kernels.merge import begin_mean, is_usable, merge_into
+from dcrflow.kernels.merge import begin_mean, is_usable, mean_of_two, merge_into
 from dcrflow.model.pixels import Pixels
 from dcrflow.planning.template import TemplatePlan
 from dcrflow.steps.lsst_compat import drop_no_data
@@ -23,6 +23,7 @@ def mosaic_tracts(
     warped: Sequence[StepResult[Pixels]],
     workspace: Workspace = UNSET_MEMORY,
     whole: bool | None = None,
+    into: Pixels | None = None,
 ) -> StepResult[Pixels]:
     """Average the tracts where they overlap.
 
@@ -38,6 +39,8 @@ def mosaic_tracts(
         Lends the arrays of the result.
     whole : bool, optional
         Whether a single tract's pixels all have weight, if that is known.
+    into : Pixels, optional
+        Of a region in which the tile lies: the mean of two tracts is made in its arrays, and the result are views.
 
     Returns
     -------
@@ -49,10 +52,28 @@ def mosaic_tracts(
     tracts = [recorder.include(result) for result in warped]
     if len(tracts) == 1 and whole is None:
         whole = is_usable(tracts[0].image, tracts[0].variance)
-    template = tracts[0] if len(tracts) == 1 and whole else _averaged(plan, box, tracts, workspace)
+    if len(tracts) == 2:
+        template = _mean_of_two(plan, box, tracts, workspace, into)
+    else:
+        template = tracts[0] if len(tracts) == 1 and whole else _averaged(plan, box, tracts, workspace)
     if plan.margins.lsst_edges:
         drop_no_data(plan, template)
     return recorder.result(template)
+
+
+def _mean_of_two(
+    plan: TemplatePlan, box: Box, tracts: Sequence[Pixels], workspace: Workspace, into: Pixels | None
+) -> Pixels:
+    if into is None:
+        image, variance = (workspace.array(f"mosaic: {n}", box.shape, np.float32) for n in ("image", "variance"))
+        into = Pixels(box, image, variance, workspace.array("mosaic: mask", box.shape, np.int32))
+    first, second = (MaskedImage(pixels.image, pixels.variance, pixels.mask) for pixels in tracts)
+    mean_of_two(
+        first, second, plan.config.combine == "mean", np.float32(plan.config.fill),
+        np.int32(1 << plan.planes[NO_DATA]), box.y0 - into.box.y0, box.x0 - into.box.x0,
+        MaskedImage(into.image, into.variance, into.mask),
+    )  # fmt: skip
+    return into.part(box)
 
 
 def _averaged(plan: TemplatePlan, box: Box, tracts: Sequence[Pixels], workspace: Workspace) -> Pixels:

@@ -133,7 +133,7 @@ def _from_bands(
         if len(tracts) == 1 and not whole:
             result = replace(result, pixels=result.pixels.copy())
         warped.append(result)
-    made = mosaic_tracts(plan, box, warped, workspace, whole)
+    made = mosaic_tracts(plan, box, warped, workspace, whole, into)
     _put(made.pixels, into)
     return made
 

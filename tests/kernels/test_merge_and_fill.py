@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as hnp
 
 from dcrflow.kernels.arrays import MaskedImage, RunningMean
 from dcrflow.kernels.fill import fill_missing, mark_near_missing
-from dcrflow.kernels.merge import merge_into
+from dcrflow.kernels.merge import mean_of_two, merge_into
 
 values = st.floats(-1e6, 1e6, width=32) | st.just(float("nan"))
 variances = st.floats(0.0009765625, 1e6, width=32) | st.sampled_from([0.0, -1.0, float("nan"), float("inf")])
@@ -48,6 +48,31 @@ def test_weights(images: np.ndarray, noise: np.ndarray, equal: bool) -> None:
     np.testing.assert_array_equal(mask, np.where(good, masks, 0).sum(axis=0))
     one = good.sum(axis=0) == 1
     np.testing.assert_array_equal(image[one], np.where(good, images, 0).sum(axis=0)[one])
+
+
+@given(
+    images=hnp.arrays(np.float32, (2, 3, 17), elements=values),
+    noise=hnp.arrays(np.float32, (2, 3, 17), elements=variances),
+    equal=st.booleans(),
+    fill=st.sampled_from([np.nan, 0.0]),
+)
+def test_mean_of_two_in_one_pass(images: np.ndarray, noise: np.ndarray, equal: bool, fill: float) -> None:
+    masks = np.arange(images.size, dtype=np.int32).reshape(images.shape)
+    mean = RunningMean(
+        np.full((3, 17), np.nan, np.float32), np.full((3, 17), np.nan, np.float32),
+        np.zeros((3, 17), np.int32), np.zeros((3, 17), np.float32),
+    )  # fmt: skip
+    two = [MaskedImage(*each) for each in zip(images, noise, masks, strict=True)]
+    for each in two:
+        merge_into(each, equal, 0, 0, mean)
+    empty = mean.weight == 0
+    mean.image[empty] = mean.variance[empty] = fill
+    mean.mask[empty] = 1 << 20 | masks[0][empty] | masks[1][empty]
+    out = MaskedImage(np.full((6, 30), 7, np.float32), np.full((6, 30), 7, np.float32), np.full((6, 30), 7, np.int32))
+    mean_of_two(*two, equal, np.float32(fill), np.int32(1 << 20), 2, 9, out)
+    for found, expected in zip(out, mean, strict=False):
+        np.testing.assert_array_equal(found[2:5, 9:26], expected)
+        assert np.sum(found == 7) >= 6 * 30 - 3 * 17  # the rest is as it was
 
 
 def test_fill_is_smooth_and_local() -> None:
