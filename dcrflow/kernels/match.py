@@ -29,7 +29,7 @@ def match_pieces(patch, planes, pieces, kernels, equal, clear, y_offset, x_offse
     equal : bool
         Whether all contributors weigh the same.
     clear : bool
-        Whether to clear the running mean on each piece first: true for the first patch if it covers all that is wanted.
+        Whether to clear the running mean on each piece first: true for the first patch.
     y_offset, x_offset : int
         What to add to a row and a column of the patch's arrays to have those of the running mean.
     merged : RunningMean

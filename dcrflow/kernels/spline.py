@@ -83,3 +83,25 @@ def dcr_taps(degree, dy, dx, weights, y_low, x_low, taps):  # type: ignore[no-un
             if b != 0.0:
                 for i in range(kx):
                     taps[j, i] += b * row[i]
+
+
+@njit(cache=True, nogil=True)
+def dcr_taps_of_cells(degree, dy, dx, weights, low, taps):  # type: ignore[no-untyped-def]
+    """`dcr_taps` of all subfilters in several cells.
+
+    Parameters
+    ----------
+    degree : int
+        3 or 5.
+    dy, dx : ndarray of float64, shape (num_cells, num_nodes)
+        Displacements, pixels.
+    weights : ndarray of float64, shape (num_nodes, num_subfilters)
+        Of the nodes.
+    low : ndarray of int64, shape (2, num_cells, num_subfilters)
+        Offsets of the first taps along y and x.
+    taps : ndarray of float64, shape (num_cells, num_subfilters, ky, kx)
+        Filled.
+    """
+    for c in range(len(taps)):
+        for k in range(taps.shape[1]):
+            dcr_taps(degree, dy[c], dx[c], weights[:, k], low[0, c, k], low[1, c, k], taps[c, k])

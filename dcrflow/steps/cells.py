@@ -6,16 +6,17 @@ its centre, which is right to 0.001 pixel.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcrflow.geometry.box import Box
 from dcrflow.kernels.arrays import CellTable, LightRange, TapTable
-from dcrflow.kernels.spline import coefficient_filter, dcr_taps
+from dcrflow.kernels.spline import coefficient_filter, dcr_taps_of_cells
 from dcrflow.physics.dcr import DcrModel
 from dcrflow.planning.template import DCR_CELL, TemplatePlan
 from dcrflow.planning.tiles import TractPlan
@@ -23,6 +24,9 @@ from dcrflow.planning.zenith import vectors_on
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
+Place = tuple[int, int]  # of a cell: its number along x and y
+
+_NONE = np.empty(0, np.int64)
 
 MIN_FLUX_SHARE = 0.02  # nodes with a smaller share of a subfilter's flux do not move its mask
 MASK_TOLERANCE = 0.05  # a displacement by this part of a pixel does not move a mask to the next pixel
@@ -56,19 +60,52 @@ class CellKernels:
     light: LightRange
 
 
-def cells_of(box: Box) -> list[Box]:
-    """The parts of a box that lie in different DCR cells."""
-    return [
-        Box(x * DCR_CELL, y * DCR_CELL, DCR_CELL, DCR_CELL).intersection(box)
-        for y in range(box.y0 // DCR_CELL, (box.y1 - 1) // DCR_CELL + 1)
-        for x in range(box.x0 // DCR_CELL, (box.x1 - 1) // DCR_CELL + 1)
-    ]
+def cells_of(boxes: Sequence[Box]) -> tuple[Int, Int]:
+    """The parts of boxes that lie in different DCR cells.
+
+    Parameters
+    ----------
+    boxes : sequence of Box
+        Tract pixels; none of them empty.
+
+    Returns
+    -------
+    cells : ndarray of int64, shape (n, 4)
+        x0, y0, x1, y1 of each part, box by box and row by row.
+    box_of : ndarray of int64, shape (n,)
+        Which of the boxes it is of.
+    """
+    bounds = np.array([(b.x0, b.y0, b.x1, b.y1) for b in boxes], np.int64).reshape(-1, 4)
+    first = bounds[:, :2] // DCR_CELL
+    columns, rows = ((bounds[:, 2:] - 1) // DCR_CELL - first + 1).T
+    number = columns * rows
+    box_of = np.repeat(np.arange(len(bounds)), number)
+    y, x = np.divmod(np.arange(len(box_of)) - (np.cumsum(number) - number)[box_of], columns[box_of])
+    corner = (first[box_of] + np.stack([x, y], axis=1)) * DCR_CELL
+    within = bounds[box_of]
+    low, high = np.maximum(corner, within[:, :2]), np.minimum(corner + DCR_CELL, within[:, 2:])
+    return np.concatenate([low, high], axis=1), box_of
+
+
+def boxes_of(cells: Int) -> list[Box]:
+    """Cells of `cells_of` as boxes."""
+    return [Box.from_bounds(*bounds) for bounds in cells.tolist()]
 
 
 def kernels_of(
     plan: TemplatePlan, tract: TractPlan, cells: Sequence[Box], one_variance: bool, one_mask: bool
 ) -> list[CellKernels]:
-    """The kernels of several cells of a tract.
+    """The kernels of several cells of a tract. Parameters as `kernel_table`, but boxes."""
+    corners = np.array([(c.x0, c.y0) for c in cells], np.int64).reshape(-1, 2)
+    table = kernel_table(plan, tract, corners, one_variance, one_mask)
+    return [
+        CellKernels(*_kernel(table.image, c), *_kernel(table.variance, c), LightRange(*table.light[c]))
+        for c in table.kernel_of.tolist()
+    ]
+
+
+def kernel_table(plan: TemplatePlan, tract: TractPlan, cells: Int, one_variance: bool, one_mask: bool) -> CellTable:
+    """The kernels of several cells of a tract, as the compiled `match_pieces` takes them.
 
     Parameters
     ----------
@@ -76,23 +113,57 @@ def kernels_of(
         Gives the DCR model, the observation and the convention.
     tract : TractPlan
         Which tract.
-    cells : sequence of Box
-        Each within one cell, as `cells_of` makes them.
+    cells : ndarray of int64, shape (n, 2 or more)
+        x0, y0 of parts of cells, as `cells_of` makes them.
     one_variance, one_mask : bool
         Whether one variance, one mask holds for all subfilters.
+
+    Returns
+    -------
+    CellTable
+        With a kernel for each of the parts, and other kernels.
     """
-    places = [(c.x0 // DCR_CELL, c.y0 // DCR_CELL) for c in cells]
-    known = kernel_cache(plan.digest, tract.tract.tract, one_variance, one_mask)
-    missing = [place for place in dict.fromkeys(places) if place not in known]
-    if missing:
-        x, y = np.array(missing, np.float64).T * DCR_CELL + (DCR_CELL - 1) / 2
+
+    def make(places: Sequence[Place]) -> tuple[Int, CellTable]:
+        x, y = np.array(places, np.float64).T * DCR_CELL + (DCR_CELL - 1) / 2
         tan, dy, dx = vectors_on(plan, tract.tract, x, y)
         distance = plan.model.displacement(tan)
-        made = _kernels(
+        return _kernels(
             plan.model, distance * dy[:, None], distance * dx[:, None], one_variance, one_mask, plan.margins.lsst_edges
         )
-        known.update(zip(missing, made, strict=True))
-    return [known[place] for place in places]
+
+    x, y = (cells[:, :2] // DCR_CELL).T.tolist()
+    return kernel_cache(plan.digest, tract.tract.tract, one_variance, one_mask).of(list(zip(x, y, strict=True)), make)
+
+
+class KnownKernels:
+    """The kernels made so far in this process for a tract of a template, by cell. Several threads may ask for them."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._known: tuple[dict[Place, int], CellTable | None] = {}, None
+
+    def of(self, places: Sequence[Place], make: Callable[[Sequence[Place]], tuple[Int, CellTable]]) -> CellTable:
+        """A table with the kernels of cells; `make` gives those not yet known in any order, and the order."""
+        number, table = self._known
+        if table is None or any(place not in number for place in places):
+            with self._lock:
+                number, table = self._known
+                missing = [place for place in dict.fromkeys(places) if place not in number]
+                if missing:
+                    order, made = make(missing)
+                    first = len(number)
+                    number = number | {missing[which]: first + n for n, which in enumerate(order.tolist())}
+                    table = made if table is None else _one_after_another([table, made])
+                    self._known = number, table
+        assert table is not None
+        return table._replace(kernel_of=np.array([number[place] for place in places], np.int64))
+
+
+@lru_cache(maxsize=8)
+def kernel_cache(plan: str, tract: int, one_variance: bool, one_mask: bool) -> KnownKernels:
+    """The kernels of a tract of a template: tiles and patches share most of them."""
+    return KnownKernels()
 
 
 def taps_at(plan: TemplatePlan, tract: TractPlan, x: float, y: float) -> tuple[Float, Int, Int]:
@@ -102,64 +173,80 @@ def taps_at(plan: TemplatePlan, tract: TractPlan, x: float, y: float) -> tuple[F
     """
     tan, dy, dx = vectors_on(plan, tract.tract, np.array([x]), np.array([y]))
     distance = plan.model.displacement(tan)
-    (found,) = _taps(plan.model, distance * dy[:, None], distance * dx[:, None])
-    return found
+    dy, dx = distance * dy[:, None], distance * dx[:, None]
+    size, low = _taps_needed(plan.model, dy, dx)
+    return _taps(plan.model, dy, dx, size[0], low)[0], low[0, 0], low[1, 0]
 
 
-def tabulated(kernels: Sequence[CellKernels]) -> CellTable:
-    """Kernels as the compiled `match_pieces` takes them: each different one once."""
-    different = list({id(k): k for k in kernels}.values())
-    number = {id(kernel): n for n, kernel in enumerate(different)}
-    return CellTable(
-        np.array([number[id(k)] for k in kernels]),
-        _tap_table([(k.taps, k.y_low, k.x_low) for k in different]),
-        _tap_table([(k.variance_taps, k.variance_y_low, k.variance_x_low) for k in different]),
-        np.array([k.light for k in different]),
-    )
+def _kernel(table: TapTable, number: int) -> tuple[NDArray[np.float32], Int, Int]:
+    """Taps of a kernel of a table, and the offsets along y and x of the first tap of each."""
+    y_low, x_low = table.low[number]
+    taps = table.taps[table.start[number] : table.start[number + 1]]
+    return taps.reshape(len(y_low), *table.shape[number]), y_low, x_low
 
 
-def _tap_table(kernels: Sequence[tuple[NDArray[np.float32], Int, Int]]) -> TapTable:
-    """Kernels, each with the offsets of its first tap along y and x, one after the other."""
+def _tap_table(taps: Float, y_low: Int, x_low: Int) -> TapTable:
+    """Kernels of one shape, (num_cells, m, ky, kx), with the offsets of their first taps, (num_cells, m)."""
+    number, _, height, width = taps.shape
     return TapTable(
-        np.concatenate([taps.ravel() for taps, _, _ in kernels]),
-        np.cumsum([0, *(taps.size for taps, _, _ in kernels)]),
-        np.array([taps.shape[1:] for taps, _, _ in kernels]),
-        np.array([(y_low, x_low) for _, y_low, x_low in kernels]),
+        taps.astype(np.float32).ravel(),
+        taps[0].size * np.arange(number + 1),
+        np.full((number, 2), (height, width)),
+        np.stack([y_low, x_low], axis=1),
     )
 
 
-@lru_cache(maxsize=8)
-def kernel_cache(plan: str, tract: int, one_variance: bool, one_mask: bool) -> dict[tuple[int, int], CellKernels]:
-    """The kernels made so far in this process, by cell: tiles and patches of a template share most of them."""
-    return {}
+def _one_after_another(tables: Sequence[CellTable]) -> CellTable:
+    """One table of the kernels of several."""
+    kinds = ([getattr(table, kind) for table in tables] for kind in ("image", "variance"))
+    image, variance = (
+        TapTable(
+            np.concatenate([t.taps for t in some]),
+            np.cumsum(np.concatenate([[0], *(np.diff(t.start) for t in some)])),
+            np.concatenate([t.shape for t in some]),
+            np.concatenate([t.low for t in some]),
+        )
+        for some in kinds
+    )
+    return CellTable(_NONE, image, variance, np.concatenate([t.light for t in tables]))
 
 
 def _kernels(
     model: DcrModel, dy: Float, dx: Float, one_variance: bool, one_mask: bool, as_lsst: bool
-) -> Iterator[CellKernels]:
-    """The kernels of cells, from the displacements of the model's nodes in each: shape (num_cells, num_nodes)."""
-    number, zero = model.num_subfilters, np.zeros(1, np.int64)
-    lit = np.abs(model.weights) > MIN_FLUX_SHARE
-    light = [*_light_range(dy, lit, one_mask), *_light_range(dx, lit, one_mask)]
-    for i, (taps, y_low, x_low) in enumerate(_taps(model, dy, dx)):
-        first = y_low, x_low
-        if as_lsst:  # LSST adds the subfilters' variances and leaves masks where they are
-            share = np.full((1, 1, 1), number if one_variance else 1, np.float32)
-            yield CellKernels(
-                taps.astype(np.float32), *first, share, zero, zero, LightRange(*[np.zeros(number, np.int64)] * 4)
-            )
-            continue
-        noise, noise_y, noise_x = _squared(taps, model.degree), *first
-        if one_variance:
-            noise, noise_y, noise_x = together(noise, *first)
-        here = LightRange(light[0][i], light[1][i], light[2][i], light[3][i])
-        single, noise_y, noise_x = noise.astype(np.float32), noise_y - VARIANCE_MARGIN, noise_x - VARIANCE_MARGIN
-        yield CellKernels(taps.astype(np.float32), *first, single, noise_y, noise_x, here)
+) -> tuple[Int, CellTable]:
+    """The kernels of cells, from the displacements of the model's nodes in each: shape (num_cells, num_nodes).
+
+    Those of one shape are made together. Returns which cell each kernel of the table is of, and the table.
+    """
+    number, lit = model.num_subfilters, np.abs(model.weights) > MIN_FLUX_SHARE
+    light = np.stack([*_light_range(dy, lit, one_mask), *_light_range(dx, lit, one_mask)], axis=1)
+    if as_lsst:  # LSST adds the subfilters' variances and leaves masks where they are
+        light = np.zeros((len(dy), 4, number), np.int64)
+    size, low = _taps_needed(model, dy, dx)
+    apart = np.concatenate([size, *(edge - edge.min(axis=1, keepdims=True) for edge in low)], axis=1)
+    alike, tables = np.unique(apart, axis=0, return_inverse=True)[1].ravel(), []
+    order = np.argsort(alike, kind="stable")
+    for cells in np.split(order, np.flatnonzero(np.diff(alike[order])) + 1):
+        taps, (y_low, x_low) = _taps(model, dy[cells], dx[cells], size[cells[0]], low[:, cells]), low[:, cells]
+        image = _tap_table(taps, y_low, x_low)
+        if as_lsst:
+            zero = np.zeros((len(cells), 1), np.int64)
+            variance = _tap_table(np.full((len(cells), 1, 1, 1), number if one_variance else 1.0), zero, zero)
+        else:
+            noise = _squared(taps, model.degree)
+            if one_variance:
+                noise, y_low, x_low = together(noise, y_low, x_low)
+            variance = _tap_table(noise, y_low - VARIANCE_MARGIN, x_low - VARIANCE_MARGIN)
+        tables.append(CellTable(_NONE, image, variance, light[cells]))
+    return order, _one_after_another(tables)
 
 
-def _taps(model: DcrModel, dy: Float, dx: Float) -> Iterator[tuple[Float, Int, Int]]:
-    """By cell: taps of the subfilters' kernels, and the offsets along y and x of the first tap of each."""
-    number, half = model.num_subfilters, (model.degree + 1) // 2
+def _taps_needed(model: DcrModel, dy: Float, dx: Float) -> tuple[Int, Int]:
+    """By cell: number of taps along y and x, shape (num_cells, 2), and the offsets of the first ones.
+
+    The offsets have the shape (2, num_cells, num_subfilters).
+    """
+    half = (model.degree + 1) // 2
     (y_least, y_most), (x_least, x_most) = (_extremes(d, model.weights != 0) for d in (dy, dx))
     y_low, x_low = (_whole(np.floor(least - half) + 1) for least in (y_least, x_least))
     y_last, x_last = (_whole(np.ceil(most + half) - 1) for most in (y_most, x_most))
@@ -167,11 +254,14 @@ def _taps(model: DcrModel, dy: Float, dx: Float) -> Iterator[tuple[Float, Int, I
     # All subfilters' taps are of one shape: the zeros of a narrower one must not lie beyond the others, out of reach.
     y_low = np.minimum(y_low, (np.max(y_last, axis=1) - y_more)[:, None])
     x_low = np.minimum(x_low, (np.max(x_last, axis=1) - x_more)[:, None])
-    for i in range(len(dy)):
-        taps = np.empty((number, int(y_more[i]) + 1, int(x_more[i]) + 1))
-        for k in range(number):
-            dcr_taps(model.degree, dy[i], dx[i], model.weights[:, k], y_low[i, k], x_low[i, k], taps[k])
-        yield taps, y_low[i], x_low[i]
+    return np.stack([y_more, x_more], axis=1) + 1, np.stack([y_low, x_low])
+
+
+def _taps(model: DcrModel, dy: Float, dx: Float, size: Int, low: Int) -> Float:
+    """Taps of the subfilters' kernels in cells that need as many, shape (num_cells, num_subfilters, ky, kx)."""
+    taps = np.empty((len(dy), model.num_subfilters, *size))
+    dcr_taps_of_cells(model.degree, dy, dx, model.weights, low, taps)
+    return taps
 
 
 def _extremes(d: Float, chosen: NDArray[np.bool_]) -> tuple[Float, Float]:
@@ -193,22 +283,30 @@ def _whole(values: Float) -> Int:
 
 
 def together(kernels: Float, y_low: Int, x_low: Int) -> tuple[Float, Int, Int]:
-    """The sum of kernels that begin at different offsets, and where it begins."""
-    total = np.zeros((1, kernels.shape[1] + np.ptp(y_low), kernels.shape[2] + np.ptp(x_low)))
-    for kernel, sy, sx in zip(kernels, y_low - y_low.min(), x_low - x_low.min(), strict=True):
-        total[0, sy : sy + kernel.shape[0], sx : sx + kernel.shape[1]] += kernel
-    return total, y_low.min(keepdims=True), x_low.min(keepdims=True)
+    """The sums of kernels that begin at different offsets, and where they begin.
+
+    Kernels of shape (..., m, ky, kx), offsets of shape (..., m), the same for all but for whole pixels; m is 1 then.
+    """
+    first_y, first_x = y_low.min(axis=-1, keepdims=True), x_low.min(axis=-1, keepdims=True)
+    down, right = (edge.reshape(-1, edge.shape[-1])[0] for edge in (y_low - first_y, x_low - first_x))
+    height, width = kernels.shape[-2:]
+    total = np.zeros((*kernels.shape[:-3], 1, height + down.max(), width + right.max()))
+    for k, (sy, sx) in enumerate(zip(down.tolist(), right.tolist(), strict=True)):
+        total[..., 0, sy : sy + height, sx : sx + width] += kernels[..., k, :, :]
+    return total, first_y, first_x
 
 
 def _squared(taps: Float, degree: int) -> Float:
-    """Squares of the kernels in pixels, cut `VARIANCE_MARGIN` pixels beyond the taps and scaled to keep their sum.
+    """Squares of kernels in pixels, cut `VARIANCE_MARGIN` pixels beyond the taps and scaled to keep their sum.
 
-    The taps are coefficients; the coefficient filter along both axes makes them the kernel that multiplies pixels.
+    The taps, shape (..., ky, kx), are coefficients; the coefficient filter along both axes makes them the kernel that
+    multiplies pixels.
     """
-    full = (_pixels(degree, taps.shape[1]) @ taps @ _pixels(degree, taps.shape[2]).T) ** 2
-    outside = (full.shape[1] - taps.shape[1]) // 2 - VARIANCE_MARGIN
-    cut = full[:, outside:-outside, outside:-outside]
-    kept: Float = cut * (full.sum(axis=(1, 2)) / cut.sum(axis=(1, 2)))[:, None, None]
+    height, width = taps.shape[-2:]
+    full = (_pixels(degree, height) @ taps @ _pixels(degree, width).T) ** 2
+    outside = (full.shape[-2] - height) // 2 - VARIANCE_MARGIN
+    cut = full[..., outside:-outside, outside:-outside]
+    kept: Float = cut * (full.sum(axis=(-2, -1)) / cut.sum(axis=(-2, -1)))[..., None, None]
     return kept
 
 

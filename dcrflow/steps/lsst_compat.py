@@ -37,7 +37,7 @@ from dcrflow.planning.margins import FILL_MARGIN
 from dcrflow.planning.template import TemplatePlan
 from dcrflow.planning.tiles import TilePart, TractPlan
 from dcrflow.planning.zenith import vectors_on
-from dcrflow.steps.cells import cells_of
+from dcrflow.steps.cells import boxes_of, cells_of
 from dcrflow.steps.match import match_cells
 from dcrflow.steps.merge import Matched, MergedTract
 from dcrflow.steps.prefilter import spline_coefficients
@@ -143,7 +143,7 @@ def match_patch(
     image = np.empty(out.shape)
     variance = np.empty(out.shape, np.float32)
     mask = np.empty(out.shape, np.int32)
-    for piece in match_cells(plan, tract, pixels, cells_of(out), workspace):
+    for piece in match_cells(plan, tract, pixels, boxes_of(cells_of([out])[0]), workspace):
         where = piece.box.slices(out)
         image[where], variance[where], mask[where] = piece.pixels
     if plan.margins.lsst_edges:

@@ -17,8 +17,10 @@ from dcrflow.kernels.merge import is_positive
 from dcrflow.model.pixels import PatchPixels
 from dcrflow.planning.template import TemplatePlan
 from dcrflow.planning.tiles import TractPlan
-from dcrflow.steps.cells import CellKernels, cells_of, kernels_of, tabulated
+from dcrflow.steps.cells import CellKernels, boxes_of, cells_of, kernel_table, kernels_of
 from dcrflow.steps.merge import Matched, MergedTract
+
+Int = NDArray[np.int64]
 
 _UNNOTICED = 1e-5  # share of the squared kernel's sum that may fall on pixels without variance and change nothing
 
@@ -43,40 +45,35 @@ def match_and_merge(
         Lends work space.
     """
     areas = [tract.reach.reached(part.box) for part in pixels]
-    within = [
-        [cell for strip in merged.strips if strip.overlaps(area) for cell in cells_of(strip.intersection(area))]
-        for area in areas
-    ]
-    every_piece = [piece for pieces in within for piece in pieces]
-    if not every_piece:
+    wanted = [(n, s.intersection(area)) for n, area in enumerate(areas) for s in merged.strips if s.overlaps(area)]
+    if not wanted:
         return
-    # Every wanted pixel is in one of the pieces:
-    covered = sum(piece.area for piece in every_piece) == sum(strip.area for strip in merged.strips)
-    clear = covered and merged.leave_clearing()
-    merged.clear()
-    table = tabulated(kernels_of(plan, tract, every_piece, len(pixels[0].variance) == 1, len(pixels[0].mask) == 1))
-    first = 0
-    for part, pieces in zip(pixels, within, strict=True):
-        kernels = table._replace(kernel_of=table.kernel_of[first : first + len(pieces)])
-        first += len(pieces)
-        if pieces:
-            _match_and_merge(plan, tract, part, pieces, kernels, clear, merged, workspace)
+    pieces, box_of = cells_of([box for _, box in wanted])
+    part_of = np.array([n for n, _ in wanted])[box_of]
+    clear = merged.begin([box for _, box in wanted])
+    table = kernel_table(plan, tract, pieces, len(pixels[0].variance) == 1, len(pixels[0].mask) == 1)
+    for number, part in enumerate(pixels):
+        here = slice(*np.searchsorted(part_of, [number, number + 1]).tolist())
+        if here.start < here.stop:
+            kernels = table._replace(kernel_of=table.kernel_of[here])
+            _match_and_merge(plan, tract, part, pieces[here], kernels, clear, merged, workspace)
 
 
 def _match_and_merge(
-    plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, pieces: Sequence[Box], kernels: CellTable, clear: bool,
+    plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, pieces: Int, kernels: CellTable, clear: bool,
     merged: MergedTract, workspace: Workspace,
 ) -> None:  # fmt: skip
-    """Pieces of a part of a patch."""
+    """Pieces of a part of a patch, x0, y0, x1, y1 of each."""
     y0, x0 = pixels.box.y0, pixels.box.x0
+    left, low, right, high = pieces.T
     skipped = match_pieces(
         MaskedImage(pixels.image, pixels.variance, pixels.mask), _moving_planes(plan),
-        np.array([(p.y0 - y0, p.x0 - x0, p.height, p.width) for p in pieces]), kernels,
+        np.stack([low - y0, left - x0, high - low, right - left], axis=1), kernels,
         merged.equal, clear, y0 - merged.box.y0, x0 - merged.box.x0, merged.mean,
     )  # fmt: skip
-    left = [pieces[i] for i in np.flatnonzero(skipped).tolist()]
-    for matched in match_cells(plan, tract, pixels, left, workspace) if left else ():
-        merged.add(matched)
+    if skipped.any():
+        for matched in match_cells(plan, tract, pixels, boxes_of(pieces[skipped]), workspace):
+            merged.add(matched)
 
 
 def match_cells(

@@ -70,18 +70,28 @@ class MergedTract:
         box = part.region.grown(plan.margins.merge)
         return cls(box, strips_merged(plan, part), plan.config.combine == "mean", workspace)
 
-    def leave_clearing(self) -> bool:
-        """Whether the mean is yet to be cleared; the caller then clears all strips while it merges the first patch."""
-        left, self._cleared = not self._cleared, True
-        return left
+    def begin(self, parts: Sequence[Box]) -> bool:
+        """Clear what of the strips is outside some parts of them, unless something was merged already.
+
+        Returns whether nothing was: the caller then begins the mean on those parts, which do not overlap.
+        """
+        if self._cleared:
+            return False
+        self._cleared = True
+        if sum(part.area for part in parts) < sum(strip.area for strip in self.strips):
+            for strip in self.strips:
+                for rest in strip.without(part for part in parts if part.overlaps(strip)):
+                    self._clear(rest)
+        return True
 
     def clear(self) -> None:
         """Clear the strips, unless that has been done."""
-        if not self._cleared:
-            for where in (strip.slices(self.box) for strip in self.strips):
-                self.mean.image[where] = np.nan
-                self.mean.mask[where] = self.mean.weight[where] = 0
-        self._cleared = True
+        self.begin([])
+
+    def _clear(self, part: Box) -> None:
+        where = part.slices(self.box)
+        self.mean.image[where] = np.nan
+        self.mean.mask[where] = self.mean.weight[where] = 0
 
     def add(self, matched: Matched) -> None:
         """Merge a matched region."""

@@ -24,7 +24,7 @@ from dcrflow.kernels.warp import reach
 from dcrflow.model.pixels import Band, BandedPixels, PatchPixels, Pixels
 from dcrflow.planning.template import TemplatePlan
 from dcrflow.planning.tiles import Reach, TilePart
-from dcrflow.steps.cells import cells_of, kernels_of
+from dcrflow.steps.cells import cells_of, kernel_table
 from dcrflow.steps.chunk_rows import ChunkRowReader, Need, RowsOfPatch, stacked
 from dcrflow.steps.match import match_and_merge
 from dcrflow.steps.merge import Bool, MergedTract
@@ -200,8 +200,9 @@ class TractBands:
         """Make the kernels of all bands in one call, which costs half of what a call for each band does."""
         if not self._has_kernels:
             strips = (strip.intersection(self._data) for _, new in self._strips for strip in new)
-            cells = [cell for strip in strips if not strip.is_empty for cell in cells_of(strip)]
-            kernels_of(self._plan, self._tract, cells, len(pixels.variance) == 1, len(pixels.mask) == 1)
+            cells, _ = cells_of([strip for strip in strips if not strip.is_empty])
+            if len(cells):
+                kernel_table(self._plan, self._tract, cells, len(pixels.variance) == 1, len(pixels.mask) == 1)
         self._has_kernels = True
 
     def _masks(self, merged: MergedTract) -> tuple[Bool, Bool] | None:

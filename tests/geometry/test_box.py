@@ -29,6 +29,13 @@ def test_union_holds_both(a: Box, b: Box) -> None:
     assert a.union(a) == a
 
 
+@given(boxes, st.lists(boxes, max_size=4))
+def test_without_is_the_rest_of_the_pixels(box: Box, others: list[Box]) -> None:
+    rest = list(box.without(others))
+    assert sum(part.area for part in rest) == len(set().union(*map(pixels, rest)))
+    assert set().union(*map(pixels, rest)) == pixels(box).difference(*map(pixels, others))
+
+
 @given(boxes, st.integers(1, 60))
 def test_tiles_cover_once(box: Box, size: int) -> None:
     tiles = list(box.tiles(size))

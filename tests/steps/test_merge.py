@@ -51,3 +51,20 @@ def test_nothing_is_missing() -> None:
     assert merged.valid_masks() is None
     merged.clear_outside()
     assert merged.mean.image.sum() == 10.0 * sum(strip.area for strip in STRIPS)
+
+
+def test_a_mean_that_the_caller_begins() -> None:
+    """What it does not begin is cleared; after that nothing is."""
+    merged = MergedTract(BOX, STRIPS, False, spoilt(Workspace()))
+    begun = [Box(105, 200, 10, 10), Box(110, 210, 30, 15)]
+    assert merged.begin(begun)
+    assert not merged.begin(begun)
+    merged.clear()
+    expected = np.full(BOX.shape, 77.0)
+    for strip in STRIPS:
+        expected[strip.slices(BOX)] = 0
+    for part in begun:
+        expected[part.slices(BOX)] = 77
+    assert_array_equal(merged.mean.weight, expected)
+    assert_array_equal(merged.mean.mask, expected)
+    assert_array_equal(merged.mean.image, np.where(expected == 0, np.nan, 77))

@@ -12,7 +12,7 @@ from dcrflow.model.config import TemplateConfig
 from dcrflow.model.pixels import Pixels
 from dcrflow.planning.template import TemplatePlan, plan_template
 from dcrflow.steps import make_region, make_tile, tract_bands
-from dcrflow.steps.cells import kernels_of
+from dcrflow.steps.cells import boxes_of, cells_of, kernel_cache, kernels_of
 from dcrflow.steps.match import match_and_merge
 from dcrflow.stores.coadds.store import DcrCoadds, open_coadds
 
@@ -61,6 +61,37 @@ def test_each_pixel_is_matched_once(source: DcrCoadds, rotation: float, monkeypa
     every = [(tract, strip) for (tract, _), strips in wanted.items() for strip in strips]
     assert {tract for tract, _ in every} == {7, 8}
     assert not any(t == u and a.overlaps(b) for (t, a), (u, b) in combinations(every, 2))
+
+
+def test_cells_are_the_parts_of_boxes() -> None:
+    boxes = [Box(-300, 200, 600, 100), Box(256, 0, 256, 256), Box(100, 100, 1, 3)]
+    cells, box_of = cells_of(boxes)
+    for number, box in enumerate(boxes):
+        parts = boxes_of(cells[box_of == number])
+        assert sum(part.area for part in parts) == box.area
+        assert not any(one.overlaps(other) for one, other in combinations(parts, 2))
+        for part in parts:
+            assert box.contains(part)
+            assert (part.x0 // 256, part.y0 // 256) == ((part.x1 - 1) // 256, (part.y1 - 1) // 256)
+    assert [np.sum(box_of == number) for number in range(3)] == [8, 1, 1]
+
+
+@pytest.mark.parametrize("dcr", ["split", "spectral"])
+@pytest.mark.parametrize("alone", [True, False])
+def test_kernels_do_not_depend_on_what_is_made_with_them(source: DcrCoadds, dcr: str, alone: bool) -> None:
+    """Low above the horizon, where kernels of neighbouring cells differ in size; each place twice."""
+    where = visit(tan(90.0, 100.0), Box(0, 0, 200, 300), altitude=8.0)
+    plan = plan_template(source, where, TemplateConfig.make({"dcr": dcr}))
+    tract = plan.tracts[0]
+    boxes = [Box(x, y, 1, 1) for x in range(-9000, 9000, 1500) for y in (0, 300)] * 2
+    kernel_cache.cache_clear()
+    together = kernels_of(plan, tract, boxes, alone, alone)
+    assert len({kernel.taps.shape for kernel in together}) > 1
+    kernel_cache.cache_clear()
+    for box, expected in zip(boxes[::-1], together[::-1], strict=True):
+        (kernel,) = kernels_of(plan, tract, [box], alone, alone)
+        for name in ("taps", "y_low", "x_low", "variance_taps", "variance_y_low", "variance_x_low", "light"):
+            np.testing.assert_array_equal(getattr(kernel, name), getattr(expected, name))
 
 
 @pytest.mark.parametrize("parallactic_angle", [33.0, 123.0, 213.0, 303.0])
