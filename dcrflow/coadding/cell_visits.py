@@ -14,12 +14,12 @@ from dcrflow.base.workspace import NEW_MEMORY, Workspace
 from dcrflow.coadding.basis import SpectralBasis
 from dcrflow.coadding.cells import Cell, CellGrid, cut
 from dcrflow.coadding.sums import FLAGS, CellSums, KeptVisit
-from dcrflow.coadding.transfer import Optics, Transform, forward, sampled, transfer_functions
+from dcrflow.coadding.transfer import SAMPLED, Optics, Response, Transform, blocks_shape, response, rows_in_blocks
 from dcrflow.coadding.visits import Correction, VisitOnCell, VisitOnFrame
 from dcrflow.coadding.window import window_nodes, window_of
+from dcrflow.kernels.blocks import add_visits, from_blocks
 from dcrflow.kernels.coadd_pixels import add_pixels, fill_holes, holes_of, largest_around
-from dcrflow.kernels.fourier import add_adjoint
-from dcrflow.kernels.visit_sums import add_visits
+from dcrflow.kernels.transforms import plan
 
 Name = tuple[int, int]
 Image = NDArray[np.float32]
@@ -75,7 +75,7 @@ class Seen:
         False in holes: pixels without data, and rejected ones.
     holes : ndarray of int32
         Where it is False: indices of the flattened image.
-    transfer : ndarray of complex64, shape (num_terms, side, side // 2 + 1)
+    response : Response
         Transfer functions T.
     """
 
@@ -83,7 +83,7 @@ class Seen:
     image: Image
     valid: Bool
     holes: NDArray[np.int32]
-    transfer: Transform
+    response: Response
 
 
 @dataclass(eq=False)
@@ -150,20 +150,20 @@ class CellVisits:
         if member.place in self._cache:
             return self._cache[member.place]
         on = self._on(member)
-        shape, valid, holes = (self.basis.num_terms, self.side, self.side // 2 + 1), on.valid, holes_of(on.valid)
-        size = on.image.nbytes + valid.nbytes + 8 * math.prod(shape)
+        shape, valid, holes = blocks_shape(self.basis.num_terms, self.side), on.valid, holes_of(on.valid)
+        size = on.image.nbytes + valid.nbytes + 4 * math.prod(shape)
         kept = self._bytes + size <= CACHE
         memory = self.workspace if kept else NEW_MEMORY
-        transfer = memory.array(f"cell: transfer functions {member.place}", shape, np.complex64)
-        transfer_functions(self.optics(member), self.basis, transfer)
+        blocks = memory.array(f"cell: transfer functions {member.place}", shape, np.float32)
+        transfer = response(self.optics(member), self.basis, blocks)
         if member.visit is not None:
             fill_holes(on.image, holes, valid, self._filler, self.window)
         if member.place in self.rejected:
             valid &= ~self.rejected[member.place]
             holes = holes_of(valid)
         if member.place not in self._sampled:
-            self._sampled[member.place] = sampled(transfer).copy()
-            self._coarse[member.place] = transfer[:, :: self.step, :: self.step].copy()
+            self._sampled[member.place] = transfer.every(SAMPLED)
+            self._coarse[member.place] = transfer.every(self.step)
         seen = Seen(member, on.image, valid, holes, transfer)
         if kept:
             self._cache[member.place] = seen
@@ -283,13 +283,21 @@ class CellVisits:
         self.mean = np.divide(light, weight, out=np.zeros_like(light), where=weight > 0)
         self._filler, self._weight = self.mean.copy(), weight.copy()
         nodes = self._set_window()
-        left = self.new
+        left, shape = self.new, blocks_shape(self.basis.num_terms, self.side)
+        normal = self.workspace.array("cell: normal", (len(sums.normal), *shape[1:]), np.float32)
+        right = self.workspace.array("cell: right", shape, np.float32)
+        normal[:], right[:] = 0, 0
         while left:
             number = next(n for n in _TOGETHER if n <= len(left))
             some, left = [self.read(m) for m in left[:number]], left[number:]
-            weights = np.array([seen.member.weight for seen in some])
-            images = tuple(forward(seen.image) for seen in some)
-            add_visits(tuple(seen.transfer for seen in some), images, weights, sums.normal, sums.right)
+            weights = np.array([seen.member.weight for seen in some], np.float32)
+            images = self.workspace.array("cell: transforms", (number, *shape[1:]), np.float32)
+            for seen, image in zip(some, images, strict=True):
+                rows_in_blocks(seen.image, image)
+            transfers = tuple(seen.response.blocks for seen in some)
+            add_visits((1,) * len(right), transfers, images, weights, *plan(self.side), normal, right)
+        from_blocks(normal, False, sums.normal)
+        from_blocks(right, False, sums.right)
         kept = self.kept
         if kept is None:
             return CellSums(
@@ -335,7 +343,7 @@ class CellVisits:
                 flags[np.asarray(cut(member.visit.edges, self.cell.box, False), np.bool_)] |= FLAGS["SENSOR_EDGE"]
             if keep:
                 seen = self.read(member)
-                add_adjoint(seen.transfer, forward(seen.image * seen.valid), member.weight, data)
+                seen.response.add_adjoint(seen.image * seen.valid, member.weight, data)
                 new.append(self._keep(seen))
         return CellSums(
             first.normal, right, data, np.maximum(weight, 0), first.total, count, flags, (*kept, *new), first.window

@@ -37,9 +37,8 @@ from dcrflow.coadding.ladder import Image, System, smooth
 from dcrflow.coadding.neighbours import Neighbours
 from dcrflow.coadding.small_grid import SmallGrid
 from dcrflow.coadding.sums import CellSums
-from dcrflow.coadding.transfer import Transform, backward, forward
+from dcrflow.coadding.transfer import Transform, in_blocks
 from dcrflow.kernels.coadd_pixels import add_scaled, largest_around
-from dcrflow.kernels.fourier import add_adjoint, predict
 
 RELATIVE = 5e-5  # change of the image that is left, as a fraction of the local light; 1/200 of a star's DCR residual
 _BRIGHT = 0.5  # noise units of a visit; holes with less light are filled well enough by the mean of the visits
@@ -133,10 +132,9 @@ class Filling:
         visits, kept = self.visits, self.visits.kept
         assert kept is not None, "only with visits of an earlier run"
         sky = self.system.solve(sums.right, q)
-        seen_as, inside = np.empty(sky.shape[1:], np.complex64), np.empty_like(visits.window)
+        blocks, inside = in_blocks(sky), np.empty_like(visits.window)
         self.right = sums.right + (kept.data - kept.right)
-        predict(visits.read(visits.most_refracted()).transfer, sky, seen_as)
-        image = backward(seen_as)
+        image = visits.read(visits.most_refracted()).response.shown(blocks)
         for one, light in ((image, self.light), (smooth(image, _SMOOTH), self._smooth_light)):
             largest_around(np.abs(one), _AROUND, inside)
             np.maximum(light, inside, out=light)
@@ -144,15 +142,14 @@ class Filling:
             seen = visits.read(member)
             if not seen.holes.size:
                 continue
-            predict(seen.transfer, sky, seen_as)
             some = self._known.ravel()[seen.holes] | self._lit(seen)
-            values = backward(seen_as).ravel()[seen.holes] * some
+            values = seen.response.shown(blocks).ravel()[seen.holes] * some
             self._predicted[member.place] = seen.holes, values
             inside[...] = 0
             inside.ravel()[seen.holes] = values
             if member.visit is not None:
                 inside.ravel()[seen.holes] -= seen.image.ravel()[seen.holes]
-            add_adjoint(seen.transfer, forward(inside), member.weight, self.right)
+            seen.response.add_adjoint(inside, member.weight, self.right)
 
     def _lit(self, seen: Seen) -> NDArray[np.bool_]:
         """Which holes of a visit are where there is light."""
@@ -339,16 +336,14 @@ class Change:
     def __init__(self, filling: Filling, tolerance: float) -> None:
         visits = filling.visits
         self._core = visits.cell.core.slices(visits.cell.box)
-        self._probe = visits.read(visits.most_refracted()).transfer
+        self._probe = visits.read(visits.most_refracted()).response
         noise = float(np.sqrt(filling.system.noise[0, 0]))
         self._limit = np.float32(noise) + np.float32(RELATIVE / tolerance) * filling.light
         self._limit[filling.unseen()] = np.inf  # there will be NO_DATA
 
     def of(self, change: Transform) -> tuple[Image, float]:
         """`Filled.where` and `Filled.left` of a change of the sky."""
-        image = np.empty(change.shape[1:], np.complex64)
-        predict(self._probe, change, image)
-        where = np.abs(backward(image)) / self._limit
+        where = np.abs(self._probe.shown(in_blocks(change))) / self._limit
         return where, float(where[self._core].max())
 
     def seems(self, seen: Vector, unknowns: Unknowns) -> float:

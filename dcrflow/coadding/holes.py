@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from dcrflow.coadding.cell_visits import CellVisits, Member
 from dcrflow.coadding.small_grid import Response, SmallGrid
-from dcrflow.coadding.transfer import Transform, backward, forward
-from dcrflow.kernels.fourier import add_adjoint, predict
+from dcrflow.coadding.transfer import Transform, backward, forward, in_blocks
 from dcrflow.kernels.hole_pixels import fold, pad_periodically, see_pixels, spread_pixels
 
 Image = NDArray[np.float32]
@@ -100,14 +99,13 @@ class Unknowns:
         if any(few):
             for term, part in zip(sky, padded, strict=True):
                 pad_periodically(backward(term)[None], pad, part[None])
-        seen_as = np.empty(sky.shape[1:], np.complex64)
+        blocks = None if all(few) else in_blocks(sky)
         for directly, (pixels, part) in zip(few, self.parts(out), strict=True):
-            if directly:
+            if blocks is None or directly:
                 response = pixels.response
                 see_pixels(padded, response.offsets(side, pad), response.values, pixels.places, side, pad, part)
             else:
-                predict(self.visits.read(pixels.member).transfer, sky, seen_as)
-                part[:] = backward(seen_as).ravel()[pixels.places]
+                part[:] = self.visits.read(pixels.member).response.shown(blocks).ravel()[pixels.places]
         return out
 
     def spread(self, vector: Vector) -> Transform:
@@ -130,7 +128,7 @@ class Unknowns:
                 image = np.zeros(side * side, np.float32)
                 image[pixels.places] = part
                 seen = self.visits.read(pixels.member)
-                add_adjoint(seen.transfer, forward(image.reshape(side, side)), weight, out)
+                seen.response.add_adjoint(image.reshape(side, side), weight, out)
         if some:
             folded = np.empty((1, side, side), np.float32)
             for part, to in zip(padded, out, strict=True):

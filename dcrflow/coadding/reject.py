@@ -23,9 +23,9 @@ from scipy.ndimage import binary_dilation, maximum_filter  # scipy's is the fast
 from dcrflow.coadding.cell_visits import CellVisits, Member, Seen
 from dcrflow.coadding.exact import Replaced
 from dcrflow.coadding.ladder import Image, System
-from dcrflow.coadding.transfer import Transform, backward, forward, sampled
+from dcrflow.coadding.transfer import Blocks, Transform, in_blocks, sampled
 from dcrflow.kernels.coadd_pixels import calibration_sums, largest_around, note_deviation, subtract_model
-from dcrflow.kernels.fourier import add_adjoint, correlate, free_power, predict
+from dcrflow.kernels.fourier import free_power
 from dcrflow.model.coadd_config import CoaddConfig
 
 Name = tuple[int, int]
@@ -99,11 +99,11 @@ class Look:
         visits, core = self.visits, _bounds(self.visits, 0)
         largest = np.zeros_like(visits.window)
         whose = np.full(largest.shape, -1, np.int32)
-        light = self._light(sky) if reject else largest
-        seen_as, rest = np.empty(sky.shape[1:], np.complex64), np.empty_like(largest)
+        blocks, rest = in_blocks(sky), np.empty_like(largest)
+        light = self._light(blocks) if reject else largest
         for member in visits.new:
             seen = visits.read(member)
-            model = self._compare(seen, sky, seen_as, rest)
+            model = self._compare(seen, blocks, rest)
             shown(member, model)
             sums = np.empty((4, 5))
             square = calibration_sums(rest, model, seen.valid, core, member.sigma**2, MODEL_ERROR, sums)
@@ -114,30 +114,26 @@ class Look:
         out = []
         for member, peaks in _peaks(visits, largest, whose, self.config.reject_threshold) if reject else ():
             seen = visits.read(member)
-            self._compare(seen, sky, seen_as, rest)
+            self._compare(seen, blocks, rest)
             pixels = self._outliers(seen, rest, light, peaks)
-            add_adjoint(seen.transfer, forward(np.where(pixels, rest, 0)), -member.weight, right)
+            seen.response.add_adjoint(np.where(pixels, rest, 0), -member.weight, right)
             places = np.flatnonzero(pixels & seen.valid).astype(np.int32)
             if len(places):
                 out.append(Replaced(member, pixels, places, (seen.image - rest).ravel()[places]))
             visits.reject(member, pixels)
         return out
 
-    def _compare(self, seen: Seen, sky: Transform, seen_as: Transform, rest: Image) -> Image:
-        predict(seen.transfer, sky, seen_as)
-        model = backward(seen_as)
+    def _compare(self, seen: Seen, sky: Blocks, rest: Image) -> Image:
+        model = seen.response.shown(sky)
         subtract_model(seen.image, seen.valid, model, rest)
         return model
 
-    def _light(self, sky: Transform) -> Image:
+    def _light(self, sky: Blocks) -> Image:
         """Flux of a point source in the model at each pixel, as the visit with the widest PSF sees it."""
         visits = self.visits
         widest = visits.read(min(visits.new, key=lambda m: self._free_of(m)[1]))
         power = self._free_of(widest.member)[1]
-        seen_as = np.empty(sky.shape[1:], np.complex64)
-        predict(widest.transfer, sky, seen_as)
-        correlate(widest.transfer[0], seen_as, 1 / power)
-        flux = backward(seen_as)
+        flux = widest.response.matched(widest.response.shown(sky), 1 / power)
         out = np.empty_like(flux)
         largest_around(np.maximum(flux, 0), 1, out)
         return out
@@ -158,9 +154,7 @@ class Look:
         if free < _LEAST_FREE * all_of_it:
             return None
         scale = seen.member.sigma / np.sqrt(free)
-        matched = forward(rest)
-        correlate(seen.transfer[0], matched, 1 / (free * scale))
-        flux = backward(matched)
+        flux = seen.response.matched(rest, 1 / (free * scale))
         # while iteration goes on, a visit's noise is not yet in the model, and its residual scatters more than it will
         y0, y1, x0, x1 = _bounds(self.visits, _BEYOND)
         sample = np.s_[y0:y1:_SAMPLE, x0:x1:_SAMPLE]

@@ -21,7 +21,7 @@ LANES = 8  #: lines at a time
 PAIR = 2 * LANES  #: numbers of these lines: real parts, imaginary parts
 
 
-class _Vectors:
+class Vectors:
     """Arithmetic with complex vectors, as instructions."""
 
     def __init__(self, builder: Any) -> None:
@@ -62,7 +62,7 @@ class _Vectors:
         return self.times(a, re, im)
 
     def transform(self, a: Sequence[Complex]) -> list[Complex]:
-        """The discrete Fourier transform of 2 to 5, 8 or 10 numbers."""
+        """The discrete Fourier transform of 2 to 6, 8 or 10 numbers."""
         if len(a) > 5:
             halves = [self.transform(a[first::2]) for first in (0, 1)]
             turned = [self.turned(value, 2 * math.pi * n / len(a)) for n, value in enumerate(halves[1])]
@@ -103,7 +103,7 @@ def combine(typing, radix, source, at, apart, target, to, beside, factors, facto
     number, twiddled = radix.count, not isinstance(factor, types.NoneType)
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        vectors, word = _Vectors(builder), ir.IntType(64)
+        vectors, word = Vectors(builder), ir.IntType(64)
         pointer, zero = vectors.type.as_pointer(), ir.Constant(word, 0)
 
         def rows(array: int, first: int, distance: int) -> tuple[Any, Any]:
@@ -147,7 +147,7 @@ def _places(
     """Pointers to vectors in a row of an array."""
     zero = ir.Constant(ir.IntType(64), 0)
     address, _ = row_address(context, builder, signature.args[array], arguments[array], row, zero)
-    pointer = _Vectors(builder).type.as_pointer()
+    pointer = Vectors(builder).type.as_pointer()
     bytes_ = [builder.mul(column, ir.Constant(ir.IntType(64), 4)) for column in columns]
     return [builder.inttoptr(builder.add(address, n), pointer) for n in bytes_]
 
@@ -202,7 +202,7 @@ def join_parts(typing, source, row, re, im, scale, target, y, x):  # type: ignor
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         row, re, im, y, x = _integers(context, builder, signature, arguments, (1, 2, 3, 6, 7))
-        factor = spread(builder, _Vectors(builder).type, arguments[4])
+        factor = spread(builder, Vectors(builder).type, arguments[4])
         real, imaginary = [
             builder.fmul(factor, builder.load(place, align=4))
             for place in _places(context, builder, signature, arguments, 0, row, (re, im))
@@ -217,39 +217,39 @@ def join_parts(typing, source, row, re, im, scale, target, y, x):  # type: ignor
 
 
 @intrinsic
-def split_pairs(typing, source, k, last, target, row):  # type: ignore[no-untyped-def]
-    """From rows k and -k of the transforms of pairs of real lines: row k of each line's, to `row` and the next."""
+def split_pairs(typing, source, k, last, target, row, beside):  # type: ignore[no-untyped-def]
+    """From rows k and -k of the transforms of pairs of real lines: row k of each line's, to `row` and row + beside."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        k, last, row = _integers(context, builder, signature, arguments, (1, 2, 4))
+        k, last, row, beside = _integers(context, builder, signature, arguments, (1, 2, 4, 5))
         (a, b), (c, d) = (_loaded(context, builder, signature, arguments, 0, at) for at in (k, last))
-        half = ir.Constant(_Vectors(builder).type, [0.5] * LANES)
+        half = ir.Constant(Vectors(builder).type, [0.5] * LANES)
         rows = (
             (builder.fadd(a, c), builder.fadd(b, d)),
             (builder.fsub(b, d), builder.fsub(c, a)),
         )  # fmt: skip
-        for n, values in enumerate(rows):
+        for at, values in zip((row, builder.add(row, beside)), rows, strict=True):
             halves = [builder.fmul(half, value) for value in values]
-            _store(context, builder, signature, arguments, 3, _plus(builder, row, n), halves)
+            _store(context, builder, signature, arguments, 3, at, halves)
         return context.get_dummy_value()
 
-    return types.void(source, k, last, target, row), generate
+    return types.void(source, k, last, target, row, beside), generate
 
 
 @intrinsic
-def join_pairs(typing, source, row, target, k, last):  # type: ignore[no-untyped-def]
-    """From row k of the transforms of real lines: rows k and -k of those of pairs, parts exchanged."""
+def join_pairs(typing, source, row, beside, target, k, last):  # type: ignore[no-untyped-def]
+    """From row k of the transforms of real lines, `row` and row + beside: rows k and -k of pairs', parts exchanged."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        row, k, last = _integers(context, builder, signature, arguments, (1, 3, 4))
-        both = row, _plus(builder, row, 1)
+        row, beside, k, last = _integers(context, builder, signature, arguments, (1, 2, 4, 5))
+        both = row, builder.add(row, beside)
         (a, c), (b, d) = (_loaded(context, builder, signature, arguments, 0, at) for at in both)
         pairs = (
             (k, builder.fadd(b, c), builder.fsub(a, d)),
             (last, builder.fsub(c, b), builder.fadd(a, d)),
         )  # fmt: skip
         for at, *values in pairs:
-            _store(context, builder, signature, arguments, 2, at, values)
+            _store(context, builder, signature, arguments, 3, at, values)
         return context.get_dummy_value()
 
-    return types.void(source, row, target, k, last), generate
+    return types.void(source, row, beside, target, k, last), generate

@@ -1,4 +1,4 @@
-"""Loops over spatial frequencies: a visit's transfer functions, their sums, and small Hermitian systems.
+"""Loops over spatial frequencies: small Hermitian systems, and what visits show of their solutions.
 
 Arrays of transforms are those of `scipy.fft.rfft2`: [term, fy, fx] with fx from 0 to half the sampling frequency. A
 Hermitian matrix of n terms is kept as its upper triangle, row by row: 00, 01, ..., 11, ...
@@ -9,112 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from dcrflow.compat.numba_cache import njit
-
-_TOGETHER = 64  # frequencies of a table that are computed together
-
-
-@njit(cache=True, nogil=True)
-def light_along(along, nodes, step, out):  # type: ignore[no-untyped-def]
-    """Transform of light on a line, at frequencies -m step ... m step.
-
-    Parameters
-    ----------
-    along : ndarray of float64, shape (num_nodes,)
-        Positions on the line, pixels.
-    nodes : ndarray of float64, shape (num_nodes, num_terms)
-        Light at these positions, for each term.
-    step : float
-        Step in frequency, cycles per pixel.
-    out : ndarray of complex64, shape (num_terms, 2 m + 1)
-        Overwritten: sum_l nodes_lj exp(-2 pi i n step along_l) for n = -m ... m.
-    """
-    num, middle = out.shape[0], out.shape[1] // 2
-    re, im = np.zeros((num, _TOGETHER)), np.zeros((num, _TOGETHER))
-    at_re, at_im = np.empty((len(along), _TOGETHER)), np.empty((len(along), _TOGETHER))
-    turn = np.empty(len(along), np.complex128)  # from one frequency to that `_TOGETHER` steps on
-    for k in range(len(along)):
-        angle = -2 * np.pi * step * along[k]
-        turn[k] = complex(np.cos(angle * _TOGETHER), np.sin(angle * _TOGETHER))
-        for n in range(_TOGETHER):
-            at_re[k, n], at_im[k, n] = np.cos(angle * n), np.sin(angle * n)
-    for start in range(0, middle + 1, _TOGETHER):
-        re[:], im[:] = 0.0, 0.0
-        for k in range(len(along)):
-            to_re, to_im, c, s = at_re[k], at_im[k], turn[k].real, turn[k].imag
-            for j in range(num):
-                light, sum_re, sum_im = nodes[k, j], re[j], im[j]
-                for n in range(_TOGETHER):
-                    sum_re[n] += light * to_re[n]
-                    sum_im[n] += light * to_im[n]
-            for n in range(_TOGETHER):
-                old = to_re[n]
-                to_re[n] = old * c - to_im[n] * s
-                to_im[n] = old * s + to_im[n] * c
-        for j in range(num):
-            for n in range(min(_TOGETHER, middle + 1 - start)):
-                out[j, middle + start + n] = complex(re[j, n], im[j, n])
-                out[j, middle - start - n] = complex(re[j, n], -im[j, n])
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def spread_transfer(psf, table, step, ey, ex, out):  # type: ignore[no-untyped-def]
-    """PSF times the transforms of light that is spread along a line.
-
-    Parameters
-    ----------
-    psf : ndarray of complex64, shape (ny, nh)
-        Transform of the PSF.
-    table : ndarray of complex64, shape (num_terms, 2 m + 1)
-        The transform of each term's light along the line at frequencies (-m ... m) step, cycles a pixel.
-    step : float
-        Of the table.
-    ey, ex : float
-        The line's direction, a unit vector.
-    out : ndarray of complex64, shape (num_terms, ny, nh)
-        Overwritten.
-    """
-    num, ny, nh = out.shape
-    middle, slope = (table.shape[1] - 1) // 2, ex / (ny * step)
-    index, part = np.empty(nh, np.uint32), np.empty(nh, np.float32)
-    for y in range(ny):
-        fy = (y if 2 * y < ny else y - ny) / ny
-        start = fy * ey / step + middle
-        for x in range(nh):
-            at = start + x * slope
-            i = np.int32(at)
-            index[x] = np.uint32(i)
-            part[x] = np.float32(at - i)
-        for j in range(num):
-            row = table[j]
-            for x in range(nh):
-                k = np.uint64(index[x])
-                here = row[k]
-                out[j, y, x] = psf[y, x] * (here + part[x] * (row[k + np.uint64(1)] - here))
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def add_normal(transfer, weight, normal):  # type: ignore[no-untyped-def]
-    """Add weight conj(T_i) T_j to the upper triangle `normal`, shape (n (n + 1) / 2, ny, nh)."""
-    num, ny, nh = transfer.shape
-    w = np.float32(weight)
-    for y in range(ny):  # row by row: what all pairs need stays in the cache
-        pair = 0
-        for i in range(num):
-            for j in range(i, num):
-                for x in range(nh):
-                    normal[pair, y, x] += w * transfer[i, y, x].conjugate() * transfer[j, y, x]
-                pair += 1
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def add_adjoint(transfer, image, weight, out):  # type: ignore[no-untyped-def]
-    """Add weight conj(T_i) times the transform of an image to out_i."""
-    num, ny, nh = transfer.shape
-    w = np.float32(weight)
-    for y in range(ny):
-        for i in range(num):
-            for x in range(nh):
-                out[i, y, x] += w * transfer[i, y, x].conjugate() * image[y, x]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
@@ -127,16 +21,6 @@ def predict(transfer, sky, out):  # type: ignore[no-untyped-def]
         for j in range(1, num):
             for x in range(nh):
                 out[y, x] += transfer[j, y, x] * sky[j, y, x]
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def correlate(transfer, image, factor):  # type: ignore[no-untyped-def]
-    """The transform of an image times factor conj(transfer), in place."""
-    ny, nh = image.shape
-    f = np.float32(factor)
-    for y in range(ny):
-        for x in range(nh):
-            image[y, x] *= f * transfer[y, x].conjugate()
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)

@@ -2,7 +2,7 @@
 
 Transforms are taken of eight lines at once, which lie side by side in a copy: lane by lane, the numbers of a vector
 belong to eight lines. The algorithm is Stockham's (Van Loan 1992, Computational Frameworks for the Fast Fourier
-Transform, 1.7), with radices 2, 3, 4, 5, 8 and 10. Along x two real lines are the real and the imaginary part of a
+Transform, 1.7), with radices 2, 3, 4, 5, 6, 8 and 10. Along x two real lines are the real and the imaginary part of a
 complex one. A transform back is that of numbers whose real and imaginary parts are exchanged.
 """
 
@@ -20,7 +20,7 @@ from dcrflow.kernels.vectors import copy_turned
 
 Plan = tuple[NDArray[np.int64], NDArray[np.float32]]
 
-_RADICES = (10, 8, 5, 4, 3, 2)  # large ones first: fewer passes over the numbers
+_RADICES = (10, 8, 6, 5, 4, 3, 2)  # large ones first: fewer passes over the numbers
 
 
 @cache
@@ -76,7 +76,7 @@ def _pass(radix, source, target, together, factors, first):  # type: ignore[no-u
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _transform(lines, other, radices, factors):  # type: ignore[no-untyped-def]
+def transform_lines(lines, other, radices, factors):  # type: ignore[no-untyped-def]
     """Transform eight lines, shape (number, 16); returns the array with the result, which is one of the two."""
     together, first = 1, 0
     for radix in radices:
@@ -84,6 +84,8 @@ def _transform(lines, other, radices, factors):  # type: ignore[no-untyped-def]
             first = _pass((1,) * 10, lines, other, together, factors, first)
         elif radix == 8:
             first = _pass((1,) * 8, lines, other, together, factors, first)
+        elif radix == 6:
+            first = _pass((1,) * 6, lines, other, together, factors, first)
         elif radix == 5:
             first = _pass((1, 1, 1, 1, 1), lines, other, together, factors, first)
         elif radix == 4:
@@ -142,10 +144,10 @@ def rows_forward(image, radices, factors, out):  # type: ignore[no-untyped-def]
         even = len(two) - odd
         _turned(two[0::2], even, width, lines, 0)
         _turned(two[1::2], odd, width, lines, LANES)
-        found = _transform(lines, other, radices, factors)
-        split_pairs(found, 0, 0, parts, 0)  # type: ignore[call-arg]
+        found = transform_lines(lines, other, radices, factors)
+        split_pairs(found, 0, 0, parts, 0, 1)  # type: ignore[call-arg]
         for k in range(1, half + 1):
-            split_pairs(found, k, width - k, parts, 2 * k)
+            split_pairs(found, k, width - k, parts, 2 * k, 1)
         to = out[top : top + PAIR]
         _turned_back(parts, 0, even, width + 2, to[0::2])
         _turned_back(parts, LANES, odd, width + 2, to[1::2])
@@ -179,10 +181,10 @@ def rows_back(transform, which, radices, factors, out):  # type: ignore[no-untyp
         _turned(rows[0::2], even, width + 2, parts, 0)
         _turned(rows[1::2], odd, width + 2, parts, LANES)
         parts[1], parts[width + 1] = 0, 0
-        join_pairs(parts, 0, lines, 0, 0)  # type: ignore[call-arg]
+        join_pairs(parts, 0, 1, lines, 0, 0)  # type: ignore[call-arg]
         for k in range(1, half + 1):
-            join_pairs(parts, 2 * k, lines, k, width - k)
-        found = _transform(lines, other, radices, factors)
+            join_pairs(parts, 2 * k, 1, lines, k, width - k)
+        found = transform_lines(lines, other, radices, factors)
         to = out[top : top + number]
         _turned_back(found, LANES, even, width, to[0::2])
         _turned_back(found, 0, odd, width, to[1::2])
@@ -219,7 +221,7 @@ def columns(transform, back, scale, radices, factors, out):  # type: ignore[no-u
                 for i in range(number):
                     lines[y, re + i] = transform[y, left + 2 * i]
                     lines[y, im + i] = transform[y, left + 2 * i + 1]
-        found = _transform(lines, other, radices, factors)
+        found = transform_lines(lines, other, radices, factors)
         if number == LANES:
             for y in range(height):
                 join_parts(found, y, re, im, f, out, y, left)  # type: ignore[call-arg]

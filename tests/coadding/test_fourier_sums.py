@@ -10,13 +10,19 @@ from dcrflow.coadding.ladder import System, add_blended
 from dcrflow.coadding.output_psf import moffat_stamp
 from dcrflow.coadding.transfer import backward, forward, shift_transform, stamp_transform
 from dcrflow.geometry.box import Box
-from dcrflow.kernels.fourier import add_normal, noise_power, solve_many, solve_three
+from dcrflow.kernels.fourier import noise_power, solve_many, solve_three
 from dcrflow.kernels.ladder_pixels import noise_of_three
 
 
 def transfers(num: int, side: int, seed: int) -> np.ndarray:
     random = np.random.default_rng(seed)
     return forward(random.normal(size=(num, side, side)).astype(np.float32))
+
+
+def add_normal(transfer: np.ndarray, weight: float, normal: np.ndarray) -> None:
+    """Add weight conj(T_i) T_j to the upper triangle."""
+    num = len(transfer)
+    normal += weight * np.array([transfer[i].conj() * transfer[j] for i in range(num) for j in range(i, num)])
 
 
 def full(normal: np.ndarray, num: int) -> np.ndarray:
