@@ -161,8 +161,9 @@ class TemplateGraph:
 
         load, shift = (load_rows, shift_bands) if self.plan.by_bands else (load_patches, shift_subfilters)
         made: dict[Box, str] = {}
-        for group in self.plan.groups(box):
-            parts, shifted = self.plan.tile(group.box).parts, {}
+        groups = self.plan.groups(box)
+        for group, whole in zip(groups, self.plan.tiles_of([group.box for group in groups]), strict=True):
+            parts, shifted = whole.parts, {}
             if parts:  # read by one task, and so on one worker: then the steps after it move nothing between workers
                 reads: Any = self._key("load_patch", parts)
                 if self._on_one_worker:  # tasks that depend on few others are spread, if they are of a large group
@@ -172,8 +173,8 @@ class TemplateGraph:
                 patches = Task(None, getitem, loaded, index)
                 arguments = plan, part, patches, *(() if self.plan.by_bands else (UNSET_MEMORY,))
                 shifted[part.tract] = add("shift_subfilters", shift, self._key("shift_subfilters", part), *arguments)
-            for tile in group.tiles:
-                tracts = [part.tract for part in self.plan.tile(tile).parts if part.tract in shifted]
+            for tile, planned in zip(group.tiles, self.plan.tiles_of(group.tiles), strict=True):
+                tracts = [part.tract for part in planned.parts if part.tract in shifted]
                 warped = []
                 for tract in tracts:
                     key = self._key("warp_tract", tract, tile, group.box)

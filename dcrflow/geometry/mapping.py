@@ -7,6 +7,7 @@ in. The grid's step is the largest for which the measured interpolation error st
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ Float = NDArray[np.float64]
 
 TOLERANCE = 2e-4  # pixels; a shift of this size leaves 1e-4 of a star's peak
 _HALF_STEP = 2.0  # pixels to each side between which coordinates are differenced for a Jacobian
+_FEW = 2048  # nodes of a map that are made at once
 _STEPS = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 
 
@@ -122,12 +124,30 @@ class PixelMap:
         first_x, first_y = (tile.x0 - self.bbox.x0) // self.step, (tile.y0 - self.bbox.y0) // self.step
         last_x = (tile.x1 - 1 - self.bbox.x0) // self.step + 1
         last_y = (tile.y1 - 1 - self.bbox.y0) // self.step + 1
-        x = self.bbox.x0 + self.step * np.arange(first_x, last_x + 1, dtype=np.float64)
-        y = self.bbox.y0 + self.step * np.arange(first_y, last_y + 1, dtype=np.float64)
-        u, v = map_pixels(self.source, self.target, *np.meshgrid(x, y))
+        if (
+            self.bbox.contains(tile)
+            and (self.bbox.width // self.step + 2) * (self.bbox.height // self.step + 2) <= _FEW
+        ):
+            v, u = (np.ascontiguousarray(c[first_y : last_y + 1, first_x : last_x + 1]) for c in _all_nodes(self))
+        else:
+            v, u = self._nodes(first_x, first_y, last_x, last_y)
         return (
             v,
             u,
             tile.y0 - self.bbox.y0 - first_y * self.step,
             tile.x0 - self.bbox.x0 - first_x * self.step,
         )
+
+    def _nodes(self, first_x: int, first_y: int, last_x: int, last_y: int) -> tuple[Float, Float]:
+        """Tract pixel coordinates y and x of nodes by their numbers, the last ones included."""
+        x = self.bbox.x0 + self.step * np.arange(first_x, last_x + 1, dtype=np.float64)
+        y = self.bbox.y0 + self.step * np.arange(first_y, last_y + 1, dtype=np.float64)
+        u, v = map_pixels(self.source, self.target, *np.meshgrid(x, y))
+        return v, u
+
+
+@lru_cache(maxsize=16)
+def _all_nodes(pixel_map: PixelMap) -> tuple[Float, Float]:
+    """All nodes of a map: of few a call maps as fast as it maps those of a tile."""
+    box, step = pixel_map.bbox, pixel_map.step
+    return pixel_map._nodes(0, 0, (box.width - 1) // step + 1, (box.height - 1) // step + 1)

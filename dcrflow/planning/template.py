@@ -5,11 +5,13 @@ A `TemplatePlan` is small, frozen and printable. The steps that read, shift, war
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any
+
+import numpy as np
 
 from dcrflow.base.errors import ConfigError, InconsistentCoaddsError, MissingSubfilterError, NoOverlapError
 from dcrflow.base.masks import merged_planes
@@ -129,20 +131,32 @@ class TemplatePlan:
 
     def part(self, index: int, tile: Box) -> TilePart | None:
         """What a tile needs of tract number `index`; None if no patch of it is within reach."""
-        plan = self.tracts[index]
-        x, y = map_pixels(plan.pixel_map.source, plan.pixel_map.target, *tile.outline())
-        region = Box.around(x, y).grown(self.margins.warp)
-        wanted = plan.reach.source(region.grown(self.margins.read))
-        reads = tuple((p, p.bbox.intersection(wanted)) for p in plan.patches)
-        reads = tuple((p, box) for p, box in reads if not box.is_empty)
-        if not any(p.bbox.overlaps(region) for p, _ in reads):
-            return None
-        return TilePart(index, region, Footprint.of(x, y), reads)
+        return self.parts_of(index, [tile])[0]
+
+    def parts_of(self, index: int, tiles: Sequence[Box]) -> list[TilePart | None]:
+        """`part` of several tiles."""
+        plan, found = self.tracts[index], []
+        outlines = np.stack([tile.outline() for tile in tiles], axis=1)
+        x, y = map_pixels(plan.pixel_map.source, plan.pixel_map.target, *outlines)
+        for n in range(len(tiles)):
+            region = Box.around(x[n], y[n]).grown(self.margins.warp)
+            wanted = plan.reach.source(region.grown(self.margins.read))
+            reads = tuple((p, p.bbox.intersection(wanted)) for p in plan.patches if p.bbox.overlaps(wanted))
+            there = any(p.bbox.overlaps(region) for p, _ in reads)
+            found.append(TilePart(index, region, Footprint.of(x[n], y[n]), reads) if there else None)
+        return found
 
     def tile(self, box: Box) -> Tile:
         """One tile of the output, and what it needs of each tract."""
-        parts = (self.part(i, box) for i in range(len(self.tracts)))
-        return Tile(box, tuple(p for p in parts if p is not None))
+        return self.tiles_of([box])[0]
+
+    def tiles_of(self, boxes: Sequence[Box]) -> list[Tile]:
+        """Several tiles of the output."""
+        parts = [self.parts_of(index, boxes) for index in range(len(self.tracts))]
+        return [
+            Tile(box, tuple(part for part in of_box if part is not None))
+            for box, of_box in zip(boxes, zip(*parts, strict=True), strict=True)
+        ]
 
     def groups(self, box: Box) -> list[TileGroup]:
         """The tiles of a region, in groups of up to 2 x 2 whose pixels of the tracts are read and matched together.
@@ -156,7 +170,7 @@ class TemplatePlan:
     @cached_property
     def tiles(self) -> tuple[Tile, ...]:
         """All tiles, row by row from the lower left."""
-        return tuple(self.tile(box) for box in self.bbox.tiles(self.config.tile))
+        return tuple(self.tiles_of(list(self.bbox.tiles(self.config.tile))))
 
     @property
     def bytes_read(self) -> int:
@@ -179,7 +193,7 @@ class TemplatePlan:
     @property
     def num_tasks(self) -> int:
         """Tasks of the lazy template's graph, without those that take image, mask or variance of a finished tile."""
-        parts = [len(self.tile(group.box).parts) for group in self.groups(self.bbox)]
+        parts = [len(tile.parts) for tile in self.tiles_of([group.box for group in self.groups(self.bbox)])]
         return sum(bool(n) + n for n in parts) + sum(1 + len(tile.parts) for tile in self.tiles)
 
     def __repr__(self) -> str:

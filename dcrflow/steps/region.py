@@ -76,7 +76,7 @@ def _put(pixels: Pixels, into: Pixels) -> None:
 
 def _tile_by_tile(coadds: CoaddSource, plan: TemplatePlan, into: Pixels) -> Iterator[StepResult[Pixels]]:
     """All tiles."""
-    tiles = [plan.tile(tile_box) for tile_box in into.box.tiles(plan.config.tile)]
+    tiles = plan.tiles_of(list(into.box.tiles(plan.config.tile)))
     workspace, columns = Workspace(), len(into.box.cuts(plan.config.tile)[1])
     with ChunkRowReader(coadds, plan, [needs_of_tile(plan, tile) for tile in tiles]) as reader:
         for number, tile in enumerate(tiles):
@@ -95,7 +95,7 @@ def _band_by_band(coadds: CoaddSource, plan: TemplatePlan, into: Pixels) -> Iter
     workspace, box = Workspace(), into.box
     parts = [part for part in (plan.part(index, box) for index in range(len(plan.tracts))) if part is not None]
     bands = {part.tract: TractBands(plan, part, workspace) for part in parts}
-    tiles = _by_rows(plan, [plan.tile(tile_box) for tile_box in box.tiles(min(plan.config.tile, TILE))])
+    tiles = _by_rows(plan, plan.tiles_of(list(box.tiles(min(plan.config.tile, TILE)))))
     under = [[(p.tract, n) for p in tile.parts if p.tract in bands for n in bands[p.tract].under(p)] for tile in tiles]
     last_tile = {band: number for number, on in enumerate(under) for band in on}
     order: list[tuple[int, int]] = []  # of the bands
@@ -141,8 +141,6 @@ def _from_bands(
 def _by_rows(plan: TemplatePlan, tiles: Sequence[Tile]) -> list[Tile]:
     """Tiles in the order in which they end along the rows of the first tract."""
     pixel_map = plan.tracts[0].pixel_map
-
-    def end(tile: Tile) -> float:
-        return float(np.max(map_pixels(pixel_map.source, pixel_map.target, *tile.box.outline(1))[1]))
-
-    return sorted(tiles, key=end)
+    outlines = np.stack([tile.box.outline(1) for tile in tiles], axis=1)
+    ends = np.max(map_pixels(pixel_map.source, pixel_map.target, *outlines)[1], axis=1)
+    return [tiles[n] for n in np.argsort(ends, kind="stable").tolist()]

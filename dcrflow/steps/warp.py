@@ -58,8 +58,8 @@ def warp_tract(
     if isinstance(pixels, Pixels):
         _warp(plan, tract, [Band(pixels, -np.inf, np.inf)], box, made)
         return recorder.result(made)
-    for part in box.tiles(TILE):
-        on_tract = plan.part(tract, part)
+    parts = list(box.tiles(TILE))
+    for part, on_tract in zip(parts, plan.parts_of(tract, parts), strict=True):
         _warp(plan, tract, pixels.bands if on_tract is None else pixels.under(on_tract.region), part, made)
     return recorder.result(made)
 

@@ -5,6 +5,7 @@ import pytest
 from test_wcs import SIP, TAN, TPV
 
 from dcrflow.base.errors import WcsError
+from dcrflow.geometry import mapping
 from dcrflow.geometry.box import Box
 from dcrflow.geometry.mapping import TOLERANCE, PixelMap, map_pixels
 from dcrflow.geometry.wcs import SkyWcs
@@ -55,6 +56,20 @@ def test_tiles_see_the_same_coordinates() -> None:
         part = interpolated(pixel_map, tile)
         for axis in (0, 1):
             np.testing.assert_array_equal(part[axis], whole[axis][tile.slices(DETECTOR)])
+
+
+@pytest.mark.parametrize("few", [0, mapping._FEW])
+def test_coordinates_made_at_once_are_those_of_a_tile(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mapping, "_FEW", few)
+    pixel_map = PixelMap(SkyWcs.from_header(SIP), TRACT, DETECTOR, 64, 0.0)
+    for tile in (Box(-20, -20, 33, 45), Box(107, 201, 64, 64), Box(1000, 800, 20, 20)):
+        y, x, y0, x0 = pixel_map.nodes(tile)
+        first_x, first_y = tile.x0 - x0, tile.y0 - y0
+        assert (first_x - DETECTOR.x0) % 64 == (first_y - DETECTOR.y0) % 64 == 0
+        places = np.meshgrid(first_x + 64.0 * np.arange(x.shape[1]), first_y + 64.0 * np.arange(x.shape[0]))
+        exact = map_pixels(pixel_map.source, TRACT, *places)
+        np.testing.assert_array_equal((x, y), exact)
+        assert places[0][0, -2] < tile.x1 <= places[0][0, -1] + 1
 
 
 def test_not_finite_is_an_error() -> None:
