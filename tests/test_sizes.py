@@ -25,6 +25,8 @@ LONG_FUNCTIONS: dict[str, str] = {
     "kernels/convolve.py:_tile": "a kernel: writes out one loop in LLVM's language, which is read from top to bottom",
     "kernels/convolve.py:tile": "part of _tile",
     "kernels/convolve.py:generate": "part of _tile",
+    "kernels/row_vectors.py:merge_pixels": "a kernel: writes out one step in LLVM's language",
+    "kernels/row_vectors.py:generate": "part of merge_pixels",
     "kernels/warp.py:_weighted_sums": "a kernel: writes out one loop in LLVM's language",
     "kernels/warp.py:sums": "part of _weighted_sums",
     "kernels/warp.py:generate": "part of _weighted_sums",

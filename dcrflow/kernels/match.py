@@ -1,4 +1,8 @@
-"""DCR-matching of many pieces of a patch in one call: each is convolved and merged while it is in the cache."""
+"""DCR-matching of many pieces of a patch in one call: each is convolved and merged while it is in the cache.
+
+Each row of a piece is on another page of memory, where the processor fetches nothing ahead by itself. So while a piece
+is made, the pixels of the next one are asked for.
+"""
 
 from __future__ import annotations
 
@@ -60,16 +64,22 @@ def match_pieces(patch, planes, pieces, kernels, equal, clear, y_offset, x_offse
             continue
         image, variance = images[:area].reshape((height, width)), variances[:area].reshape((height, width))
         mask = masks[:area].reshape((height, width))
-        convolve_sum(patch.variance, _taps(table, c), y_low, x_low, y0, x0, variance)
+        following = pieces[min(p + 1, len(pieces) - 1)]
+        down, along = following[0] - y0, following[1] - x0  # rows and columns to the next piece
+        ahead = down * (patch.variance.strides[1] // 4) + along
+        convolve_sum(patch.variance, _taps(table, c), y_low, x_low, y0, x0, variance, ahead)
         table = kernels.image
-        convolve_sum(patch.image, _taps(table, c), table.low[c, 0], table.low[c, 1], y0, x0, image)
+        ahead = down * (patch.image.strides[1] // 4) + along
+        convolve_sum(patch.image, _taps(table, c), table.low[c, 0], table.low[c, 1], y0, x0, image, ahead)
         light = LightRange(kernels.light[c, 0], kernels.light[c, 1], kernels.light[c, 2], kernels.light[c, 3])
-        or_shifted(patch.mask, planes, light, y0, x0, mask)
+        ahead = down * (patch.mask.strides[1] // 4) + along
+        or_shifted(patch.mask, planes, light, y0, x0, mask, ahead)
         made = MaskedImage(image, variance, mask)
         if clear:
             begin_mean(made, equal, y0 + y_offset, x0 + x_offset, merged)
         else:
-            merge_into(made, equal, y0 + y_offset, x0 + x_offset, merged)
+            ahead = down * (merged.mask.strides[0] // 4) + along
+            merge_into(made, equal, y0 + y_offset, x0 + x_offset, merged, ahead)
     return skipped
 
 

@@ -1,8 +1,8 @@
 """Weighted means of overlapping pixels, one contributor after the other.
 
-Most pixels have one contributor. Rows without another one are done array by array: LLVM vectorises such loops, but not
-loops over more than a few arrays, nor loops over rows whose pixels may lie apart in memory. Hence the functions take
-whole arrays and offsets, not views.
+`merge_into` takes 16 pixels of a row at a time, for which it has vectors of its own. Elsewhere rows are done array by
+array: LLVM vectorises such loops, but not loops over more than a few arrays, nor loops over rows whose pixels may lie
+apart in memory. Hence the functions take whole arrays and offsets, not views.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import numpy as np
 
 from dcrflow.compat.numba_cache import njit
+from dcrflow.kernels.row_vectors import TOGETHER, merge_pixels, some_not_positive
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def merge_into(contributor, equal, y0, x0, merged):  # type: ignore[no-untyped-def]
+def merge_into(contributor, equal, y0, x0, merged, ahead=0):  # type: ignore[no-untyped-def]
     """Add one contributor to a running weighted mean.
 
     The weight is variance^-1/2, or 1 if `equal`. A pixel whose image is not finite, or whose variance is not finite
@@ -25,33 +26,28 @@ def merge_into(contributor, equal, y0, x0, merged):  # type: ignore[no-untyped-d
     Parameters
     ----------
     contributor : MaskedImage
-        Arrays of shape (height, width).
+        Arrays of shape (height, width), contiguous along x as those of the mean.
     equal : bool
         Whether all contributors weigh the same.
     y0, x0 : int
         Pixel of the running mean that the contributor's first pixel lies on.
     merged : RunningMean
         At least of shape (y0 + height, x0 + width); updated. Start with NaN, any variance, 0 and 0.
+    ahead : int
+        Pixels of the mean that lie so far ahead in memory are asked for: those that are merged next.
     """
     height, width = contributor.image.shape
-    good = np.empty(width, np.bool_)
+    whole = width // TOGETHER * TOGETHER
+    image, variance, mask = contributor.image, contributor.variance, contributor.mask
+    means, spreads, flags, weights = merged.image, merged.variance, merged.mask, merged.weight
     for y in range(height):
-        row, end = y0 + y, x0 + width
-        values, variances, bits = contributor.image[y], contributor.variance[y], contributor.mask[y]
-        means, spreads = merged.image[row, x0:end], merged.variance[row, x0:end]
-        flags, weights = merged.mask[row, x0:end], merged.weight[row, x0:end]
-        taken = 0
-        for x in range(width):
-            taken += weights[x] > 0
-        if taken:
-            _add_to_row(values, variances, bits, equal, means, spreads, flags, weights)
-            continue
-        _begin_row(values, variances, equal, good, spreads, weights)
-        for x in range(width):
-            keep = good[x] | (np.isnan(means[x]) & np.isfinite(values[x]))
-            means[x] = values[x] if keep else means[x]
-        for x in range(width):
-            flags[x] |= bits[x] if good[x] else 0
+        row = y0 + y
+        for x in range(0, whole, TOGETHER):
+            merge_pixels(image, variance, mask, y, x, equal, means, spreads, flags, weights, row, x0 + x, ahead)  # type: ignore[call-arg]
+        _add_to_row(
+            image[y, whole:], variance[y, whole:], mask[y, whole:], equal,
+            means[row, x0 + whole :], spreads[row, x0 + whole :], flags[row, x0 + whole :], weights[row, x0 + whole :],
+        )  # fmt: skip
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -172,12 +168,13 @@ def is_positive(stack, y0, y1, x0, x1):  # type: ignore[no-untyped-def]
     """Whether all images of a stack are finite and above zero in rows y0 to y1 and columns x0 to x1."""
     for k in range(len(stack)):
         for y in range(y0, y1):
-            values = stack[k, y, x0:x1]
-            bad = 0
-            for x in range(x1 - x0):
-                bad += ~((values[x] > 0) & (values[x] < np.inf))
-            if bad:
-                return False
+            if x1 - x0 >= TOGETHER:
+                if some_not_positive(stack[k], y, x0, x1 - x0):  # type: ignore[call-arg]
+                    return False
+                continue
+            for x in range(x0, x1):
+                if not (stack[k, y, x] > 0 and stack[k, y, x] < np.inf):
+                    return False
     return True
 
 

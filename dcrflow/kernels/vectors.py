@@ -50,6 +50,14 @@ def numbers_at(context: Any, builder: Any, array_type: Any, value: Any, index: A
     return builder.bitcast(builder.gep(data, [index]), ir.VectorType(ir.FloatType(), number).as_pointer())
 
 
+def fetch_line(builder: Any, place: Any, write: bool = False) -> None:
+    """Ask for the line of the cache at a pointer to a byte, before it is read or written; it may be anywhere."""
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(ir.VoidType(), [place.type, *[_INDEX] * 3]), "llvm.prefetch.p0i8"
+    )
+    builder.call(function, [place, *(ir.Constant(_INDEX, value) for value in (int(write), 3, 1))])
+
+
 @intrinsic
 def copy_turned(typing, source, sy, sx, target, ty, tx):  # type: ignore[no-untyped-def]
     """Copy 8 x 8 pixels from one array of float32 to another, rows to columns."""
@@ -82,14 +90,10 @@ def fetch_ahead(typing, array, index, write):  # type: ignore[no-untyped-def]
         return None
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        byte, flag = ir.IntType(8).as_pointer(), ir.Constant(_INDEX, int(write.literal_value != 0))
+        byte = ir.IntType(8).as_pointer()
         pointer = context.make_array(signature.args[0])(context, builder, arguments[0]).data
         at = context.cast(builder, arguments[1], signature.args[1], types.intp)
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), [byte, *[_INDEX] * 3]), "llvm.prefetch.p0i8"
-        )
-        place = builder.bitcast(builder.gep(pointer, [at]), byte)
-        builder.call(function, [place, flag, ir.Constant(_INDEX, 3), ir.Constant(_INDEX, 1)])
+        fetch_line(builder, builder.bitcast(builder.gep(pointer, [at]), byte), write.literal_value != 0)
         return context.get_dummy_value()
 
     return types.void(array, index, write), generate

@@ -1,13 +1,14 @@
 """Weighted means of overlapping pixels, and what happens around pixels without data."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from dcrflow.kernels.arrays import MaskedImage, RunningMean
 from dcrflow.kernels.fill import fill_missing, mark_near_missing
-from dcrflow.kernels.merge import mean_of_two, merge_into
+from dcrflow.kernels.merge import is_positive, mean_of_two, merge_into
 
 values = st.floats(-1e6, 1e6, width=32) | st.just(float("nan"))
 variances = st.floats(0.0009765625, 1e6, width=32) | st.sampled_from([0.0, -1.0, float("nan"), float("inf")])
@@ -48,6 +49,48 @@ def test_weights(images: np.ndarray, noise: np.ndarray, equal: bool) -> None:
     np.testing.assert_array_equal(mask, np.where(good, masks, 0).sum(axis=0))
     one = good.sum(axis=0) == 1
     np.testing.assert_array_equal(image[one], np.where(good, images, 0).sum(axis=0)[one])
+
+
+@pytest.mark.parametrize("of_image", [np.float32, np.float64])
+@pytest.mark.parametrize("of_mean", [np.float32, np.float64])
+@pytest.mark.parametrize("equal", [False, True])
+def test_wide_rows_as_narrow_ones(of_image: type, of_mean: type, equal: bool) -> None:
+    rng = np.random.default_rng(3)
+    shape = 6, 53
+    whole, apart = (
+        RunningMean(
+            *(a.copy() for a in (np.full(shape, np.nan, of_mean), *np.zeros((3, *shape), np.float32)))
+        )._replace(mask=np.zeros(shape, np.int32))
+        for _ in range(2)
+    )
+    for number in range(3):
+        image, variance = rng.normal(size=shape).astype(of_image), rng.uniform(0.1, 9, shape).astype(np.float32)
+        image[rng.random(shape) < 0.2] = np.nan
+        image[rng.random(shape) < 0.05] = np.inf
+        variance[rng.random(shape) < 0.2] = rng.choice([0, -1, np.nan, np.inf])
+        mask = rng.integers(0, 99, shape, np.int32)
+        if number:
+            image[:3, 16:32] = np.nan  # nobody else there
+        merge_into(MaskedImage(image, variance, mask), equal, 0, 0, whole)
+        for x in range(0, shape[1], 5):
+            part = np.s_[:, x : x + 5]
+            merge_into(MaskedImage(image[part], variance[part], mask[part]), equal, 0, x, apart)
+    for a, b in zip(whole, apart, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("width", [7, 16, 45])
+@pytest.mark.parametrize("bad", [0.0, -0.0, -1.0, np.nan, np.inf, -np.inf])
+def test_is_positive(width: int, bad: float) -> None:
+    stack = np.full((2, 5, 60), 1e-42, np.float32)
+    stack[1, 3, 6 + width :] = np.finfo(np.float32).max
+    stack[:, :, :6] = stack[:, 4] = bad
+    for x in (6, 5 + width):
+        stack[1, 3, x] = 3
+        assert is_positive(stack, 1, 4, 6, 6 + width)
+        stack[1, 3, x] = bad
+        assert not is_positive(stack, 1, 4, 6, 6 + width)
+        stack[1, 3, x] = 3
 
 
 @given(
