@@ -32,8 +32,8 @@ def _tile(rows: int, vectors: int, lanes: int) -> Any:
     Called as ``tile(source, taps, sy, sx, first, out, y, x, ahead)``: adds to (stores in, if `first`)
     ``out[y + r, x + c]`` the sum over j and i of ``taps[j, i] * source[sy + r - j, sx + c - i]``. The sum has the dtype
     of the source, and is added in the dtype of `out`. In float32, each row of taps is summed first, then the sums of
-    the rows are added: half the rounding error of a single running sum. Unless `ahead` is the constant 0, source pixels
-    so far ahead in memory are asked for.
+    the rows are added: half the rounding error of a single running sum. Source pixels so far ahead in memory are asked
+    for.
     """
 
     @intrinsic
@@ -84,7 +84,7 @@ def _tile(rows: int, vectors: int, lanes: int) -> Any:
             target = [address(5, builder.add(y, number(r)), x) for r in range(rows)]
             last, nothing, zero = builder.sub(height, number(1)), ir.Constant(of_source, None), number(0)
 
-            for r in range(rows if type(signature.args[8]) is not types.IntegerLiteral else 0):
+            for r in range(rows):
                 start = address(0, builder.add(sy, number(r)), builder.add(sx, ahead))
                 for offset in range(0, vectors * lanes * size[element[0]], 64):
                     fetch_line(builder, builder.inttoptr(builder.add(start, number(offset)), _BYTES))
@@ -161,29 +161,9 @@ def _convolver(rows: int, vectors: int, lanes: int) -> Callable[..., None]:
     return compiled
 
 
-def _column_convolver(vectors: int, lanes: int) -> Callable[..., None]:
-    """Compile `convolve` for float64: down one block of columns after the other, whose rows stay in the cache.
-
-    One row at a time: with more, the sums of float64 fill all registers.
-    """
-    tile, columns = _tile(1, vectors, lanes), vectors * lanes
-
-    def convolver(image, taps, y0, x0, out):  # type: ignore[no-untyped-def]
-        height, width = out.shape
-        for left in range(0, width, columns):
-            x = min(left, width - columns)
-            for y in range(height):
-                tile(image, taps, y0 + y, x0 + x, True, out, y, x, 0)
-
-    convolver.__qualname__ = f"convolve_columns_{vectors}_vectors_of_{lanes}"
-    compiled: Callable[..., None] = njit(nogil=True)(convolver)
-    return compiled
-
-
 _VECTORS = 4 if _LANES == 16 else 3  # by 3 rows; processors without AVX-512 have half as many registers
 _WIDE, _SLIM = 4 * _LANES, 8
 _wide, _slim, _pixel_by_pixel = _convolver(3, _VECTORS, _LANES), _convolver(1, 1, _SLIM), _convolver(1, 1, 1)
-_columns = _column_convolver(4, _LANES)
 
 
 @njit(cache=True, nogil=True)
@@ -216,16 +196,6 @@ def convolve_sum(stack, kernels, y_low, x_low, y0, x0, out, ahead=0):  # type: i
         _slim(stack, kernels, y_low, x_low, y0, x0, out, ahead)
     else:
         _pixel_by_pixel(stack, kernels, y_low, x_low, y0, x0, out, ahead)
-
-
-@njit(cache=True, nogil=True)
-def convolve(image, taps, y0, x0, out):  # type: ignore[no-untyped-def]
-    """`convolve_sum` of a single image with a single kernel, shape (ky, kx), whose first tap is at offset 0."""
-    if image.itemsize == 8 and out.shape[1] >= _WIDE:
-        _columns(image, taps, y0, x0, out)
-        return
-    zero = np.zeros(1, np.int64)
-    convolve_sum(image.reshape((1, *image.shape)), taps.reshape((1, *taps.shape)), zero, zero, y0, x0, out)
 
 
 @njit(cache=True, nogil=True)

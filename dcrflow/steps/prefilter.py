@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dcrflow.base.masks import NO_DATA
 from dcrflow.base.workspace import NEW_MEMORY, Workspace
 from dcrflow.geometry.box import Box
-from dcrflow.kernels.convolve import convolve
+from dcrflow.kernels.convolve_lines import convolve_along, convolve_down
 from dcrflow.kernels.fill import fill_missing, mark_near_missing
 from dcrflow.kernels.interpolation import filter_radius
 from dcrflow.kernels.spline import coefficient_filter
@@ -139,6 +139,6 @@ def filter_strips(
     taps, whole = coefficient_filter(degrees), Box(0, 0, image.shape[1], image.shape[0])
     radius = len(taps) // 2
     for strip in along_x:
-        convolve(image, taps[None], strip.y0, strip.x0 + radius, rows[strip.slices(whole)])
+        convolve_along(image, taps, strip.y0, strip.x0 + radius, rows[strip.slices(whole)])
     for strip in along_y:
-        convolve(rows, taps[:, None], strip.y0 + radius, strip.x0, out[strip.slices(whole)])
+        convolve_down(rows, taps, strip.y0 + radius, strip.x0, out[strip.slices(whole)])

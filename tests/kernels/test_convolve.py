@@ -8,6 +8,7 @@ from scipy import signal
 
 from dcrflow.kernels.arrays import LightRange
 from dcrflow.kernels.convolve import convolve_sum, or_shifted
+from dcrflow.kernels.convolve_lines import convolve_along, convolve_down
 
 
 def oracle(
@@ -72,6 +73,30 @@ def test_nan_spoils_its_neighbourhood_alone() -> None:
     assert bad.min(axis=0).tolist() == [18, 18]
     assert bad.max(axis=0).tolist() == [22, 24]
     np.testing.assert_allclose(out[np.isfinite(out)], 2, rtol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    number=st.integers(1, 60),
+    axis=st.integers(0, 1),
+    shape=st.tuples(st.integers(1, 23), st.integers(1, 80)),
+    place=st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    of_sum=st.sampled_from(["f8", "f4"]),
+)
+def test_along_one_axis(number: int, axis: int, shape: tuple[int, int], place: tuple[int, int], of_sum: str) -> None:
+    rng = np.random.default_rng(number)
+    image, taps = rng.normal(size=(100, 160)), rng.normal(size=number)
+    bad = 60 + place[0], 62 + place[1]
+    image[bad] = np.nan
+    y0, x0 = 60, 61
+    want = np.zeros(shape)
+    for i, tap in enumerate(taps):
+        sy, sx = (y0 - i, x0) if axis == 0 else (y0, x0 - i)
+        want += tap * image[sy : sy + shape[0], sx : sx + shape[1]]
+    out = np.empty(shape, of_sum)
+    (convolve_along if axis else convolve_down)(image, taps, y0, x0, out)
+    np.testing.assert_array_equal(np.isnan(out), np.isnan(want))
+    np.testing.assert_allclose(out, want, atol=1e-13 if of_sum == "f8" else 1e-5)
 
 
 @pytest.mark.parametrize("low_high", [((0, 0), (0, 0)), ((-1, 2), (-3, 1)), ((1, 1), (2, 3))])

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 from scipy.interpolate import BSpline
 
-from dcrflow.kernels.convolve import convolve
+from dcrflow.kernels.convolve_lines import convolve_along, convolve_down
 from dcrflow.kernels.interpolation import bspline, filter_radius
 from dcrflow.kernels.spline import coefficient_filter, dcr_taps
 
@@ -30,8 +30,8 @@ def test_filter_against_scipy(degrees: tuple[int, ...]) -> None:
     radius = len(taps) // 2
     assert radius == filter_radius(degrees)
     rows, out = np.empty((130, 140 - 2 * radius)), np.empty((130 - 2 * radius, 140 - 2 * radius), np.float32)
-    convolve(image, taps[None], 0, 2 * radius, rows)
-    convolve(rows, taps[:, None], 2 * radius, 0, out)
+    convolve_along(image, taps, 0, 2 * radius, rows)
+    convolve_down(rows, taps, 2 * radius, 0, out)
     edge = 40 - radius  # scipy's mirror reaches this far in
     np.testing.assert_allclose(
         out[edge:-edge, edge:-edge], expected[40:-40, 40:-40], atol=3e-6 * np.abs(expected).max()
