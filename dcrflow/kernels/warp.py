@@ -25,7 +25,7 @@ from dcrflow.compat.numba_cache import njit
 from dcrflow.kernels.interpolation import Interpolation
 from dcrflow.kernels.noise import VarianceFactor
 from dcrflow.kernels.vectors import fetch_ahead, pick, spread
-from dcrflow.kernels.warped_rows import along_row, between
+from dcrflow.kernels.warped_rows import along_row, between, is_outside
 
 Float = NDArray[np.float64]
 
@@ -275,7 +275,13 @@ def _warp(source, origin_y, origin_x, grid, table, no_data, out, part=None):  # 
         number = min(width, (gx + 1) * step - x0, x + _COLUMNS) - x
         start = x0 + x - gx * step
         ahead_y, ahead_x, every = _ahead(grid, (y0 + height // 2) // step, gx)
+        cell_end = 0
         for y in range(height):
+            if y >= cell_end:  # in another cell of the grid
+                gy = (y0 + y) // step
+                is_empty, cell_end = is_outside(grid, gy, gx, low_row, high_row), (gy + 1) * step - y0
+            if is_empty:
+                continue
             first_x, along_x, first_y, along_y, area, more_area = along_row(grid, y0 + y, gx)
             # Coordinates are linear along the row, so pixels that have something in common lie side by side.
             if not np.isfinite(first_y + along_y * (start + number)):

@@ -71,3 +71,16 @@ def between(first, along, start, number, low, high):  # type: ignore[no-untyped-
     if along >= 0:
         return _first_from(first, along, start, number, low), _first_from(first, along, start, number, high)
     return _first_from(first, along, start, number, high), _first_from(first, along, start, number, low)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def is_outside(grid, gy, gx, low, high):  # type: ignore[no-untyped-def]
+    """Whether all pixels of a cell of a grid are clearly outside the source's rows from `low` on and below `high`.
+
+    A cell whose coordinates are not finite is not.
+    """
+    nodes = grid.y
+    a, b, c, d = nodes[gy, gx], nodes[gy, gx + 1], nodes[gy + 1, gx], nodes[gy + 1, gx + 1]
+    if not np.isfinite(a + b + c + d):
+        return False
+    return max(max(a, b), max(c, d)) < low - 1 or min(min(a, b), min(c, d)) > high + 1
