@@ -100,18 +100,17 @@ class Box:
             min(self.x0, other.x0), min(self.y0, other.y0), max(self.x1, other.x1), max(self.y1, other.y1)
         )
 
-    def without(self, others: Iterable[Box]) -> Iterator[Box]:
-        """The pixels that are in none of several boxes, as boxes that do not overlap, from the lower rows up."""
-        found = [part for part in (self.intersection(other) for other in others) if not part.is_empty]
-        edges = sorted({self.y0, self.y1, *(y for part in found for y in (part.y0, part.y1))})
-        for y0, y1 in pairwise(edges):
+    def without(self, others: Iterable[Box]) -> list[Box]:
+        """The pixels that are in none of several boxes, as boxes that do not overlap."""
+        parts = [part for part in (self.intersection(other) for other in others) if not part.is_empty]
+        found: list[Box] = []
+        for y0, y1 in pairwise(sorted({self.y0, self.y1, *(y for part in parts for y in (part.y0, part.y1))})):
             x0 = self.x0
-            for part in sorted(part for part in found if part.y0 <= y0 < part.y1):
+            for part in (*sorted(part for part in parts if part.y0 <= y0 < part.y1), Box(self.x1, y0, 0, 0)):
                 if part.x0 > x0:
-                    yield Box(x0, y0, part.x0 - x0, y1 - y0)
+                    found.append(Box(x0, y0, part.x0 - x0, y1 - y0))
                 x0 = max(x0, part.x1)
-            if x0 < self.x1:
-                yield Box(x0, y0, self.x1 - x0, y1 - y0)
+        return found
 
     def overlaps(self, other: Box) -> bool:
         """Whether the two share a pixel."""

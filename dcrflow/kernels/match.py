@@ -15,7 +15,7 @@ from dcrflow.kernels.merge import begin_mean, is_positive, merge_into
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def match_pieces(patch, planes, pieces, kernels, equal, clear, y_offset, x_offset, merged):  # type: ignore[no-untyped-def]
+def match_pieces(patch, planes, pieces, kernels, equal, begins, y_offset, x_offset, merged):  # type: ignore[no-untyped-def]
     """Convolve the subfilters of a patch with their kernels, add them and merge them, piece by piece.
 
     A piece with a variance that is not finite and positive within reach of its kernel is left out.
@@ -32,8 +32,8 @@ def match_pieces(patch, planes, pieces, kernels, equal, clear, y_offset, x_offse
         The kernels of the pieces.
     equal : bool
         Whether all contributors weigh the same.
-    clear : bool
-        Whether to clear the running mean on each piece first: true for the first patch.
+    begins : ndarray of bool, shape (num_pieces,)
+        On which pieces the running mean begins: what is there is anything, and no contributor.
     y_offset, x_offset : int
         What to add to a row and a column of the patch's arrays to have those of the running mean.
     merged : RunningMean
@@ -41,9 +41,12 @@ def match_pieces(patch, planes, pieces, kernels, equal, clear, y_offset, x_offse
 
     Returns
     -------
-    ndarray of bool, shape (num_pieces,)
+    skipped : ndarray of bool, shape (num_pieces,)
         Which pieces were left out.
+    whole : bool
+        Whether all pixels have weight of those pieces on which the mean begins.
     """
+    whole = True
     skipped = np.zeros(len(pieces), np.bool_)
     largest = 0
     for p in range(len(pieces)):
@@ -57,7 +60,8 @@ def match_pieces(patch, planes, pieces, kernels, equal, clear, y_offset, x_offse
         first_y, first_x = y0 - y_low.max() - table.shape[c, 0] + 1, x0 - x_low.max() - table.shape[c, 1] + 1
         if not is_positive(patch.variance, first_y, y0 - y_low.min() + height, first_x, x0 - x_low.min() + width):
             skipped[p] = True
-            if clear:
+            if begins[p]:
+                whole = False
                 rows = slice(y0 + y_offset, y0 + y_offset + height)
                 columns = slice(x0 + x_offset, x0 + x_offset + width)
                 merged.image[rows, columns], merged.mask[rows, columns], merged.weight[rows, columns] = np.nan, 0, 0
@@ -75,12 +79,12 @@ def match_pieces(patch, planes, pieces, kernels, equal, clear, y_offset, x_offse
         ahead = down * (patch.mask.strides[1] // 4) + along
         or_shifted(patch.mask, planes, light, y0, x0, mask, ahead)
         made = MaskedImage(image, variance, mask)
-        if clear:
-            begin_mean(made, equal, y0 + y_offset, x0 + x_offset, merged)
+        if begins[p]:
+            whole &= begin_mean(made, equal, y0 + y_offset, x0 + x_offset, merged) == 0
         else:
             ahead = down * (merged.mask.strides[0] // 4) + along
             merge_into(made, equal, y0 + y_offset, x0 + x_offset, merged, ahead)
-    return skipped
+    return skipped, whole
 
 
 @njit(cache=True, nogil=True)

@@ -55,10 +55,11 @@ def begin_mean(contributor, equal, y0, x0, merged):  # type: ignore[no-untyped-d
     """Begin a running weighted mean with its first contributor: `merge_into` of a cleared mean, in one pass.
 
     Parameters are those of `merge_into`, but image, mask and weight of `merged` need not be set before. Its variance
-    stays as it is where the contributor has no weight.
+    stays as it is where the contributor has no weight. Returns of how many pixels that is so.
     """
     height, width = contributor.image.shape
     good = np.empty(width, np.bool_)
+    without_weight = height * width
     for y in range(height):
         row, end = y0 + y, x0 + width
         values, variances, bits = contributor.image[y], contributor.variance[y], contributor.mask[y]
@@ -68,6 +69,9 @@ def begin_mean(contributor, equal, y0, x0, merged):  # type: ignore[no-untyped-d
             means[x] = values[x] if np.isfinite(values[x]) else np.nan
         for x in range(width):
             flags[x] = bits[x] if good[x] else 0
+        for x in range(width):
+            without_weight -= good[x]
+    return without_weight
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -44,36 +44,35 @@ def match_and_merge(
     workspace : Workspace
         Lends work space.
     """
-    areas = [tract.reach.reached(part.box) for part in pixels]
-    wanted = [(n, s.intersection(area)) for n, area in enumerate(areas) for s in merged.strips if s.overlaps(area)]
-    if not wanted:
+    parts = merged.begin([tract.reach.reached(part.box) for part in pixels])
+    if not parts:
         return
-    pieces, box_of = cells_of([box for _, box in wanted])
-    part_of = np.array([n for n, _ in wanted])[box_of]
-    clear = merged.begin([box for _, box in wanted])
+    pieces, box_of = cells_of([part.box for part in parts])
+    area_of, begins = np.array([part.area for part in parts])[box_of], np.array([part.begins for part in parts])[box_of]
     table = kernel_table(plan, tract, pieces, len(pixels[0].variance) == 1, len(pixels[0].mask) == 1)
     for number, part in enumerate(pixels):
-        here = slice(*np.searchsorted(part_of, [number, number + 1]).tolist())
+        here = slice(*np.searchsorted(area_of, [number, number + 1]).tolist())
         if here.start < here.stop:
             kernels = table._replace(kernel_of=table.kernel_of[here])
-            _match_and_merge(plan, tract, part, pieces[here], kernels, clear, merged, workspace)
+            _match_and_merge(plan, tract, part, pieces[here], kernels, begins[here], merged, workspace)
 
 
 def _match_and_merge(
-    plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, pieces: Int, kernels: CellTable, clear: bool,
-    merged: MergedTract, workspace: Workspace,
+    plan: TemplatePlan, tract: TractPlan, pixels: PatchPixels, pieces: Int, kernels: CellTable,
+    begins: NDArray[np.bool_], merged: MergedTract, workspace: Workspace,
 ) -> None:  # fmt: skip
     """Pieces of a part of a patch, x0, y0, x1, y1 of each."""
     y0, x0 = pixels.box.y0, pixels.box.x0
     left, low, right, high = pieces.T
-    skipped = match_pieces(
+    skipped, whole = match_pieces(
         MaskedImage(pixels.image, pixels.variance, pixels.mask), _moving_planes(plan),
         np.stack([low - y0, left - x0, high - low, right - left], axis=1), kernels,
-        merged.equal, clear, y0 - merged.box.y0, x0 - merged.box.x0, merged.mean,
+        merged.equal, begins, y0 - merged.box.y0, x0 - merged.box.x0, merged.mean,
     )  # fmt: skip
+    merged.is_whole &= whole
     if skipped.any():
         for matched in match_cells(plan, tract, pixels, boxes_of(pieces[skipped]), workspace):
-            merged.add(matched)
+            merged.merge(matched)
 
 
 def match_cells(

@@ -26,6 +26,14 @@ class Matched(NamedTuple):
     pixels: MaskedImage
 
 
+class Part(NamedTuple):
+    """Part of a strip, the number of the area that it lies in, and whether the mean begins there."""
+
+    area: int
+    box: Box
+    begins: bool
+
+
 class MergedTract:
     """The running mean of a tract's patches on some strips; anything outside them.
 
@@ -62,7 +70,9 @@ class MergedTract:
             workspace.array(f"{names[1]}: mask", box.shape, np.int32),
             workspace.array(f"{names[0]}: weight", box.shape, np.float32),
         )
-        self._cleared = False
+        #: Whether all pixels have weight that are begun; it may be False if they have.
+        self.is_whole = True
+        self._begun: list[list[Box]] = [[] for _ in self.strips]  # by strip, its parts
 
     @classmethod
     def of(cls, plan: TemplatePlan, part: TilePart, workspace: Workspace) -> MergedTract:
@@ -70,32 +80,40 @@ class MergedTract:
         box = part.region.grown(plan.margins.merge)
         return cls(box, strips_merged(plan, part), plan.config.combine == "mean", workspace)
 
-    def begin(self, parts: Sequence[Box]) -> bool:
-        """Clear what of the strips is outside some parts of them, unless something was merged already.
+    def begin(self, areas: Sequence[Box]) -> list[Part]:
+        """The parts of the strips that lie in some areas, which do not overlap; area by area.
 
-        Returns whether nothing was: the caller then begins the mean on those parts, which do not overlap.
+        The caller begins the mean where nothing was merged before. That is noted as done.
         """
-        if self._cleared:
-            return False
-        self._cleared = True
-        if sum(part.area for part in parts) < sum(strip.area for strip in self.strips):
-            for strip in self.strips:
-                for rest in strip.without(part for part in parts if part.overlaps(strip)):
-                    self._clear(rest)
-        return True
+        found = []
+        for number, area in enumerate(areas):
+            for strip, begun in zip(self.strips, self._begun, strict=True):
+                if not strip.overlaps(area):
+                    continue
+                box = strip.intersection(area)
+                old = [part.intersection(box) for part in begun if part.overlaps(box)]
+                new = box.without(old) if old else [box]
+                found += [Part(number, part, False) for part in old] + [Part(number, part, True) for part in new]
+                begun += new
+        return found
 
     def clear(self) -> None:
-        """Clear the strips, unless that has been done."""
-        self.begin([])
-
-    def _clear(self, part: Box) -> None:
-        where = part.slices(self.box)
-        self.mean.image[where] = np.nan
-        self.mean.mask[where] = self.mean.weight[where] = 0
+        """Clear what of the strips is not begun."""
+        for strip, begun in zip(self.strips, self._begun, strict=True):
+            for rest in strip.without(begun):
+                where = rest.slices(self.box)
+                self.mean.image[where] = np.nan
+                self.mean.mask[where] = self.mean.weight[where] = 0
+                self.is_whole = False
+            begun[:] = [strip]
 
     def add(self, matched: Matched) -> None:
         """Merge a matched region."""
         self.clear()
+        self.merge(matched)
+
+    def merge(self, matched: Matched) -> None:
+        """Merge a matched region where the mean is begun."""
         y0, x0 = matched.box.y0 - self.box.y0, matched.box.x0 - self.box.x0
         merge_into(matched.pixels, self.equal, y0, x0, self.mean)
 
@@ -107,7 +125,7 @@ class MergedTract:
         self.clear()
         within = self._in_arrays(self.strips)
         whole = (is_whole(self.mean.image, self.mean.weight, at.y0, at.y1, at.x0, at.x1) for at in within)
-        if not always and all(whole):
+        if not always and (self.is_whole or all(whole)):
             return None
         finite = self._workspace.array(f"{self._name}: finite", self.box.shape, np.bool_)
         weighed = self._workspace.array(f"{self._name}: weighed", self.box.shape, np.bool_)

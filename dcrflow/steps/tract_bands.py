@@ -183,11 +183,16 @@ class TractBands:
         names = self._name("all"), self._name(f"slot {slot}")
         merged = MergedTract(box, new, self._plan.config.combine == "mean", self._space, kept, names)
         if before is not None:
-            there = rows.slices(before.box)
-            merged.mean.image[: 2 * margin] = before.merged.mean.image[there]
-            merged.mean.variance[: 2 * margin] = before.merged.mean.variance[there]
-            merged.mean.mask[: 2 * margin] = before.merged.mean.mask[there]
-            before.along_x[: 2 * margin] = before.along_x[there]
+            # Of image and filtered rows what the filters need, of variance and mask what kernels look at.
+            x0, x1 = min((s.x0 for s in kept), default=x0), max((s.x1 for s in kept), default=x0)
+            for first, now, then in (
+                (box.y0, merged.mean.image, before.merged.mean.image),
+                (box.y0, before.along_x, before.along_x),
+                (self._first_row(number), merged.mean.variance, before.merged.mean.variance),
+                (self._first_row(number), merged.mean.mask, before.merged.mean.mask),
+            ):
+                part = Box.from_bounds(x0, first, x1, rows.y1)
+                now[part.slices(box)] = then[part.slices(before.box)]
         for patch, _ in self._part.reads:
             loaded = [recorder.include(row) for row in rows_of(patch)]
             if loaded:

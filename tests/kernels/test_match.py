@@ -42,11 +42,13 @@ def test_piece_by_piece(planes_of_noise: int, first: bool) -> None:
         )
         for taps, offsets in ((kernels, low), (noise, noise_low))
     ]  # fmt: skip
-    skipped = match_pieces(
+    begins = np.full(len(PIECES), first)
+    skipped, whole = match_pieces(
         MaskedImage(image, variance, mask), np.int32(2), PIECES, CellTable(kernel_of, *tables, light),
-        False, first, -10, -5, together,
+        False, begins, -10, -5, together,
     )  # fmt: skip
     assert skipped.tolist() == [False, False, False, True]
+    assert whole != first  # the last piece is left out
     for (y0, x0, height, width), c in zip(PIECES[:-1], kernel_of, strict=False):
         found = MaskedImage(*(np.empty((height, width), dtype) for dtype in (np.float64, np.float32, np.int32)))
         convolve_sum(image, kernels[c], *low[c], y0, x0, found.image)

@@ -54,17 +54,31 @@ def test_nothing_is_missing() -> None:
 
 
 def test_a_mean_that_the_caller_begins() -> None:
-    """What it does not begin is cleared; after that nothing is."""
+    """Each pixel is begun once; what is not begun is cleared."""
     merged = MergedTract(BOX, STRIPS, False, spoilt(Workspace()))
-    begun = [Box(105, 200, 10, 10), Box(110, 210, 30, 15)]
-    assert merged.begin(begun)
-    assert not merged.begin(begun)
+    begun = np.zeros(BOX.shape, int)
+    for areas in ([Box(105, 190, 30, 13), Box(95, 205, 20, 10)], [Box(100, 200, 12, 16)]):
+        parts = merged.begin(areas)
+        assert [part.area for part in parts] == sorted(part.area for part in parts)
+        for number, area in enumerate(areas):
+            within = np.zeros(BOX.shape, int)
+            for part in (part for part in parts if part.area == number):
+                within[part.box.slices(BOX)] += 1
+                assert np.all(begun[part.box.slices(BOX)] == (not part.begins))
+            for strip in STRIPS:
+                assert np.all(within[strip.intersection(area).slices(BOX)] == 1)
+            assert within.sum() == sum(strip.intersection(area).area for strip in STRIPS)
+        for part in (part for part in parts if part.begins):
+            begun[part.box.slices(BOX)] += 1
+    assert begun.max() == 1
+    assert merged.is_whole
     merged.clear()
-    expected = np.full(BOX.shape, 77.0)
+    assert not merged.is_whole
+    merged.clear()
+    inside = np.zeros(BOX.shape, bool)
     for strip in STRIPS:
-        expected[strip.slices(BOX)] = 0
-    for part in begun:
-        expected[part.slices(BOX)] = 77
+        inside[strip.slices(BOX)] = True
+    expected = np.where(inside & (begun == 0), 0, 77)
     assert_array_equal(merged.mean.weight, expected)
     assert_array_equal(merged.mean.mask, expected)
     assert_array_equal(merged.mean.image, np.where(expected == 0, np.nan, 77))
