@@ -160,3 +160,28 @@ def test_planes_of_a_template() -> None:
     assert len(set(planes.values())) == len(planes) == len(TEMPLATE_PLANES) + 1
     with pytest.raises(ValueError, match="planes do not fit the 32 bits"):
         merged_planes([{f"P{i}": i for i in range(30)}])
+
+
+@pytest.mark.parametrize("kind", ["smooth", "few values", "jumps", "signs", "next to nothing usable"])
+def test_medians_wherever_they_are(kind: str) -> None:
+    """Of bins that follow on the ones above, and of bins that do not."""
+    rng = np.random.default_rng(2)
+    values = (4 + 0.1 * rng.random((260, 90)) + np.arange(260)[:, None] / 1000).astype(np.float32)
+    mask = (rng.random(values.shape) < 0.2).astype(np.int32)
+    if kind == "few values":
+        values = np.round(2 * rng.normal(size=values.shape)).astype(np.float32)
+    elif kind == "jumps":
+        values *= (10.0 ** (np.arange(260) // 37 % 5 * 9 - 20))[:, None].astype(np.float32)
+    elif kind == "signs":
+        values *= np.where(np.arange(260) // 20 % 2, 1, -1)[:, None].astype(np.float32)
+    elif kind == "next to nothing usable":
+        values[rng.random(values.shape) < 0.998] = np.nan
+        values[50:53] = np.inf
+    edges_y, edges_x = np.linspace(0, 260, 27).astype(np.int64), np.array([0, 31, 60, 90])
+    out = np.empty((26, 3))
+    usable = np.where(np.isfinite(values) & (mask & 1 == 0), values, np.nan).astype(np.float64)
+    assert binned_median(values, mask, 1, edges_y, edges_x, out) == np.isfinite(usable).sum()
+    for j, i in np.ndindex(out.shape):
+        some = usable[edges_y[j] : edges_y[j + 1], edges_x[i] : edges_x[i + 1]]
+        some = some[np.isfinite(some)]
+        assert_array_equal(out[j, i], np.median(some) if some.size else np.nan)
