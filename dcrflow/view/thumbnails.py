@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode, b64encode
 from io import BytesIO
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,12 +87,12 @@ def coadd_preview(
     some = np.s_[..., ::step, ::step]
     known = ~missing[some]
     noise, coverage = _coarse(variance[some].sum(axis=0), known)
-    rows, columns = (np.array_split(np.arange(n), CELLS) for n in known.shape)
+    rows, columns = (_cells_along(n) for n in known.shape)
     counts: list[list[Any]] = []
     for row in rows:
         counts.append([])
         for column in columns:
-            where = np.ix_(row, column)
+            where = row, column
             good = count[some][where][known[where]]
             counts[-1].append(float(np.median(good)) if good.size else None)
     pixels = np.where(known, image[some].sum(axis=0), np.nan)
@@ -108,15 +109,21 @@ def _corners(template: xr.Dataset) -> list[list[float]] | None:
     return corners
 
 
+def _cells_along(length: int) -> list[slice]:
+    """The cells of a coarse map along an axis: the first ones are longer by a pixel where it does not come out even."""
+    edges = [n * (length // CELLS) + min(n, length % CELLS) for n in range(CELLS + 1)]
+    return [slice(*edge) for edge in pairwise(edges)]
+
+
 def _coarse(variance: NDArray[Any], known: NDArray[np.bool_]) -> tuple[list[list[Any]], list[list[int]]]:
-    rows, columns = (np.array_split(np.arange(n), CELLS) for n in known.shape)
+    rows, columns = (_cells_along(n) for n in known.shape)
     noise: list[list[Any]] = []
     coverage: list[list[int]] = []
     for row in rows:
         noise.append([])
         coverage.append([])
         for column in columns:
-            where = np.ix_(row, column)
+            where = row, column
             good = variance[where][known[where]].astype(np.float64)
             noise[-1].append(float(f"{np.sqrt(np.median(good)):.4g}") if good.size else None)
             coverage[-1].append(round(100 * good.size / max(1, known[where].size)))
