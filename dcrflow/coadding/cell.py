@@ -146,20 +146,21 @@ def _fill(members: CellVisits, system: System, sums: CellSums, config: CoaddConf
     filling = Filling(members, system, sums, q)
     now = filling.solve(q, config.tolerance, config.max_rounds, 0, True)
     reject = config.reject and len(members.members) > 2 and bool(members.new)
-    for number in range(_LOOKS):
-        rejected = look.at(now.sky, filling.right, reject and number < _LOOKS - 1, filling.shown)
-        if not rejected:
-            if np.isfinite(now.left):
-                break
+    rejected = look.at(now.sky, filling.right, reject, filling.shown)
+    for left in reversed(range(_LOOKS - 1)):
+        moved = 0.0
+        if not np.isfinite(now.left):
             now, moved = filling.finish()
-            if moved <= _STANDS * config.tolerance:
-                break
-            continue
-        filling.replace(rejected)
-        # an outlier may have been the brightest source: without it, the prior is that of the other sources
-        q = system.lowest * 10.0 ** _brightest(system, filling.right)
-        look.set_prior(q)
-        now = filling.solve(q, config.tolerance, config.max_rounds, now.rounds, True)
+        if rejected:
+            filling.replace(rejected)
+            # an outlier may have been the brightest source: without it, the prior is that of the other sources
+            before, q = q, system.lowest * 10.0 ** _brightest(system, filling.right)
+            look.set_prior(q)
+            near = now if q == before and now.left <= config.tolerance else None
+            now = filling.solve(q, config.tolerance, config.max_rounds, now.rounds, near=near)
+        elif moved <= _STANDS * config.tolerance:
+            break
+        rejected = look.again(now.sky, filling.right, reject and left > 0)
     return now, look
 
 

@@ -30,11 +30,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
 
 from dcrflow.coadding.cell_visits import CellVisits, Member, Seen
 from dcrflow.coadding.holes import Places, Unknowns, Vector
 from dcrflow.coadding.ladder import Image, System, smooth
-from dcrflow.coadding.neighbours import Neighbours
+from dcrflow.coadding.neighbours import Neighbours, Responses
 from dcrflow.coadding.small_grid import SmallGrid
 from dcrflow.coadding.sums import CellSums
 from dcrflow.coadding.transfer import Transform, in_blocks
@@ -47,6 +48,7 @@ _SMOOTH = 1.5  # pixels; sigma of the Gaussian that light is smoothed with, so t
 _LARGE = 0.1  # share of the pixels for which there are data; a visit with more holes has all of them filled exactly
 _FAR = 50.0  # times the tolerance; what seems to change more is not measured, since another round is needed anyway
 RIDGE = 0.1  # largest weight, as a fraction of a visit's, of the first filling where no visit has data
+_BLOCK = 8  # pixels; squares that are near to rejected pixels or not
 _DARKEST = np.float32(1e-30)
 _AROUND = 2  # pixels to each side, of the square whose largest light counts
 
@@ -115,8 +117,10 @@ class Filling:
         self._first: dict[int, Vector] = {}  # what these were before they were solved for
         self._predicted: dict[int, tuple[Places, Vector]] = {}  # of the first holes, with visits of an earlier run
         self._small: SmallGrid | None = None
+        self._responses: Responses | None = None
         self._open: _State | None = None  # with rounds left to be done
         self._shown: dict[int, Vector] = {}  # by the sky at that time
+        self._spoilt = np.zeros(self.light.shape, np.bool_)  # where pixels were rejected last
         if visits.kept is not None:
             self._predict(sums, q)
         for member in visits.members:
@@ -178,7 +182,7 @@ class Filling:
 
     def replace(self, found: Sequence[Replaced]) -> None:
         """Make rejected pixels unknowns, and holes of other visits there: these were filled with the outlier, too."""
-        spoilt = np.zeros(self.light.shape, np.bool_)
+        spoilt = self._spoilt = np.zeros(self.light.shape, np.bool_)
         for one in found:
             self._append(one.member.place, one.places, one.values)
             spoilt |= one.pixels
@@ -186,7 +190,9 @@ class Filling:
             seen = self.visits.read(member)
             self._add(seen, spoilt.ravel()[seen.holes])
 
-    def solve(self, q: float, tolerance: float, rounds: int, done: int, looked_at: bool = False) -> Filled:
+    def solve(
+        self, q: float, tolerance: float, rounds: int, done: int, looked_at: bool = False, near: Filled | None = None
+    ) -> Filled:
         """Solve for the holes and the sky.
 
         Parameters
@@ -206,18 +212,24 @@ class Filling:
         sky, self._open = self.system.solve(self.right, q), None
         if not self._values:
             return Filled(sky, self.right, 0.0, np.zeros_like(self.light), done)
-        if self._small is None:
-            self._small = SmallGrid(self.visits)
-        unknowns = Unknowns(self.visits, {n: places for n, (places, _) in self._values.items()}, self._small)
-        value = np.concatenate([values for _, values in self._values.values()])
+        chosen = self._chosen(near is not None)
+        places = {n: self._values[n][0][some] for n, some in chosen.items()}
+        unknowns = Unknowns(self.visits, places, self.small)
+        if not len(unknowns):
+            return Filled(sky, self.right, 0.0, np.zeros_like(self.light), done)
+        value = np.concatenate([self._values[n][1][some] for n, some in chosen.items()])
         unseen = self.unseen().ravel()[unknowns.places]
         light = self.light.ravel()[unknowns.places]
         ridge = np.minimum(np.float32(RIDGE), 1 / np.maximum(unknowns.weights * light * light, _DARKEST)) * unseen
-        neighbours = Neighbours.of(unknowns, self._small, self.system, q, np.float32(RIDGE) * unseen)
-        first = np.concatenate([self._first[n] for n in self._values])
+        neighbours = None
+        if near is None or self._responses is not None:  # without these, a few rounds for a few holes cost less
+            damping = np.float32(RIDGE) * unseen
+            neighbours = Neighbours.of(unknowns, self.small, self.system, q, damping, self._responses)
+            self._responses = neighbours.responses if neighbours is not None else None
+        first = np.concatenate([self._first[n][some] for n, some in chosen.items()])
         state = _State(
-            unknowns, neighbours, Change(self, tolerance), q, tolerance, value, ridge, first, np.empty_like(value),
-            self.right.copy(), sky, rounds, done,
+            unknowns, chosen, neighbours, Change(self, tolerance), q, tolerance, value, ridge, first,
+            np.empty_like(value), self.right.copy(), sky, rounds, done,
         )  # fmt: skip
         state.see(unknowns.seen(sky))
         if looked_at and rounds > 1 and neighbours is not None and self.visits.kept is None:
@@ -229,7 +241,25 @@ class Filling:
                 state.rounds, state.done, self._open = rounds - 1, done + 1, state
                 self._keep(state)
                 return Filled(sky, self.right, np.inf, np.zeros_like(self.light), state.done)
-        return self._rounds(state)[0]
+        now = self._rounds(state)[0]
+        if near is not None:
+            np.maximum(now.where, near.where, out=now.where)
+        return now
+
+    def _chosen(self, near: bool) -> dict[int, NDArray[np.bool_] | slice]:
+        """Which unknowns of each visit are solved for: all, or those near to pixels that were rejected last."""
+        if not near:
+            return dict.fromkeys(self._values, np.s_[:])
+        side, blocks = len(self._spoilt), -(-len(self._spoilt) // _BLOCK)
+        padded = np.zeros((blocks * _BLOCK, blocks * _BLOCK), np.bool_)
+        padded[:side, :side] = self._spoilt
+        coarse = padded.reshape(blocks, _BLOCK, blocks, _BLOCK).any(axis=(1, 3))
+        around = maximum_filter(coarse, 2 * -(-self.small.reach // _BLOCK) + 1)
+        out: dict[int, NDArray[np.bool_] | slice] = {}
+        for place, (places, _) in self._values.items():
+            y, x = np.divmod(places, np.int32(side))
+            out[place] = around[y // _BLOCK, x // _BLOCK]
+        return out
 
     def shown(self, member: Member, model: Image) -> None:
         """Take what a visit shows of the sky in its holes from an image of all that it shows."""
@@ -243,14 +273,22 @@ class Filling:
         state.see(np.concatenate([self._shown[p.member.place] for p in state.unknowns.pixels]))
         return self._rounds(state)
 
+    @property
+    def small(self) -> SmallGrid:
+        """The visits on a small grid."""
+        if self._small is None:
+            self._small = SmallGrid(self.visits)
+        return self._small
+
     def unseen(self) -> NDArray[np.bool_]:
         """Where no visit has data, neither of this run nor of an earlier one."""
         kept, unseen = self.visits.kept, self.visits.unseen
         return unseen if kept is None else unseen & (kept.weight <= 0)
 
     def _keep(self, state: _State) -> None:
-        parts = state.unknowns.parts(state.value)
-        self._values = {pixels.member.place: (pixels.places, part.copy()) for pixels, part in parts}
+        for pixels, part in state.unknowns.parts(state.value):
+            place = pixels.member.place
+            self._values[place][1][state.chosen[place]] = part
         self.right = state.right
 
     def _rounds(self, state: _State) -> tuple[Filled, float]:
@@ -294,6 +332,7 @@ class _State:
     """The unknowns of a cell, their values, and the sky that belongs to these."""
 
     unknowns: Unknowns
+    chosen: dict[int, NDArray[np.bool_] | slice]  # which of all, of each visit
     neighbours: Neighbours | None
     change: Change
     q: float

@@ -10,6 +10,8 @@ off within a few PSF widths, so it is sparse, and is computed from one small ima
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,18 +45,25 @@ class Neighbours:
         Square roots of the weights, in this order.
     diagonal : ndarray of float32
         1 + e in this order; see `dcrflow.coadding.exact`.
+    responses : Responses
+        What it was made of.
     """
 
     def __init__(
-        self, order: NDArray[np.int64], pairs: Pairs, scale: Vector, diagonal: Vector
+        self, order: NDArray[np.int64], pairs: Pairs, scale: Vector, diagonal: Vector, responses: Responses
     ) -> None:  # fmt: skip
         self.order, self.pairs, self.scale, self.diagonal = order, pairs, scale, diagonal
+        self.responses = responses
 
     @classmethod
     def of(
-        cls, unknowns: Unknowns, small: SmallGrid, system: System, q: float, ridge: Vector
+        cls, unknowns: Unknowns, small: SmallGrid, system: System, q: float, ridge: Vector,
+        before: Responses | None = None,
     ) -> Neighbours | None:  # fmt: skip
-        """The matrix for a prior with power q, and e of each hole; None if it has too many elements."""
+        """The matrix for a prior with power q, and e of each hole; None if it has too many elements.
+
+        `before` are the responses of an earlier matrix, which are used again if they are those of all these visits.
+        """
         if len(unknowns.pixels) > _MOST_VISITS or len(unknowns) > _MOST:
             return None
         order = np.argsort(unknowns.places, kind="stable")
@@ -65,8 +74,12 @@ class Neighbours:
             return None
         start, number = start[: of[-1]].copy(), number[: of[-1]].copy()
         value = np.empty(int(np.sum(-(-number // LANES))) * LANES, np.float32)
-        pair_values(y, x, unknowns.who[order], _responses(unknowns, small, system, q, reach), of, start, number, value)
-        return cls(order, (of, start, number, value), np.sqrt(unknowns.weights[order]), 1 + ridge[order])
+        who = [p.member.place for p in unknowns.pixels]
+        if before is None or not before.know(q, who):
+            before = Responses.of(who, small, system, q)
+        number_of = np.array([before.visits.index(place) for place in who], np.int32)
+        pair_values(y, x, number_of[unknowns.who[order]], before.values, of, start, number, value)
+        return cls(order, (of, start, number, value), np.sqrt(unknowns.weights[order]), 1 + ridge[order], before)
 
     def solve(self, rest: Vector) -> Vector:
         """Change of the holes' values with which they agree with the prediction, if they differ from it by `rest` now.
@@ -98,17 +111,40 @@ class Neighbours:
         return out
 
 
-def _responses(unknowns: Unknowns, small: SmallGrid, system: System, q: float, reach: int) -> Vector:
-    """Of each visit's pixel to a hole of each other, shape (number of pairs, 2 reach + 1, 2 reach + 1)."""
-    visits = small.transfers[[p.member.place for p in unknowns.pixels]]
-    normal = system.normal[:, :: small.step, :: small.step].copy()
-    here = System(normal, visits[0, 0], system.prior)  # no output PSF is needed
-    out = np.empty((len(visits) * (len(visits) + 1) // 2, 2 * reach + 1, 2 * reach + 1), np.float32)
-    number = np.arange(len(visits))
-    for u, one in enumerate(visits):
-        seen_as = np.empty((len(visits) - u, *one.shape[1:]), np.complex64)
-        predict_each(visits[u:], here.solve(np.conj(one), q), seen_as)
-        cropped = np.empty((len(seen_as), *out.shape[1:]), np.float32)
-        crop_round(backward(seen_as), reach, cropped)
-        out[number[u:] * (number[u:] + 1) // 2 + u] = cropped
-    return out
+@dataclass(frozen=True, eq=False)
+class Responses:
+    """Of each of some visits' pixels to a hole of each other.
+
+    Parameters
+    ----------
+    q : float
+        Power of the prior.
+    visits : list of int
+        Numbers of the visits.
+    values : ndarray of float32, shape (number of pairs, 2 reach + 1, 2 reach + 1)
+        As `pair_values` takes them.
+    """
+
+    q: float
+    visits: list[int]
+    values: Vector
+
+    def know(self, q: float, visits: list[int]) -> bool:
+        """Whether they are right for this prior and these visits."""
+        return q == self.q and set(visits) <= set(self.visits)
+
+    @classmethod
+    def of(cls, which: list[int], small: SmallGrid, system: System, q: float) -> Responses:
+        """The responses of some visits, on a small grid."""
+        visits, reach = small.transfers[which], small.reach
+        normal = system.normal[:, :: small.step, :: small.step].copy()
+        here = System(normal, visits[0, 0], system.prior)  # no output PSF is needed
+        out = np.empty((len(visits) * (len(visits) + 1) // 2, 2 * reach + 1, 2 * reach + 1), np.float32)
+        number = np.arange(len(visits))
+        for u, one in enumerate(visits):
+            seen_as = np.empty((len(visits) - u, *one.shape[1:]), np.complex64)
+            predict_each(visits[u:], here.solve(np.conj(one), q), seen_as)
+            cropped = np.empty((len(seen_as), *out.shape[1:]), np.float32)
+            crop_round(backward(seen_as), reach, cropped)
+            out[number[u:] * (number[u:] + 1) // 2 + u] = cropped
+        return cls(q, which, out)

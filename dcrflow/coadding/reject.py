@@ -24,7 +24,8 @@ from dcrflow.coadding.cell_visits import CellVisits, Member, Seen
 from dcrflow.coadding.exact import Replaced
 from dcrflow.coadding.ladder import Image, System
 from dcrflow.coadding.transfer import Blocks, Transform, in_blocks, sampled
-from dcrflow.kernels.coadd_pixels import calibration_sums, largest_around, note_deviation, subtract_model
+from dcrflow.coadding.windows import Squares
+from dcrflow.kernels.coadd_pixels import largest_around, note_by_square, subtract_model, sums_by_square
 from dcrflow.kernels.fourier import free_power
 from dcrflow.model.coadd_config import CoaddConfig
 
@@ -38,12 +39,20 @@ _REACH = 40  # pixels; significant pixels of the same visit this near to a rejec
 _BEYOND = 12  # pixels around a core in which outliers are looked for; farther out the window is felt
 _LEAST_FREE = 0.05  # fraction of a visit's information not absorbed by the model; below it, no outlier can be found
 _SAMPLE = 6  # the scatter is estimated from every 6th pixel along each axis
+_FELT = 1.0  # standard errors of a point source's flux; where the model changes by more, all visits are compared again
+_ROUGHLY = 1.5  # times as much as some of the visits show of a change is what others may show
+_PROBES = 8  # visits with rejected pixels; with more, all visits are compared everywhere
+_WORTH = 0.7  # of the cost of a look at all of all visits; above it, this is what is done
 _MEDIAN = 0.6745  # median of the absolute value of a standard normal deviate
 
 
 @dataclass(eq=False)
 class Look:
-    """What is found when every visit is compared with the model.
+    """What is found when the visits are compared with the model.
+
+    After the first look at all of them, `again` compares only where something may have changed: where pixels were
+    rejected, where the model changed by what matters to any visit, and where a visit was so near to the threshold that
+    the change may take it there. What is found elsewhere stays as it was.
 
     Parameters
     ----------
@@ -68,15 +77,20 @@ class Look:
     squares: dict[Name, tuple[float, int]] = field(default_factory=dict)
     equations: dict[Name, NDArray[np.float64]] = field(default_factory=dict)
     _free: dict[int, tuple[float, float]] = field(default_factory=dict)
+    _sky: Transform | None = None  # at the last look at all visits
+    _parts: dict[int, _Parts] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._cut = Squares(self.visits, _bounds(self.visits, _BEYOND), _bounds(self.visits, 0))
 
     def set_prior(self, q: float) -> None:
         """Change the local power of the prior."""
         if q != self.q:
-            self.q = q
+            self.q, self._sky = q, None
             self._free.clear()
 
     def at(
-        self, sky: Transform, right: Transform, reject: bool, shown: Callable[[Member, Image], None]
+        self, sky: Transform, right: Transform, reject: bool, shown: Callable[[Member, Image], None] | None = None
     ) -> list[Replaced]:
         """Compare the visits with a sky, and reject outliers.
 
@@ -88,7 +102,7 @@ class Look:
             Right-hand side of the equations; what is rejected in it is replaced with the model's prediction.
         reject : bool
             Whether to reject anything.
-        shown : function
+        shown : function, optional
             Told what each visit shows of the sky.
 
         Returns
@@ -96,47 +110,111 @@ class Look:
         list of Replaced
             Visits of which pixels were rejected.
         """
-        visits, core = self.visits, _bounds(self.visits, 0)
-        largest = np.zeros_like(visits.window)
-        whose = np.full(largest.shape, -1, np.int32)
-        blocks, rest = in_blocks(sky), np.empty_like(largest)
-        light = self._light(blocks) if reject else largest
+        visits, blocks = self.visits, in_blocks(sky)
+        found = _Found.nothing(visits, self._light(blocks) if reject else np.zeros_like(visits.window))
+        rest = np.empty_like(visits.window)
+        self._sky = sky.copy()
         for member in visits.new:
             seen = visits.read(member)
             model = self._compare(seen, blocks, rest)
-            shown(member, model)
-            sums = np.empty((4, 5))
-            square = calibration_sums(rest, model, seen.valid, core, member.sigma**2, MODEL_ERROR, sums)
-            used = int(np.count_nonzero(seen.valid[core[0] : core[1], core[2] : core[3]]))
-            self.squares[member.name], self.equations[member.name] = (square, used), sums
+            if shown is not None:
+                shown(member, model)
+            parts = self._parts[member.place] = _Parts.nothing(len(self._cut))
+            parts.add(rest, model, seen, self._cut.core, np.s_[:])
+            flux = self._flux(seen, rest) if reject else None
+            if flux is not None:
+                parts.scatter = self._scatter(seen, flux)
+                flux /= np.float32(parts.scatter)
+                self._note(member, flux, self._cut.bounds, found, parts.most)
+            self._told(member)
+        return self._rejected(blocks, right, found) if reject else []
+
+    def again(self, sky: Transform, right: Transform, reject: bool) -> list[Replaced]:
+        """The same after the sky has changed, and pixels were rejected; compares where this may matter."""
+        blocks = in_blocks(sky)
+        light = self._light(blocks) if reject else np.zeros_like(self.visits.window)
+        which = self._changed(sky, light, reject)
+        if which is None or sum(map(np.count_nonzero, which.values())) * self._cut.cost > _WORTH * len(which):
+            return self.at(sky, right, reject)
+        found = _Found.nothing(self.visits, light)
+        skies = self._cut.skies(sky, np.flatnonzero(np.any(list(which.values()), axis=0)).tolist())
+        for member in self.visits.new:
+            numbers = np.flatnonzero(which[member.place])
+            if numbers.size:
+                window, parts = self._cut.see(member), self._parts[member.place]
+                for number in numbers.tolist():
+                    window.compare(number, skies[number])
+                    core = self._cut.inside(number, self._cut.core)
+                    parts.add(window.rest, window.model, window.seen, core, np.s_[number : number + 1], window.good)
+                    if reject and parts.scatter:
+                        flux = window.flux(1 / (self._error(member) * self._free_of(member)[0] * parts.scatter))
+                        self._note(member, flux, self._cut.bounds, found, parts.most, number)
+                self._told(member)
+        return self._rejected(blocks, right, found) if reject else []
+
+    def _changed(self, sky: Transform, light: Image, reject: bool) -> dict[int, NDArray[np.bool_]] | None:
+        """The squares in which each visit is to be compared again; None if all of them.
+
+        No visit shows more of an outlier that was rejected than that of which it was, with the same weight: the
+        leverage of a visit on itself is the largest. Two more visits stand for what has changed otherwise.
+        """
+        visits, before, new = self.visits, self._sky, self.visits.new
+        probes = [m for m in new if np.any(self._parts[m.place].touched)] if self._parts else []
+        if before is None or not self._cut.side or len(probes) > _PROBES:
+            return None
+        change = in_blocks(sky - before)
+        felt = np.zeros_like(light)
+        for probe in {m.place: m for m in (*probes, self._widest(), visits.most_refracted())}.values():
+            np.maximum(felt, np.abs(self._source(change, probe)), out=felt)
+        felt /= np.hypot(np.float32(min(map(self._error, new))), np.float32(self.config.reject_model_error) * light)
+        most, which = _ROUGHLY * self._cut.largest(felt), {}
+        for member in new:
+            free, all_of_it = self._free_of(member)
+            by, parts = most * np.float32(all_of_it / max(free, _LEAST_FREE * all_of_it)), self._parts[member.place]
+            which[member.place] = parts.touched | (by > _FELT)
             if reject:
-                self._note(seen, rest, light, largest, whose)
-        out = []
-        for member, peaks in _peaks(visits, largest, whose, self.config.reject_threshold) if reject else ():
+                which[member.place] |= parts.most + by > self.config.reject_threshold
+        return which
+
+    def _rejected(self, sky: Blocks, right: Transform, found: _Found) -> list[Replaced]:
+        visits, out = self.visits, []
+        rest = np.empty_like(visits.window)
+        for member, peaks in _peaks(visits, found.largest, found.whose, self.config.reject_threshold):
             seen = visits.read(member)
-            self._compare(seen, blocks, rest)
-            pixels = self._outliers(seen, rest, light, peaks)
+            self._compare(seen, sky, rest)
+            pixels = self._outliers(seen, rest, found.light, peaks)
             seen.response.add_adjoint(np.where(pixels, rest, 0), -member.weight, right)
             places = np.flatnonzero(pixels & seen.valid).astype(np.int32)
             if len(places):
                 out.append(Replaced(member, pixels, places, (seen.image - rest).ravel()[places]))
             visits.reject(member, pixels)
+            self._parts[member.place].touched |= self._cut.touched(pixels)
         return out
+
+    def _told(self, member: Member) -> None:
+        parts = self._parts[member.place]
+        self.squares[member.name] = float(np.sum(parts.total)), int(np.sum(parts.used))
+        self.equations[member.name] = np.sum(parts.equations, axis=0)
 
     def _compare(self, seen: Seen, sky: Blocks, rest: Image) -> Image:
         model = seen.response.shown(sky)
         subtract_model(seen.image, seen.valid, model, rest)
         return model
 
+    def _widest(self) -> Member:
+        return min(self.visits.new, key=lambda m: self._free_of(m)[1])
+
     def _light(self, sky: Blocks) -> Image:
         """Flux of a point source in the model at each pixel, as the visit with the widest PSF sees it."""
-        visits = self.visits
-        widest = visits.read(min(visits.new, key=lambda m: self._free_of(m)[1]))
-        power = self._free_of(widest.member)[1]
-        flux = widest.response.matched(widest.response.shown(sky), 1 / power)
+        flux = self._source(sky, self._widest())
         out = np.empty_like(flux)
         largest_around(np.maximum(flux, 0), 1, out)
         return out
+
+    def _source(self, sky: Blocks, member: Member) -> Image:
+        """Flux of a point source in a sky at each pixel, as a visit sees it."""
+        response = self.visits.read(member).response
+        return response.matched(response.shown(sky), 1 / self._free_of(member)[1])
 
     def _free_of(self, member: Member) -> tuple[float, float]:
         """sum |P|^2 (1 - h) and sum |P|^2, from some of the frequencies; these do not depend on pixel values."""
@@ -148,41 +226,107 @@ class Look:
             self._free = {m.place: (float(free), float(power)) for m, (free, power) in zip(new, found, strict=True)}
         return self._free[member.place]
 
-    def _flux(self, seen: Seen, rest: Image) -> tuple[Image, float] | None:
-        """Flux of a point source in the residual, in standard errors, and the standard error; None if unknown."""
+    def _error(self, member: Member) -> float:
+        """Standard error of the flux of a point source that only a visit shows."""
+        free, all_of_it = self._free_of(member)
+        return float(member.sigma / np.sqrt(max(free, _LEAST_FREE * all_of_it)))
+
+    def _flux(self, seen: Seen, rest: Image) -> Image | None:
+        """Flux of a point source in the residual, in standard errors; None if unknown."""
         free, all_of_it = self._free_of(seen.member)
         if free < _LEAST_FREE * all_of_it:
             return None
-        scale = seen.member.sigma / np.sqrt(free)
-        flux = seen.response.matched(rest, 1 / (free * scale))
-        # while iteration goes on, a visit's noise is not yet in the model, and its residual scatters more than it will
+        return seen.response.matched(rest, 1 / (free * self._error(seen.member)))
+
+    def _scatter(self, seen: Seen, flux: Image) -> float:
+        """Scatter of the flux in its standard errors, at least 1.
+
+        While iteration goes on, a visit's noise is not yet in the model, and its residual scatters more than it will.
+        """
         y0, y1, x0, x1 = _bounds(self.visits, _BEYOND)
         sample = np.s_[y0:y1:_SAMPLE, x0:x1:_SAMPLE]
         some = np.abs(flux[sample][seen.valid[sample]])
-        if len(some):
-            flux /= np.float32(max(1.0, float(np.median(some)) / _MEDIAN))
-        return flux, float(scale)
+        return max(1.0, float(np.median(some)) / _MEDIAN) if len(some) else 1.0
 
-    def _note(self, seen: Seen, rest: Image, light: Image, largest: Image, whose: NDArray[np.int32]) -> None:
-        found = self._flux(seen, rest)
-        if found is not None:
-            flux, scale = found
-            note_deviation(
-                flux, light, scale, self.config.reject_threshold, self.config.reject_model_error, seen.member.gain,
-                seen.member.place, _bounds(self.visits, _BEYOND), largest, whose,
-            )  # fmt: skip
+    def _note(
+        self, member: Member, flux: Image, squares: NDArray[np.int64], found: _Found, most: Image,
+        number: int | None = None,
+    ) -> None:  # fmt: skip
+        """Keep what deviates most in squares, or in one of them, whose window the flux is that of."""
+        config, scale = self.config, self._error(member)
+        least = config.reject_threshold - _FELT
+        light, largest, whose = found.light, found.largest, found.whose
+        if number is not None:
+            inside, most = self._cut.inside(number, squares), most[number : number + 1]
+            y0, y1, x0, x1 = (int(n) for n in inside[0])
+            flux, squares = flux[y0:y1, x0:x1], np.array([[0, y1 - y0, 0, x1 - x0]])
+            y0, y1, x0, x1 = (int(n) for n in self._cut.bounds[number])
+            light, largest, whose = light[y0:y1, x0:x1], largest[y0:y1, x0:x1], whose[y0:y1, x0:x1]
+        note_by_square(
+            flux, light, scale, least, config.reject_model_error, member.gain, member.place, squares, largest, whose,
+            most,
+        )  # fmt: skip
 
     def _outliers(self, seen: Seen, rest: Image, light: Image, peaks: list[tuple[int, int]]) -> NDArray[np.bool_]:
         """Pixels of a visit that are significant, near to its peaks, grown."""
-        alone = np.zeros_like(light)
-        self._note(seen, rest, light, alone, np.zeros(light.shape, np.int32))
-        near = np.zeros(light.shape, np.bool_)
+        alone = _Found.nothing(self.visits, light)
+        flux = self._flux(seen, rest)
+        assert flux is not None, "it has peaks"
+        flux /= np.float32(self._scatter(seen, flux))
+        self._note(seen.member, flux, self._cut.bounds, alone, np.empty(len(self._cut), np.float32))
+        near, grow = np.zeros(light.shape, np.bool_), self.config.reject_grow
         for y, x in peaks:
             near[max(y - _REACH, 0) : y + _REACH + 1, max(x - _REACH, 0) : x + _REACH + 1] = True
-        pixels = near & (alone > self.config.reject_threshold)
-        if self.config.reject_grow:
-            pixels = binary_dilation(pixels, _disc(self.config.reject_grow))
-        return np.asarray(pixels)
+        pixels = near & (alone.largest > self.config.reject_threshold)
+        if grow:
+            rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+            part = pixels[
+                max(rows[0] - grow, 0) : rows[-1] + grow + 1, max(columns[0] - grow, 0) : columns[-1] + grow + 1
+            ]
+            part[...] = binary_dilation(part, _disc(grow))
+        return pixels
+
+
+@dataclass(eq=False)
+class _Parts:
+    """What is known of a visit in each square."""
+
+    equations: NDArray[np.float64]
+    total: NDArray[np.float64]  # of the squares of the residual in the core
+    used: NDArray[np.int64]
+    most: Image  # the largest deviation, standard errors
+    touched: NDArray[np.bool_]  # where pixels were rejected since the last look at all visits
+    scatter: float = 0.0  # 0: outliers were not looked for
+
+    @classmethod
+    def nothing(cls, num: int) -> _Parts:
+        return cls(
+            np.zeros((num, 4, 5)), np.zeros(num), np.zeros(num, np.int64), np.zeros(num, np.float32),
+            np.zeros(num, np.bool_),
+        )  # fmt: skip
+
+    def add(
+        self, rest: Image, model: Image, seen: Seen, squares: NDArray[np.int64], which: slice,
+        valid: NDArray[np.bool_] | None = None,
+    ) -> None:  # fmt: skip
+        """Set the sums of some squares."""
+        sums_by_square(
+            rest, model, seen.valid if valid is None else valid, squares, seen.member.sigma**2, MODEL_ERROR,
+            self.equations[which], self.total[which], self.used[which],
+        )  # fmt: skip
+
+
+@dataclass(eq=False)
+class _Found:
+    """The largest deviation at each pixel, the visit that it is of, and the light there."""
+
+    light: Image
+    largest: Image
+    whose: NDArray[np.int32]
+
+    @classmethod
+    def nothing(cls, visits: CellVisits, light: Image) -> _Found:
+        return cls(light, np.zeros_like(visits.window), np.full(visits.window.shape, -1, np.int32))
 
 
 def _bounds(visits: CellVisits, beyond: int) -> Bounds:

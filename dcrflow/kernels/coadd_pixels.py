@@ -177,8 +177,14 @@ def note_deviation(flux, light, scale, least, model_error, gain, place, within, 
         (y0, y1, x0, x1) of the pixels to look at.
     largest, whose : ndarray, shape (side, side)
         Updated: the largest deviation, in standard errors, and the number of the visit.
+
+    Returns
+    -------
+    float
+        The largest deviation of this visit; 0 if none is kept.
     """
     y0, y1, x0, x1 = within
+    most = np.float32(0)
     for y in range(y0, y1):
         for x in range(x0, x1):
             if abs(flux[y, x]) <= least:  # the sky alone explains most pixels
@@ -187,9 +193,20 @@ def note_deviation(flux, light, scale, least, model_error, gain, place, within, 
             variance = np.float32(1) + (np.float32(model_error) * bright) ** 2
             variance += np.float32(gain / scale) * bright
             found = abs(flux[y, x]) / np.sqrt(variance)
+            most = max(most, found)
             if found > largest[y, x]:
                 largest[y, x] = found
                 whose[y, x] = place
+    return most
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def note_by_square(flux, light, scale, least, model_error, gain, place, squares, largest, whose, most):  # type: ignore[no-untyped-def]
+    """`note_deviation` in several squares, shape (num, 4); `most` becomes the largest deviation in each."""
+    for n in range(len(squares)):
+        y0, y1, x0, x1 = squares[n]
+        within = (y0, y1, x0, x1)
+        most[n] = note_deviation(flux, light, scale, least, model_error, gain, place, within, largest, whose)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
@@ -275,6 +292,57 @@ def calibration_sums(residual, model, valid, within, variance, model_error, out)
         for j in range(i):
             out[i, j] = out[j, i]
     return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def sums_by_square(residual, model, valid, squares, variance, model_error, out, total, used):  # type: ignore[no-untyped-def]
+    """`calibration_sums` in several squares, shape (num, 4): equations, sums of squares, numbers of valid pixels."""
+    for n in range(len(squares)):
+        y0, y1, x0, x1 = squares[n]
+        total[n] = calibration_sums(residual, model, valid, (y0, y1, x0, x1), variance, model_error, out[n])
+        used[n] = 0
+        for y in range(y0, y1):
+            for x in range(x0, x1):
+                used[n] += valid[y, x]
+
+
+@njit(cache=True, nogil=True)
+def cut_periodic(image, y0, x0, out):  # type: ignore[no-untyped-def]
+    """Copy a part of an image from (y0, x0) on, which may be negative, as if the image were repeated."""
+    height, width = image.shape
+    for y in range(out.shape[0]):
+        line = image[(y0 + y) % height]
+        for x in range(out.shape[1]):
+            out[y, x] = line[(x0 + x) % width]
+
+
+@njit(cache=True, nogil=True)
+def subtract_in_window(image, valid, model, y0, x0, border, rest, good):  # type: ignore[no-untyped-def]
+    """`subtract_model` in a part of an image that is repeated; `good` becomes the same part of `valid`.
+
+    Parameters
+    ----------
+    image, valid : ndarray, shape (side, side)
+        A visit.
+    model : ndarray of float32, shape (n, n)
+        What it shows from (y0, x0) on.
+    y0, x0 : int
+        May be negative.
+    border : int
+        Pixels of the window at each side where the model is not known; 0 there.
+    rest, good : ndarray, shape (n, n)
+        Overwritten.
+    """
+    height, width = image.shape
+    n = len(model)
+    for y in range(n):
+        row = (y0 + y) % height
+        inside = border <= y < n - border
+        for x in range(n):
+            column = (x0 + x) % width
+            good[y, x] = valid[row, column]
+            there = good[y, x] and inside and border <= x < n - border
+            rest[y, x] = image[row, column] - model[y, x] if there else np.float32(0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
