@@ -23,7 +23,7 @@ Image = NDArray[np.float32]
 Vector = NDArray[np.float32]
 Places = NDArray[np.int32]
 
-MANY = 1_000_000  # holes of a visit times pieces of its response; more are slower than to transform the whole visit
+MANY = 4.0  # holes of a visit times pieces of its response, a pixel of the cell; with more, transforms are faster
 _NEGLIGIBLE = 1e-3  # noise units; what the holes of a visit spread farther away, and all together is less, is left out
 
 
@@ -94,7 +94,7 @@ class Unknowns:
     def seen(self, sky: Transform) -> Vector:
         """What the visits show of a sky: T_v s at each hole."""
         out, side, pad = np.empty(len(self), np.float32), self.visits.side, self._pad
-        few = [len(p.places) * len(p.response.values) <= MANY for p in self.pixels]
+        few = [len(p.places) * len(p.response.values) <= MANY * side * side for p in self.pixels]
         padded = self._padded(pad)
         if any(few):
             for term, part in zip(sky, padded, strict=True):
@@ -117,7 +117,7 @@ class Unknowns:
             weight, response = pixels.member.weight, pixels.response
             together = float(np.sum(np.abs(part))) / pixels.member.sigma  # the most that holes may add up to
             pieces = response.number(_NEGLIGIBLE / max(together, _NEGLIGIBLE))
-            if len(pixels.places) * pieces <= MANY:
+            if len(pixels.places) * pieces <= MANY * side * side:
                 if not some:
                     padded[...] = 0
                 some, offsets = True, response.offsets(side, pad)[:pieces]

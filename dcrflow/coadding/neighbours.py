@@ -23,7 +23,7 @@ from dcrflow.kernels.fourier import predict_each
 from dcrflow.kernels.hole_pairs import LANES, find_runs, multiply_pairs, pair_values
 from dcrflow.kernels.hole_pixels import crop_round
 
-_MOST = 6_000_000  # pairs; with more, the equations are solved without this matrix
+_MOST, _DENSEST = 6_000_000, 24  # pairs, and pairs a pixel of the cell; with more of both, there is no such matrix
 _MOST_VISITS = 120  # their pairs take 75 MB
 _ENOUGH = 3e-3  # noise units of a visit; smaller errors of a hole do not matter
 _EXACT = 1e-4  # of the largest error of a hole before; the matrix, which is cut off, is not more exact
@@ -64,13 +64,14 @@ class Neighbours:
 
         `before` are the responses of an earlier matrix, which are used again if they are those of all these visits.
         """
-        if len(unknowns.pixels) > _MOST_VISITS or len(unknowns) > _MOST:
+        most = max(_MOST, _DENSEST * unknowns.visits.side**2)
+        if len(unknowns.pixels) > _MOST_VISITS or len(unknowns) > most:
             return None
         order = np.argsort(unknowns.places, kind="stable")
         y, x = np.divmod(unknowns.places[order], np.int32(unknowns.visits.side))
         of, reach = np.empty(len(order) + 1, np.int64), small.reach
-        start, number = np.empty((2, min(len(order) * (reach + 1), _MOST)), np.int32)
-        if find_runs(y, x, reach, _MOST, of, start, number) > _MOST:
+        start, number = np.empty((2, min(len(order) * (reach + 1), most)), np.int32)
+        if find_runs(y, x, reach, most, of, start, number) > most:
             return None
         start, number = start[: of[-1]].copy(), number[: of[-1]].copy()
         value = np.empty(int(np.sum(-(-number // LANES))) * LANES, np.float32)

@@ -32,6 +32,7 @@ from dcrflow.steps.warp_visit import footprint, warp_visit
 
 PATCH, MARGIN = 4100, 60
 CORE, VISITS = 410, 16  # pixels of one of the patch's cells; visits
+MANY = 64  # the same for the cost of a patch of many visits
 SIZE = CORE + 2 * MARGIN
 TILES = 8  # scenes down and across: those of a visit's 4240 px
 SWARPED = 3  # of these, down and across, that SWarp takes at once
@@ -72,6 +73,10 @@ def run(folder: Path, repeat: int) -> dict[str, object]:
     for name, seconds in found.items():
         print(f"{name + ', a visit':28}{seconds:8.2f} s, {seconds / ours:.2f} of dcrflow's")
     print(f"{'solution, a patch':28}{times['ladder'] * cells:8.2f} s", flush=True)
+    for number, solve in ((VISITS, times["solve"]), (MANY, _cost_of(MANY, scene))):
+        total, aim = found["warp"] * number + solve * cells, 1.5 * number + 10
+        found[f"all of a patch, {number} visits"] = total
+        print(f"{f'all of a patch, {number} visits':28}{total:8.2f} s; 1.5 s a visit and 10 s a patch: {aim:.0f} s")
     for step, number in (("warp", 1), ("cell", 8), ("cell", 64), ("stitch", 8)):
         peak = coadd_memory.measured(step, number)
         found[f"memory, {step}, {number} visits"] = peak
@@ -138,6 +143,13 @@ def warp_of(visit: VisitOnFrame) -> Callable[[], object]:
     image = VisitImage(pixels.part(footprint(pixel_map, detector)), psf, "")
     centres = np.array([1000.0 + middle]), np.array([2000.0 + middle])
     return lambda: warp_visit(image, detector, pixel_map, centres)
+
+
+def _cost_of(number: int, scene: CoaddScene) -> float:
+    """Seconds of a processor for a cell of so many visits."""
+    solve = solve_of(scene, [visit_of(scene, n, number) for n in range(number)])
+    solve()
+    return min(measure.interleaved({"solve": solve}, 3)["solve"].cpu)
 
 
 def _shifts(scene: CoaddScene, number: int) -> np.ndarray:
