@@ -141,6 +141,9 @@ def codecs() -> list[Any]:
 
     Of zstd and of lz4 and zstd with either shuffle it reads fastest and shrinks float32 noise most (to 88 % of an
     image, 60 % of a variance, nothing of a mask), bar zstd 3 with bit-shuffling, which is its equal.
+
+    Without shuffling, masks in which little is set are read in an eighth of the time. But flags with ragged outlines
+    over 30 % of the pixels then take 2.7 times the bytes, and bad columns 8 times.
     """
     return [BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"), Crc32cCodec()]
 
