@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from dcrflow.compat.numba_cache import njit
 from dcrflow.kernels.interpolation import Interpolation
 from dcrflow.kernels.noise import VarianceFactor
-from dcrflow.kernels.vectors import fetch_ahead, pick, spread
+from dcrflow.kernels.vectors import fetch_ahead, pick, row_address, spread
 from dcrflow.kernels.warped_rows import along_row, between, is_outside
 
 Float = NDArray[np.float64]
@@ -138,11 +138,12 @@ def _weighted_sums(taps: int) -> Any:
                 return builder.add(builder.ptrtoint(array.data, word), bytes_along), stride
 
             def weights(row: Any, fraction: Any) -> Any:
-                address, stride = start(4, row, ir.Constant(word, 0))
+                table, stride = context.make_array(signature.args[4])(context, builder, arguments[4]), 4 * both
+                address = builder.add(builder.ptrtoint(table.data, word), builder.mul(ir.Constant(word, stride), row))
                 everywhere, of_powers = spread(builder, double, fraction), []
                 for _ in range(_POWERS):
                     of_powers.append(builder.load(builder.inttoptr(address, double.as_pointer()), align=4))
-                    address = builder.add(address, stride)
+                    address = builder.add(address, ir.Constant(word, stride))
                 total = of_powers.pop()
                 while of_powers:
                     total = builder.call(fma, [total, everywhere, of_powers.pop()])
@@ -179,6 +180,24 @@ def _weighted_sums(taps: int) -> Any:
         return of_pair(image, variance, y, x, table, jy, types.float32, jx, types.float32), generate
 
     return sums
+
+
+@intrinsic
+def _around(typing, mask, row, column):  # type: ignore[no-untyped-def]
+    """The OR of four neighbours of a mask of int32, of which (row, column) is the first; two are loaded at once."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        word, bits = ir.IntType(64), ir.IntType(32)
+        row, column = (context.cast(builder, arguments[n], signature.args[n], types.intp) for n in (1, 2))
+        address, stride = row_address(context, builder, signature.args[0], arguments[0], row, column)
+        pairs = [
+            builder.load(builder.inttoptr(where, word.as_pointer()), align=4)
+            for where in (address, builder.add(address, stride))
+        ]
+        both = builder.or_(*pairs)
+        return builder.or_(builder.trunc(both, bits), builder.trunc(builder.lshr(both, ir.Constant(word, 32)), bits))
+
+    return types.int32(mask, row, column), generate
 
 
 def warp_kernel(interpolation: Interpolation) -> Callable[..., Any]:
@@ -250,9 +269,7 @@ def _warp(source, origin_y, origin_x, grid, table, no_data, out, part=None):  # 
     image, variance, mask = source.image, source.variance, source.mask
     out_image, out_variance, out_mask = out.image, out.variance, out.mask
     step, y0, x0 = grid.step, grid.y0, grid.x0
-    intervals, powers = table.shape[1], table.shape[2]
-    last, half = np.float64(intervals - 1), np.float64(intervals / 2)
-    rows = intervals * powers
+    last, half, rows = np.float64(_INTERVALS - 1), np.float64(_INTERVALS / 2), _INTERVALS * _POWERS
     table = table.reshape((2 * rows, 2, table.shape[4]))  # those along x after those along y
     h, w = image.shape
     pitches = image.strides[0] // 4, variance.strides[0] // 4, mask.strides[0] // 4  # pixels from row to row
@@ -303,9 +320,12 @@ def _warp(source, origin_y, origin_x, grid, table, no_data, out, part=None):  # 
                 whole_u, whole_v = np.floor(u), np.floor(v)
                 column_of[i] = np.int32(np.int32(whole_u) - origin_x)
                 row_of[i] = np.int32(np.int32(whole_v) - origin_y)
-                u, v = (u - whole_u) * intervals, (v - whole_v) * intervals
+                u, v = (u - whole_u) * _INTERVALS, (v - whole_v) * _INTERVALS
                 whole_u, whole_v = min(np.floor(u), last), min(np.floor(v), last)  # just below 0 it is 1 of the pixel
-                step_x[i], step_y[i] = np.int32(np.int32(whole_u) * powers + rows), np.int32(np.int32(whole_v) * powers)
+                step_x[i], step_y[i] = (
+                    np.int32(np.int32(whole_u) * _POWERS + rows),
+                    np.int32(np.int32(whole_v) * _POWERS),
+                )
                 u, v = u - whole_u, v - whole_v
                 rest_x[i] = np.float32(u if whole_u < half else 1 - u)
                 rest_y[i] = np.float32(v if whole_v < half else 1 - v)
@@ -324,9 +344,7 @@ def _warp(source, origin_y, origin_x, grid, table, no_data, out, part=None):  # 
             for k in range(end - begin):
                 i = np.uint64(begin + k)
                 column, row = np.int64(column_of[i]), np.int64(row_of[i])
-                near, far = np.uint64(column), np.uint64(column + 1)
-                above, below = mask[np.uint64(row)], mask[np.uint64(row + 1)]
-                bits = above[near] | above[far] | below[near] | below[far]
+                bits = _around(mask, row, column)  # type: ignore[call-arg,var-annotated]
                 mask_row[i] = bits
                 if bits & no_data:
                     image_row[i] = nan
