@@ -24,6 +24,7 @@ from dcrflow.kernels.transforms import plan
 Name = tuple[int, int]
 Image = NDArray[np.float32]
 Bool = NDArray[np.bool_]
+Places = NDArray[np.int32]
 
 _TOGETHER = (8, 4, 1)  # visits that are added to the sums at a time, as many as there are
 _NEAR = 16  # pixels around a core in which a visit must have data to be used
@@ -82,7 +83,7 @@ class Seen:
     member: Member
     image: Image
     valid: Bool
-    holes: NDArray[np.int32]
+    holes: Places
     response: Response
 
 
@@ -122,7 +123,9 @@ class CellVisits:
     _filler: Image = field(init=False)  # the mean that holes are filled with: that before anything was rejected
     _weight: Image = field(init=False)
     _cache: dict[int, Seen] = field(default_factory=dict)
-    _fresh: dict[int, VisitOnCell] = field(default_factory=dict)  # read for the mean, and not looked at yet
+    _fresh: dict[int, tuple[VisitOnCell, Places]] = field(
+        default_factory=dict
+    )  # read for the mean, and not looked at yet
     _sampled: dict[int, Transform] = field(default_factory=dict)
     _coarse: dict[int, Transform] = field(default_factory=dict)
     _bytes: int = 0
@@ -149,8 +152,8 @@ class CellVisits:
         """Read one visit; rejected pixels are not valid."""
         if member.place in self._cache:
             return self._cache[member.place]
-        on = self._on(member)
-        shape, valid, holes = blocks_shape(self.basis.num_terms, self.side), on.valid, holes_of(on.valid)
+        on, holes = self._on(member)
+        shape, valid = blocks_shape(self.basis.num_terms, self.side), on.valid
         size = on.image.nbytes + valid.nbytes + 4 * math.prod(shape)
         kept = self._bytes + size <= CACHE
         memory = self.workspace if kept else NEW_MEMORY
@@ -203,18 +206,19 @@ class CellVisits:
         assert self.kept is not None, "members without pixels are those of an earlier run"
         return self.kept.visits[member.place - (len(self.members) - len(self.kept.visits))]
 
-    def _on(self, member: Member) -> VisitOnCell:
+    def _on(self, member: Member) -> tuple[VisitOnCell, Places]:
+        """A visit's pixels, and where it has holes."""
         if member.place in self._fresh:
             return self._fresh.pop(member.place)
         if member.visit is not None:
             on = member.visit.on(self.cell)
             assert on is not None, "members have data"
-            return on
+            return on, holes_of(on.valid)
         old = self._old(member)
         holes = np.unpackbits(old.holes, count=self.side**2).reshape(self.side, self.side).astype(np.bool_)
-        return VisitOnCell(
-            old.name, np.zeros((0, 0), np.float32), ~holes, old.sigma, 0.0, old.psf, old.displacement
-        )  # fmt: skip
+        nothing = np.zeros((0, 0), np.float32)
+        on = VisitOnCell(old.name, nothing, ~holes, old.sigma, 0.0, old.psf, old.displacement)
+        return on, holes_of(on.valid)
 
     def most_refracted(self) -> Member:
         """The member with the most DCR."""
@@ -272,14 +276,17 @@ class CellVisits:
     def first_sums(self) -> CellSums:
         """Sums over all visits, with holes filled by the mean of the visits and what is near; those kept included."""
         sums = CellSums.empty(self.basis.num_terms, self.side)
-        light, weight = np.zeros((self.side, self.side), np.float32), sums.weight
+        light, weight, count = np.zeros((self.side, self.side), np.float32), sums.weight, sums.count
         total = 0.0
         for member in self.new:
-            on = self._on(member)
-            add_pixels(on.image, on.valid, member.weight, light, weight, sums.count)
+            on, holes = self._on(member)
+            add_pixels(on.image, holes, member.weight, light, weight, count)  # of those that lack a pixel, for now
             total += member.weight
             if (len(self._fresh) + 1) * (on.image.nbytes + on.valid.nbytes) < CACHE // 4:
-                self._fresh[member.place] = on
+                self._fresh[member.place] = on, holes
+        np.subtract(len(self.new), count, out=count)
+        np.subtract(np.float32(total), weight, out=weight)
+        weight[count == 0] = 0
         self.mean = np.divide(light, weight, out=np.zeros_like(light), where=weight > 0)
         self._filler, self._weight = self.mean.copy(), weight.copy()
         nodes = self._set_window()

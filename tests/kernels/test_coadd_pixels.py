@@ -8,6 +8,7 @@ from dcrflow.kernels.coadd_pixels import (
     add_pixels,
     add_scaled,
     calibration_sums,
+    fill_holes,
     holes_of,
     interpolate,
     largest_around,
@@ -35,14 +36,38 @@ def test_largest_value_around(shape: tuple[int, int], reach: int) -> None:
     np.testing.assert_array_equal(out, maximum_filter(given, 2 * reach + 1, mode="constant", cval=-np.inf))
 
 
-def test_valid_pixels_are_added() -> None:
+def test_pixels_and_holes_are_added() -> None:
     valid = most()
     given = np.where(valid, image(), np.float32(0))
-    light, total, count = image(), image(), np.full((SIDE, SIDE), 3, np.int16)
-    wanted = light + 2 * given, total + 2 * valid, count + valid
-    add_pixels(given, valid, 2.0, light, total, count)
-    for found, expected in zip((light, total, count), wanted, strict=True):
+    light, lacked, number = image(), image(), np.full((SIDE, SIDE), 3, np.int16)
+    wanted = light + 2 * given, lacked + 2 * ~valid, number + ~valid
+    add_pixels(given, holes_of(valid), 2.0, light, lacked, number)
+    for found, expected in zip((light, lacked, number), wanted, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.03, 0.6])
+def test_holes_are_filled_with_the_mean_and_what_is_near(share: float) -> None:
+    valid = RNG.random((SIDE, SIDE)) > share
+    valid[10:20, 5:17] = False
+    given, mean, window = np.where(valid, image(), np.float32(0)), image(), image()
+    near = np.exp(-0.5 * np.add.outer(np.arange(-2, 3) ** 2, np.arange(-2, 3) ** 2))
+    expected = given.astype(float)
+    for y, x in np.argwhere(~valid):
+        if any(
+            valid[min(max(y + dy, 0), SIDE - 1), min(max(x + dx, 0), SIDE - 1)]
+            for dy in (-2, 0, 2) for dx in (-2, 0, 2) if dy or dx
+        ):  # fmt: skip
+            rows, columns = slice(max(y - 2, 0), y + 3), slice(max(x - 2, 0), x + 3)
+            weights = (
+                near[rows.start - y + 2 :, columns.start - x + 2 :][: SIDE - rows.start, : SIDE - columns.start]
+                * valid[rows, columns]
+            )
+            expected[y, x] = mean[y, x] + np.sum(weights * (given - mean)[rows, columns]) / np.sum(weights)
+        else:
+            expected[y, x] = mean[y, x]
+    fill_holes(given, holes_of(valid), valid, mean, window)
+    np.testing.assert_allclose(given, expected * window, rtol=1e-5, atol=1e-5)
 
 
 def test_holes_are_found() -> None:
