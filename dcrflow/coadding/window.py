@@ -49,7 +49,8 @@ def window_nodes(light: Image, noise: float, taper: int) -> Image:
     number = -(-side // block)
     padded = np.zeros((number * block, number * block), np.float32)
     padded[:side, :side] = np.abs(smooth(light, _LIGHT))
-    largest = padded.reshape(number, block, number, block).max(axis=(1, 3)).astype(np.float64)
+    rows = padded.reshape(number, block, number * block).max(axis=1)
+    largest = np.maximum.reduce([rows[:, n::block] for n in range(block)]).astype(np.float64)
     cost = 1.0 + (largest / noise) ** 2
     at = (np.arange(number) + 0.5) * block
     along = np.minimum(at, side - at)
