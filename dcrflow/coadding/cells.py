@@ -62,9 +62,9 @@ class CellGrid:
     """
 
     shape: tuple[int, int]
-    cell: int = 432
-    halo: int = 45
-    taper: int = 33
+    cell: int = 514
+    halo: int = 43
+    taper: int = 31
     margin: int = 0
 
     def __post_init__(self) -> None:

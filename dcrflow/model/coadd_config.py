@@ -52,10 +52,10 @@ class CoaddConfig(Config):
         1 / 3, description="of the median weight; pixels below are NO_DATA"
     )
     margin: Annotated[int, Field(ge=0, le=512)] = Field(60, description="pixels of data around a patch that are used")
-    cell: Annotated[int, Field(ge=64, le=1024)] = Field(432, description="pixels; PSF and DCR are constant in a cell")
-    halo: Annotated[int, Field(ge=16, le=256)] = Field(45, description="pixels that cells share with their neighbours")
+    cell: Annotated[int, Field(ge=64, le=1024)] = Field(514, description="pixels; PSF and DCR are constant in a cell")
+    halo: Annotated[int, Field(ge=16, le=256)] = Field(43, description="pixels that cells share with their neighbours")
     taper: Annotated[int, Field(ge=1, le=128)] = Field(
-        33, description="outermost pixels of a halo, over which weights fall to zero"
+        31, description="outermost pixels of a halo, over which weights fall to zero"
     )
     precision: Annotated[float, Field(ge=1, le=4096)] | None = Field(
         16, description="steps a sigma of the noise to which stored pixels are rounded; None: every bit"

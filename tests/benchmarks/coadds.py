@@ -31,10 +31,10 @@ from dcrflow.model.visit_image import VisitImage, VisitPsf
 from dcrflow.steps.warp_visit import footprint, warp_visit
 
 PATCH, MARGIN = 4100, 60
-CORE, VISITS = 410, 16  # pixels of one of the patch's cells; visits
+CORE, VISITS = 513, 16  # pixels of one of the patch's cells; visits
 MANY = 64  # the same for the cost of a patch of many visits
 SIZE = CORE + 2 * MARGIN
-TILES = 8  # scenes down and across: those of a visit's 4240 px
+TILES = 7  # scenes down and across: about those of a visit's 4240 px
 SWARPED = 3  # of these, down and across, that SWarp takes at once
 _BAD = 0.01  # share of bad pixels
 

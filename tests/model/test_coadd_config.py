@@ -21,7 +21,7 @@ def test_settings_are_read_as_yaml() -> None:
     [
         ({"psf_fwhn": 1}, "unknown key 'psf_fwhn'; the keys are num_subfilters"),
         ({"num_subfilters": 0}, "num_subfilters = 0"),
-        ({"taper": 48}, "taper = 48 must be less than halo = 45"),
+        ({"taper": 48}, "taper = 48 must be less than halo = 43"),
         ({"num_subfilters": 4, "color_prior": [0.3, 0.1]}, "color_prior needs 3 values, found 2"),
         ({"psf_fwhm": float("inf")}, "psf_fwhm"),
     ],

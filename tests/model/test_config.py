@@ -62,5 +62,5 @@ def test_a_mistake_is_the_same_error_however_a_config_is_made() -> None:
             make({"bordr": 3})
     with pytest.raises(ConfigError, match="unknown key 'self'"):
         TemplateConfig.make({"self": 3})
-    with pytest.raises(ConfigError, match=r"^taper = 90 must be less than halo = 45$"):
+    with pytest.raises(ConfigError, match=r"^taper = 90 must be less than halo = 43$"):
         CoaddConfig(taper=90)
