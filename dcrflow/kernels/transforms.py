@@ -20,6 +20,7 @@ from dcrflow.kernels.vectors import copy_turned
 
 Plan = tuple[NDArray[np.int64], NDArray[np.float32]]
 
+_BESIDE = 4  # vectors of columns that are transformed together
 _RADICES = (10, 8, 6, 5, 4, 3, 2)  # large ones first: fewer passes over the numbers
 
 
@@ -208,25 +209,31 @@ def columns(transform, back, scale, radices, factors, out):  # type: ignore[no-u
         Overwritten; may be `transform`.
     """
     height, width = transform.shape
-    lines, other = np.zeros((height, PAIR), np.float32), np.empty((height, PAIR), np.float32)
+    lines, others = np.zeros((_BESIDE, height, PAIR), np.float32), np.empty((_BESIDE, height, PAIR), np.float32)
     f = np.float32(scale)
     re, im = (LANES, 0) if back else (0, LANES)
-    for left in range(0, width, PAIR):
-        number = min(LANES, (width - left) // 2)
-        if number == LANES:
-            for y in range(height):
-                split_parts(transform, y, left, lines, y, re, im)  # type: ignore[call-arg]
-        else:
-            for y in range(height):
-                for i in range(number):
-                    lines[y, re + i] = transform[y, left + 2 * i]
-                    lines[y, im + i] = transform[y, left + 2 * i + 1]
-        found = transform_lines(lines, other, radices, factors)
-        if number == LANES:
-            for y in range(height):
-                join_parts(found, y, re, im, f, out, y, left)  # type: ignore[call-arg]
-        else:
-            for y in range(height):
-                for i in range(number):
-                    out[y, left + 2 * i] = f * found[y, re + i]
-                    out[y, left + 2 * i + 1] = f * found[y, im + i]
+    flat, whole, done = lines.reshape(-1, PAIR), width // PAIR, 0
+    while done < whole:  # several vectors of a row at a time: they share lines of the cache
+        number = min(_BESIDE, whole - done)
+        for y in range(height):
+            for n in range(number):
+                split_parts(transform, y, (done + n) * PAIR, flat, n * height + y, re, im)  # type: ignore[call-arg]
+        for n in range(number):
+            transform_lines(lines[n], others[n], radices, factors)
+        found = (others if len(radices) % 2 else lines).reshape(-1, PAIR)
+        for y in range(height):
+            for n in range(number):
+                join_parts(found, n * height + y, re, im, f, out, y, (done + n) * PAIR)  # type: ignore[call-arg]
+        done += number
+    left = whole * PAIR
+    if left < width:
+        few = (width - left) // 2
+        for y in range(height):
+            for i in range(few):
+                lines[0, y, re + i] = transform[y, left + 2 * i]
+                lines[0, y, im + i] = transform[y, left + 2 * i + 1]
+        last = transform_lines(lines[0], others[0], radices, factors)
+        for y in range(height):
+            for i in range(few):
+                out[y, left + 2 * i] = f * last[y, re + i]
+                out[y, left + 2 * i + 1] = f * last[y, im + i]
