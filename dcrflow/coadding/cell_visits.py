@@ -18,7 +18,8 @@ from dcrflow.coadding.transfer import SAMPLED, Optics, Response, Transform, bloc
 from dcrflow.coadding.visits import Correction, VisitOnCell, VisitOnFrame
 from dcrflow.coadding.window import window_nodes, window_of
 from dcrflow.kernels.blocks import add_visits, from_blocks
-from dcrflow.kernels.coadd_pixels import add_pixels, fill_holes, holes_of, largest_around
+from dcrflow.kernels.coadd_pixels import add_pixels, holes_of, largest_around
+from dcrflow.kernels.first_fill import fill_holes
 from dcrflow.kernels.transforms import plan
 
 Name = tuple[int, int]

@@ -8,12 +8,12 @@ from dcrflow.kernels.coadd_pixels import (
     add_pixels,
     add_scaled,
     calibration_sums,
-    fill_holes,
     holes_of,
     interpolate,
     largest_around,
     note_deviation,
 )
+from dcrflow.kernels.first_fill import fill_holes
 
 SIDE = 40
 RNG = np.random.default_rng(2)
