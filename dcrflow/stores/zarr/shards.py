@@ -2,9 +2,10 @@
 
 zarr makes an array of every chunk that it reads, copies it into one of the shard's part, and that into the result; what
 it writes it copies as often. With what it does in Python for each chunk, this takes three times as long as the
-compression itself. Here each chunk is decompressed in work space and copied to its place, once, or the other way round.
-Only what `write_array` writes is read, and only what is sound: `read_local` leaves everything else to zarr, and with it
-what is to be said of damage. What is written is what zarr would write, to the byte.
+compression itself. Here each chunk is decompressed in work space and goes to its place from there, or the other way
+round; bits are put in order on that way (`dcrflow.kernels.bit_planes`). Only what `write_array` writes is read, and
+only what is sound: `read_local` leaves everything else to zarr, and with it what is to be said of damage. What is
+written is what zarr would write, to the byte.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import product
 from typing import Any
 
@@ -31,7 +33,11 @@ from dcrflow.stores.zarr.regular_files import RegularFiles
 _GAP = 1 << 16  # bytes between two chunks that are read with them
 _NONE = (1 << 64) - 1  # offset of a chunk that was not written
 _ENTRY, _CHECKSUM = 16, 4  # bytes: of a chunk in the index, of a checksum
-_SIZES = struct.Struct("<4xI4xI")  # bytes that a chunk of blosc holds, and that it takes, in its header
+_LARGEST_KEPT = 4 << 20  # bytes of work space
+_HEADER = struct.Struct(
+    "<BxBB3I"
+)  # of blosc: version, flags, bytes of an item, that it holds, of a block, that it takes
+_BIT_SHUFFLED, _ORDERS = 4, 7  # flags of blosc: this one, and all that say how bytes are ordered
 
 Bytes = NDArray[np.uint8]
 
@@ -141,20 +147,49 @@ def _read_shard(
     out: NDArray[Any],
 ) -> None:
     """Read some rows and columns of a shard's image."""
-    space = np.empty(chunk, out.dtype)
+    from dcrflow.kernels.bit_planes import (
+        TOGETHER,
+        unshuffle,
+    )  # numba takes long to import, and not all who come need it
+
     y, x = inside
     columns = range(x.start // chunk[1], -(-x.stop // chunk[1]))
-    for j in range(y.start // chunk[0], -(-y.stop // chunk[0])):
-        entries = index[j, columns.start : columns.stop].tolist()
-        from_y, to_y = max(y.start, j * chunk[0]), min(y.stop, (j + 1) * chunk[0])
-        for i, data in zip(columns, _chunks(file, entries), strict=True):
-            from_x, to_x = max(x.start, i * chunk[1]), min(x.stop, (i + 1) * chunk[1])
-            place = out[from_y - y.start : to_y - y.start, from_x - x.start : to_x - x.start]
-            if data is None:
-                place[...] = fill
-                continue
-            _decompress(_checked(data), space)
-            place[...] = space[from_y - j * chunk[0] : to_y - j * chunk[0], from_x - i * chunk[1] : to_x - i * chunk[1]]
+    can_unshuffle = out.itemsize == 4 and out.strides[-1] == 4 and chunk[1] % TOGETHER == 0
+    bits, unit = (out.view(np.uint32), 4 * TOGETHER) if can_unshuffle else (out, 0)
+    size = chunk[0] * chunk[1] * out.itemsize
+    with _lent(size + 4 * TOGETHER) as space:
+        planes, little = space[:size], space[size:].view(np.uint32).reshape(1, TOGETHER)
+        decoded = planes.view(out.dtype).reshape(chunk)
+        for j in range(y.start // chunk[0], -(-y.stop // chunk[0])):
+            entries = index[j, columns.start : columns.stop].tolist()
+            top, end_y = max(y.start - j * chunk[0], 0), min(y.stop - j * chunk[0], chunk[0])
+            rows = slice(top + j * chunk[0] - y.start, end_y + j * chunk[0] - y.start)
+            for i, data in zip(columns, _chunks(file, entries), strict=True):
+                left, end_x = max(x.start - i * chunk[1], 0), min(x.stop - i * chunk[1], chunk[1])
+                place = rows, slice(left + i * chunk[1] - x.start, end_x + i * chunk[1] - x.start)
+                if data is None:
+                    out[place] = fill
+                elif block := _decompress(_checked(data), planes, unit):
+                    unshuffle(planes, block, chunk[1], top, left, little, bits[place])
+                else:
+                    out[place] = decoded[top:end_y, left:end_x]
+
+
+_SPACES: list[Bytes] = []  # those that no thread uses
+
+
+@contextmanager
+def _lent(size: int) -> Iterator[Bytes]:
+    """Work space of so many bytes, with anything in it."""
+    try:
+        space = _SPACES.pop()
+    except IndexError:
+        space = np.empty(0, np.uint8)
+    if space.size < size:
+        space = np.empty(size, np.uint8)
+    yield space[:size]
+    if space.size <= _LARGEST_KEPT:
+        _SPACES.append(space)
 
 
 def _chunks(file: int, entries: list[list[int]]) -> Iterator[Bytes | None]:
@@ -180,10 +215,10 @@ def _chunks(file: int, entries: list[list[int]]) -> Iterator[Bytes | None]:
 def _bytes_at(file: int, offset: int, number: int) -> Bytes:
     if offset + number > os.fstat(file).st_size:
         raise _UnsoundError
-    found = os.pread(file, number, offset)
-    if len(found) != number:
+    found = np.empty(number, np.uint8)
+    if os.preadv(file, [found], offset) != number:
         raise _UnsoundError
-    return np.frombuffer(found, np.uint8)
+    return found
 
 
 def _checked(data: Bytes) -> Bytes:
@@ -194,10 +229,23 @@ def _checked(data: Bytes) -> Bytes:
     return content
 
 
-def _decompress(data: Bytes, out: NDArray[Any]) -> None:
-    if len(data) < _SIZES.size or _SIZES.unpack_from(data) != (out.nbytes, len(data)):
+def _decompress(data: Bytes, out: Bytes, unit: int) -> int:
+    """Decompress a chunk, and leave its bits shuffled, in blocks of so many bytes; 0 if they are not.
+
+    They are left so where items have four bytes and all blocks are multiples of `unit` bytes, which is not 0. The flag
+    in the chunk's header that asks for more is taken away (README_CHUNK_FORMAT.rst of c-blosc).
+    """
+    if len(data) < _HEADER.size:
         raise _UnsoundError
+    version, flags, item, held, block, size = _HEADER.unpack_from(data)
+    if (held, size) != (out.nbytes, len(data)):
+        raise _UnsoundError
+    block = min(block, held)
+    leave = (version, item, flags & _ORDERS) == (2, 4, _BIT_SHUFFLED) and unit and not (held % unit or block % unit)
+    if leave:
+        data[2] = flags & ~_BIT_SHUFFLED
     numcodecs.blosc.decompress(data, out)
+    return block if leave else 0
 
 
 def write_shards(array: zarr.AsyncArray[Any], values: NDArray[Any]) -> bool:

@@ -53,10 +53,23 @@ def test_whatever_part_is_read(part: tuple[slice, slice], stacked: bool, tmp_pat
     assert (around[..., -3:] == 3).all()
 
 
+@pytest.mark.parametrize("kind", ["f4", "i4", "f8", "i2"])
+@pytest.mark.parametrize("part", [(slice(0, 150), slice(0, 200)), (slice(60, 131), slice(37, 129))])
+def test_whatever_kind_is_read(part: tuple[slice, slice], kind: str, tmp_path: Path) -> None:
+    """Also in chunks that are unpacked to their place, and such that are not packed."""
+    values = np.random.default_rng(1).integers(-99, 99, (2, 150, 200)).astype(kind)
+    values[0, :64, :64] = np.frombuffer(np.random.default_rng(2).bytes(64 * 64 * values.itemsize), kind).reshape(64, 64)
+    group = zarr.create_group(tmp_path / "store.zarr")
+    write_array(group, "image", ("subfilter", "y", "x"), values, chunk=64)
+    out = np.empty_like(values[(..., *part)])
+    assert read_local(opened(tmp_path), part, out)
+    assert out.tobytes() == values[(..., *part)].tobytes()
+
+
 def test_a_row_of_chunks_is_one_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     array, reads = written(tmp_path, image()[0]), []
-    pread = os.pread
-    monkeypatch.setattr(os, "pread", lambda *a: reads.append(a[1:]) or pread(*a))
+    preadv = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda *a: reads.append(a[1:]) or preadv(*a))
     assert read_local(array, (slice(16, 48), slice(0, 64)), np.empty((32, 64), np.float32))
     assert len(reads) == 3, "the index, and two rows of chunks"
 
