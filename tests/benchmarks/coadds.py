@@ -103,11 +103,12 @@ def stitched(cell: CellSolution) -> PatchSolution:
 
 
 def _valid(number: int) -> np.ndarray:
-    """Bad pixels everywhere, and a gap through every tenth visit."""
+    """Bad pixels everywhere, and a gap through every tenth visit, of which no two have theirs at the same place."""
     random = np.random.default_rng((9, number))
     valid = random.random((SIZE, SIZE)) > _BAD
     if number % 10 == 0:
-        valid[:, SIZE // 3 : SIZE // 3 + 24] = False
+        gap = (SIZE // 3 + 7 * number) % (SIZE - 24)
+        valid[:, gap : gap + 24] = False
     return valid
 
 
