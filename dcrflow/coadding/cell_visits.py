@@ -278,16 +278,15 @@ class CellVisits:
         """Sums over all visits, with holes filled by the mean of the visits and what is near; those kept included."""
         sums = CellSums.empty(self.basis.num_terms, self.side)
         light, weight, count = np.zeros((self.side, self.side), np.float32), sums.weight, sums.count
-        total = 0.0
+        lacked, total = np.zeros(light.shape), 0.0  # float64: one visit may count far more than another
         for member in self.new:
             on, holes = self._on(member)
-            add_pixels(on.image, holes, member.weight, light, weight, count)  # of those that lack a pixel, for now
+            add_pixels(on.image, holes, member.weight, light, lacked, count)  # `count` of those that lack it, for now
             total += member.weight
             if (len(self._fresh) + 1) * (on.image.nbytes + on.valid.nbytes) < CACHE // 4:
                 self._fresh[member.place] = on, holes
         np.subtract(len(self.new), count, out=count)
-        np.subtract(np.float32(total), weight, out=weight)
-        weight[count == 0] = 0
+        weight[...] = np.where(count == 0, 0, total - lacked)
         self.mean = np.divide(light, weight, out=np.zeros_like(light), where=weight > 0)
         self._filler, self._weight = self.mean.copy(), weight.copy()
         nodes = self._set_window()

@@ -125,7 +125,7 @@ class Look:
             if flux is not None:
                 parts.scatter = self._scatter(seen, flux)
                 flux /= np.float32(parts.scatter)
-                self._note(member, flux, self._cut.bounds, found, parts.most)
+                self._note(member, flux, found, parts.most)
             self._told(member)
         return self._rejected(blocks, right, found) if reject else []
 
@@ -148,7 +148,7 @@ class Look:
                     parts.add(window.rest, window.model, window.seen, core, np.s_[number : number + 1], window.good)
                     if reject and parts.scatter:
                         flux = window.flux(1 / (self._error(member) * self._free_of(member)[0] * parts.scatter))
-                        self._note(member, flux, self._cut.bounds, found, parts.most, number)
+                        self._note(member, flux, found, parts.most, number)
                 self._told(member)
         return self._rejected(blocks, right, found) if reject else []
 
@@ -248,14 +248,11 @@ class Look:
         some = np.abs(flux[sample][seen.valid[sample]])
         return max(1.0, float(np.median(some)) / _MEDIAN) if len(some) else 1.0
 
-    def _note(
-        self, member: Member, flux: Image, squares: NDArray[np.int64], found: _Found, most: Image,
-        number: int | None = None,
-    ) -> None:  # fmt: skip
-        """Keep what deviates most in squares, or in one of them, whose window the flux is that of."""
+    def _note(self, member: Member, flux: Image, found: _Found, most: Image, number: int | None = None) -> None:
+        """Keep what deviates most in the squares, or in one of them, whose window the flux is that of."""
         config, scale = self.config, self._error(member)
         least = config.reject_threshold - _FELT
-        light, largest, whose = found.light, found.largest, found.whose
+        light, largest, whose, squares = found.light, found.largest, found.whose, self._cut.bounds
         if number is not None:
             inside, most = self._cut.inside(number, squares), most[number : number + 1]
             y0, y1, x0, x1 = (int(n) for n in inside[0])
@@ -273,12 +270,12 @@ class Look:
         flux = self._flux(seen, rest)
         assert flux is not None, "it has peaks"
         flux /= np.float32(self._scatter(seen, flux))
-        self._note(seen.member, flux, self._cut.bounds, alone, np.empty(len(self._cut), np.float32))
+        self._note(seen.member, flux, alone, np.empty(len(self._cut), np.float32))
         near, grow = np.zeros(light.shape, np.bool_), self.config.reject_grow
         for y, x in peaks:
             near[max(y - _REACH, 0) : y + _REACH + 1, max(x - _REACH, 0) : x + _REACH + 1] = True
         pixels = near & (alone.largest > self.config.reject_threshold)
-        if grow:
+        if grow and pixels.any():  # with the scatter of now there may be none
             rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
             part = pixels[
                 max(rows[0] - grow, 0) : rows[-1] + grow + 1, max(columns[0] - grow, 0) : columns[-1] + grow + 1

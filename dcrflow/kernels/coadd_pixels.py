@@ -21,7 +21,7 @@ def add_pixels(image, holes, weight, light, lacked, number):  # type: ignore[no-
     weights, numbers = lacked.reshape(-1), number.reshape(-1)
     for hole in holes:
         at = np.uint64(hole)
-        weights[at] += w
+        weights[at] += weight
         numbers[at] += np.int16(1)
 
 

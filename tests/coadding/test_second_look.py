@@ -105,3 +105,25 @@ def test_a_second_look_at_what_changed_is_enough(
         scale = np.sqrt(np.diag(other[:, :4]))
         assert np.max(np.abs(one[:, :4] - other[:, :4]) / np.outer(scale, scale)) < 1e-3
         assert np.max(np.abs(one[:, 4] - other[:, 4]) / scale) < 0.5  # of what the noise makes of it
+
+
+def test_a_peak_below_the_threshold_rejects_nothing(
+    scene: CoaddScene, visits: list[VisitOnFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scatters = iter([1.0] * NUMBER)  # of the first look; then, that of the visits with peaks is measured anew
+    monkeypatch.setattr(reject.Look, "_scatter", lambda *_: next(scatters, 1e6))
+    found = solve(scene, visits)
+    assert next(scatters, None) is None
+    assert np.isfinite(found.left)
+    assert not np.any(found.sums.flags & FLAGS["CLIPPED"])
+
+
+def test_weights_where_the_visit_that_counts_most_has_no_data(scene: CoaddScene, visits: list[VisitOnFrame]) -> None:
+    grid, heavy = grid_of(), replace(visits[0], sigma=visits[0].sigma * 1e-5)
+    cell = CellVisits(grid.cells[0], grid, [heavy, *visits[1:]], scene.basis, {})
+    weight = cell.first_sums().weight
+    expected = np.zeros(weight.shape)
+    for member in cell.new:
+        expected += member.weight * cell.measured(member)
+    assert np.any(cell.measured(cell.new[1]) & ~cell.measured(cell.new[0]))
+    np.testing.assert_allclose(weight, expected, rtol=1e-5)
