@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import product
 from typing import Any
 
@@ -33,10 +32,8 @@ from dcrflow.stores.zarr.regular_files import RegularFiles
 _GAP = 1 << 16  # bytes between two chunks that are read with them
 _NONE = (1 << 64) - 1  # offset of a chunk that was not written
 _ENTRY, _CHECKSUM = 16, 4  # bytes: of a chunk in the index, of a checksum
-_LARGEST_KEPT = 4 << 20  # bytes of work space
-_HEADER = struct.Struct(
-    "<BxBB3I"
-)  # of blosc: version, flags, bytes of an item, that it holds, of a block, that it takes
+# In the header of a chunk of blosc: version, flags, and bytes of an item, that it holds, of a block, that it takes.
+_HEADER = struct.Struct("<BxBB3I")
 _BIT_SHUFFLED, _ORDERS = 4, 7  # flags of blosc: this one, and all that say how bytes are ordered
 
 Bytes = NDArray[np.uint8]
@@ -147,49 +144,30 @@ def _read_shard(
     out: NDArray[Any],
 ) -> None:
     """Read some rows and columns of a shard's image."""
-    from dcrflow.kernels.bit_planes import (
-        TOGETHER,
-        unshuffle,
-    )  # numba takes long to import, and not all who come need it
+    # Numba takes long to import, and not all who import this module read pixels.
+    from dcrflow.kernels.bit_planes import TOGETHER, unshuffle
 
     y, x = inside
     columns = range(x.start // chunk[1], -(-x.stop // chunk[1]))
     can_unshuffle = out.itemsize == 4 and out.strides[-1] == 4 and chunk[1] % TOGETHER == 0
     bits, unit = (out.view(np.uint32), 4 * TOGETHER) if can_unshuffle else (out, 0)
     size = chunk[0] * chunk[1] * out.itemsize
-    with _lent(size + 4 * TOGETHER) as space:
-        planes, little = space[:size], space[size:].view(np.uint32).reshape(1, TOGETHER)
-        decoded = planes.view(out.dtype).reshape(chunk)
-        for j in range(y.start // chunk[0], -(-y.stop // chunk[0])):
-            entries = index[j, columns.start : columns.stop].tolist()
-            top, end_y = max(y.start - j * chunk[0], 0), min(y.stop - j * chunk[0], chunk[0])
-            rows = slice(top + j * chunk[0] - y.start, end_y + j * chunk[0] - y.start)
-            for i, data in zip(columns, _chunks(file, entries), strict=True):
-                left, end_x = max(x.start - i * chunk[1], 0), min(x.stop - i * chunk[1], chunk[1])
-                place = rows, slice(left + i * chunk[1] - x.start, end_x + i * chunk[1] - x.start)
-                if data is None:
-                    out[place] = fill
-                elif block := _decompress(_checked(data), planes, unit):
-                    unshuffle(planes, block, chunk[1], top, left, little, bits[place])
-                else:
-                    out[place] = decoded[top:end_y, left:end_x]
-
-
-_SPACES: list[Bytes] = []  # those that no thread uses
-
-
-@contextmanager
-def _lent(size: int) -> Iterator[Bytes]:
-    """Work space of so many bytes, with anything in it."""
-    try:
-        space = _SPACES.pop()
-    except IndexError:
-        space = np.empty(0, np.uint8)
-    if space.size < size:
-        space = np.empty(size, np.uint8)
-    yield space[:size]
-    if space.size <= _LARGEST_KEPT:
-        _SPACES.append(space)
+    space = np.empty(size + 4 * TOGETHER, np.uint8)
+    planes, little = space[:size], space[size:].view(np.uint32).reshape(1, TOGETHER)
+    decoded = planes.view(out.dtype).reshape(chunk)
+    for j in range(y.start // chunk[0], -(-y.stop // chunk[0])):
+        entries = index[j, columns.start : columns.stop].tolist()
+        top, end_y = max(y.start - j * chunk[0], 0), min(y.stop - j * chunk[0], chunk[0])
+        rows = slice(top + j * chunk[0] - y.start, end_y + j * chunk[0] - y.start)
+        for i, data in zip(columns, _chunks(file, entries), strict=True):
+            left, end_x = max(x.start - i * chunk[1], 0), min(x.stop - i * chunk[1], chunk[1])
+            place = rows, slice(left + i * chunk[1] - x.start, end_x + i * chunk[1] - x.start)
+            if data is None:
+                out[place] = fill
+            elif block := _decompress(_checked(data), planes, unit):
+                unshuffle(planes, block, chunk[1], top, left, little, bits[place])
+            else:
+                out[place] = decoded[top:end_y, left:end_x]
 
 
 def _chunks(file: int, entries: list[list[int]]) -> Iterator[Bytes | None]:
