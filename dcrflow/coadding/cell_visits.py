@@ -14,7 +14,15 @@ from dcrflow.base.workspace import NEW_MEMORY, Workspace
 from dcrflow.coadding.basis import SpectralBasis
 from dcrflow.coadding.cells import Cell, CellGrid, cut
 from dcrflow.coadding.sums import FLAGS, CellSums, KeptVisit
-from dcrflow.coadding.transfer import SAMPLED, Optics, Response, Transform, blocks_shape, response, rows_in_blocks
+from dcrflow.coadding.transfer import (
+    SAMPLED,
+    Optics,
+    TransferFunctions,
+    Transform,
+    blocks_shape,
+    rows_in_blocks,
+    transfer_functions,
+)
 from dcrflow.coadding.visits import Correction, VisitOnCell, VisitOnFrame
 from dcrflow.coadding.window import window_nodes, window_of
 from dcrflow.kernels.blocks import add_visits, from_blocks
@@ -77,7 +85,7 @@ class Seen:
         False in holes: pixels without data, and rejected ones.
     holes : ndarray of int32
         Where it is False: indices of the flattened image.
-    response : Response
+    transfer : TransferFunctions
         Transfer functions T.
     """
 
@@ -85,7 +93,7 @@ class Seen:
     image: Image
     valid: Bool
     holes: Places
-    response: Response
+    transfer: TransferFunctions
 
 
 @dataclass(eq=False)
@@ -124,9 +132,7 @@ class CellVisits:
     _filler: Image = field(init=False)  # the mean that holes are filled with: that before anything was rejected
     _weight: Image = field(init=False)
     _cache: dict[int, Seen] = field(default_factory=dict)
-    _fresh: dict[int, tuple[VisitOnCell, Places]] = field(
-        default_factory=dict
-    )  # read for the mean, and not looked at yet
+    _fresh: dict[int, tuple[VisitOnCell, Places]] = field(default_factory=dict)  # read for the mean alone so far
     _sampled: dict[int, Transform] = field(default_factory=dict)
     _coarse: dict[int, Transform] = field(default_factory=dict)
     _bytes: int = 0
@@ -159,7 +165,7 @@ class CellVisits:
         kept = self._bytes + size <= CACHE
         memory = self.workspace if kept else NEW_MEMORY
         blocks = memory.array(f"cell: transfer functions {member.place}", shape, np.float32)
-        transfer = response(self.optics(member), self.basis, blocks)
+        transfer = transfer_functions(self.optics(member), self.basis, blocks)
         if member.visit is not None:
             fill_holes(on.image, holes, valid, self._filler, self.window)
         if member.place in self.rejected:
@@ -301,7 +307,7 @@ class CellVisits:
             images = self.workspace.array("cell: transforms", (number, *shape[1:]), np.float32)
             for seen, image in zip(some, images, strict=True):
                 rows_in_blocks(seen.image, image)
-            transfers = tuple(seen.response.blocks for seen in some)
+            transfers = tuple(seen.transfer.blocks for seen in some)
             add_visits((1,) * len(right), transfers, images, weights, *plan(self.side), normal, right)
         from_blocks(normal, False, sums.normal)
         from_blocks(right, False, sums.right)
@@ -350,7 +356,7 @@ class CellVisits:
                 flags[np.asarray(cut(member.visit.edges, self.cell.box, False), np.bool_)] |= FLAGS["SENSOR_EDGE"]
             if keep:
                 seen = self.read(member)
-                seen.response.add_adjoint(seen.image * seen.valid, member.weight, data)
+                seen.transfer.add_adjoint(seen.image * seen.valid, member.weight, data)
                 new.append(self._keep(seen))
         return CellSums(
             first.normal, right, data, np.maximum(weight, 0), first.total, count, flags, (*kept, *new), first.window

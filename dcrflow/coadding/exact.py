@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,7 +117,6 @@ class Filling:
         self._values: dict[int, tuple[Places, Vector]] = {}  # of the unknowns
         self._first: dict[int, Vector] = {}  # what these were before they were solved for
         self._predicted: dict[int, tuple[Places, Vector]] = {}  # of the first holes, with visits of an earlier run
-        self._small: SmallGrid | None = None
         self._responses: Responses | None = None
         self._open: _State | None = None  # with rounds left to be done
         self._shown: dict[int, Vector] = {}  # by the sky at that time
@@ -138,7 +138,7 @@ class Filling:
         sky = self.system.solve(sums.right, q)
         blocks, inside = in_blocks(sky), np.empty_like(visits.window)
         self.right = sums.right + (kept.data - kept.right)
-        image = visits.read(visits.most_refracted()).response.shown(blocks)
+        image = visits.read(visits.most_refracted()).transfer.shown(blocks)
         for one, light in ((image, self.light), (smooth(image, _SMOOTH), self._smooth_light)):
             largest_around(np.abs(one), _AROUND, inside)
             np.maximum(light, inside, out=light)
@@ -147,13 +147,13 @@ class Filling:
             if not seen.holes.size:
                 continue
             some = self._known.ravel()[seen.holes] | self._lit(seen)
-            values = seen.response.shown(blocks).ravel()[seen.holes] * some
+            values = seen.transfer.shown(blocks).ravel()[seen.holes] * some
             self._predicted[member.place] = seen.holes, values
             inside[...] = 0
             inside.ravel()[seen.holes] = values
             if member.visit is not None:
                 inside.ravel()[seen.holes] -= seen.image.ravel()[seen.holes]
-            seen.response.add_adjoint(inside, member.weight, self.right)
+            seen.transfer.add_adjoint(inside, member.weight, self.right)
 
     def _lit(self, seen: Seen) -> NDArray[np.bool_]:
         """Which holes of a visit are where there is light."""
@@ -208,6 +208,9 @@ class Filling:
         looked_at : bool
             Whether all visits will be compared with the sky, which tells `shown` what they show in the holes. Then
             only the first round may be done, `Filled.left` is infinite, and `finish` does the others.
+        near : Filled, optional
+            The solution before the last pixels were rejected. Only holes near to these are solved for, then; the
+            others keep their values, and what their rounds left counts in `Filled.where`.
         """
         sky, self._open = self.system.solve(self.right, q), None
         if not self._values:
@@ -273,12 +276,10 @@ class Filling:
         state.see(np.concatenate([self._shown[p.member.place] for p in state.unknowns.pixels]))
         return self._rounds(state)
 
-    @property
+    @cached_property
     def small(self) -> SmallGrid:
         """The visits on a small grid."""
-        if self._small is None:
-            self._small = SmallGrid(self.visits)
-        return self._small
+        return SmallGrid(self.visits)
 
     def unseen(self) -> NDArray[np.bool_]:
         """Where no visit has data, neither of this run nor of an earlier one."""
@@ -375,7 +376,7 @@ class Change:
     def __init__(self, filling: Filling, tolerance: float) -> None:
         visits = filling.visits
         self._core = visits.cell.core.slices(visits.cell.box)
-        self._probe = visits.read(visits.most_refracted()).response
+        self._probe = visits.read(visits.most_refracted()).transfer
         noise = float(np.sqrt(filling.system.noise[0, 0]))
         self._limit = np.float32(noise) + np.float32(RELATIVE / tolerance) * filling.light
         self._limit[filling.unseen()] = np.inf  # there will be NO_DATA

@@ -105,7 +105,7 @@ class Unknowns:
                 response = pixels.response
                 see_pixels(padded, response.offsets(side, pad), response.values, pixels.places, side, pad, part)
             else:
-                part[:] = self.visits.read(pixels.member).response.shown(blocks).ravel()[pixels.places]
+                part[:] = self.visits.read(pixels.member).transfer.shown(blocks).ravel()[pixels.places]
         return out
 
     def spread(self, vector: Vector) -> Transform:
@@ -128,7 +128,7 @@ class Unknowns:
                 image = np.zeros(side * side, np.float32)
                 image[pixels.places] = part
                 seen = self.visits.read(pixels.member)
-                seen.response.add_adjoint(image.reshape(side, side), weight, out)
+                seen.transfer.add_adjoint(image.reshape(side, side), weight, out)
         if some:
             folded = np.empty((1, side, side), np.float32)
             for part, to in zip(padded, out, strict=True):

@@ -23,7 +23,7 @@ from dcrflow.kernels.fourier import predict_each
 from dcrflow.kernels.hole_pairs import LANES, find_runs, multiply_pairs, pair_values
 from dcrflow.kernels.hole_pixels import crop_round
 
-_MOST, _DENSEST = 6_000_000, 24  # pairs, and pairs a pixel of the cell; with more of both, there is no such matrix
+_MOST, _DENSEST = 6_000_000, 24  # pairs, and pairs a pixel of the cell; above both, there is no such matrix
 _MOST_VISITS = 120  # their pairs take 75 MB
 _ENOUGH = 3e-3  # noise units of a visit; smaller errors of a hole do not matter
 _EXACT = 1e-4  # of the largest error of a hole before; the matrix, which is cut off, is not more exact

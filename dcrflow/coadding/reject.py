@@ -183,7 +183,7 @@ class Look:
             seen = visits.read(member)
             self._compare(seen, sky, rest)
             pixels = self._outliers(seen, rest, found.light, peaks)
-            seen.response.add_adjoint(np.where(pixels, rest, 0), -member.weight, right)
+            seen.transfer.add_adjoint(np.where(pixels, rest, 0), -member.weight, right)
             places = np.flatnonzero(pixels & seen.valid).astype(np.int32)
             if len(places):
                 out.append(Replaced(member, pixels, places, (seen.image - rest).ravel()[places]))
@@ -197,7 +197,7 @@ class Look:
         self.equations[member.name] = np.sum(parts.equations, axis=0)
 
     def _compare(self, seen: Seen, sky: Blocks, rest: Image) -> Image:
-        model = seen.response.shown(sky)
+        model = seen.transfer.shown(sky)
         subtract_model(seen.image, seen.valid, model, rest)
         return model
 
@@ -213,8 +213,8 @@ class Look:
 
     def _source(self, sky: Blocks, member: Member) -> Image:
         """Flux of a point source in a sky at each pixel, as a visit sees it."""
-        response = self.visits.read(member).response
-        return response.matched(response.shown(sky), 1 / self._free_of(member)[1])
+        transfer = self.visits.read(member).transfer
+        return transfer.matched(transfer.shown(sky), 1 / self._free_of(member)[1])
 
     def _free_of(self, member: Member) -> tuple[float, float]:
         """sum |P|^2 (1 - h) and sum |P|^2, from some of the frequencies; these do not depend on pixel values."""
@@ -236,7 +236,7 @@ class Look:
         free, all_of_it = self._free_of(seen.member)
         if free < _LEAST_FREE * all_of_it:
             return None
-        return seen.response.matched(rest, 1 / (free * self._error(seen.member)))
+        return seen.transfer.matched(rest, 1 / (free * self._error(seen.member)))
 
     def _scatter(self, seen: Seen, flux: Image) -> float:
         """Scatter of the flux in its standard errors, at least 1.

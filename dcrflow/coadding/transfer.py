@@ -147,7 +147,7 @@ def rows_in_blocks(image: Image, out: Blocks) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Response:
+class TransferFunctions:
     """Transfer functions T_j = P k_j of a visit, whose first term is the PSF P.
 
     Parameters
@@ -201,7 +201,7 @@ class Response:
         return out
 
 
-def response(optics: Optics, basis: SpectralBasis, out: Blocks) -> Response:
+def transfer_functions(optics: Optics, basis: SpectralBasis, out: Blocks) -> TransferFunctions:
     """Transfer functions of a visit, T_j = P k_j, made in `out` of shape `blocks_shape`.
 
     k_j(f) = sum_l (W B)_lj exp(-2 pi i f . d_l). All d_l lie along the direction to the zenith, so k_j depends only on
@@ -216,7 +216,7 @@ def response(optics: Optics, basis: SpectralBasis, out: Blocks) -> Response:
         light = np.array([_light(side, optics.displacement, one) for one in basis.nodes.T])
         shift = correction.scale * shift_transform(side, correction.dy, correction.dx)
         to_blocks((stamp_transform(psf, side) * shift * light).astype(np.complex64), out)
-        return Response(out)
+        return TransferFunctions(out)
     half = min(psf.shape[0] // 2, (side - 1) // 2)
     middle, size = psf.shape[0] // 2, 2 * half + 1
     stamp = np.zeros((-(-size // PAIR) * PAIR, side), np.float32)
@@ -234,7 +234,7 @@ def response(optics: Optics, basis: SpectralBasis, out: Blocks) -> Response:
         )
     table = light_series(along, basis.nodes, step, _ENTRIES, furthest)
     spread_columns((1,) * num, transformed, half, *phases, table, step, ey, ex, *plan(side), out)
-    return Response(out)
+    return TransferFunctions(out)
 
 
 def _phase(frequency: NDArray[np.float64], shift: float) -> Transform:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dcrflow.coadding.cell_visits import CellVisits, Member, Seen
 from dcrflow.coadding.cells import is_smooth
-from dcrflow.coadding.transfer import Blocks, Transform, backward, blocks_shape, forward, in_blocks, response
+from dcrflow.coadding.transfer import Blocks, Transform, backward, blocks_shape, forward, in_blocks, transfer_functions
 from dcrflow.kernels.coadd_pixels import cut_periodic, subtract_in_window
 
 Image = NDArray[np.float32]
@@ -79,7 +79,7 @@ class Squares:
         for number in numbers:
             terms = []
             for image in images:
-                cut_periodic(image, *self._start(number), part)
+                cut_periodic(image, *self.start(number), part)
                 terms.append(forward(part))
             out[number] = in_blocks(np.stack(terms))
         return out
@@ -88,13 +88,14 @@ class Squares:
         """A visit, to be compared with the sky in some squares."""
         return Window(self, self.visits.read(member))
 
-    def _start(self, number: int) -> tuple[int, int]:
+    def start(self, number: int) -> tuple[int, int]:
+        """(y, x) of the first pixel of a square's window, in the cell."""
         y0, _, x0, _ = (int(n) for n in self.bounds[number])
         return y0 - self.margin, x0 - self.margin
 
     def inside(self, number: int, bounds: NDArray[np.int64]) -> NDArray[np.int64]:
         """A part of a square, seen from its window; shape (1, 4)."""
-        y0, x0 = self._start(number)
+        y0, x0 = self.start(number)
         return np.asarray(bounds[number : number + 1] - np.array([y0, y0, x0, x0]), np.int64)
 
 
@@ -113,21 +114,21 @@ class Window:
         self.squares, self.seen = squares, seen
         basis, side = squares.visits.basis, squares.side
         blocks = np.empty(blocks_shape(basis.num_terms, side), np.float32)
-        self.response = response(squares.visits.optics(seen.member), basis, blocks)
+        self.transfer = transfer_functions(squares.visits.optics(seen.member), basis, blocks)
         self.rest, self.good = np.empty((side, side), np.float32), np.empty((side, side), np.bool_)
         self.model = self.rest
 
     def compare(self, number: int, sky: Blocks) -> None:
         """Set `model`, `rest` and `good`, the valid pixels, in a square's window."""
-        self.model = self.response.shown(sky)
+        self.model = self.transfer.shown(sky)
         subtract_in_window(
-            self.seen.image, self.seen.valid, self.model, *self.squares._start(number), self.squares.reach,
+            self.seen.image, self.seen.valid, self.model, *self.squares.start(number), self.squares.reach,
             self.rest, self.good,
         )  # fmt: skip
 
     def flux(self, factor: float) -> Image:
         """`rest` matched with the visit's PSF, times a factor."""
-        return self.response.matched(self.rest, factor)
+        return self.transfer.matched(self.rest, factor)
 
 
 def _cut(start: int, end: int, longest: int) -> list[tuple[int, int]]:

@@ -93,7 +93,7 @@ def test_rounds_go_on_from_what_a_comparison_shows(visits: CellVisits) -> None:
     expected, first = other.solve(q, 0.01, 60, 0), made.solve(q, 0.01, 60, 0, looked_at=True)
     assert first.left == np.inf
     for member in visits.members:
-        made.shown(member, visits.read(member).response.shown(in_blocks(first.sky)))
+        made.shown(member, visits.read(member).transfer.shown(in_blocks(first.sky)))
     done, moved = made.finish()
     assert done.left <= 0.01
     assert 0.01 < moved < np.inf

@@ -54,9 +54,9 @@ def test_a_window_shows_what_the_cell_shows(scene: CoaddScene, visits: list[Visi
     cell.first_sums()
     seen = cell.read(cell.members[0])
     sky = np.stack([forward(cell.mean), forward(np.roll(cell.mean, 3, 0)), forward(cell.mean * 0.1)])
-    model = seen.response.shown(in_blocks(sky))
+    model = seen.transfer.shown(in_blocks(sky))
     rest = np.where(seen.valid, seen.image - model, np.float32(0))
-    flux = seen.response.matched(rest, 2.0)
+    flux = seen.transfer.matched(rest, 2.0)
     squares = Squares(cell, (33, 450, 40, 460), (45, 430, 45, 430))
     assert 0 < squares.side < cell.side
     assert len(squares) > 4

@@ -1,4 +1,4 @@
-"""A visit's response, and sums over visits, against numpy's transforms."""
+"""Transfer functions of a visit, and sums over visits, against numpy's transforms."""
 
 import numpy as np
 import pytest
@@ -7,11 +7,11 @@ from dcrflow.coadding.basis import SpectralBasis
 from dcrflow.coadding.output_psf import moffat_stamp
 from dcrflow.coadding.transfer import (
     Optics,
-    Response,
+    TransferFunctions,
     blocks_shape,
     in_blocks,
-    response,
     rows_in_blocks,
+    transfer_functions,
 )
 from dcrflow.coadding.visits import Correction
 from dcrflow.kernels.blocks import add_visits, from_blocks
@@ -44,11 +44,13 @@ def expected(optics: Optics, basis: SpectralBasis, side: int) -> np.ndarray:
     return correction.scale * shift * np.fft.rfft2(psf) * light
 
 
-def visit(num: int, side: int, furthest: float, correction: Correction) -> tuple[Optics, SpectralBasis, Response]:
+def visit(
+    num: int, side: int, furthest: float, correction: Correction
+) -> tuple[Optics, SpectralBasis, TransferFunctions]:
     stamp = moffat_stamp(3.5, size=15) * np.linspace(0.9, 1.1, 15)  # not symmetric
     displacement = np.linspace(-1, 0.8, 8)[:, None] * np.array([0.8, -0.6]) * furthest
     optics, basis = Optics(stamp.astype(np.float32), displacement, correction), basis_of(num)
-    return optics, basis, response(optics, basis, np.empty(blocks_shape(num, side), np.float32))
+    return optics, basis, transfer_functions(optics, basis, np.empty(blocks_shape(num, side), np.float32))
 
 
 @pytest.mark.parametrize("num", [1, 2, 3, 4, 5])
